@@ -22,15 +22,18 @@ static bool read_ids(const char *text, int32_t **ids, size_t *n)
     return *n > 0;
 }
 
-static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_t **ids, size_t *n, sah_error *error)
+static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_t **ids, size_t *n,
+                            sah_error *error)
 {
     if (o->tokens_in) {
         if (read_ids(o->tokens_in, ids, n)) return SAH_OK;
-        snprintf(error->message, sizeof error->message, "--tokens-in: expected token ids separated by blanks or commas");
+        snprintf(error->message, sizeof error->message,
+                 "--tokens-in: expected token ids separated by blanks or commas");
         return error->status = SAH_BAD_ARGUMENT;
     }
     char *prompt = NULL;
-    sah_status status = sah_prompt_wrap(model, o->template_ ? o->template_ : "none", o->system, o->text, &prompt, error);
+    sah_status status =
+        sah_prompt_wrap(model, o->template_ ? o->template_ : "none", o->system, o->text, &prompt, error);
     if (status == SAH_OK) status = sah_encode(model, prompt, strlen(prompt), ids, n, error);
     if (status == SAH_OK && *n == 0) {
         snprintf(error->message, sizeof error->message, "--text holds no token");
@@ -51,17 +54,20 @@ static int run(const cli_options *o)
     float *logits = NULL;
     char *text = NULL;
     size_t n_heads = 0, n_edits = 0, n = 0;
-    if ((o->text != NULL) == (o->tokens_in != NULL)) return usage_error("logits: give either --text or --tokens-in");
+    if ((o->text != NULL) == (o->tokens_in != NULL))
+        return usage_error("logits: give either --text or --tokens-in");
 
     sah_status status = sah_model_open(o->arguments[0], &model_options, &model, &error);
     if (status != SAH_OK) return report_error(&error);
     const sah_model_info *info = sah_model_describe(model);
     status = sah_heads_parse(o->ablate ? o->ablate : "", info, o->ablation.parts, &heads, &n_heads, &error);
-    if (status == SAH_OK) status = sah_edits_new(info, heads, n_heads, &o->ablation, &edits, &n_edits, &error);
+    if (status == SAH_OK)
+        status = sah_edits_new(info, heads, n_heads, &o->ablation, &edits, &n_edits, &error);
     if (status == SAH_OK) status = tokens_of(model, o, &ids, &n, &error);
     if (status == SAH_OK) logits = malloc((size_t)info->n_vocab * sizeof *logits);
     if (status == SAH_OK && logits) status = sah_logits(model, ids, n, edits, n_edits, logits, &error);
-    if (status == SAH_OK && logits) status = sah_logits_text(ids, n, logits, (size_t)info->n_vocab, &text, &error);
+    if (status == SAH_OK && logits)
+        status = sah_logits_text(ids, n, logits, (size_t)info->n_vocab, &text, &error);
     int result = status != SAH_OK ? report_error(&error)
                  : logits         ? write_result(o->output, text)
                                   : usage_error("not enough memory");
@@ -78,11 +84,13 @@ const cli_command command_logits = {
     .name = "logits",
     .arguments = "MODEL --text TEXT | --tokens-in \"IDS\"",
     .summary = "next-token logits of one prompt, with heads ablated if asked",
-    .details = "Prints {\"tokens\":[...],\"logits\":[...]}: the prompt's token ids and a logit for every token of the\n"
-               "vocabulary, for checking against other programs. --text is taken as it is unless --template says\n"
-               "otherwise. --ablate names heads to ablate as --part, --op and --scale say.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | OPTION(OPT_TEXT) | OPTION(OPT_TOKENS_IN) | OPTION(OPT_ABLATE) |
-               OPTION(OPT_TEMPLATE) | OPTION(OPT_SYSTEM) | OPTION(OPT_OUTPUT),
+    .details =
+        "Prints {\"tokens\":[...],\"logits\":[...]}: the prompt's token ids and a logit for every token of "
+        "the\n"
+        "vocabulary, for checking against other programs. --text is taken as it is unless --template says\n"
+        "otherwise. --ablate names heads to ablate as --part, --op and --scale say.\n",
+    .options = MODEL_OPTIONS | ABLATION_OPTIONS | OPTION(OPT_TEXT) | OPTION(OPT_TOKENS_IN) |
+               OPTION(OPT_ABLATE) | OPTION(OPT_TEMPLATE) | OPTION(OPT_SYSTEM) | OPTION(OPT_OUTPUT),
     .least = 1,
     .most = 1,
     .run = run,

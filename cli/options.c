@@ -50,7 +50,8 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_SORT] = {"sort", 0, "mean|count|difference",
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
     [OPT_HEAT] = {"heat", 0, NULL, "draw a heat map, layers by heads, instead of a table"},
-    [OPT_RULE] = {"rule", 0, "default|reference", "how to judge: Sahara's rule, or that of the paper's implementation"},
+    [OPT_RULE] = {"rule", 0, "default|reference",
+                  "how to judge: Sahara's rule, or that of the paper's implementation"},
     [OPT_PHRASES] = {"phrases", 0, "FILE", "another list of phrases, one a line"},
     [OPT_LABEL] = {"label", 0, "KEY", "key of a verdict given by hand, to report precision and recall"},
 };

@@ -51,11 +51,14 @@ const cli_command command_rank = {
     .name = "rank",
     .arguments = "RESULT...",
     .summary = "the heads of results in order, with counts and intervals",
-    .details = "Heads in order of mean KL, or of harmful minus harmless where the result has contrast queries: mean,\n"
-               "95 % bootstrap interval over queries, sum, and in how many queries the head is among the ten highest.\n"
-               "Several results of one model and the same settings are taken together. --heat draws layers by heads.\n",
-    .options = OPTION(OPT_TOP) | OPTION(OPT_BY_QUERY) | OPTION(OPT_FORMAT) | OPTION(OPT_SORT) | OPTION(OPT_HEAT) |
-               OPTION(OPT_OUTPUT),
+    .details = "Heads in order of mean KL, or of harmful minus harmless where the result has contrast "
+               "queries: mean,\n"
+               "95 % bootstrap interval over queries, sum, and in how many queries the head is among the ten "
+               "highest.\n"
+               "Several results of one model and the same settings are taken together. --heat draws layers "
+               "by heads.\n",
+    .options = OPTION(OPT_TOP) | OPTION(OPT_BY_QUERY) | OPTION(OPT_FORMAT) | OPTION(OPT_SORT) |
+               OPTION(OPT_HEAT) | OPTION(OPT_OUTPUT),
     .least = 1,
     .most = -1,
     .run = run,

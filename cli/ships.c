@@ -12,7 +12,8 @@ static int run(const cli_options *o)
     cli_progress progress;
 
     sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
-    if (status == SAH_OK && o->contrast) status = sah_queries_read(o->contrast, o->column, o->limit, &contrast, &error);
+    if (status == SAH_OK && o->contrast)
+        status = sah_queries_read(o->contrast, o->column, o->limit, &contrast, &error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
@@ -34,11 +35,15 @@ const cli_command command_ships = {
     .name = "ships",
     .arguments = "MODEL QUERIES -o OUT",
     .summary = "the Ships score of every head for every query",
-    .details = "For every query and head: how far the next-token distribution moves, KL(p || p_h) in nats, when the\n"
-               "head is ablated. OUT is a journal of JSON lines; an interrupted run carries on where it stopped.\n"
-               "--contrast scores a harmless set in the same run: a head that is high on both is general, not safety.\n"
-               "See `sahara rank` for reading the result.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) | OPTION(OPT_CONTRAST),
+    .details =
+        "For every query and head: how far the next-token distribution moves, KL(p || p_h) in nats, when "
+        "the\n"
+        "head is ablated. OUT is a journal of JSON lines; an interrupted run carries on where it stopped.\n"
+        "--contrast scores a harmless set in the same run: a head that is high on both is general, not "
+        "safety.\n"
+        "See `sahara rank` for reading the result.\n",
+    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
+               OPTION(OPT_CONTRAST),
     .least = 2,
     .most = 2,
     .run = run,

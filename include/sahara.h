@@ -1,15 +1,15 @@
 /* sahara.h - find the attention heads a language model's safety rests on.
  *
- * The public interface of libsahara. Everything the `sahara` program does is done through this header; another
- * program embeds the library the same way (examples/ships.c is the shortest). Definitions and equations:
- * "On the Role of Attention Heads in Large Language Model Safety" (ICLR 2025, arXiv 2410.13708), and
- * docs/method.md where the paper is silent.
+ * The public interface of libsahara. Everything the `sahara` program does is done through this header;
+ * another program embeds the library the same way (examples/ships.c is the shortest). Definitions and
+ * equations: "On the Role of Attention Heads in Large Language Model Safety" (ICLR 2025, arXiv 2410.13708),
+ * and docs/method.md where the paper is silent.
  *
  * Conventions
- *   - A function that can fail returns a sah_status and, when `error` is not NULL, leaves one line for a person
- *     in it: what, where, what to do. Nothing in the library prints, exits or aborts.
- *   - `*_open/_close` and `*_new/_free` pair up. Strings and arrays that a function hands out are freed with free()
- *     unless it says otherwise. `const` means: only read, and still yours.
+ *   - A function that can fail returns a sah_status and, when `error` is not NULL, leaves one line for a
+ * person in it: what, where, what to do. Nothing in the library prints, exits or aborts.
+ *   - `*_open/_close` and `*_new/_free` pair up. Strings and arrays that a function hands out are freed with
+ * free() unless it says otherwise. `const` means: only read, and still yours.
  *   - Text is UTF-8. Layers and heads count from 0. Angles are degrees, divergences are nats.
  *   - A sah_model is read-only once open: several threads may use one, each call brings its own memory.
  */
@@ -30,13 +30,15 @@ extern "C" {
 
 #define SAH_VERSION "0.1.0"
 
-/* ---- Status and errors ------------------------------------------------------------------------------------- */
+/* ---- Status and errors
+ * ------------------------------------------------------------------------------------- */
 
 typedef enum sah_status {
     SAH_OK = 0,
-    SAH_FAILED = 1,       /* the work could not be done: a file, its content, memory, a full disk */
-    SAH_BAD_ARGUMENT = 2, /* the caller asked for something that has no meaning: a head outside the model, ... */
-    SAH_INTERRUPTED = 3   /* the run was asked to stop; what was finished is kept */
+    SAH_FAILED = 1, /* the work could not be done: a file, its content, memory, a full disk */
+    SAH_BAD_ARGUMENT =
+        2, /* the caller asked for something that has no meaning: a head outside the model, ... */
+    SAH_INTERRUPTED = 3 /* the run was asked to stop; what was finished is kept */
 } sah_status;
 
 typedef struct sah_error {
@@ -44,7 +46,8 @@ typedef struct sah_error {
     char message[1024]; /* one line without a line end; empty when status is SAH_OK */
 } sah_error;
 
-/* ---- Strings and queries ----------------------------------------------------------------------------------- */
+/* ---- Strings and queries
+ * ----------------------------------------------------------------------------------- */
 
 /* A list of strings that owns its memory. Start from {0}. */
 typedef struct sah_strings {
@@ -55,34 +58,37 @@ typedef struct sah_strings {
 
 void sah_strings_free(sah_strings *strings);
 
-/* Reads queries from `path` ("-" is standard input): CSV with a header (RFC 4180), JSON lines, or plain text with one
- * query a line, told apart by the file's name (.csv, .jsonl/.json) and else by its first bytes. The column (key) is
- * `column`, or when that is NULL the first present of input, goal, query, prompt. Blank lines are skipped. `limit` > 0 keeps
- * only that many. Fails on an empty list, a missing column, text that is not UTF-8. */
-sah_status sah_queries_read(const char *path, const char *column, size_t limit, sah_strings *out, sah_error *error);
+/* Reads queries from `path` ("-" is standard input): CSV with a header (RFC 4180), JSON lines, or plain text
+ * with one query a line, told apart by the file's name (.csv, .jsonl/.json) and else by its first bytes. The
+ * column (key) is `column`, or when that is NULL the first present of input, goal, query, prompt. Blank lines
+ * are skipped. `limit` > 0 keeps only that many. Fails on an empty list, a missing column, text that is not
+ * UTF-8. */
+sah_status sah_queries_read(const char *path, const char *column, size_t limit, sah_strings *out,
+                            sah_error *error);
 
-/* ---- Models ------------------------------------------------------------------------------------------------ */
+/* ---- Models
+ * ------------------------------------------------------------------------------------------------ */
 
 typedef struct sah_model sah_model;
 
 typedef enum sah_precision {
     SAH_PRECISION_F32 = 0, /* float32 weights and products: the meaning of "exact" */
-    SAH_PRECISION_BF16,    /* bfloat16 weights and products, float32 sums and residual stream */
-    SAH_PRECISION_AUTO     /* measures a product of the model's own shapes and takes the faster */
+    SAH_PRECISION_BF16, /* bfloat16 weights and products, float32 sums and residual stream */
+    SAH_PRECISION_AUTO /* measures a product of the model's own shapes and takes the faster */
 } sah_precision;
 
 typedef struct sah_model_options {
     sah_precision precision;
-    int threads;         /* 0: as many as the machine offers (OMP_NUM_THREADS is honoured) */
+    int threads; /* 0: as many as the machine offers (OMP_NUM_THREADS is honoured) */
     const char *adapter; /* directory of a LoRA adapter in PEFT's layout, merged while loading; NULL: none */
-    bool describe_only;  /* read sizes, tokenizer and template but no weights (inspect) */
+    bool describe_only; /* read sizes, tokenizer and template but no weights (inspect) */
 } sah_model_options;
 
 typedef struct sah_model_info {
-    char name[256];   /* last component of the path */
-    char family[32];  /* llama, mistral, qwen2, qwen3 */
-    char format[32];  /* safetensors, gguf */
-    char types[128];  /* tensor types found, most bytes first: "BF16" or "Q4_1 Q6_K F32" */
+    char name[256]; /* last component of the path */
+    char family[32]; /* llama, mistral, qwen2, qwen3 */
+    char format[32]; /* safetensors, gguf */
+    char types[128]; /* tensor types found, most bytes first: "BF16" or "Q4_1 Q6_K F32" */
     char checksum[17]; /* XXH3 (64 bit) over the weight files' bytes, and the adapter's, hexadecimal */
     int n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, n_vocab;
     int max_positions;
@@ -90,24 +96,28 @@ typedef struct sah_model_info {
     bool tied_embeddings;
     bool qk_norm;
     double rope_theta;
-    char rope_scaling[32];    /* "none", "linear 2", "llama3 8" */
-    uint64_t n_parameters;    /* an embedding shared with the LM head counts once */
+    char rope_scaling[32]; /* "none", "linear 2", "llama3 8" */
+    uint64_t n_parameters; /* an embedding shared with the LM head counts once */
     uint64_t file_bytes;
-    char chat_template[32];   /* family recognised: chatml, llama2, ..., or "none", or "unknown" */
-    char precision[8];        /* what is in use: f32 or bf16 */
+    char chat_template[32]; /* family recognised: chatml, llama2, ..., or "none", or "unknown" */
+    char precision[8]; /* what is in use: f32 or bf16 */
     char precision_note[128]; /* what `auto` measured and chose; empty otherwise */
 } sah_model_info;
 
-/* Opens a Hugging Face directory or a .gguf file and packs its weights for the products. Memory: the packed weights
- * (4 or 2 bytes a parameter). Fails by name on families, tensor types and options that are not supported. */
-sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out, sah_error *error);
+/* Opens a Hugging Face directory or a .gguf file and packs its weights for the products. Memory: the packed
+ * weights (4 or 2 bytes a parameter). Fails by name on families, tensor types and options that are not
+ * supported. */
+sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
+                          sah_error *error);
 void sah_model_close(sah_model *model);
 const sah_model_info *sah_model_describe(const sah_model *model);
 
-/* ---- Tokens and prompts ------------------------------------------------------------------------------------ */
+/* ---- Tokens and prompts
+ * ------------------------------------------------------------------------------------ */
 
-/* Text to token ids, special tokens in the text recognised, BOS put in front only if the model asks for one and
- * `text` does not begin with it. Bytes that are not UTF-8 are taken as U+FFFD each. `*ids` is for free(). */
+/* Text to token ids, special tokens in the text recognised, BOS put in front only if the model asks for one
+ * and `text` does not begin with it. Bytes that are not UTF-8 are taken as U+FFFD each. `*ids` is for free().
+ */
 sah_status sah_encode(const sah_model *model, const char *text, size_t length, int32_t **ids, size_t *n,
                       sah_error *error);
 
@@ -118,13 +128,15 @@ sah_status sah_decode(const sah_model *model, const int32_t *ids, size_t n, bool
 /* True when generation ends at `id` (an end-of-sequence or end-of-turn token of the model). */
 bool sah_is_end_token(const sah_model *model, int32_t id);
 
-/* Wraps a query. `template` is a name (ships, sahara, none, chat, or a chat family: chatml, llama2, llama3, mistral, vicuna,
- * zephyr, ...) or a string that holds {} where the query goes and may write \n for a line end. `system` (or NULL) goes where the chat
- * family puts a system prompt; an error where the template has no place for one. `*prompt` is for free(). */
-sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system, const char *query,
-                           char **prompt, sah_error *error);
+/* Wraps a query. `template` is a name (ships, sahara, none, chat, or a chat family: chatml, llama2, llama3,
+ * mistral, vicuna, zephyr, ...) or a string that holds {} where the query goes and may write \n for a line
+ * end. `system` (or NULL) goes where the chat family puts a system prompt; an error where the template has no
+ * place for one. `*prompt` is for free(). */
+sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system,
+                           const char *query, char **prompt, sah_error *error);
 
-/* ---- Heads and ablations ----------------------------------------------------------------------------------- */
+/* ---- Heads and ablations
+ * ----------------------------------------------------------------------------------- */
 
 typedef struct sah_head {
     int layer, head;
@@ -134,16 +146,16 @@ typedef struct sah_head {
 enum {
     SAH_PART_Q = 1, /* query states before RoPE: scaled to ~0, every visible position weighs the same */
     SAH_PART_K = 2, /* a key head's states before RoPE, seen by every query head of its group */
-    SAH_PART_V = 4  /* the head's output z */
+    SAH_PART_V = 4 /* the head's output z */
 };
 
 typedef enum sah_op {
     SAH_OP_SCALE = 0, /* multiply by `factor` */
-    SAH_OP_MEAN = 1   /* replace by the mean over the layer's heads of the same, unedited quantity */
+    SAH_OP_MEAN = 1 /* replace by the mean over the layer's heads of the same, unedited quantity */
 } sah_op;
 
-/* How a head is ablated. With part k alone heads are key heads (0..n_kv_heads-1); with k beside other parts a head
- * is a query head and k means the key head of its group. */
+/* How a head is ablated. With part k alone heads are key heads (0..n_kv_heads-1); with k beside other parts a
+ * head is a query head and k means the key head of its group. */
 typedef struct sah_ablation {
     unsigned parts;
     sah_op op;
@@ -158,51 +170,54 @@ typedef struct sah_edit {
     float factor;
 } sah_edit;
 
-/* "5-6,18-8" to heads, checked against the model's layers and (key) heads; a head named twice is an error. The empty string is no
- * head. `*heads` is for free(). */
-sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigned parts, sah_head **heads, size_t *n,
-                           sah_error *error);
+/* "5-6,18-8" to heads, checked against the model's layers and (key) heads; a head named twice is an error.
+ * The empty string is no head. `*heads` is for free(). */
+sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigned parts, sah_head **heads,
+                           size_t *n, sah_error *error);
 
 /* "q", "k", "v", "q,v", ... to SAH_PART_* bits. */
 sah_status sah_parts_parse(const char *text, unsigned *parts, sah_error *error);
 
 /* The edits that ablate `heads`; `*edits` is for free(). Several heads of a group share one k edit. */
-sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size_t n, const sah_ablation *ablation,
-                         sah_edit **edits, size_t *n_edits, sah_error *error);
+sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size_t n,
+                         const sah_ablation *ablation, sah_edit **edits, size_t *n_edits, sah_error *error);
 
 /* Next-token logits [n_vocab] after `tokens` under `edits` (none: n_edits 0). */
-sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits, size_t n_edits,
-                      float *logits, sah_error *error);
+sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,
+                      size_t n_edits, float *logits, sah_error *error);
 
-/* ---- Runs -------------------------------------------------------------------------------------------------- */
+/* ---- Runs
+ * -------------------------------------------------------------------------------------------------- */
 
-/* Called now and then from one thread at a time: `done` of `total` units. Return false to stop the run: it ends with SAH_INTERRUPTED
- * and everything finished kept. */
+/* Called now and then from one thread at a time: `done` of `total` units. Return false to stop the run: it
+ * ends with SAH_INTERRUPTED and everything finished kept. */
 typedef bool (*sah_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 
 typedef struct sah_run_options {
     sah_ablation ablation;
     int layer_from, layer_to; /* candidates: layers A..B-1; 0,0 means all */
-    int head_from, head_to;   /* heads A..B-1; 0,0 means all */
-    const char *template_;    /* see sah_prompt_wrap */
-    const char *system;       /* or NULL */
-    uint64_t memory;          /* bytes for rows beside the weights; 0: a default that suits the cache */
+    int head_from, head_to; /* heads A..B-1; 0,0 means all */
+    const char *template_; /* see sah_prompt_wrap */
+    const char *system; /* or NULL */
+    uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
     sah_progress_fn progress; /* or NULL */
     void *user;
 } sah_run_options;
 
-/* Ships of every head for every query (method.md "Ships: one query"; paper, equation 6): KL(p || p_h) in nats. Appends to the journal
- * `path` (see docs/files.md), resuming it when it is there and its header agrees; NULL or "-" writes to standard output.
- * `contrast` (or NULL) is a second list scored in the same run. */
+/* Ships of every head for every query (method.md "Ships: one query"; paper, equation 6): KL(p || p_h) in
+ * nats. Appends to the journal `path` (see docs/files.md), resuming it when it is there and its header
+ * agrees; NULL or "-" writes to standard output. `contrast` (or NULL) is a second list scored in the same
+ * run. */
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
-/* ---- Judging ----------------------------------------------------------------------------------------------- */
+/* ---- Judging
+ * ----------------------------------------------------------------------------------------------- */
 
 typedef enum sah_verdict {
     SAH_REFUSAL = 0, /* declines what was asked, in whole */
-    SAH_COMPLIANCE,  /* goes along with it */
-    SAH_DEGENERATE   /* neither: empty, looping, not language */
+    SAH_COMPLIANCE, /* goes along with it */
+    SAH_DEGENERATE /* neither: empty, looping, not language */
 } sah_verdict;
 enum { SAH_N_VERDICTS = 3 };
 
@@ -210,17 +225,18 @@ const char *sah_verdict_name(sah_verdict verdict); /* "refusal", "compliance", "
 
 typedef enum sah_judge_rule {
     SAH_RULE_DEFAULT = 0, /* Sahara's own rule: docs/judging.md */
-    SAH_RULE_REFERENCE    /* the rule of the paper's public implementation, faults included; never degenerate */
+    SAH_RULE_REFERENCE /* the rule of the paper's public implementation, faults included; never degenerate */
 } sah_judge_rule;
 
 typedef struct sah_judge sah_judge;
 
-/* A judge with the phrase list that is built into the library, or with that of the file `phrases` when it is not NULL
- * (docs/judging.md has its form). Read-only once made: several threads may use one. */
+/* A judge with the phrase list that is built into the library, or with that of the file `phrases` when it is
+ * not NULL (docs/judging.md has its form). Read-only once made: several threads may use one. */
 sah_status sah_judge_new(sah_judge_rule rule, const char *phrases, sah_judge **out, sah_error *error);
 void sah_judge_free(sah_judge *judge);
 
-/* The verdict on one response, text[0..length) (it may hold NULs and bytes that are not UTF-8). Fails only when memory is out. */
+/* The verdict on one response, text[0..length) (it may hold NULs and bytes that are not UTF-8). Fails only
+ * when memory is out. */
 sah_status sah_judge_text(const sah_judge *judge, const char *text, size_t length, sah_verdict *out,
                           sah_error *error);
 
@@ -229,55 +245,58 @@ typedef struct sah_share {
     double value, low, high;
 } sah_share;
 
-/* `successes` of `n` with Wilson's 95 % score interval (Wilson 1927, without continuity correction). n = 0 says nothing:
- * 0 in [0, 1]. */
+/* `successes` of `n` with Wilson's 95 % score interval (Wilson 1927, without continuity correction). n = 0
+ * says nothing: 0 in [0, 1]. */
 sah_share sah_wilson(uint64_t successes, uint64_t n);
 
 typedef struct sah_judgement {
     uint64_t n;
     uint64_t counts[SAH_N_VERDICTS];
-    sah_share asr;       /* attack success rate: compliances of all n */
+    sah_share asr; /* attack success rate: compliances of all n */
     sah_share asr_valid; /* compliances of those that are not degenerate */
     uint64_t labelled[SAH_N_VERDICTS][SAH_N_VERDICTS]; /* [label][verdict], where records carry a label */
 } sah_judgement;
 
-/* Judges every response of the file `responses` ("-": standard input): JSON lines with the key `key`, or when that is NULL the
- * first present of response, generation, output; a JSON array of such objects; or one JSON object of them. Writes JSON
- * lines to `path` (NULL: standard output): a header, each record with "verdict" added, and a line of totals. A file at `path` is
- * replaced when all is written, not before. `label` (or NULL) names a key with the verdict a person gave, to compare with.
- * `out` (or NULL) gets the totals. */
+/* Judges every response of the file `responses` ("-": standard input): JSON lines with the key `key`, or when
+ * that is NULL the first present of response, generation, output; a JSON array of such objects; or one JSON
+ * object of them. Writes JSON lines to `path` (NULL: standard output): a header, each record with "verdict"
+ * added, and a line of totals. A file at `path` is replaced when all is written, not before. `label` (or
+ * NULL) names a key with the verdict a person gave, to compare with. `out` (or NULL) gets the totals. */
 sah_status sah_judge_file(const sah_judge *judge, const char *responses, const char *key, const char *label,
                           const char *path, sah_judgement *out, sah_error *error);
 
-/* ---- Reading results --------------------------------------------------------------------------------------- */
+/* ---- Reading results
+ * --------------------------------------------------------------------------------------- */
 
 /* One or several result files of the same model and settings, their queries one behind another. */
 typedef struct sah_result sah_result;
 
 typedef struct sah_result_info {
-    char command[16];     /* ships */
+    char command[16]; /* ships */
     char model_name[256];
     int n_layers, n_heads; /* heads of a layer: key heads when part k was ablated alone */
-    size_t n_scored;      /* heads that every file has */
-    size_t n_expected;    /* heads that the run was to score; more than n_scored while it is not finished */
+    size_t n_scored; /* heads that every file has */
+    size_t n_expected; /* heads that the run was to score; more than n_scored while it is not finished */
     size_t n_queries, n_contrast;
 } sah_result_info;
 
-/* Reads the files ("-": standard input). A last line that was cut short is left out, as resuming would. Fails on anything else that is
- * not a result, and on files whose model or settings differ, naming the first difference. */
+/* Reads the files ("-": standard input). A last line that was cut short is left out, as resuming would. Fails
+ * on anything else that is not a result, and on files whose model or settings differ, naming the first
+ * difference. */
 sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out, sah_error *error);
 void sah_result_close(sah_result *result);
 const sah_result_info *sah_result_describe(const sah_result *result);
 
-/* A head's scores over the queries, in nats. Intervals are 95 % bootstrap percentile intervals over queries (2000 resamples, the
- * same seed each time). The last four are NaN without contrast queries. */
+/* A head's scores over the queries, in nats. Intervals are 95 % bootstrap percentile intervals over queries
+ * (2000 resamples, the same seed each time). The last four are NaN without contrast queries. */
 typedef struct sah_ranked {
     sah_head head;
     double mean, low, high; /* mean KL and its interval */
     double sum;
-    size_t top_ten;         /* queries in which the head is among the ten highest */
+    size_t top_ten; /* queries in which the head is among the ten highest */
     double contrast_mean;
-    double difference, difference_low, difference_high; /* mean on the queries less mean on the contrast queries */
+    double difference, difference_low,
+        difference_high; /* mean on the queries less mean on the contrast queries */
 } sah_ranked;
 
 typedef enum sah_order {
@@ -288,34 +307,39 @@ typedef enum sah_order {
 } sah_order;
 
 /* All scored heads, highest first; equal ones by layer and head. `*ranked` is for free(). */
-sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **ranked, size_t *n, sah_error *error);
+sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **ranked, size_t *n,
+                    sah_error *error);
 
 typedef enum sah_rank_format {
-    SAH_FORMAT_TSV = 0,  /* a header line, then a line per head */
-    SAH_FORMAT_JSON,     /* JSON lines */
-    SAH_FORMAT_REFERENCE /* a line {"query": {"5-6": score, ... ten}} per query, as the paper's programs write */
+    SAH_FORMAT_TSV = 0, /* a header line, then a line per head */
+    SAH_FORMAT_JSON, /* JSON lines */
+    SAH_FORMAT_REFERENCE /* a line {"query": {"5-6": score, ... ten}} per query, as the paper's programs write
+                          */
 } sah_rank_format;
 
 typedef struct sah_rank_options {
     sah_rank_format format;
     sah_order order;
     bool by_query; /* the heads of every query instead of those of all */
-    size_t top;    /* only so many heads; 0: all, or ten by query */
+    size_t top; /* only so many heads; 0: all, or ten by query */
 } sah_rank_options;
 
 /* The ranking as text that ends in a line end; `*text` is for free(). */
-sah_status sah_rank_text(const sah_result *result, const sah_rank_options *options, char **text, sah_error *error);
+sah_status sah_rank_text(const sah_result *result, const sah_rank_options *options, char **text,
+                         sah_error *error);
 
-/* A heat map for a terminal of `width` columns, a line per layer, a cell per head; with colour escapes or in shaded blocks. Shows what
- * SAH_ORDER_DEFAULT orders by. `*text` is for free(). */
+/* A heat map for a terminal of `width` columns, a line per layer, a cell per head; with colour escapes or in
+ * shaded blocks. Shows what SAH_ORDER_DEFAULT orders by. `*text` is for free(). */
 sah_status sah_heat_map(const sah_result *result, bool colour, int width, char **text, sah_error *error);
 
-/* ---- Descriptions ------------------------------------------------------------------------------------------ */
+/* ---- Descriptions
+ * ------------------------------------------------------------------------------------------ */
 
 /* sah_model_describe() as text for a person, or as one JSON object; `*text` is for free(). */
 sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_error *error);
 
-/* {"tokens":[...],"logits":[...]} and a line end; numbers read back as the same floats. `*text` is for free(). */
+/* {"tokens":[...],"logits":[...]} and a line end; numbers read back as the same floats. `*text` is for
+ * free(). */
 sah_status sah_logits_text(const int32_t *tokens, size_t n, const float *logits, size_t n_vocab, char **text,
                            sah_error *error);
 

@@ -17,19 +17,23 @@ sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size
         if (edit->part != SAH_PART_Q && edit->part != SAH_PART_K && edit->part != SAH_PART_V)
             return sah_fail(error, SAH_BAD_ARGUMENT, "an edit names one part: q, k or v");
         if (edit->layer < 0 || edit->layer >= config->n_layers || edit->head < 0 || edit->head >= heads)
-            return sah_fail(error, SAH_BAD_ARGUMENT, "head %d-%d is outside the model: %d layers of %d %sheads", edit->layer,
+            return sah_fail(error, SAH_BAD_ARGUMENT,
+                            "head %d-%d is outside the model: %d layers of %d %sheads", edit->layer,
                             edit->head, config->n_layers, heads, key ? "key " : "");
         if (edit->op != SAH_OP_SCALE && edit->op != SAH_OP_MEAN)
             return sah_fail(error, SAH_BAD_ARGUMENT, "an edit's operation is scale or mean");
         if (edit->op == SAH_OP_SCALE && !isfinite(edit->factor))
-            return sah_fail(error, SAH_BAD_ARGUMENT, "the scale of head %d-%d is not a finite number", edit->layer, edit->head);
+            return sah_fail(error, SAH_BAD_ARGUMENT, "the scale of head %d-%d is not a finite number",
+                            edit->layer, edit->head);
     }
     return SAH_OK;
 }
 
 static void plan_add(sah_plan *plan, const sah_edit *edit)
 {
-    const sah_edit **place = edit->part == SAH_PART_Q ? plan->q : edit->part == SAH_PART_K ? plan->k : plan->v;
+    const sah_edit **place = edit->part == SAH_PART_Q   ? plan->q
+                             : edit->part == SAH_PART_K ? plan->k
+                                                        : plan->v;
     if (place[edit->head]) return;
     place[edit->head] = edit;
     plan->n_edits++;
@@ -50,7 +54,8 @@ static sah_plan *plans_alloc(const sah_config *config, size_t n)
     return plans;
 }
 
-sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t n, sah_plan **out, sah_error *error)
+sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t n, sah_plan **out,
+                         sah_error *error)
 {
     sah_status status = sah_edits_check(config, edits, n, error);
     if (status != SAH_OK) return status;
@@ -61,8 +66,8 @@ sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t
     return SAH_OK;
 }
 
-sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const sah_edit *more, int n, sah_plan **out,
-                           sah_error *error)
+sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const sah_edit *more, int n,
+                           sah_plan **out, sah_error *error)
 {
     sah_plan *copy = plans_alloc(config, 1);
     if (!copy) return sah_fail_memory(error, "the ablation");
@@ -86,8 +91,8 @@ bool sah_plan_touches(const sah_plan *plan, const sah_config *config, int head)
 }
 
 /* out [rows, width] = one head's columns of x under an edit, or their mean over the n heads. */
-static void edit_states(const sah_edit *edit, const float *x, int64_t stride, int head, int n, int width, int64_t rows,
-                        float *out)
+static void edit_states(const sah_edit *edit, const float *x, int64_t stride, int head, int n, int width,
+                        int64_t rows, float *out)
 {
     for (int64_t r = 0; r < rows; r++, x += stride, out += width) {
         if (edit->op == SAH_OP_SCALE) {
@@ -100,9 +105,9 @@ static void edit_states(const sah_edit *edit, const float *x, int64_t stride, in
     }
 }
 
-sah_status sah_edited_head(sah_workspace *workspace, int slot, const sah_plan *plan, const sah_attention *at, int head,
-                           const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes, float *out,
-                           sah_error *error)
+sah_status sah_edited_head(sah_workspace *workspace, int slot, const sah_plan *plan, const sah_attention *at,
+                           int head, const sah_segment *segments, int32_t n_segments, int64_t rows,
+                           int64_t nodes, float *out, sah_error *error)
 {
     int D = at->head_dim, kv = head / (at->n_heads / at->n_kv_heads);
     const sah_edit *q = plan->q[head], *k = plan->k[kv], *v = plan->v[head];

@@ -1,4 +1,5 @@
-/* Ablations, layer by layer: edits checked against the model and looked up by head (docs/method.md, "Ablations"). */
+/* Ablations, layer by layer: edits checked against the model and looked up by head (docs/method.md,
+ * "Ablations"). */
 #ifndef SAH_ENGINE_ABLATION_H
 #define SAH_ENGINE_ABLATION_H
 
@@ -16,24 +17,26 @@ typedef struct sah_plan {
 /* Checks edits against the model: layer, head, part, a finite factor. */
 sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error);
 
-/* Plans for `edits` (checked; must outlive the plans), [n_layers] in *out. When two edits name the same part of the same head, the first
- * stands. */
-sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t n, sah_plan **out, sah_error *error);
+/* Plans for `edits` (checked; must outlive the plans), [n_layers] in *out. When two edits name the same part
+ * of the same head, the first stands. */
+sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t n, sah_plan **out,
+                         sah_error *error);
 void sah_plans_free(sah_plan *plans);
 
 /* A plan of one layer with more edits added behind it; sah_plans_free() frees it. */
-sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const sah_edit *more, int n, sah_plan **out,
-                           sah_error *error);
+sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const sah_edit *more, int n,
+                           sah_plan **out, sah_error *error);
 
 /* True when the plan changes the head's output z. */
 bool sah_plan_touches(const sah_plan *plan, const sah_config *config, int head);
 
-/* The head's output under the plan, out [rows, head_dim] without gaps, over all rows of the segments. `at` holds the layer's unedited
- * states after RoPE: scaling and means over heads commute with the rotation, so editing behind it equals editing before it.
- * at->z must hold the unedited outputs of every head when the plan wants a mean of outputs or only scales them. `rows` are the rows of q,
- * `nodes` those of k and v. Scratch slots `slot` .. slot + 2. */
-sah_status sah_edited_head(sah_workspace *workspace, int slot, const sah_plan *plan, const sah_attention *at, int head,
-                           const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes, float *out,
-                           sah_error *error);
+/* The head's output under the plan, out [rows, head_dim] without gaps, over all rows of the segments. `at`
+ * holds the layer's unedited states after RoPE: scaling and means over heads commute with the rotation, so
+ * editing behind it equals editing before it. at->z must hold the unedited outputs of every head when the
+ * plan wants a mean of outputs or only scales them. `rows` are the rows of q, `nodes` those of k and v.
+ * Scratch slots `slot` .. slot + 2. */
+sah_status sah_edited_head(sah_workspace *workspace, int slot, const sah_plan *plan, const sah_attention *at,
+                           int head, const sah_segment *segments, int32_t n_segments, int64_t rows,
+                           int64_t nodes, float *out, sah_error *error);
 
 #endif

@@ -8,7 +8,8 @@
 #include "util/error.h"
 #include "util/simd.h"
 
-/* Query rows and output columns of the inner kernel: four rows share each vector of keys or values that is loaded. */
+/* Query rows and output columns of the inner kernel: four rows share each vector of keys or values that is
+ * loaded. */
 enum { ROWS = 4, LANES = 16 };
 
 SAH_INLINE int round_up(int n)
@@ -17,7 +18,8 @@ SAH_INLINE int round_up(int n)
 }
 
 /* out[r][j] = factor * sum over p < n of a[r][p] * b[p * stride + j], j < LANES. */
-SAH_INLINE void tile(const float *const a[ROWS], int n, const float *b, int64_t stride, float factor, float out[ROWS][LANES])
+SAH_INLINE void tile(const float *const a[ROWS], int n, const float *b, int64_t stride, float factor,
+                     float out[ROWS][LANES])
 {
     float sum[ROWS][LANES] = {{0.0f}};
     for (int p = 0; p < n; p++, b += stride)
@@ -28,21 +30,24 @@ SAH_INLINE void tile(const float *const a[ROWS], int n, const float *b, int64_t 
         for (int j = 0; j < LANES; j++) out[r][j] = factor * sum[r][j];
 }
 
-/* What one (segment, key/value head) pair needs beside its inputs. Keys lie transposed, so that scores of LANES keys are one vector. */
+/* What one (segment, key/value head) pair needs beside its inputs. Keys lie transposed, so that scores of
+ * LANES keys are one vector. */
 typedef struct scratch {
-    float *keys;   /* [head_dim, n_keys] */
+    float *keys; /* [head_dim, n_keys] */
     float *values; /* [n_keys, head_dim rounded up] */
     float *scores; /* [ROWS, n_keys] */
 } scratch;
 
 /* Copies the keys and values that the segment sees, depths `from` on; what rounding adds is zero. */
-static void gather(const sah_attention *at, const sah_segment *segment, int kv, int from, int n_keys, scratch *s)
+static void gather(const sah_attention *at, const sah_segment *segment, int kv, int from, int n_keys,
+                   scratch *s)
 {
     int D = at->head_dim, padded = round_up(D), seen = segment->depth + segment->n - from;
     memset(s->keys, 0, (size_t)D * (size_t)n_keys * sizeof *s->keys);
     for (int j = 0; j < seen; j++) {
         int64_t node = segment->path[from + j];
-        const float *k = at->k + node * at->k_stride + (int64_t)kv * D, *v = at->v + node * at->v_stride + (int64_t)kv * D;
+        const float *k = at->k + node * at->k_stride + (int64_t)kv * D,
+                    *v = at->v + node * at->v_stride + (int64_t)kv * D;
         for (int i = 0; i < D; i++) s->keys[(int64_t)i * n_keys + j] = k[i];
         memcpy(s->values + (int64_t)j * padded, v, (size_t)D * sizeof *v);
         memset(s->values + (int64_t)j * padded + D, 0, (size_t)(padded - D) * sizeof *v);
@@ -105,8 +110,8 @@ static void attend_segment(const sah_attention *at, const sah_segment *segment, 
     }
 }
 
-sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention, const sah_segment *segments,
-                      int32_t n_segments, sah_error *error)
+sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention,
+                      const sah_segment *segments, int32_t n_segments, sah_error *error)
 {
     int D = attention->head_dim, kvs = attention->n_kv_heads, threads = sah_workspace_threads(workspace);
     int32_t longest = 0;

@@ -8,17 +8,18 @@
 typedef struct sah_attention {
     int n_heads, n_kv_heads; /* query head h reads key/value head h / (n_heads / n_kv_heads) */
     int head_dim;
-    int window;              /* sliding window: tokens seen, the own included; 0: all */
-    const float *q;          /* [rows, n_heads * head_dim] after RoPE, rows as the segments number them */
+    int window; /* sliding window: tokens seen, the own included; 0: all */
+    const float *q; /* [rows, n_heads * head_dim] after RoPE, rows as the segments number them */
     int64_t q_stride;
-    const float *k, *v;      /* [nodes, n_kv_heads * head_dim] */
+    const float *k, *v; /* [nodes, n_kv_heads * head_dim] */
     int64_t k_stride, v_stride;
-    float *z;                /* [rows, n_heads * head_dim]: the heads' outputs; may lie on q */
+    float *z; /* [rows, n_heads * head_dim]: the heads' outputs; may lie on q */
     int64_t z_stride;
 } sah_attention;
 
-/* z = softmax(q kᵀ / sqrt(head_dim)) v for every row of the segments. Scratch: slot `slot` of the workspace. */
-sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention, const sah_segment *segments,
-                      int32_t n_segments, sah_error *error);
+/* z = softmax(q kᵀ / sqrt(head_dim)) v for every row of the segments. Scratch: slot `slot` of the workspace.
+ */
+sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention,
+                      const sah_segment *segments, int32_t n_segments, sah_error *error);
 
 #endif

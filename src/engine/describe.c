@@ -9,15 +9,16 @@
 
 static char *as_json(const sah_model_info *i)
 {
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:f, s:s, s:I, "
-                               "s:I, s:s}",
-                               "name", i->name, "family", i->family, "format", i->format, "types", i->types, "xxh3", i->checksum,
-                               "layers", i->n_layers, "heads", i->n_heads, "kv_heads", i->n_kv_heads, "head_dim", i->head_dim,
-                               "d_model", i->d_model, "d_ff", i->d_ff, "vocab", i->n_vocab, "max_positions", i->max_positions,
-                               "sliding_window", i->sliding_window, "tied_embeddings", i->tied_embeddings, "qk_norm", i->qk_norm,
-                               "rope_theta", i->rope_theta, "rope_scaling", i->rope_scaling, "parameters",
-                               (json_int_t)i->n_parameters, "file_bytes", (json_int_t)i->file_bytes, "chat_template",
-                               i->chat_template);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:f, s:s, s:I, "
+        "s:I, s:s}",
+        "name", i->name, "family", i->family, "format", i->format, "types", i->types, "xxh3", i->checksum,
+        "layers", i->n_layers, "heads", i->n_heads, "kv_heads", i->n_kv_heads, "head_dim", i->head_dim,
+        "d_model", i->d_model, "d_ff", i->d_ff, "vocab", i->n_vocab, "max_positions", i->max_positions,
+        "sliding_window", i->sliding_window, "tied_embeddings", i->tied_embeddings, "qk_norm", i->qk_norm,
+        "rope_theta", i->rope_theta, "rope_scaling", i->rope_scaling, "parameters",
+        (json_int_t)i->n_parameters, "file_bytes", (json_int_t)i->file_bytes, "chat_template",
+        i->chat_template);
     char *line = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     sah_text text = {0};
     if (line) sah_text_addf(&text, "%s\n", line);
@@ -36,11 +37,13 @@ static char *as_text(const sah_model_info *i)
     sah_text_addf(&text, "model          %s\n", i->name);
     sah_text_addf(&text, "family         %s (%s)\n", i->family, i->format);
     sah_text_addf(&text, "layers         %d\n", i->n_layers);
-    sah_text_addf(&text, "heads          %d a layer, %d key/value heads, width %d%s\n", i->n_heads, i->n_kv_heads, i->head_dim,
-                  i->qk_norm ? ", QK-norm" : "");
+    sah_text_addf(&text, "heads          %d a layer, %d key/value heads, width %d%s\n", i->n_heads,
+                  i->n_kv_heads, i->head_dim, i->qk_norm ? ", QK-norm" : "");
     sah_text_addf(&text, "model width    %d, MLP %d\n", i->d_model, i->d_ff);
-    sah_text_addf(&text, "vocabulary     %d%s\n", i->n_vocab, i->tied_embeddings ? ", embedding and LM head shared" : "");
-    sah_text_addf(&text, "positions      %d, RoPE theta %g, scaling %s", i->max_positions, i->rope_theta, i->rope_scaling);
+    sah_text_addf(&text, "vocabulary     %d%s\n", i->n_vocab,
+                  i->tied_embeddings ? ", embedding and LM head shared" : "");
+    sah_text_addf(&text, "positions      %d, RoPE theta %g, scaling %s", i->max_positions, i->rope_theta,
+                  i->rope_scaling);
     if (i->sliding_window) sah_text_addf(&text, ", sliding window %d", i->sliding_window);
     sah_text_addf(&text, "\nparameters     %.1f million\n", (double)i->n_parameters / 1e6);
     sah_text_addf(&text, "files          %.1f MB: %s\n", (double)i->file_bytes / 1e6, i->types);

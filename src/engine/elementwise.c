@@ -26,11 +26,13 @@ SAH_SIMD void sah_rotate(float *x, const float *cosine, const float *sine, int w
     }
 }
 
-/* exp(x) to about one unit in the last place, for x <= 88: 2^k times a polynomial in r, x = k ln 2 + r, |r| <= ln 2 / 2 (Cody and
- * Waite's two-part ln 2; coefficients of the Taylor series to the seventh power, error below 2e-8). Below -87 it is 0; NaN stays NaN. */
+/* exp(x) to about one unit in the last place, for x <= 88: 2^k times a polynomial in r, x = k ln 2 + r, |r|
+ * <= ln 2 / 2 (Cody and Waite's two-part ln 2; coefficients of the Taylor series to the seventh power, error
+ * below 2e-8). Below -87 it is 0; NaN stays NaN. */
 SAH_INLINE float fast_exp(float x)
 {
-    float clamped = x > -87.0f ? x : -87.0f; /* NaN too: its bits must not reach the conversion to an integer */
+    float clamped =
+        x > -87.0f ? x : -87.0f; /* NaN too: its bits must not reach the conversion to an integer */
     clamped = clamped < 88.0f ? clamped : 88.0f;
     float shifted = clamped * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds to the nearest integer */
     float k = shifted - 12582912.0f;

@@ -1,5 +1,5 @@
-/* The element-wise steps of a layer, one row at a time, vectorised by the compiler. Each stands next to its plain form in plain.c, against
- * which it is tested. */
+/* The element-wise steps of a layer, one row at a time, vectorised by the compiler. Each stands next to its
+ * plain form in plain.c, against which it is tested. */
 #ifndef SAH_ENGINE_ELEMENTWISE_H
 #define SAH_ENGINE_ELEMENTWISE_H
 
@@ -18,7 +18,7 @@ void sah_silu_multiply(const float *gate, const float *up, int n, float *out);
 /* In place: weights[i] = exp(scores[i] - max) / sum; the sum in float64. n > 0. */
 void sah_softmax(float *scores, int n);
 
-void sah_vector_add(const float *x, int n, float *y);  /* y += x */
+void sah_vector_add(const float *x, int n, float *y); /* y += x */
 void sah_vector_scale(float *x, int n, float factor); /* x *= factor */
 
 /* float32 to bfloat16, to nearest, ties to even. */

@@ -23,7 +23,8 @@ static size_t common_prefix(const sah_prompt *x, const sah_prompt *y)
     return i;
 }
 
-static sah_status check_prompts(const sah_prompt *prompts, size_t n, int32_t n_vocab, size_t *n_tokens, sah_error *error)
+static sah_status check_prompts(const sah_prompt *prompts, size_t n, int32_t n_vocab, size_t *n_tokens,
+                                sah_error *error)
 {
     *n_tokens = 0;
     if (n == 0 || n > INT32_MAX) return sah_fail(error, SAH_BAD_ARGUMENT, "no prompt to run");
@@ -31,7 +32,8 @@ static sah_status check_prompts(const sah_prompt *prompts, size_t n, int32_t n_v
         if (prompts[i].n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "prompt %zu has no token", i);
         for (size_t j = 0; j < prompts[i].n; j++)
             if (prompts[i].tokens[j] < 0 || prompts[i].tokens[j] >= n_vocab)
-                return sah_fail(error, SAH_BAD_ARGUMENT, "token %d of prompt %zu is outside the vocabulary of %d",
+                return sah_fail(error, SAH_BAD_ARGUMENT,
+                                "token %d of prompt %zu is outside the vocabulary of %d",
                                 (int)prompts[i].tokens[j], i, (int)n_vocab);
         if (!sah_add(*n_tokens, prompts[i].n, n_tokens) || *n_tokens > INT32_MAX / 2)
             return sah_fail(error, SAH_BAD_ARGUMENT, "the prompts hold too many tokens; use --limit");
@@ -39,7 +41,8 @@ static sah_status check_prompts(const sah_prompt *prompts, size_t n, int32_t n_v
     return SAH_OK;
 }
 
-/* Walks the prompts in sorted order; each adds one segment: its tokens behind what it shares with the one before. */
+/* Walks the prompts in sorted order; each adds one segment: its tokens behind what it shares with the one
+ * before. */
 static void grow(sah_forest *forest, const sah_prompt *prompts, const sah_prompt **order, size_t n)
 {
     int32_t *storage = forest->paths;
@@ -64,8 +67,10 @@ static void grow(sah_forest *forest, const sah_prompt *prompts, const sah_prompt
     }
 }
 
-/* Numbers the distinct last nodes and finds a path to each. `order` is as in grow(); `mark` [n_nodes] is scratch. */
-static void find_ends(sah_forest *forest, const sah_prompt *prompts, const sah_prompt **order, size_t n, int32_t *mark)
+/* Numbers the distinct last nodes and finds a path to each. `order` is as in grow(); `mark` [n_nodes] is
+ * scratch. */
+static void find_ends(sah_forest *forest, const sah_prompt *prompts, const sah_prompt **order, size_t n,
+                      int32_t *mark)
 {
     for (size_t i = 0; i < n; i++) mark[forest->last[i]] = 1;
     for (int32_t node = 0; node < forest->n_nodes; node++) {
@@ -83,7 +88,8 @@ static void find_ends(sah_forest *forest, const sah_prompt *prompts, const sah_p
     }
 }
 
-sah_status sah_forest_new(const sah_prompt *prompts, size_t n, int32_t n_vocab, sah_forest **out, sah_error *error)
+sah_status sah_forest_new(const sah_prompt *prompts, size_t n, int32_t n_vocab, sah_forest **out,
+                          sah_error *error)
 {
     size_t n_tokens;
     sah_status status = check_prompts(prompts, n, n_vocab, &n_tokens, error);

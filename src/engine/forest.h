@@ -1,5 +1,5 @@
-/* The prompt forest: all prompts of a run as one trie of tokens. A prefix that prompts share is one path, computed once. A node attends
- * to its ancestors and itself. */
+/* The prompt forest: all prompts of a run as one trie of tokens. A prefix that prompts share is one path,
+ * computed once. A node attends to its ancestors and itself. */
 #ifndef SAH_ENGINE_FOREST_H
 #define SAH_ENGINE_FOREST_H
 
@@ -10,32 +10,35 @@ typedef struct sah_prompt {
     size_t n; /* at least 1 */
 } sah_prompt;
 
-/* A block of nodes that follow each other on one path, at depths depth..depth+n-1. Node i of it sees path[0 .. depth + i]. */
+/* A block of nodes that follow each other on one path, at depths depth..depth+n-1. Node i of it sees path[0
+ * .. depth + i]. */
 typedef struct sah_segment {
-    int32_t row;         /* of the first node's query states; the others follow */
+    int32_t row; /* of the first node's query states; the others follow */
     int32_t n, depth;
     const int32_t *path; /* node at each depth, [depth + n]: rows of the keys and values */
 } sah_segment;
 
 typedef struct sah_forest {
     int32_t n_nodes;
-    int32_t *token;       /* [n_nodes] */
-    int32_t *depth;       /* [n_nodes] position of the node: 0 for a first token */
-    sah_segment *segments; /* a node lies in exactly one; its row is its node. Parents come before children. */
+    int32_t *token; /* [n_nodes] */
+    int32_t *depth; /* [n_nodes] position of the node: 0 for a first token */
+    sah_segment
+        *segments; /* a node lies in exactly one; its row is its node. Parents come before children. */
     int32_t n_segments;
     sah_segment *end_segments; /* [n_ends] the last tokens alone, rows 0..n_ends-1 */
     int32_t n_prompts;
-    int32_t *last;        /* [n_prompts] the node of each prompt's last token; equal prompts share it */
-    int32_t n_ends;       /* distinct nodes in `last` */
-    int32_t *ends;        /* [n_ends], ascending */
-    int32_t *end_of;      /* [n_prompts] index into ends */
-    size_t n_tokens;      /* tokens before sharing */
-    int32_t longest;      /* longest path */
-    int32_t *paths;       /* storage behind the segments */
+    int32_t *last; /* [n_prompts] the node of each prompt's last token; equal prompts share it */
+    int32_t n_ends; /* distinct nodes in `last` */
+    int32_t *ends; /* [n_ends], ascending */
+    int32_t *end_of; /* [n_prompts] index into ends */
+    size_t n_tokens; /* tokens before sharing */
+    int32_t longest; /* longest path */
+    int32_t *paths; /* storage behind the segments */
 } sah_forest;
 
 /* Tokens must lie in 0..n_vocab-1. */
-sah_status sah_forest_new(const sah_prompt *prompts, size_t n, int32_t n_vocab, sah_forest **out, sah_error *error);
+sah_status sah_forest_new(const sah_prompt *prompts, size_t n, int32_t n_vocab, sah_forest **out,
+                          sah_error *error);
 void sah_forest_free(sah_forest *forest);
 
 #endif

@@ -45,9 +45,10 @@ sah_attention sah_last_attention_of(const sah_config *config, float *kv, float *
     return at;
 }
 
-/* The last layer: keys and values of every node, the rest for the ends alone; ends [n_ends, d] gets their residual. */
-static sah_status last_layer(const sah_pass *pass, const sah_forest *forest, const sah_plan *plan, const float *x,
-                             float *qkv, float *q, float *ends, sah_error *error)
+/* The last layer: keys and values of every node, the rest for the ends alone; ends [n_ends, d] gets their
+ * residual. */
+static sah_status last_layer(const sah_pass *pass, const sah_forest *forest, const sah_plan *plan,
+                             const float *x, float *qkv, float *q, float *ends, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     int last = c->n_layers - 1;
@@ -55,19 +56,22 @@ static sah_status last_layer(const sah_pass *pass, const sah_forest *forest, con
     if (!positions) return sah_fail_memory(error, "the forward pass");
     sah_attention at = sah_last_attention_of(c, qkv, q);
     sah_take_ends(forest, x, c->d_model, ends);
-    sah_status status = sah_layer_project(pass, last, x, forest->n_nodes, forest->depth, forest->n_nodes, qkv, error);
-    if (status == SAH_OK) status = sah_last_project_q(pass, ends, forest->n_ends, positions, forest->n_ends, q, error);
+    sah_status status =
+        sah_layer_project(pass, last, x, forest->n_nodes, forest->depth, forest->n_nodes, qkv, error);
     if (status == SAH_OK)
-        status = sah_layer_attend(pass, plan, &at, forest->end_segments, forest->n_ends, forest->n_ends, forest->n_nodes,
-                                  error);
-    if (status == SAH_OK) status = sah_layer_output(pass, last, at.z, at.z_stride, forest->n_ends, ends, error);
+        status = sah_last_project_q(pass, ends, forest->n_ends, positions, forest->n_ends, q, error);
+    if (status == SAH_OK)
+        status = sah_layer_attend(pass, plan, &at, forest->end_segments, forest->n_ends, forest->n_ends,
+                                  forest->n_nodes, error);
+    if (status == SAH_OK)
+        status = sah_layer_output(pass, last, at.z, at.z_stride, forest->n_ends, ends, error);
     if (status == SAH_OK) status = sah_layer_mlp(pass, last, forest->n_ends, ends, error);
     free(positions);
     return status;
 }
 
-static sah_status run_layers(const sah_pass *pass, const sah_forest *forest, const sah_plan *plans, float *x, float *qkv,
-                             float *q, float *ends, sah_error *error)
+static sah_status run_layers(const sah_pass *pass, const sah_forest *forest, const sah_plan *plans, float *x,
+                             float *qkv, float *q, float *ends, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     int64_t n = forest->n_nodes;
@@ -75,7 +79,8 @@ static sah_status run_layers(const sah_pass *pass, const sah_forest *forest, con
     for (int l = 0; l < c->n_layers - 1; l++) {
         sah_status status = sah_layer_project(pass, l, x, n, forest->depth, n, qkv, error);
         if (status == SAH_OK)
-            status = sah_layer_attend(pass, &plans[l], &at, forest->segments, forest->n_segments, n, n, error);
+            status =
+                sah_layer_attend(pass, &plans[l], &at, forest->segments, forest->n_segments, n, n, error);
         if (status == SAH_OK) status = sah_layer_output(pass, l, at.z, at.z_stride, n, x, error);
         if (status == SAH_OK) status = sah_layer_mlp(pass, l, n, x, error);
         if (status != SAH_OK) return status;
@@ -83,8 +88,8 @@ static sah_status run_layers(const sah_pass *pass, const sah_forest *forest, con
     return last_layer(pass, forest, &plans[c->n_layers - 1], x, qkv, q, ends, error);
 }
 
-sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits, size_t n_edits,
-                       float *hidden, sah_error *error)
+sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                       size_t n_edits, float *hidden, sah_error *error)
 {
     const sah_config *c = &model->config;
     size_t n = (size_t)forest->n_nodes, n_ends = (size_t)forest->n_ends, d = (size_t)c->d_model;

@@ -4,10 +4,10 @@
 
 #include "engine/layer.h"
 
-/* Final-norm hidden states [n_prompts, d] of every prompt's last token. Memory: one residual and one qkv row a node. Uses the model's
- * number of threads. */
-sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits, size_t n_edits,
-                       float *hidden, sah_error *error);
+/* Final-norm hidden states [n_prompts, d] of every prompt's last token. Memory: one residual and one qkv row
+ * a node. Uses the model's number of threads. */
+sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                       size_t n_edits, float *hidden, sah_error *error);
 
 /* x [n, d] = embeddings of tokens. */
 void sah_embed(const sah_model *model, const int32_t *tokens, int64_t n, float *x);

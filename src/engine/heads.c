@@ -11,7 +11,8 @@ sah_status sah_parts_parse(const char *text, unsigned *parts, sah_error *error)
     for (const char *at = text;; at++) {
         unsigned part = *at == 'q' ? SAH_PART_Q : *at == 'k' ? SAH_PART_K : *at == 'v' ? SAH_PART_V : 0;
         if (!part || (at[1] != ',' && at[1] != '\0'))
-            return sah_fail(error, SAH_BAD_ARGUMENT, "--part %s: write q, k, v or several with commas between: q,v", text);
+            return sah_fail(error, SAH_BAD_ARGUMENT,
+                            "--part %s: write q, k, v or several with commas between: q,v", text);
         if (found & part) return sah_fail(error, SAH_BAD_ARGUMENT, "--part %s names a part twice", text);
         found |= part;
         if (*++at == '\0') break;
@@ -31,8 +32,8 @@ static int parse_number(const char **at)
     return digits ? value : -1;
 }
 
-static sah_status parse_head(const char **at, const char *text, const sah_model_info *info, unsigned parts, sah_head *head,
-                             sah_error *error)
+static sah_status parse_head(const char **at, const char *text, const sah_model_info *info, unsigned parts,
+                             sah_head *head, sah_error *error)
 {
     int heads = parts == SAH_PART_K ? info->n_kv_heads : info->n_heads;
     head->layer = parse_number(at);
@@ -43,15 +44,17 @@ static sah_status parse_head(const char **at, const char *text, const sah_model_
         well = head->head >= 0 && (**at == ',' || **at == '\0');
     }
     if (!well)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "heads \"%s\": write layer-head with commas between, as in 5-6,18-8", text);
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "heads \"%s\": write layer-head with commas between, as in 5-6,18-8", text);
     if (head->layer >= info->n_layers || head->head >= heads)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "head %d-%d is outside the model: layers 0 to %d, %sheads 0 to %d", head->layer,
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "head %d-%d is outside the model: layers 0 to %d, %sheads 0 to %d", head->layer,
                         head->head, info->n_layers - 1, parts == SAH_PART_K ? "key " : "", heads - 1);
     return SAH_OK;
 }
 
-sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigned parts, sah_head **heads, size_t *n,
-                           sah_error *error)
+sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigned parts, sah_head **heads,
+                           size_t *n, sah_error *error)
 {
     sah_head *list = NULL;
     size_t capacity = 0, count = 0;
@@ -60,10 +63,12 @@ sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigne
         sah_status status = parse_head(&at, text, info, parts, &head, error);
         for (size_t i = 0; i < count && status == SAH_OK; i++)
             if (list[i].layer == head.layer && list[i].head == head.head)
-                status = sah_fail(error, SAH_BAD_ARGUMENT, "head %d-%d is named twice", head.layer, head.head);
+                status =
+                    sah_fail(error, SAH_BAD_ARGUMENT, "head %d-%d is named twice", head.layer, head.head);
         if (status == SAH_OK && *at == ',' && at[1] == '\0')
             status = sah_fail(error, SAH_BAD_ARGUMENT, "heads \"%s\" end in a comma", text);
-        if (status == SAH_OK && !sah_grow(&list, &capacity, count + 1, sizeof *list)) status = sah_fail_memory(error, "heads");
+        if (status == SAH_OK && !sah_grow(&list, &capacity, count + 1, sizeof *list))
+            status = sah_fail_memory(error, "heads");
         if (status != SAH_OK) {
             free(list);
             return status;
@@ -84,8 +89,8 @@ static bool has_edit(const sah_edit *edits, size_t n, int layer, int head, unsig
     return false;
 }
 
-sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size_t n, const sah_ablation *ablation,
-                         sah_edit **edits, size_t *n_edits, sah_error *error)
+sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size_t n,
+                         const sah_ablation *ablation, sah_edit **edits, size_t *n_edits, sah_error *error)
 {
     int group = info->n_heads / info->n_kv_heads;
     size_t count = 0;
@@ -93,7 +98,8 @@ sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size
     if (!list) return sah_fail_memory(error, "the ablation");
     for (size_t i = 0; i < n; i++)
         for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
-            int head = part == SAH_PART_K && ablation->parts != SAH_PART_K ? heads[i].head / group : heads[i].head;
+            int head =
+                part == SAH_PART_K && ablation->parts != SAH_PART_K ? heads[i].head / group : heads[i].head;
             if (!(ablation->parts & part) || has_edit(list, count, heads[i].layer, head, part)) continue;
             list[count++] = (sah_edit){heads[i].layer, head, part, ablation->op, ablation->factor};
         }

@@ -9,13 +9,16 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-/* Scratch slots of a workspace: 0, 1 and 7 hold a block here, 2 to 4 serve edited heads, 5 their outputs, 6 attention. */
+/* Scratch slots of a workspace: 0, 1 and 7 hold a block here, 2 to 4 serve edited heads, 5 their outputs, 6
+ * attention. */
 enum { SLOT_NORMED = 0, SLOT_GATE_UP = 1, SLOT_EDIT = 2, SLOT_EDITED = 5, SLOT_ATTEND = 6, SLOT_INNER = 7 };
 
-/* Floats of scratch memory a block of rows should need: half a megabyte a thread, which second-level caches hold. */
+/* Floats of scratch memory a block of rows should need: half a megabyte a thread, which second-level caches
+ * hold. */
 enum { BLOCK_FLOATS = 128 * 1024, BLOCK_LEAST = 64, BLOCK_MOST = 512 };
 
-/* Rows of a block, given the floats each needs: blocks of nearly equal size, so that few different primitives are made. */
+/* Rows of a block, given the floats each needs: blocks of nearly equal size, so that few different primitives
+ * are made. */
 static int64_t block_rows(const sah_pass *pass, int64_t rows, int64_t floats)
 {
     int64_t most = BLOCK_FLOATS / floats;
@@ -92,8 +95,8 @@ typedef struct projection {
     int q_heads, k_heads;
 } projection;
 
-static sah_status project(const sah_pass *pass, const projection *p, const float *x, int64_t rows, const int32_t *position,
-                          int64_t n_nodes, float *out, sah_error *error)
+static sah_status project(const sah_pass *pass, const projection *p, const float *x, int64_t rows,
+                          const int32_t *position, int64_t n_nodes, float *out, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     int d = c->d_model, threads = sah_workspace_threads(pass->workspace);
@@ -118,8 +121,8 @@ static sah_status project(const sah_pass *pass, const projection *p, const float
     return SAH_OK;
 }
 
-sah_status sah_layer_project(const sah_pass *pass, int layer, const float *x, int64_t rows, const int32_t *position,
-                             int64_t n_nodes, float *qkv, sah_error *error)
+sah_status sah_layer_project(const sah_pass *pass, int layer, const float *x, int64_t rows,
+                             const int32_t *position, int64_t n_nodes, float *qkv, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[layer];
@@ -137,8 +140,8 @@ sah_status sah_layer_project(const sah_pass *pass, int layer, const float *x, in
     return project(pass, &p, x, rows, position, n_nodes, qkv, error);
 }
 
-sah_status sah_last_project_q(const sah_pass *pass, const float *x, int64_t rows, const int32_t *position, int64_t n_nodes,
-                              float *q, sah_error *error)
+sah_status sah_last_project_q(const sah_pass *pass, const float *x, int64_t rows, const int32_t *position,
+                              int64_t n_nodes, float *q, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[c->n_layers - 1];
@@ -153,7 +156,8 @@ sah_status sah_last_project_q(const sah_pass *pass, const float *x, int64_t rows
 }
 
 sah_status sah_layer_attend(const sah_pass *pass, const sah_plan *plan, const sah_attention *at,
-                            const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes, sah_error *error)
+                            const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes,
+                            sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     sah_workspace *ws = pass->workspace;
@@ -192,8 +196,8 @@ static void add_bias(const sah_pass *pass, const float *bias, int width, int64_t
     for (int64_t r = 0; r < rows; r++) sah_vector_add(bias, width, x + r * width);
 }
 
-sah_status sah_layer_output(const sah_pass *pass, int layer, const float *z, int64_t z_stride, int64_t rows, float *x,
-                            sah_error *error)
+sah_status sah_layer_output(const sah_pass *pass, int layer, const float *z, int64_t z_stride, int64_t rows,
+                            float *x, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[layer];
@@ -252,5 +256,6 @@ sah_status sah_layer_mlp(const sah_pass *pass, int layer, int64_t rows, float *x
 void sah_final_norm(const sah_model *model, const float *x, int64_t rows, float *hidden)
 {
     int d = model->config.d_model;
-    for (int64_t r = 0; r < rows; r++) sah_rms_norm(x + r * d, model->final_norm, model->config.norm_eps, d, hidden + r * d);
+    for (int64_t r = 0; r < rows; r++)
+        sah_rms_norm(x + r * d, model->final_norm, model->config.norm_eps, d, hidden + r * d);
 }

@@ -36,8 +36,8 @@ static sah_status pack(const sah_model *model, stack s, sah_weights **out, sah_e
 {
     size_t rows = 0;
     for (int i = 0; i < s.n; i++) rows += s.parts[i]->rows;
-    sah_status status = sah_weights_new((int64_t)rows, (int64_t)s.parts[0]->columns, model->precision, read_stack, &s, out,
-                                        error);
+    sah_status status = sah_weights_new((int64_t)rows, (int64_t)s.parts[0]->columns, model->precision,
+                                        read_stack, &s, out, error);
     for (int i = 0; i < s.n; i++) sah_checkpoint_release(model->checkpoint, s.parts[i]->tensor);
     return status;
 }
@@ -112,19 +112,22 @@ static sah_status load_weights(sah_model *model, sah_error *error)
     if (!model->layers || !model->rope) return sah_fail_memory(error, "weights");
     sah_rope_frequencies(c, model->checkpoint->rope_factors, model->rope);
     sah_status status = pack(model, (stack){{&model->checkpoint->lm_head}, 1}, &model->lm_head, error);
-    if (status == SAH_OK) status = read_vector(model->checkpoint->final_norm, c->d_model, &model->final_norm, error);
+    if (status == SAH_OK)
+        status = read_vector(model->checkpoint->final_norm, c->d_model, &model->final_norm, error);
     for (int l = 0; l < c->n_layers && status == SAH_OK; l++) status = load_layer(model, l, error);
     return status;
 }
 
-sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out, sah_error *error)
+sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
+                          sah_error *error)
 {
     sah_model_options defaults = {0};
     if (!options) options = &defaults;
     sah_model *model = sah_alloc(1, sizeof *model);
     if (!model) return sah_fail_memory(error, "the model");
     model->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
-    sah_status status = sah_checkpoint_open(path, options->adapter, options->describe_only, &model->checkpoint, error);
+    sah_status status =
+        sah_checkpoint_open(path, options->adapter, options->describe_only, &model->checkpoint, error);
     if (status == SAH_OK) {
         model->config = model->checkpoint->config;
         model->info = model->checkpoint->info;
@@ -171,8 +174,8 @@ const sah_model_info *sah_model_describe(const sah_model *model)
     return &model->info;
 }
 
-sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows, float *logits,
-                       sah_error *error)
+sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
+                       float *logits, sah_error *error)
 {
     return sah_product(workspace, model->lm_head, rows, hidden, logits, false, error);
 }

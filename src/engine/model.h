@@ -1,4 +1,5 @@
-/* A model ready to compute: the checkpoint's config and tokenizer, and its weights packed for the products. */
+/* A model ready to compute: the checkpoint's config and tokenizer, and its weights packed for the products.
+ */
 #ifndef SAH_ENGINE_MODEL_H
 #define SAH_ENGINE_MODEL_H
 
@@ -6,13 +7,13 @@
 #include "model/checkpoint.h"
 
 typedef struct sah_layer {
-    sah_weights *qkv;     /* [(H + 2 Hkv) D, d]; NULL in the last layer, which has the two apart: */
-    sah_weights *q, *kv;  /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only */
-    sah_weights *o;       /* [d, H D] */
+    sah_weights *qkv; /* [(H + 2 Hkv) D, d]; NULL in the last layer, which has the two apart: */
+    sah_weights *q, *kv; /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only */
+    sah_weights *o; /* [d, H D] */
     sah_weights *gate_up; /* [2 d_ff, d] */
-    sah_weights *down;    /* [d, d_ff] */
-    float *input_norm, *post_norm;   /* [d] */
-    float *q_norm, *k_norm;          /* [D] or NULL */
+    sah_weights *down; /* [d, d_ff] */
+    float *input_norm, *post_norm; /* [d] */
+    float *q_norm, *k_norm; /* [D] or NULL */
     float *qkv_bias, *o_bias, *gate_up_bias, *down_bias; /* or NULL */
 } sah_layer;
 
@@ -23,13 +24,13 @@ struct sah_model {
     int threads;
     sah_layer *layers;
     sah_weights *lm_head; /* [V, d] */
-    float *final_norm;    /* [d] */
-    double *rope;         /* [D / 2] angular frequencies */
+    float *final_norm; /* [d] */
+    double *rope; /* [D / 2] angular frequencies */
     sah_model_info info;
 };
 
 /* Rows of the LM head: logits [rows, V] of hidden [rows, d], in the calling thread alone. */
-sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows, float *logits,
-                       sah_error *error);
+sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
+                       float *logits, sah_error *error);
 
 #endif

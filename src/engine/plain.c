@@ -14,16 +14,16 @@ typedef struct plain {
     const sah_edit *edits;
     size_t n_edits;
     int n, d, D, H, Hkv;
-    double *x;       /* [n, d] residual */
-    double *q;       /* [n, H D] */
-    double *k, *v;   /* [n, Hkv D] */
-    double *z;       /* [n, H D] */
+    double *x; /* [n, d] residual */
+    double *q; /* [n, H D] */
+    double *k, *v; /* [n, Hkv D] */
+    double *z; /* [n, H D] */
     double *edited_q, *edited_k, *edited_z;
-    double *normed;  /* [d] */
+    double *normed; /* [d] */
     double *gate, *up; /* [d_ff] */
-    double *scores;  /* [n] */
-    double *rope;    /* [D / 2] */
-    float *row;      /* one row of weights, or a vector: the longest */
+    double *scores; /* [n] */
+    double *rope; /* [D / 2] */
+    float *row; /* one row of weights, or a vector: the longest */
 } plain;
 
 static void vector(plain *p, const sah_tensor *tensor, int rotary_heads)
@@ -89,7 +89,8 @@ static void attend(plain *p, const double *q, const double *k, double *z)
     memset(z, 0, (size_t)(p->n * p->H * D) * sizeof *z);
     for (int t = 0; t < p->n; t++)
         for (int h = 0; h < p->H; h++) {
-            int low = p->c->sliding_window > 0 && t >= p->c->sliding_window ? t - p->c->sliding_window + 1 : 0;
+            int low =
+                p->c->sliding_window > 0 && t >= p->c->sliding_window ? t - p->c->sliding_window + 1 : 0;
             double max = -INFINITY, sum = 0.0;
             for (int s = low; s <= t; s++) {
                 p->scores[s] = 0.0;
@@ -132,7 +133,8 @@ static void self_attention(plain *p, int layer)
     rotate(p, p->edited_q, p->H);
     rotate(p, p->edited_k, p->Hkv);
 
-    /* A mean of outputs is taken from the unedited ones: those, edited, replace whatever edits of q and k made. */
+    /* A mean of outputs is taken from the unedited ones: those, edited, replace whatever edits of q and k
+     * made. */
     attend(p, p->edited_q, p->edited_k, p->z);
     edit(p, layer, SAH_PART_V, p->z, p->H, p->edited_z);
     if (edits_part(p, layer, SAH_PART_V) && edits_part(p, layer, SAH_PART_Q | SAH_PART_K)) {
@@ -187,16 +189,24 @@ static bool allocate(plain *p)
     p->scores = sah_alloc(n, sizeof(double));
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
-    return p->x && p->q && p->k && p->v && p->z && p->edited_q && p->edited_k && p->edited_z && p->normed && p->gate &&
-           p->up && p->scores && p->rope && p->row;
+    return p->x && p->q && p->k && p->v && p->z && p->edited_q && p->edited_k && p->edited_z && p->normed &&
+           p->gate && p->up && p->scores && p->rope && p->row;
 }
 
-sah_status sah_plain_forward(const sah_checkpoint *checkpoint, const int32_t *tokens, size_t n, const sah_edit *edits,
-                             size_t n_edits, double *hidden, double *logits, sah_error *error)
+sah_status sah_plain_forward(const sah_checkpoint *checkpoint, const int32_t *tokens, size_t n,
+                             const sah_edit *edits, size_t n_edits, double *hidden, double *logits,
+                             sah_error *error)
 {
     const sah_config *c = &checkpoint->config;
-    plain p = {.checkpoint = checkpoint, .c = c, .edits = edits, .n_edits = n_edits, .n = (int)n, .d = c->d_model,
-               .D = c->head_dim, .H = c->n_heads, .Hkv = c->n_kv_heads};
+    plain p = {.checkpoint = checkpoint,
+               .c = c,
+               .edits = edits,
+               .n_edits = n_edits,
+               .n = (int)n,
+               .d = c->d_model,
+               .D = c->head_dim,
+               .H = c->n_heads,
+               .Hkv = c->n_kv_heads};
     sah_status status = SAH_OK;
     if (!allocate(&p)) {
         status = sah_fail_memory(error, "the plain forward pass");

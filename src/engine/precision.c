@@ -16,8 +16,8 @@ static void fill(const void *source, size_t row, size_t n, float *out)
     for (size_t i = 0; i < n * columns; i++) out[i] = 0.01f * (float)((row * columns + i) % 127 + 1);
 }
 
-sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_precision precision, int threads, double *rate,
-                            sah_error *error)
+sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_precision precision,
+                            int threads, double *rate, sah_error *error)
 {
     size_t columns = (size_t)inputs;
     sah_weights *weights = NULL;
@@ -35,7 +35,8 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
         float *x = sah_alloc_aligned((size_t)(rows * inputs), sizeof *x);
         float *y = sah_alloc_aligned((size_t)(rows * outputs), sizeof *y);
         sah_error own = {0};
-        sah_status status = x && y ? sah_workspace_new(1, &workspace, &own) : sah_fail_memory(&own, "measuring products");
+        sah_status status =
+            x && y ? sah_workspace_new(1, &workspace, &own) : sah_fail_memory(&own, "measuring products");
         if (status == SAH_OK) {
             fill(&columns, 0, (size_t)rows, x);
             status = sah_product(workspace, weights, rows, x, y, false, &own);
@@ -63,8 +64,8 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
     return result;
 }
 
-sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, int threads, sah_precision *chosen,
-                                char *note, size_t size, sah_error *error)
+sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, int threads,
+                                sah_precision *chosen, char *note, size_t size, sah_error *error)
 {
     enum { ROWS = 128 };
     note[0] = '\0';
@@ -73,7 +74,8 @@ sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, 
     bool there = sah_product_has_bf16();
     if (wanted == SAH_PRECISION_BF16) {
         if (!there)
-            return sah_fail(error, SAH_FAILED, "bfloat16 products are not available on this processor; use --precision f32");
+            return sah_fail(error, SAH_FAILED,
+                            "bfloat16 products are not available on this processor; use --precision f32");
         *chosen = SAH_PRECISION_BF16;
         return SAH_OK;
     }

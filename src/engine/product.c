@@ -10,8 +10,8 @@
 #include "util/error.h"
 
 /* ---- oneDNN 2 and 3 ---------------------------------------------------------------------------------------
- * Version 3 made memory descriptors opaque handles and folded operation descriptors into primitive descriptors. The rest
- * of this file is written against version 3's shape. */
+ * Version 3 made memory descriptors opaque handles and folded operation descriptors into primitive
+ * descriptors. The rest of this file is written against version 3's shape. */
 
 #if DNNL_VERSION_MAJOR >= 3
 
@@ -24,7 +24,8 @@ static void desc_free(desc_t *desc)
     *desc = NULL;
 }
 
-static dnnl_status_t desc_plain(desc_t *desc, const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides)
+static dnnl_status_t desc_plain(desc_t *desc, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                const dnnl_dims_t strides)
 {
     return dnnl_memory_desc_create_with_strides(desc, 2, dims, type, strides);
 }
@@ -49,8 +50,8 @@ static dnnl_status_t append_sum(dnnl_post_ops_t ops)
     return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
 }
 
-static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const_desc_t x, const_desc_t w,
-                                 const_desc_t y, const_dnnl_primitive_attr_t attr)
+static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const_desc_t x,
+                                 const_desc_t w, const_desc_t y, const_dnnl_primitive_attr_t attr)
 {
     return dnnl_matmul_primitive_desc_create(out, engine, x, w, NULL, y, attr);
 }
@@ -65,7 +66,8 @@ static void desc_free(desc_t *desc)
     (void)desc;
 }
 
-static dnnl_status_t desc_plain(desc_t *desc, const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides)
+static dnnl_status_t desc_plain(desc_t *desc, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                const dnnl_dims_t strides)
 {
     return dnnl_memory_desc_init_by_strides(desc, 2, dims, type, strides);
 }
@@ -91,8 +93,8 @@ static dnnl_status_t append_sum(dnnl_post_ops_t ops)
     return dnnl_post_ops_append_sum(ops, 1.0f);
 }
 
-static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const_desc_t x, const_desc_t w,
-                                 const_desc_t y, const_dnnl_primitive_attr_t attr)
+static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const_desc_t x,
+                                 const_desc_t w, const_desc_t y, const_dnnl_primitive_attr_t attr)
 {
     dnnl_matmul_desc_t operation;
     dnnl_status_t status = dnnl_matmul_desc_init(&operation, x, w, NULL, y);
@@ -101,7 +103,8 @@ static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engin
 
 #endif
 
-/* ---- Weights ---------------------------------------------------------------------------------------------- */
+/* ---- Weights ----------------------------------------------------------------------------------------------
+ */
 
 /* The layout is asked for at this many rows; primitives for other numbers of rows are held to it. */
 enum { LAYOUT_ROWS = 256 };
@@ -162,7 +165,8 @@ static dnnl_status_t describe(const product_key *key, const desc_t *layout, desc
     if (status == dnnl_success) status = desc_plain(y, y_dims, dnnl_f32, y_strides);
     if (status == dnnl_success && !layout) status = desc_any(&any, w_dims, key->type);
     if (status == dnnl_success) status = dnnl_primitive_attr_create(&attr);
-    if (status == dnnl_success) status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
     if (status == dnnl_success && key->add) {
         status = dnnl_post_ops_create(&ops);
         if (status == dnnl_success) status = append_sum(ops);
@@ -207,9 +211,11 @@ static dnnl_status_t pack(sah_weights *weights, float *values)
 
     dnnl_status_t status = desc_plain(&plain, dims, dnnl_f32, strides);
     if (status == dnnl_success) status = dnnl_memory_create(&from, desc_of(&plain), engine, values);
-    if (status == dnnl_success) status = dnnl_memory_create(&to, desc_of(&weights->layout), engine, weights->packed);
     if (status == dnnl_success)
-        status = dnnl_reorder_primitive_desc_create(&pd, desc_of(&plain), engine, desc_of(&weights->layout), engine, NULL);
+        status = dnnl_memory_create(&to, desc_of(&weights->layout), engine, weights->packed);
+    if (status == dnnl_success)
+        status = dnnl_reorder_primitive_desc_create(&pd, desc_of(&plain), engine, desc_of(&weights->layout),
+                                                    engine, NULL);
     if (status == dnnl_success) status = dnnl_primitive_create(&reorder, pd);
     if (status == dnnl_success) status = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
     if (status == dnnl_success) {
@@ -302,9 +308,11 @@ size_t sah_weights_bytes(const sah_weights *weights)
     return weights->bytes;
 }
 
-/* ---- Workspace -------------------------------------------------------------------------------------------- */
+/* ---- Workspace --------------------------------------------------------------------------------------------
+ */
 
-/* Enough for every shape of a model at the few row counts of a run; the least recently used one makes room. */
+/* Enough for every shape of a model at the few row counts of a run; the least recently used one makes room.
+ */
 enum { MAX_ENTRIES = 64 };
 
 struct sah_workspace {
@@ -328,7 +336,8 @@ sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error)
     if (!workspace) return sah_fail_memory(error, "a workspace");
     workspace->threads = threads;
     dnnl_engine_t engine = cpu_engine();
-    if (!engine || dnnl_stream_create(&workspace->stream, engine, dnnl_stream_default_flags) != dnnl_success) {
+    if (!engine ||
+        dnnl_stream_create(&workspace->stream, engine, dnnl_stream_default_flags) != dnnl_success) {
         sah_workspace_free(workspace);
         return sah_fail(error, SAH_FAILED, "oneDNN does not start on this machine");
     }
@@ -378,7 +387,8 @@ void sah_workspace_count(const sah_workspace *workspace, double *operations, dou
     *seconds = workspace->seconds;
 }
 
-/* Makes the primitive for `key` in `entry`. The number of threads is oneDNN's at creation, so it is set around it. */
+/* Makes the primitive for `key` in `entry`. The number of threads is oneDNN's at creation, so it is set
+ * around it. */
 static dnnl_status_t entry_make(const sah_workspace *workspace, product_entry *entry, const product_key *key,
                                 const sah_weights *weights)
 {
@@ -400,7 +410,8 @@ static dnnl_status_t entry_make(const sah_workspace *workspace, product_entry *e
 
 static bool same_key(const product_key *a, const product_key *b)
 {
-    return a->rows == b->rows && a->outputs == b->outputs && a->inputs == b->inputs && a->type == b->type && a->add == b->add;
+    return a->rows == b->rows && a->outputs == b->outputs && a->inputs == b->inputs && a->type == b->type &&
+           a->add == b->add;
 }
 
 static dnnl_status_t entry_find(sah_workspace *workspace, const product_key *key, const sah_weights *weights,
@@ -410,7 +421,8 @@ static dnnl_status_t entry_find(sah_workspace *workspace, const product_key *key
     workspace->clock++;
     for (int i = 0; i < workspace->n_entries; i++) {
         product_entry *entry = &workspace->entries[i];
-        if (same_key(&entry->key, key) && dnnl_memory_desc_equal(desc_of(&entry->w), desc_of(&weights->layout))) {
+        if (same_key(&entry->key, key) &&
+            dnnl_memory_desc_equal(desc_of(&entry->w), desc_of(&weights->layout))) {
             entry->used = workspace->clock;
             *out = entry;
             return dnnl_success;
@@ -429,7 +441,8 @@ static dnnl_status_t entry_find(sah_workspace *workspace, const product_key *key
     return status;
 }
 
-/* ---- The product ------------------------------------------------------------------------------------------ */
+/* ---- The product ------------------------------------------------------------------------------------------
+ */
 
 static bool need_bytes(void **buffer, size_t *size, size_t need)
 {
@@ -453,8 +466,8 @@ static const void *round_rows(sah_workspace *workspace, int64_t rows, int64_t in
     return workspace->rounded;
 }
 
-sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x, float *y, bool add,
-                       sah_error *error)
+sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                       float *y, bool add, sah_error *error)
 {
     if (rows == 0) return SAH_OK;
     double start = omp_get_wtime();

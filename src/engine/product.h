@@ -1,21 +1,22 @@
-/* The matrix product Y = X Wᵀ, from oneDNN. This pair of files alone knows oneDNN, and the .c alone knows how its major versions
- * (2 and 3) differ.
+/* The matrix product Y = X Wᵀ, from oneDNN. This pair of files alone knows oneDNN, and the .c alone knows how
+ * its major versions (2 and 3) differ.
  *
- * Weights are packed once, in the layout that oneDNN asks for at a usual number of rows, as float32 or bfloat16. Everything around
- * the product is float32: with bfloat16 weights the rows of X are rounded on the way in, sums are float32. */
+ * Weights are packed once, in the layout that oneDNN asks for at a usual number of rows, as float32 or
+ * bfloat16. Everything around the product is float32: with bfloat16 weights the rows of X are rounded on the
+ * way in, sums are float32. */
 #ifndef SAH_ENGINE_PRODUCT_H
 #define SAH_ENGINE_PRODUCT_H
 
 #include "sahara.h"
 
-typedef struct sah_weights sah_weights;     /* one matrix [outputs, inputs], packed; read-only and shared */
+typedef struct sah_weights sah_weights; /* one matrix [outputs, inputs], packed; read-only and shared */
 typedef struct sah_workspace sah_workspace; /* one caller's primitives and scratch memory; not shared */
 
 /* Fills rows [row, row + n) of a matrix, out [n, inputs]. */
 typedef void (*sah_rows_fn)(const void *source, size_t row, size_t n, float *out);
 
-/* Packs [outputs, inputs] values that `read` gives. `precision` is F32 or BF16. Needs the float32 matrix once, beside the packed one,
- * while it runs. */
+/* Packs [outputs, inputs] values that `read` gives. `precision` is F32 or BF16. Needs the float32 matrix
+ * once, beside the packed one, while it runs. */
 sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
                            const void *source, sah_weights **out, sah_error *error);
 void sah_weights_free(sah_weights *weights);
@@ -28,16 +29,18 @@ sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error)
 void sah_workspace_free(sah_workspace *workspace);
 int sah_workspace_threads(const sah_workspace *workspace);
 
-/* `n` floats of scratch memory on a 64-byte boundary, kept from call to call; each `slot` (0..SAH_SLOTS-1) is its own. NULL: no memory. */
+/* `n` floats of scratch memory on a 64-byte boundary, kept from call to call; each `slot` (0..SAH_SLOTS-1) is
+ * its own. NULL: no memory. */
 #define SAH_SLOTS 8
 float *sah_workspace_scratch(sah_workspace *workspace, int slot, size_t n);
 
-/* y [rows, outputs] = x [rows, inputs] Wᵀ, or += with `add`. Rows lie without gaps: oneDNN's fast products refuse strides, and a layout
- * packed for those falls back to a plain loop that is a hundred times slower. */
-sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x, float *y, bool add,
-                       sah_error *error);
+/* y [rows, outputs] = x [rows, inputs] Wᵀ, or += with `add`. Rows lie without gaps: oneDNN's fast products
+ * refuse strides, and a layout packed for those falls back to a plain loop that is a hundred times slower. */
+sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                       float *y, bool add, sah_error *error);
 
-/* Floating-point operations of the products this workspace has done (a multiply-add is two), and the seconds in them. */
+/* Floating-point operations of the products this workspace has done (a multiply-add is two), and the seconds
+ * in them. */
 void sah_workspace_count(const sah_workspace *workspace, double *operations, double *seconds);
 
 /* True when the processor's bfloat16 products run at all in oneDNN (at whatever speed). */

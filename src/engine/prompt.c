@@ -13,16 +13,22 @@ static sah_status need_tokenizer(const sah_model *model, sah_error *error)
     return sah_fail(error, SAH_FAILED, "%s has no tokenizer (tokenizer.json)", model->info.name);
 }
 
-sah_status sah_encode(const sah_model *model, const char *text, size_t length, int32_t **ids, size_t *n, sah_error *error)
+sah_status sah_encode(const sah_model *model, const char *text, size_t length, int32_t **ids, size_t *n,
+                      sah_error *error)
 {
     sah_status status = need_tokenizer(model, error);
-    return status == SAH_OK ? sah_tokenizer_encode(model->checkpoint->tokenizer, text, length, true, ids, n, error) : status;
+    return status == SAH_OK
+               ? sah_tokenizer_encode(model->checkpoint->tokenizer, text, length, true, ids, n, error)
+               : status;
 }
 
-sah_status sah_decode(const sah_model *model, const int32_t *ids, size_t n, bool skip_special, char **text, sah_error *error)
+sah_status sah_decode(const sah_model *model, const int32_t *ids, size_t n, bool skip_special, char **text,
+                      sah_error *error)
 {
     sah_status status = need_tokenizer(model, error);
-    return status == SAH_OK ? sah_tokenizer_decode(model->checkpoint->tokenizer, ids, n, skip_special, text, error) : status;
+    return status == SAH_OK
+               ? sah_tokenizer_decode(model->checkpoint->tokenizer, ids, n, skip_special, text, error)
+               : status;
 }
 
 bool sah_is_end_token(const sah_model *model, int32_t id)
@@ -30,23 +36,25 @@ bool sah_is_end_token(const sah_model *model, int32_t id)
     return model->checkpoint->tokenizer && sah_tokenizer_is_end(model->checkpoint->tokenizer, id);
 }
 
-sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system, const char *query,
-                           char **prompt, sah_error *error)
+sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system,
+                           const char *query, char **prompt, sah_error *error)
 {
     const sah_tokenizer *tokenizer = model->checkpoint->tokenizer;
     int32_t bos = tokenizer ? sah_tokenizer_bos(tokenizer) : -1;
     const char *text = bos >= 0 ? sah_tokenizer_token(tokenizer, bos) : NULL;
-    return sah_template_wrap(template_, model->checkpoint->chat_template, text ? text : "", system, query, prompt, error);
+    return sah_template_wrap(template_, model->checkpoint->chat_template, text ? text : "", system, query,
+                             prompt, error);
 }
 
-sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits, size_t n_edits,
-                      float *logits, sah_error *error)
+sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,
+                      size_t n_edits, float *logits, sah_error *error)
 {
     sah_forest *forest = NULL;
     sah_workspace *workspace = NULL;
     float *hidden = sah_alloc_aligned((size_t)model->config.d_model, sizeof *hidden);
     sah_status status = hidden ? SAH_OK : sah_fail_memory(error, "the forward pass");
-    if (status == SAH_OK) status = sah_forest_new(&(sah_prompt){tokens, n}, 1, model->config.n_vocab, &forest, error);
+    if (status == SAH_OK)
+        status = sah_forest_new(&(sah_prompt){tokens, n}, 1, model->config.n_vocab, &forest, error);
     if (status == SAH_OK) status = sah_forward(model, forest, edits, n_edits, hidden, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &workspace, error);
     if (status == SAH_OK) status = sah_lm_head(model, workspace, hidden, 1, logits, error);

@@ -14,16 +14,16 @@ struct sah_base {
     const sah_plan *plans;
     const float *cosine, *sine;
     const bool *slice;
-    int32_t *left;            /* [n_layers] candidates that still need the layer */
-    int32_t *end_positions;   /* [n_ends] */
+    int32_t *left; /* [n_layers] candidates that still need the layer */
+    int32_t *end_positions; /* [n_ends] */
     sah_snapshot **snapshots; /* [n_layers] */
-    float *x;                 /* [n_nodes, d] residual entering layer `next` */
-    float *ends;              /* [n_ends, d] residual behind the last layer, once that is made */
+    float *x; /* [n_nodes, d] residual entering layer `next` */
+    float *ends; /* [n_ends, d] residual behind the last layer, once that is made */
     int next;
-    sah_status status;        /* of the walk; what failed once stays failed */
+    sah_status status; /* of the walk; what failed once stays failed */
     sah_error error;
-    omp_lock_t walk;          /* held while walking up; guards x, status, error */
-    omp_lock_t books;         /* held for a moment; guards next, snapshots, left */
+    omp_lock_t walk; /* held while walking up; guards x, status, error */
+    omp_lock_t books; /* held for a moment; guards next, snapshots, left */
 };
 
 static void snapshot_free(sah_snapshot *s, int n_heads)
@@ -54,8 +54,9 @@ void sah_base_free(sah_base *base)
     free(base);
 }
 
-sah_status sah_base_new(const sah_model *model, const sah_forest *forest, const sah_plan *plans, const int32_t *needed,
-                        const bool *slice, const float *cosine, const float *sine, sah_base **out, sah_error *error)
+sah_status sah_base_new(const sah_model *model, const sah_forest *forest, const sah_plan *plans,
+                        const int32_t *needed, const bool *slice, const float *cosine, const float *sine,
+                        sah_base **out, sah_error *error)
 {
     const sah_config *c = &model->config;
     sah_base *base = sah_alloc(1, sizeof *base);
@@ -95,7 +96,8 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     const sah_config *c = &base->model->config;
     const sah_forest *forest = base->forest;
     bool last = layer == c->n_layers - 1;
-    size_t z_width = (size_t)(c->n_heads * c->head_dim), rows = (size_t)(last ? forest->n_ends : forest->n_nodes);
+    size_t z_width = (size_t)(c->n_heads * c->head_dim),
+           rows = (size_t)(last ? forest->n_ends : forest->n_nodes);
     sah_snapshot *s = sah_alloc(1, sizeof *s);
     if (!s) return NULL;
     s->layer = layer;
@@ -146,7 +148,8 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
     for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
         if (!base->slice[s->layer * c->n_heads + h]) continue;
         slice_source source = {o, (size_t)h * (size_t)c->head_dim, (size_t)c->head_dim, row};
-        status = sah_weights_new(c->d_model, c->head_dim, model->precision, read_slice, &source, &s->output[h], error);
+        status = sah_weights_new(c->d_model, c->head_dim, model->precision, read_slice, &source,
+                                 &s->output[h], error);
     }
     free(row);
     return status;
@@ -182,7 +185,8 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
         at.z = s->z_base;
         status = sah_layer_attend(&pass, plan, &at, s->segments, s->n_segments, s->rows, n, error);
     }
-    if (status == SAH_OK) status = sah_layer_output(&pass, l, s->z_base, s->at.z_stride, s->rows, s->middle, error);
+    if (status == SAH_OK)
+        status = sah_layer_output(&pass, l, s->z_base, s->at.z_stride, s->rows, s->middle, error);
     if (status == SAH_OK && base->left[l] > 0) status = pack_slices(base, s, error);
     if (status == SAH_OK && !last) {
         memcpy(base->x, s->middle, (size_t)n * (size_t)c->d_model * sizeof *s->middle);
@@ -226,7 +230,8 @@ void sah_base_ahead(sah_base *base, sah_workspace *workspace, int layer)
     omp_unset_lock(&base->walk);
 }
 
-sah_status sah_base_take(sah_base *base, sah_workspace *workspace, int layer, const sah_snapshot **out, sah_error *error)
+sah_status sah_base_take(sah_base *base, sah_workspace *workspace, int layer, const sah_snapshot **out,
+                         sah_error *error)
 {
     sah_status status = SAH_OK;
     if (!made(base, layer)) {

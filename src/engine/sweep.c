@@ -11,8 +11,9 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-/* A unit of work, done by one thread: candidates from..to-1 (in order of layers), stacked as rows. It starts at its lowest layer and picks
- * the others up on its way. With many prompts a unit is one candidate, with few it is many, so that products stay tall. */
+/* A unit of work, done by one thread: candidates from..to-1 (in order of layers), stacked as rows. It starts
+ * at its lowest layer and picks the others up on its way. With many prompts a unit is one candidate, with few
+ * it is many, so that products stay tall. */
 enum { UNIT_ROWS = 1024, UNITS_PER_THREAD = 4 };
 
 typedef struct sweep {
@@ -37,10 +38,10 @@ typedef struct sweep {
 
 /* One worker's rows: a unit's residuals and states. */
 typedef struct rows {
-    float *x;      /* [unit_size * n_nodes, d] */
-    float *qkv;    /* [unit_size * n_nodes, qkv width] */
-    float *ends;   /* [unit_size * n_ends, d] */
-    float *q;      /* [unit_size * n_ends, H D] the last layer's q and z */
+    float *x; /* [unit_size * n_nodes, d] */
+    float *qkv; /* [unit_size * n_nodes, qkv width] */
+    float *ends; /* [unit_size * n_ends, d] */
+    float *q; /* [unit_size * n_ends, H D] the last layer's q and z */
     float *hidden; /* [unit_size, n_prompts, d] */
 } rows;
 
@@ -51,12 +52,14 @@ sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sa
     for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
         if (!(ablation->parts & part)) continue;
         int index = part == SAH_PART_K && ablation->parts != SAH_PART_K ? head.head / group : head.head;
-        candidate.edits[candidate.n_edits++] = (sah_edit){head.layer, index, part, ablation->op, ablation->factor};
+        candidate.edits[candidate.n_edits++] =
+            (sah_edit){head.layer, index, part, ablation->op, ablation->factor};
     }
     return candidate;
 }
 
-/* ---- One unit --------------------------------------------------------------------------------------------- */
+/* ---- One unit ---------------------------------------------------------------------------------------------
+ */
 
 /* True when the candidate's own edits change the head's output. */
 static bool candidate_edits(const sah_candidate *candidate, const sah_config *config, int head)
@@ -78,9 +81,10 @@ static void subtract_base(const sah_snapshot *s, int head, int D, float *out)
     }
 }
 
-/* A candidate's residual behind attention in its own layer: the base's, plus what its heads now write less what they wrote. */
-static sah_status start_candidate(const sweep *sw, sah_workspace *ws, const sah_candidate *candidate, const sah_snapshot *s,
-                                  float *x, sah_error *error)
+/* A candidate's residual behind attention in its own layer: the base's, plus what its heads now write less
+ * what they wrote. */
+static sah_status start_candidate(const sweep *sw, sah_workspace *ws, const sah_candidate *candidate,
+                                  const sah_snapshot *s, float *x, sah_error *error)
 {
     enum { SLOT_EDIT = 2, SLOT_EDITED = 5 };
     const sah_config *c = &sw->model->config;
@@ -89,11 +93,12 @@ static sah_status start_candidate(const sweep *sw, sah_workspace *ws, const sah_
     memcpy(x, s->middle, (size_t)(s->rows * c->d_model) * sizeof *x);
     float *z = sah_workspace_scratch(ws, SLOT_EDITED, (size_t)(s->rows * D));
     if (!z) return sah_fail_memory(error, "an edited head");
-    sah_status status = sah_plan_extend(c, &sw->plans[s->layer], candidate->edits, candidate->n_edits, &plan, error);
+    sah_status status =
+        sah_plan_extend(c, &sw->plans[s->layer], candidate->edits, candidate->n_edits, &plan, error);
     for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
         if (!candidate_edits(candidate, c, h)) continue;
-        status = sah_edited_head(ws, SLOT_EDIT, plan, &s->at, h, s->segments, s->n_segments, s->rows, sw->forest->n_nodes, z,
-                                 error);
+        status = sah_edited_head(ws, SLOT_EDIT, plan, &s->at, h, s->segments, s->n_segments, s->rows,
+                                 sw->forest->n_nodes, z, error);
         if (status != SAH_OK) break;
         subtract_base(s, h, D, z);
         status = sah_product(ws, s->output[h], s->rows, z, x, true, error);
@@ -112,7 +117,8 @@ static sah_status attend_active(const sweep *sw, const sah_pass *pass, const row
     int64_t n = f->n_nodes, width = sah_qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim;
     sah_status status = sah_layer_project(pass, l, r->x, active * n, f->depth, n, r->qkv, error);
     if (last && status == SAH_OK)
-        status = sah_last_project_q(pass, r->ends, (int64_t)active * f->n_ends, sw->end_positions, f->n_ends, r->q, error);
+        status = sah_last_project_q(pass, r->ends, (int64_t)active * f->n_ends, sw->end_positions, f->n_ends,
+                                    r->q, error);
     for (int32_t i = 0; i < active && status == SAH_OK; i++) {
         float *qkv = r->qkv + i * n * (last ? width - q_width : width);
         sah_attention at = last ? sah_last_attention_of(c, qkv, r->q + (int64_t)i * f->n_ends * q_width)
@@ -125,8 +131,10 @@ static sah_status attend_active(const sweep *sw, const sah_pass *pass, const row
                 : sah_layer_output(pass, l, r->qkv, width, active * n, r->x, error);
 }
 
-/* Candidates [from, to) of the order through all layers from theirs on; final-norm hidden states in r->hidden. */
-static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, int32_t from, int32_t to, sah_error *error)
+/* Candidates [from, to) of the order through all layers from theirs on; final-norm hidden states in
+ * r->hidden. */
+static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, int32_t from, int32_t to,
+                           sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     const sah_forest *f = sw->forest;
@@ -139,14 +147,17 @@ static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, in
         float *x = last ? r->ends : r->x;
         int64_t each = last ? f->n_ends : n;
         if (last)
-            for (int32_t i = 0; i < active; i++) sah_take_ends(f, r->x + i * n * d, d, r->ends + i * each * d);
+            for (int32_t i = 0; i < active; i++)
+                sah_take_ends(f, r->x + i * n * d, d, r->ends + i * each * d);
         if (active > 0) status = attend_active(sw, &pass, r, l, active, error);
         int32_t before = active;
         const sah_snapshot *s = NULL;
-        while (from + active < to && sw->candidates[sw->order[from + active]].layer == l && status == SAH_OK) {
+        while (from + active < to && sw->candidates[sw->order[from + active]].layer == l &&
+               status == SAH_OK) {
             if (!s) status = sah_base_take(sw->base, ws, l, &s, error);
             if (status == SAH_OK)
-                status = start_candidate(sw, ws, &sw->candidates[sw->order[from + active]], s, x + active * each * d, error);
+                status = start_candidate(sw, ws, &sw->candidates[sw->order[from + active]], s,
+                                         x + active * each * d, error);
             active++;
         }
         if (s) sah_base_release(sw->base, l, active - before);
@@ -155,11 +166,13 @@ static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, in
     if (status != SAH_OK) return status;
     sah_final_norm(sw->model, r->ends, (int64_t)active * f->n_ends, r->ends);
     for (int32_t i = 0; i < active; i++)
-        sah_spread_ends(f, r->ends + (int64_t)i * f->n_ends * d, d, r->hidden + (int64_t)i * f->n_prompts * d);
+        sah_spread_ends(f, r->ends + (int64_t)i * f->n_ends * d, d,
+                        r->hidden + (int64_t)i * f->n_prompts * d);
     return SAH_OK;
 }
 
-/* ---- Workers ---------------------------------------------------------------------------------------------- */
+/* ---- Workers ----------------------------------------------------------------------------------------------
+ */
 
 static void rows_free(rows *r)
 {
@@ -173,14 +186,17 @@ static void rows_free(rows *r)
 static sah_status rows_new(const sweep *sw, rows *r, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
-    size_t unit = (size_t)sw->unit_size, n = unit * (size_t)sw->forest->n_nodes, ends = unit * (size_t)sw->forest->n_ends;
+    size_t unit = (size_t)sw->unit_size, n = unit * (size_t)sw->forest->n_nodes,
+           ends = unit * (size_t)sw->forest->n_ends;
     size_t d = (size_t)c->d_model, size = sizeof(float);
     r->x = sah_alloc_aligned(n * d, size);
     r->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), size);
     r->ends = sah_alloc_aligned(ends * d, size);
     r->q = sah_alloc_aligned(ends * (size_t)(c->n_heads * c->head_dim), size);
     r->hidden = sah_alloc_aligned(unit * (size_t)sw->forest->n_prompts * d, size);
-    return r->x && r->qkv && r->ends && r->q && r->hidden ? SAH_OK : sah_fail_memory(error, "the sweep; lower --memory");
+    return r->x && r->qkv && r->ends && r->q && r->hidden
+               ? SAH_OK
+               : sah_fail_memory(error, "the sweep; lower --memory");
 }
 
 static void note_failure(sweep *sw, sah_status status, const sah_error *error)
@@ -201,7 +217,8 @@ static void note_progress(sweep *sw, int32_t n)
     {
         sw->done += (uint64_t)n;
         if (o->progress)
-            go_on = o->progress(o->user, o->what, o->done + sw->done, o->total ? o->total : o->done + (uint64_t)sw->n);
+            go_on = o->progress(o->user, o->what, o->done + sw->done,
+                                o->total ? o->total : o->done + (uint64_t)sw->n);
         if (!go_on && sw->status == SAH_OK) sw->status = sah_fail(&sw->error, SAH_INTERRUPTED, "interrupted");
     }
     if (!go_on) atomic_store(&sw->stop, true);
@@ -219,7 +236,8 @@ static void work(sweep *sw, int worker)
         if (from >= sw->n) break;
         int32_t to = from + sw->unit_size < sw->n ? from + sw->unit_size : sw->n;
         int32_t ahead = from + sw->workers * sw->unit_size;
-        if (ahead < sw->n && sw->workers > 1) sah_base_ahead(sw->base, ws, sw->candidates[sw->order[ahead]].layer);
+        if (ahead < sw->n && sw->workers > 1)
+            sah_base_ahead(sw->base, ws, sw->candidates[sw->order[ahead]].layer);
         status = run_unit(sw, ws, &r, from, to, &error);
         if (status == SAH_OK)
             status = sw->sink->take(sw->sink->ctx, worker, ws, sw->order + from, to - from, r.hidden, &error);
@@ -230,24 +248,27 @@ static void work(sweep *sw, int worker)
     sah_workspace_free(ws);
 }
 
-/* ---- The whole -------------------------------------------------------------------------------------------- */
+/* ---- The whole --------------------------------------------------------------------------------------------
+ */
 
 /* Bytes of one candidate's rows. */
 static uint64_t candidate_bytes(const sah_config *c, const sah_forest *f)
 {
     uint64_t d = (uint64_t)c->d_model, n = (uint64_t)f->n_nodes, ends = (uint64_t)f->n_ends;
-    uint64_t floats = n * (d + (uint64_t)sah_qkv_width(c)) + ends * (d + (uint64_t)(c->n_heads * c->head_dim)) +
-                      (uint64_t)f->n_prompts * d;
+    uint64_t floats = n * (d + (uint64_t)sah_qkv_width(c)) +
+                      ends * (d + (uint64_t)(c->n_heads * c->head_dim)) + (uint64_t)f->n_prompts * d;
     return floats * sizeof(float);
 }
 
-/* Candidates of a unit and number of workers: enough rows for tall products, enough units for all threads, within the memory. Either
- * every thread is a worker, or one worker uses all threads inside its products and loops. */
+/* Candidates of a unit and number of workers: enough rows for tall products, enough units for all threads,
+ * within the memory. Either every thread is a worker, or one worker uses all threads inside its products and
+ * loops. */
 static sah_status plan_units(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     int threads = sw->model->threads;
-    uint64_t each = candidate_bytes(c, sw->forest), shared = 3 * sah_snapshot_bytes(c, sw->forest), memory = sw->options->memory;
+    uint64_t each = candidate_bytes(c, sw->forest), shared = 3 * sah_snapshot_bytes(c, sw->forest),
+             memory = sw->options->memory;
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
     int64_t target = all < UNIT_ROWS ? all : UNIT_ROWS;
     int64_t size = target / sw->forest->n_nodes;
@@ -256,12 +277,14 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     sw->workers = units < threads ? 1 : threads;
     if (memory > 0) {
         if (memory < shared + each)
-            return sah_fail(error, SAH_BAD_ARGUMENT,
-                            "--memory: %d prompts of %d tokens need %" PRIu64 " MB for rows; raise it or use --limit",
-                            (int)sw->forest->n_prompts, (int)sw->forest->n_nodes, (shared + each) / 1000000 + 1);
+            return sah_fail(
+                error, SAH_BAD_ARGUMENT,
+                "--memory: %d prompts of %d tokens need %" PRIu64 " MB for rows; raise it or use --limit",
+                (int)sw->forest->n_prompts, (int)sw->forest->n_nodes, (shared + each) / 1000000 + 1);
         uint64_t fit = (memory - shared) / each; /* candidates at once */
         if ((uint64_t)sw->workers > fit) sw->workers = 1;
-        if ((uint64_t)sw->unit_size * (uint64_t)sw->workers > fit) sw->unit_size = (int32_t)(fit / (uint64_t)sw->workers);
+        if ((uint64_t)sw->unit_size * (uint64_t)sw->workers > fit)
+            sw->unit_size = (int32_t)(fit / (uint64_t)sw->workers);
     }
     sw->threads_each = threads / sw->workers;
     return SAH_OK;
@@ -275,7 +298,8 @@ static int compare_layers(const void *a, const void *b, void *candidates)
     return *(const int32_t *)a < *(const int32_t *)b ? -1 : 1;
 }
 
-static sah_status check_candidates(const sah_config *c, const sah_candidate *candidates, size_t n, sah_error *error)
+static sah_status check_candidates(const sah_config *c, const sah_candidate *candidates, size_t n,
+                                   sah_error *error)
 {
     if (n > INT32_MAX / 2) return sah_fail(error, SAH_BAD_ARGUMENT, "too many candidates");
     for (size_t i = 0; i < n; i++) {
@@ -302,9 +326,10 @@ static void sort_candidates(const sweep *sw, int32_t *order, int32_t *needed, bo
     qsort_r(order, (size_t)sw->n, sizeof *order, compare_layers, (void *)(uintptr_t)sw->candidates);
 }
 
-/* The base ablation's own hidden states, which a sink needs before all others. They are computed exactly as candidates are, in blocks of the
- * same rows and with the same number of threads a product: rounding that both share cancels in a score, and a head without effect
- * scores 0. (With another blocking, scores near 1e-4 were off by up to 0.4 %.) */
+/* The base ablation's own hidden states, which a sink needs before all others. They are computed exactly as
+ * candidates are, in blocks of the same rows and with the same number of threads a product: rounding that
+ * both share cancels in a score, and a head without effect scores 0. (With another blocking, scores near 1e-4
+ * were off by up to 0.4 %.) */
 static sah_status run_base(const sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
@@ -319,7 +344,8 @@ static sah_status run_base(const sweep *sw, sah_error *error)
     float *ends = sah_alloc_aligned((size_t)f->n_ends * d, sizeof *ends);
     sah_status status = nobody && none && hidden && ends ? SAH_OK : sah_fail_memory(error, "the base pass");
     if (status == SAH_OK) status = sah_workspace_new(sw->threads_each, &ws, error);
-    if (status == SAH_OK) status = sah_base_new(sw->model, f, sw->plans, nobody, none, sw->cosine, sw->sine, &base, error);
+    if (status == SAH_OK)
+        status = sah_base_new(sw->model, f, sw->plans, nobody, none, sw->cosine, sw->sine, &base, error);
     if (status == SAH_OK) status = sah_base_take(base, ws, c->n_layers - 1, &unused, error);
     if (status == SAH_OK) {
         sah_final_norm(sw->model, sah_base_ends(base), f->n_ends, ends);
@@ -336,8 +362,8 @@ static sah_status run_base(const sweep *sw, sah_error *error)
 }
 
 sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah_edit *base, size_t n_base,
-                     const sah_candidate *candidates, size_t n, const sah_sweep_options *options, const sah_sink *sink,
-                     sah_error *error)
+                     const sah_candidate *candidates, size_t n, const sah_sweep_options *options,
+                     const sah_sink *sink, sah_error *error)
 {
     const sah_config *c = &model->config;
     size_t layers = (size_t)c->n_layers;
@@ -372,7 +398,8 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
 #pragma omp parallel num_threads(sw.workers) if (sw.workers > 1)
     {
         int worker = sw.workers > 1 ? omp_get_thread_num() : 0;
-        if (sw.workers > 1) omp_set_num_threads(1); /* this thread's own setting: products and loops inside stay on it */
+        if (sw.workers > 1)
+            omp_set_num_threads(1); /* this thread's own setting: products and loops inside stay on it */
         work(&sw, worker);
     }
     status = sw.status;

@@ -1,9 +1,11 @@
-/* The sweep: forward(ablation) for many ablations that each differ from a base ablation in the heads of one layer.
+/* The sweep: forward(ablation) for many ablations that each differ from a base ablation in the heads of one
+ * layer.
  *
- * The base residual entering layer l is shared by every candidate of layer l; inside layer l a candidate recomputes only the outputs of
- * the heads it edits and their slices of the output projection; only the layers above are its own. In the last layer only the prompts'
- * last tokens go past the keys and values. Numbers are those of running each ablation alone, to float32 rounding, and depend
- * neither on how candidates are grouped nor on the number of threads. */
+ * The base residual entering layer l is shared by every candidate of layer l; inside layer l a candidate
+ * recomputes only the outputs of the heads it edits and their slices of the output projection; only the
+ * layers above are its own. In the last layer only the prompts' last tokens go past the keys and values.
+ * Numbers are those of running each ablation alone, to float32 rounding, and depend neither on how candidates
+ * are grouped nor on the number of threads. */
 #ifndef SAH_ENGINE_SWEEP_H
 #define SAH_ENGINE_SWEEP_H
 
@@ -22,10 +24,12 @@ sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sa
 /* What a score does with the sweep's results. */
 typedef struct sah_sink {
     void *ctx;
-    /* First, once, from the calling thread: final-norm hidden states of every prompt's last token under the base ablation, [n_prompts, d]. */
+    /* First, once, from the calling thread: final-norm hidden states of every prompt's last token under the
+     * base ablation, [n_prompts, d]. */
     sah_status (*base)(void *ctx, const float *hidden, sah_error *error);
-    /* Then once for every candidate, in no fixed order, several at once from `thread` (0..threads-1): which[i] is an index into the
-     * candidates, hidden [n, n_prompts, d]. Called from several threads at the same time; `workspace` is the calling thread's. */
+    /* Then once for every candidate, in no fixed order, several at once from `thread` (0..threads-1):
+     * which[i] is an index into the candidates, hidden [n, n_prompts, d]. Called from several threads at the
+     * same time; `workspace` is the calling thread's. */
     sah_status (*take)(void *ctx, int thread, sah_workspace *workspace, const int32_t *which, int32_t n,
                        const float *hidden, sah_error *error);
 } sah_sink;
@@ -35,11 +39,12 @@ typedef struct sah_sweep_options {
     sah_progress_fn progress;
     void *user;
     const char *what; /* what the progress line says */
-    uint64_t done, total; /* units done before, and in all, for progress over several sweeps; total 0: this sweep's own */
+    uint64_t done, total; /* units done before, and in all, for progress over several sweeps; total 0: this
+                             sweep's own */
 } sah_sweep_options;
 
 sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah_edit *base, size_t n_base,
-                     const sah_candidate *candidates, size_t n, const sah_sweep_options *options, const sah_sink *sink,
-                     sah_error *error);
+                     const sah_candidate *candidates, size_t n, const sah_sweep_options *options,
+                     const sah_sink *sink, sah_error *error);
 
 #endif

@@ -1,7 +1,7 @@
 /* Portable loops compiled for several instruction sets; the loader picks the best one the processor has.
  *
- * SAH_SIMD before a function's definition makes the clones. Loops stay plain C that gcc and clang vectorise. Sanitizer builds keep one
- * version: the picking (ifunc) runs before the sanitizers' run time is ready. */
+ * SAH_SIMD before a function's definition makes the clones. Loops stay plain C that gcc and clang vectorise.
+ * Sanitizer builds keep one version: the picking (ifunc) runs before the sanitizers' run time is ready. */
 #ifndef SAH_UTIL_SIMD_H
 #define SAH_UTIL_SIMD_H
 

@@ -1,4 +1,5 @@
-/* The divergence: the fast form against the definition in the C library's functions, and values worked out by hand. */
+/* The divergence: the fast form against the definition in the C library's functions, and values worked out by
+ * hand. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +37,8 @@ static void test_against_plain(void **state)
     static float base[N], other[N];
     srand(3);
     for (int round = 0; round < 60; round++) {
-        double spread = pow(10.0, round % 6 - 4), width = round < 30 ? 5.0 : 40.0; /* widths to 40: p' below 1e-12 occurs */
+        double spread = pow(10.0, round % 6 - 4),
+               width = round < 30 ? 5.0 : 40.0; /* widths to 40: p' below 1e-12 occurs */
         for (int i = 0; i < N; i++) {
             base[i] = (float)(width * (rand() / (double)RAND_MAX - 0.5));
             other[i] = base[i] + (float)(spread * (rand() / (double)RAND_MAX - 0.5));

@@ -1,4 +1,5 @@
-/* Ships end to end on the organism, whose refusal was trained into heads 2-1, 2-6 and 3-3: a truth known beforehand. */
+/* Ships end to end on the organism, whose refusal was trained into heads 2-1, 2-6 and 3-3: a truth known
+ * beforehand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ static sah_status score(const char *path, int layers, sah_error *error)
 {
     sah_model *model = NULL;
     sah_strings harmful = {0}, harmless = {0};
-    sah_run_options options = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}, .template_ = "chat", .layer_to = layers};
+    sah_run_options options = {
+        .ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}, .template_ = "chat", .layer_to = layers};
     sah_status status = sah_model_open("models/organism", NULL, &model, error);
     if (status == SAH_OK) status = sah_queries_read("data/harmful.csv", NULL, 0, &harmful, error);
     if (status == SAH_OK) status = sah_queries_read("data/harmless.csv", NULL, 0, &harmless, error);

@@ -23,7 +23,8 @@ void golden_open(const char *directory, golden *out)
     for (size_t i = 0; i < out->n_prompts; i++) {
         json_t *ids = json_array_get(prompts, i);
         int32_t *tokens = calloc(json_array_size(ids), sizeof *tokens);
-        for (size_t j = 0; j < json_array_size(ids); j++) tokens[j] = (int32_t)json_integer_value(json_array_get(ids, j));
+        for (size_t j = 0; j < json_array_size(ids); j++)
+            tokens[j] = (int32_t)json_integer_value(json_array_get(ids, j));
         out->prompts[i] = (sah_prompt){tokens, json_array_size(ids)};
     }
 }
@@ -60,7 +61,8 @@ sah_edit *golden_edits(const golden *g, size_t index, size_t *n)
 
 double golden_logit(const golden *g, size_t index, size_t prompt, size_t token)
 {
-    return json_number_value(json_array_get(json_array_get(json_object_get(get_case(g, index), "logits"), prompt), token));
+    return json_number_value(
+        json_array_get(json_array_get(json_object_get(get_case(g, index), "logits"), prompt), token));
 }
 
 double golden_largest(const golden *g, size_t index)

@@ -1,4 +1,5 @@
-/* The trie of prompts: shared prefixes once, paths, ends; on cases written by hand and on random ones against the definition. */
+/* The trie of prompts: shared prefixes once, paths, ends; on cases written by hand and on random ones against
+ * the definition. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

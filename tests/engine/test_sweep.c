@@ -1,5 +1,5 @@
-/* The sweep against running each ablation alone with the plain forward pass: every head, part and operation, with and without a base
- * ablation. Then: how the work is cut up changes nothing beyond float32 rounding. */
+/* The sweep against running each ablation alone with the plain forward pass: every head, part and operation,
+ * with and without a base ablation. Then: how the work is cut up changes nothing beyond float32 rounding. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,9 +18,9 @@ static const double BOUND = 2e-4;
 
 typedef struct collected {
     size_t n_prompts, d;
-    float *base;    /* [n_prompts, d] */
-    float *hidden;  /* [candidates, n_prompts, d] */
-    int *seen;      /* [candidates] */
+    float *base; /* [n_prompts, d] */
+    float *hidden; /* [candidates, n_prompts, d] */
+    int *seen; /* [candidates] */
     int base_calls;
 } collected;
 
@@ -33,8 +33,8 @@ static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
     return SAH_OK;
 }
 
-static sah_status take(void *ctx, int thread, sah_workspace *workspace, const int32_t *which, int32_t n, const float *hidden,
-                       sah_error *error)
+static sah_status take(void *ctx, int thread, sah_workspace *workspace, const int32_t *which, int32_t n,
+                       const float *hidden, sah_error *error)
 {
     collected *c = ctx;
     size_t each = c->n_prompts * c->d;
@@ -50,8 +50,9 @@ static sah_status take(void *ctx, int thread, sah_workspace *workspace, const in
     return SAH_OK;
 }
 
-static collected run(const sah_model *model, const sah_prompt *prompts, size_t n_prompts, const sah_edit *base, size_t n_base,
-                     const sah_candidate *candidates, size_t n, const sah_sweep_options *options)
+static collected run(const sah_model *model, const sah_prompt *prompts, size_t n_prompts,
+                     const sah_edit *base, size_t n_base, const sah_candidate *candidates, size_t n,
+                     const sah_sweep_options *options)
 {
     sah_error error = {0};
     sah_forest *forest = NULL;
@@ -61,7 +62,8 @@ static collected run(const sah_model *model, const sah_prompt *prompts, size_t n
     c.seen = calloc(n, sizeof *c.seen);
     sah_sink sink = {&c, take_base, take};
     assert_int_equal(sah_forest_new(prompts, n_prompts, model->config.n_vocab, &forest, &error), SAH_OK);
-    if (sah_sweep(model, forest, base, n_base, candidates, n, options, &sink, &error) != SAH_OK) fail_msg("%s", error.message);
+    if (sah_sweep(model, forest, base, n_base, candidates, n, options, &sink, &error) != SAH_OK)
+        fail_msg("%s", error.message);
     for (size_t i = 0; i < n; i++) assert_int_equal(c.seen[i], 1);
     sah_forest_free(forest);
     return c;
@@ -82,7 +84,8 @@ static sah_candidate *all_heads(const sah_model *model, const sah_ablation *abla
     sah_candidate *candidates = calloc((size_t)(c->n_layers * heads), sizeof *candidates);
     *n = 0;
     for (int h = 0; h < heads; h++) /* not in order of layers: the sweep sorts */
-        for (int l = 0; l < c->n_layers; l++) candidates[(*n)++] = sah_candidate_of(c, (sah_head){l, h}, ablation);
+        for (int l = 0; l < c->n_layers; l++)
+            candidates[(*n)++] = sah_candidate_of(c, (sah_head){l, h}, ablation);
     return candidates;
 }
 
@@ -106,8 +109,9 @@ static void compare_with_plain(const sah_model *model, const golden *g, const sa
         if (n_base > 0) memcpy(edits, base, n_base * sizeof *base);
         memcpy(edits + n_base, candidates[i].edits, (size_t)candidates[i].n_edits * sizeof *edits);
         for (size_t p = 0; p < g->n_prompts; p++) {
-            assert_int_equal(sah_plain_forward(model->checkpoint, g->prompts[p].tokens, g->prompts[p].n, edits,
-                                               n_base + (size_t)candidates[i].n_edits, hidden, NULL, &error),
+            assert_int_equal(sah_plain_forward(model->checkpoint, g->prompts[p].tokens, g->prompts[p].n,
+                                               edits, n_base + (size_t)candidates[i].n_edits, hidden, NULL,
+                                               &error),
                              SAH_OK);
             double off = distance(c.hidden + (i * g->n_prompts + p) * d, hidden, d);
             if (!(off < BOUND))
@@ -133,7 +137,8 @@ static void test_against_plain(void **state)
         {SAH_PART_Q | SAH_PART_K | SAH_PART_V, SAH_OP_MEAN, 0.0f},
         {SAH_PART_Q | SAH_PART_K, SAH_OP_SCALE, 0.5f},
     };
-    /* A base that edits heads of several layers, one of them twice, so that candidates share layers and groups with it. */
+    /* A base that edits heads of several layers, one of them twice, so that candidates share layers and
+     * groups with it. */
     static const sah_edit base[] = {
         {0, 1, SAH_PART_Q, SAH_OP_SCALE, 1e-4f},
         {1, 0, SAH_PART_K, SAH_OP_SCALE, 0.5f},
@@ -175,10 +180,14 @@ static void test_cut_anyhow(void **state)
         sah_sweep_options options = {.memory = memory, .what = "heads"};
         sah_error error = {0};
         sah_forest *forest = NULL;
-        collected scratch = {.n_prompts = g.n_prompts, .d = d, .base = calloc(g.n_prompts * d, sizeof(float)),
-                             .hidden = calloc(all, sizeof(float)), .seen = calloc(n, sizeof(int))};
+        collected scratch = {.n_prompts = g.n_prompts,
+                             .d = d,
+                             .base = calloc(g.n_prompts * d, sizeof(float)),
+                             .hidden = calloc(all, sizeof(float)),
+                             .seen = calloc(n, sizeof(int))};
         sah_sink sink = {&scratch, take_base, take};
-        assert_int_equal(sah_forest_new(g.prompts, g.n_prompts, one->config.n_vocab, &forest, &error), SAH_OK);
+        assert_int_equal(sah_forest_new(g.prompts, g.n_prompts, one->config.n_vocab, &forest, &error),
+                         SAH_OK);
         sah_status status = sah_sweep(three, forest, NULL, 0, candidates, n, &options, &sink, &error);
         if (status == SAH_OK) assert_true(distance(scratch.hidden, wide, all) < 1e-5);
         sah_forest_free(forest);
@@ -194,7 +203,8 @@ static void test_cut_anyhow(void **state)
     b = run(one, turned, g.n_prompts, NULL, 0, candidates, n, NULL);
     for (size_t i = 0; i < n; i++)
         for (size_t p = 0; p < g.n_prompts; p++)
-            assert_true(distance(b.hidden + (i * g.n_prompts + p) * d, wide + ((i + 1) * g.n_prompts - 1 - p) * d, d) == 0.0);
+            assert_true(distance(b.hidden + (i * g.n_prompts + p) * d,
+                                 wide + ((i + 1) * g.n_prompts - 1 - p) * d, d) == 0.0);
     collected_free(&b);
 
     /* One candidate alone. */
@@ -230,14 +240,18 @@ static void test_stops(void **state)
     size_t n, d = (size_t)model->config.d_model;
     int calls = 0;
     sah_candidate *candidates = all_heads(model, &ablation, &n);
-    collected c = {.n_prompts = g.n_prompts, .d = d, .base = calloc(g.n_prompts * d, sizeof(float)),
-                   .hidden = calloc(n * g.n_prompts * d, sizeof(float)), .seen = calloc(n, sizeof(int))};
+    collected c = {.n_prompts = g.n_prompts,
+                   .d = d,
+                   .base = calloc(g.n_prompts * d, sizeof(float)),
+                   .hidden = calloc(n * g.n_prompts * d, sizeof(float)),
+                   .seen = calloc(n, sizeof(int))};
     sah_sink sink = {&c, take_base, take};
     sah_sweep_options options = {.progress = stop_at_once, .user = &calls, .what = "heads"};
     sah_error error = {0};
     sah_forest *forest = NULL;
     assert_int_equal(sah_forest_new(g.prompts, g.n_prompts, model->config.n_vocab, &forest, &error), SAH_OK);
-    assert_int_equal(sah_sweep(model, forest, NULL, 0, candidates, n, &options, &sink, &error), SAH_INTERRUPTED);
+    assert_int_equal(sah_sweep(model, forest, NULL, 0, candidates, n, &options, &sink, &error),
+                     SAH_INTERRUPTED);
     int seen = 0;
     for (size_t i = 0; i < n; i++) seen += c.seen[i];
     assert_true(seen >= 2 && seen < (int)n);
@@ -258,7 +272,8 @@ static void test_outside_the_model(void **state)
     sah_forest *forest = NULL;
     sah_sink sink = {0};
     sah_candidate outside = {.layer = 99, .n_edits = 1, .edits = {{99, 0, SAH_PART_Q, SAH_OP_SCALE, 0.0f}}};
-    sah_candidate key = {.layer = 0, .n_edits = 1, .edits = {{0, model->config.n_kv_heads, SAH_PART_K, SAH_OP_SCALE, 0.0f}}};
+    sah_candidate key = {
+        .layer = 0, .n_edits = 1, .edits = {{0, model->config.n_kv_heads, SAH_PART_K, SAH_OP_SCALE, 0.0f}}};
     sah_candidate factor = {.layer = 0, .n_edits = 1, .edits = {{0, 0, SAH_PART_Q, SAH_OP_SCALE, NAN}}};
     assert_int_equal(sah_forest_new(g.prompts, g.n_prompts, model->config.n_vocab, &forest, &error), SAH_OK);
     assert_int_equal(sah_sweep(model, forest, NULL, 0, &outside, 1, NULL, &sink, &error), SAH_BAD_ARGUMENT);
