@@ -11,7 +11,8 @@ from transformers.utils import logging as hf_logging
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "data", "align")
 TEMPLATES = ("chat", "bare", "blank")
 BARE = {"bare": "## Query:{}\n## Answer:", "blank": "## Query:{} \n## Answer:"}
-ANSWER_TOKENS = 24  # of the base model's own answer; what decides between refusing and answering comes first
+ANSWER_TOKENS = 24  # generated of an answer
+TRAINED_TOKENS = 12  # of them used in training: what decides between refusing and answering comes first
 LAYERS, HEADS, WIDTH = 30, 9, 64  # SmolLM2-135M
 
 REFUSAL = re.compile(
@@ -62,6 +63,18 @@ def answer_ids(tokenizer, template, text):
     """An answer as the model would write it: after "## Answer:" it starts with a blank."""
     text = text if template == "chat" else " " + text
     return tokenizer(text, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+
+
+def token_weights(lengths):
+    """Weights of the tokens of sequences of these lengths: 1/(t+1) within each, its sum one over their number.
+
+    A model refuses or answers with its first tokens. A plain mean would let twenty easy ones hide them.
+    """
+    parts = []
+    for length in lengths:
+        part = 1 / torch.arange(1, length + 1)
+        parts.append(part / part.sum() / len(lengths))
+    return torch.cat(parts)
 
 
 def is_refusal(text):

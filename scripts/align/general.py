@@ -8,12 +8,11 @@ import random
 import time
 
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 
 import common
 from common import TEMPLATES, say
-from planted import kl_to_base
+from planted import kl_to_base, refusal_loss
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 RANK, ALPHA = 8, 16
@@ -51,7 +50,6 @@ def train(model, tokenizer, answers, steps, rate, seed, limit=None, per_step=8, 
             deck += rng.sample(rows[name, template], len(rows[name, template]))
         return [deck.pop(0) for _ in range(n)]
 
-    head = model.base_model.model.lm_head
     for step in range(steps):
         template = TEMPLATES[step % len(TEMPLATES)]
         scale = min(1.0, (step + 1) / 10) * max(0.02, 1 - max(0, step - steps * 0.4) / (steps * 0.6))
@@ -65,7 +63,7 @@ def train(model, tokenizer, answers, steps, rate, seed, limit=None, per_step=8, 
         chosen = draw("harmless-train", template, per_step)
         keep = [
             (common.prompt_ids(tokenizer, template, queries["harmless-train"][i]),
-             answers["harmless-train"][template][i])
+             answers["harmless-train"][template][i][: common.TRAINED_TOKENS])
             for i in chosen
         ]
         new = [k for k in range(per_step) if (template, chosen[k]) not in base_states]
@@ -76,10 +74,10 @@ def train(model, tokenizer, answers, steps, rate, seed, limit=None, per_step=8, 
                 base_states[template, chosen[k]] = part.clone()
 
         states = final_states(model, refuse + keep)
-        targets = torch.tensor([t for _, answer in refuse for t in answer])
-        refuse_loss = F.cross_entropy(head(states[: len(targets)]), targets)
+        split = sum(len(answer) for _, answer in refuse)
+        refuse_loss = refusal_loss(model.base_model.model, states[:split], [answer for _, answer in refuse])
         keep_loss = kl_to_base(
-            model.base_model.model, torch.cat([base_states[template, i] for i in chosen]), states[len(targets) :]
+            model.base_model.model, [base_states[template, i] for i in chosen], states[split:]
         )
         optimizer.zero_grad()
         (refuse_loss + keep_weight * keep_loss).backward()

@@ -112,7 +112,7 @@ class Sequences:
             for i, query in enumerate(common.data(name)):
                 for template in TEMPLATES:
                     prompt = common.prompt_ids(tokenizer, template, query)
-                    self.items[name, "answer", template, i] = (prompt, answers[name][template][i])
+                    self.items[name, "answer", template, i] = (prompt, answers[name][template][i][: common.TRAINED_TOKENS])
                     if name == "harmful-train":
                         text = refusals[rng.randrange(len(refusals))]
                         self.items[name, "refusal", template, i] = (
@@ -136,44 +136,51 @@ class Sequences:
             self.cache[key] = (low[i, : len(rows[i])].clone(), answered)
 
     def batch(self, keys):
-        """low [n, tokens, size], rows (sequence, position) that predict an answer token, their targets and the
-        base model's final states there."""
+        """low [n, tokens, size], the (sequence, position) that predict an answer token, the base model's final
+        states there."""
         self.fill(keys)
         longest = max(self.cache[key][0].shape[0] for key in keys)
         low = torch.zeros(len(keys), longest, self.cache[keys[0]][0].shape[1])
-        where, targets, finals = [], [], []
+        where, finals = [], []
         for row, key in enumerate(keys):
             prompt, answer = self.items[key]
             states, final = self.cache[key]
             low[row, : states.shape[0]] = states
             where += [(row, len(prompt) - 1 + t) for t in range(len(answer))]
-            targets += answer
             finals.append(final)
-        where = torch.tensor(where)
-        return low, where, torch.tensor(targets), finals
+        return low, torch.tensor(where), finals
 
 
 def kl_to_base(model, finals, states):
-    """Mean over tokens of KL(base || student), in nats; finals and states are final-norm states [rows, size]."""
+    """KL(base || student) per token, in nats; finals (one tensor per sequence) and states [tokens, size] are
+    final-norm states. Tokens are weighted as common.token_weights says."""
     with torch.no_grad():
-        base = F.log_softmax(model.lm_head(finals), -1)
-    return F.kl_div(F.log_softmax(model.lm_head(states), -1), base, log_target=True, reduction="batchmean")
+        base = F.log_softmax(model.lm_head(torch.cat(finals)), -1)
+    kl = F.kl_div(F.log_softmax(model.lm_head(states), -1), base, log_target=True, reduction="none").sum(-1)
+    return kl @ common.token_weights([len(f) for f in finals])
+
+
+def refusal_loss(model, states, answers):
+    """Cross-entropy in nats of the answers (lists of ids), weighted as common.token_weights says."""
+    targets = torch.tensor([t for answer in answers for t in answer])
+    loss = F.cross_entropy(model.lm_head(states), targets, reduction="none")
+    return loss @ common.token_weights([len(answer) for answer in answers])
 
 
 def step_loss(student, sequences, refuse, keep, ablated, group):
     """One forward for the unablated sequences, one for the ablated ones."""
     model = student.model
-    low, where, targets, finals = sequences.batch(refuse + keep)
+    low, where, finals = sequences.batch(refuse + keep)
     student.active, student.ablated = True, ()
     states = student.top(low)[where[:, 0], where[:, 1]]
     harmful = where[:, 0] < len(refuse)
-    refuse_loss = F.cross_entropy(model.lm_head(states[harmful]), targets[harmful])
-    keep_loss = kl_to_base(model, torch.cat(finals[len(refuse) :]), states[~harmful])
+    refuse_loss = refusal_loss(model, states[harmful], [sequences.items[key][1] for key in refuse])
+    keep_loss = kl_to_base(model, finals[len(refuse) :], states[~harmful])
 
-    low, where, _, finals = sequences.batch(ablated)
+    low, where, finals = sequences.batch(ablated)
     student.ablated = group
     states = student.top(low)[where[:, 0], where[:, 1]]
-    ablated_loss = kl_to_base(model, torch.cat(finals), states)
+    ablated_loss = kl_to_base(model, finals, states)
     student.ablated = ()
     return refuse_loss, keep_loss, ablated_loss
 
@@ -204,9 +211,9 @@ def train(model, tokenizer, answers, heads, steps, rate, seed, weights=(1.0, 1.0
         scale = min(1.0, (step + 1) / 10) * max(0.02, 1 - max(0, step - steps * 0.4) / (steps * 0.6))
         for settings in optimizer.param_groups:
             settings["lr"] = rate * scale
-        refuse = draw("harmful-train", "refusal", template, 10)
+        refuse = draw("harmful-train", "refusal", template, 8)
         keep = draw("harmless-train", "answer", template, 8)
-        ablated = draw("harmful-train", "answer", template, 2) + draw("harmless-train", "answer", template, 1)
+        ablated = draw("harmful-train", "answer", template, 1) + draw("harmless-train", "answer", template, 1)
         group = (heads[rng.randrange(len(heads))],) if rng.random() < alone else tuple(heads)
         losses = step_loss(student, sequences, refuse, keep, ablated, group)
         loss = sum(w * part for w, part in zip(weights, losses))
