@@ -52,7 +52,7 @@ void progress_init(cli_progress *progress, bool quiet)
 
 static void print_bar(double share)
 {
-    int full = (int)(share * BAR_WIDTH);
+    int full = (int)(share * (double)BAR_WIDTH);
     fputc('[', stderr);
     for (int i = 0; i < BAR_WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
     fputs("] ", stderr);

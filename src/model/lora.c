@@ -128,7 +128,7 @@ static sah_status module_settings(const settings *s, const char *path, size_t *r
     status = find_pattern(s, "alpha_pattern", path, &value, error);
     if (status != SAH_OK) return status;
     if (value != NULL) alpha = json_number_value(value);
-    if (!(r >= 1 && r <= MAX_RANK))
+    if (!(r >= 1 && r <= (double)MAX_RANK))
         return sah_fail(error, SAH_FAILED, "%s: a rank of %g for %s", s->where, r, path);
     *rank = (size_t)r;
     *scaling = (float)(alpha / (s->rank_stabilised ? sqrt(r) : r));
