@@ -18,7 +18,7 @@ SONAME  := libsahara.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- Flags ----------------------------------------------------------------------------------------------------
 
-PACKAGES := jansson libpcre2-8 libutf8proc libxxhash
+PACKAGES := jansson libpcre2-8 libutf8proc libxxhash lapacke
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(if $(WERROR),-Werror)
 OPTIMISE := -O3
