@@ -111,8 +111,10 @@ $(SHARED): $(LIB_OBJECTS)
 	ln -sf libsahara.so.$(VERSION) $(BUILD)/$(SONAME)
 	ln -sf $(SONAME) $@
 
-$(BUILD)/sahara.pc: sahara.pc.in include/sahara.h $(BUILD)/command
-	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@PACKAGES@|$(PACKAGES)|' $< > $@
+# Afresh each time: it depends on PREFIX, which may differ from one call to the next.
+$(BUILD)/sahara.pc: sahara.pc.in FORCE
+	@mkdir -p $(@D)
+	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@PACKAGES@|$(PACKAGES)|' $< > $@
 
 $(BUILD)/sahara: $(CLI_OBJECTS) $(STATIC)
 	$(CC) $(FLAGS) $(LDFLAGS) $^ $(LIBS) -o $@

@@ -25,6 +25,9 @@ int report_error(const sah_error *error);
 /* The same for wrong usage of a command that the option parser cannot see. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same when the program itself finds no memory. */
+int out_of_memory(void);
+
 /* Writes `text` to the file of `-o`, or to standard output. Returns an exit status; errors are printed. */
 int write_result(const char *path, const char *text);
 

@@ -4,28 +4,35 @@
 
 #include "command.h"
 
-static int print_tokens(const sah_model *model, const char *text)
+static sah_status add_tokens(const sah_model *model, const char *text, FILE *out, sah_error *error)
 {
-    sah_error error = {0};
     int32_t *ids = NULL;
     size_t n;
-    if (sah_encode(model, text, strlen(text), &ids, &n, &error) != SAH_OK) return report_error(&error);
-    for (size_t i = 0; i < n; i++) printf("%s%d", i > 0 ? " " : "", (int)ids[i]);
-    putchar('\n');
+    sah_status status = sah_encode(model, text, strlen(text), &ids, &n, error);
+    if (status != SAH_OK) return status;
+    for (size_t i = 0; i < n; i++) fprintf(out, "%s%d", i > 0 ? " " : "", (int)ids[i]);
+    fputc('\n', out);
     free(ids);
-    return EXIT_DONE;
+    return SAH_OK;
 }
 
-static int print_prompt(const sah_model *model, const cli_options *options)
+static sah_status add_prompt(const sah_model *model, const cli_options *options, FILE *out, sah_error *error)
 {
-    sah_error error = {0};
     char *prompt = NULL;
     const char *name = options->template_ ? options->template_ : "chat";
-    if (sah_prompt_wrap(model, name, options->system, options->prompt, &prompt, &error) != SAH_OK)
-        return report_error(&error);
-    puts(prompt);
+    sah_status status = sah_prompt_wrap(model, name, options->system, options->prompt, &prompt, error);
+    if (status == SAH_OK) fprintf(out, "%s\n", prompt);
     free(prompt);
-    return EXIT_DONE;
+    return status;
+}
+
+static sah_status add_description(const sah_model *model, bool json, FILE *out, sah_error *error)
+{
+    char *text = NULL;
+    sah_status status = sah_model_text(model, json, &text, error);
+    if (status == SAH_OK) fputs(text, out);
+    free(text);
+    return status;
 }
 
 static int run(const cli_options *options)
@@ -34,20 +41,22 @@ static int run(const cli_options *options)
     sah_model *model = NULL;
     sah_model_options model_options = {.adapter = options->adapter, .describe_only = true};
     char *text = NULL;
-    if (sah_model_open(options->arguments[0], &model_options, &model, &error) != SAH_OK)
-        return report_error(&error);
-    int status = EXIT_DONE;
-    if (options->tokens) status = print_tokens(model, options->tokens);
-    if (options->prompt && status == EXIT_DONE) status = print_prompt(model, options);
-    if (!options->tokens && !options->prompt) {
-        if (sah_model_text(model, options->json, &text, &error) == SAH_OK)
-            fputs(text, stdout);
-        else
-            status = report_error(&error);
-    }
+    size_t size = 0;
+    sah_status status = sah_model_open(options->arguments[0], &model_options, &model, &error);
+    if (status != SAH_OK) return report_error(&error);
+    FILE *out = open_memstream(&text, &size);
+    if (out && options->tokens) status = add_tokens(model, options->tokens, out, &error);
+    if (out && options->prompt && status == SAH_OK) status = add_prompt(model, options, out, &error);
+    if (out && !options->tokens && !options->prompt)
+        status = add_description(model, options->json, out, &error);
+    bool written = out && !ferror(out);
+    written = out && fclose(out) == 0 && written;
+    int code = status != SAH_OK ? report_error(&error)
+               : written        ? write_result(options->output, text)
+                                : out_of_memory();
     free(text);
     sah_model_close(model);
-    return status;
+    return code;
 }
 
 const cli_command command_inspect = {
@@ -59,7 +68,7 @@ const cli_command command_inspect = {
         "weights. --tokens prints the ids of a text on one line (special tokens recognised, BOS only if the\n"
         "model asks for one), --prompt a text wrapped in the model's chat template.\n",
     .options = OPTION(OPT_TOKENS) | OPTION(OPT_PROMPT) | OPTION(OPT_TEMPLATE) | OPTION(OPT_SYSTEM) |
-               OPTION(OPT_JSON) | OPTION(OPT_ADAPTER),
+               OPTION(OPT_JSON) | OPTION(OPT_ADAPTER) | OPTION(OPT_OUTPUT),
     .least = 1,
     .most = 1,
     .run = run,

@@ -70,7 +70,7 @@ static int run(const cli_options *o)
         status = sah_logits_text(ids, n, logits, (size_t)info->n_vocab, &text, &error);
     int result = status != SAH_OK ? report_error(&error)
                  : logits         ? write_result(o->output, text)
-                                  : usage_error("not enough memory");
+                                  : out_of_memory();
     free(text);
     free(logits);
     free(ids);

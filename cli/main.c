@@ -35,6 +35,12 @@ int usage_error(const char *format, ...)
     return EXIT_USAGE;
 }
 
+int out_of_memory(void)
+{
+    fputs("sahara: not enough memory\n", stderr);
+    return EXIT_FAILED;
+}
+
 int write_result(const char *path, const char *text)
 {
     FILE *file = path != NULL ? fopen(path, "wb") : stdout;
