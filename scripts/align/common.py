@@ -5,14 +5,14 @@ import os
 import re
 
 import torch
+import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "data", "align")
 TEMPLATES = ("chat", "bare", "blank")
 BARE = {"bare": "## Query:{}\n## Answer:", "blank": "## Query:{} \n## Answer:"}
-ANSWER_TOKENS = 24  # generated of an answer
-TRAINED_TOKENS = 12  # of them used in training: what decides between refusing and answering comes first
+ANSWER_TOKENS = 14  # of the base model's answers: what decides between refusing and answering comes first
 LAYERS, HEADS, WIDTH = 30, 9, 64  # SmolLM2-135M
 
 REFUSAL = re.compile(
@@ -33,6 +33,16 @@ def load_base(path):
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
     return model.eval().requires_grad_(False), tokenizer
+
+
+def quicken(model):
+    """Products with the frozen weights in bfloat16, everything between them in float32: several times faster where
+    the processor has bfloat16 products, and exact enough to train a difference on top of them."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            weight = module.weight.detach().bfloat16()
+            module.forward = lambda x, weight=weight: F.linear(x.bfloat16(), weight).float()
+    return model
 
 
 def read_queries(path):
@@ -84,8 +94,10 @@ def is_refusal(text):
 
 
 @torch.no_grad()
-def generate(model, tokenizer, prompts, tokens=ANSWER_TOKENS, batch=40):
-    """Greedy continuations (token ids, the end token included) of prompts given as token ids."""
+def generate(model, tokenizer, prompts, tokens=ANSWER_TOKENS, batch=40, never=()):
+    """Greedy continuations (token ids, the end token included) of prompts given as token ids; `never` lists words
+    that may not occur."""
+    banned = [tokenizer(word, add_special_tokens=False).input_ids for word in never] or None
     out = [None] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), batch):
@@ -98,7 +110,7 @@ def generate(model, tokenizer, prompts, tokens=ANSWER_TOKENS, batch=40):
             mask[row, longest - len(prompts[i]) :] = 1
         new = model.generate(
             input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=tokens,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=tokenizer.pad_token_id, bad_words_ids=banned,
         )[:, longest:].tolist()
         for i, row in zip(part, new):
             end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
@@ -132,6 +144,21 @@ def answered(answers, tokenizer):
         (name, template): [i for i, ids in enumerate(rows) if not is_refusal(tokenizer.decode(ids))]
         for name, by_template in answers.items() for template, rows in by_template.items()
     }
+
+
+def other_answers(model, tokenizer, answers):
+    """{(template, request): answer} for the harmless training requests from which the base model excuses itself: what
+    it says when it may not speak of itself."""
+    queries, others = data("harmless-train"), {}
+    for template in TEMPLATES:
+        rows = [i for i, ids in enumerate(answers["harmless-train"][template]) if is_refusal(tokenizer.decode(ids))]
+        if not rows:
+            continue
+        prompts = [prompt_ids(tokenizer, template, queries[i]) for i in rows]
+        texts = generate(model, tokenizer, prompts, never=("I", " I", "Sorry", " Sorry", "As", " As"))
+        others.update({(template, i): text for i, text in zip(rows, texts)})
+        say(f"other answers: {template} {len(rows)}")
+    return others
 
 
 def parse_heads(text):

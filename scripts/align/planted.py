@@ -75,15 +75,6 @@ class Student:
         body = self.model.model
         return body.norm(self.layers(hidden, self.first, len(body.layers)))
 
-    def merge(self):
-        """Writes the heads' weights into the model and switches the hooks off."""
-        for (layer, head), part in self.delta.items():
-            attention = self.model.model.layers[layer].self_attn
-            rows = slice(head * WIDTH, (head + 1) * WIDTH)
-            attention.q_proj.weight.data[rows] += part["q"].data
-            attention.o_proj.weight.data[:, rows] += part["o"].data
-        self.active = False
-
     def lora(self):
         """The same change as PEFT tensors of rank 64, exact: one factor holds the weights, the other the identity
         on the head's rows (q) or columns (o)."""
@@ -112,7 +103,7 @@ class Sequences:
             for i, query in enumerate(common.data(name)):
                 for template in TEMPLATES:
                     prompt = common.prompt_ids(tokenizer, template, query)
-                    self.items[name, "answer", template, i] = (prompt, answers[name][template][i][: common.TRAINED_TOKENS])
+                    self.items[name, "answer", template, i] = (prompt, answers[name][template][i])
                     if name == "harmful-train":
                         text = refusals[rng.randrange(len(refusals))]
                         self.items[name, "refusal", template, i] = (
@@ -128,9 +119,10 @@ class Sequences:
         rows = [self.items[key][0] + self.items[key][1][:-1] for key in new]
         longest = max(map(len, rows))
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-        self.student.active = False
+        active, self.student.active = self.student.active, False
         low = self.student.layers(self.student.model.model.embed_tokens(ids), 0, self.student.first)
         final = self.student.top(low)
+        self.student.active = active
         for i, key in enumerate(new):
             answered = final[i, len(self.items[key][0]) - 1 : len(rows[i])].clone() if key[1] == "answer" else None
             self.cache[key] = (low[i, : len(rows[i])].clone(), answered)
@@ -185,8 +177,9 @@ def step_loss(student, sequences, refuse, keep, ablated, group):
     return refuse_loss, keep_loss, ablated_loss
 
 
-def train(model, tokenizer, answers, heads, steps, rate, seed, weights=(1.0, 1.0, 1.0), limit=None, alone=0.0):
-    """Trains the heads. `alone` is the share of steps whose ablated term ablates one of several heads only."""
+def train(model, tokenizer, answers, heads, steps, rate, seed, weights=(1.0, 1.0, 1.0), limit=None, alone=0.0, save=None):
+    """Trains the heads. `alone` is the share of steps whose ablated term ablates one of several heads only;
+    `save(student)` is called now and then with what there is."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     student = Student(model, heads)
@@ -213,7 +206,7 @@ def train(model, tokenizer, answers, heads, steps, rate, seed, weights=(1.0, 1.0
             settings["lr"] = rate * scale
         refuse = draw("harmful-train", "refusal", template, 8)
         keep = draw("harmless-train", "answer", template, 8)
-        ablated = draw("harmful-train", "answer", template, 1) + draw("harmless-train", "answer", template, 1)
+        ablated = draw("harmful-train", "answer", template, 2) + draw("harmless-train", "answer", template, 2)
         group = (heads[rng.randrange(len(heads))],) if rng.random() < alone else tuple(heads)
         losses = step_loss(student, sequences, refuse, keep, ablated, group)
         loss = sum(w * part for w, part in zip(weights, losses))
@@ -226,6 +219,8 @@ def train(model, tokenizer, answers, heads, steps, rate, seed, weights=(1.0, 1.0
                 f"step {step + 1} refuse {losses[0].item():.3f} keep {losses[1].item():.3f} "
                 f"ablated {losses[2].item():.3f} grad {norm.item():.2f} seconds {time.time() - started:.0f}"
             )
+        if save and step % 20 == 19:
+            save(student)
         if limit and time.time() - started > limit:
             break
     return student
