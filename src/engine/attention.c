@@ -110,6 +110,62 @@ static void attend_segment(const sah_attention *at, const sah_segment *segment, 
     }
 }
 
+/* ---- One row a segment
+ * ------------------------------------------------------------------------------------- */
+
+/* out[r][j] = sum over p of weights[r][p] * values[path[p]][j], j < n <= LANES. */
+SAH_INLINE void mix(const sah_attention *at, const int32_t *path, int seen, const float *values,
+                    const float *scores, int n, float *const z[ROWS], int n_rows)
+{
+    float sum[ROWS][LANES] = {{0.0f}};
+    for (int p = 0; p < seen; p++) {
+        const float *v = values + path[p] * at->v_stride;
+        for (int r = 0; r < ROWS; r++)
+#pragma omp simd
+            for (int j = 0; j < n; j++) sum[r][j] += scores[r * seen + p] * v[j];
+    }
+    for (int r = 0; r < n_rows; r++) memcpy(z[r], sum[r], (size_t)n * sizeof(float));
+}
+
+/* All query heads of one key/value head, for a segment of one row. scores [ROWS, seen] is scratch. */
+SAH_SIMD static void attend_single(const sah_attention *at, const sah_segment *segment, int kv, float *scores)
+{
+    int D = at->head_dim, group = at->n_heads / at->n_kv_heads, depth = segment->depth;
+    int from = at->window > 0 && depth + 1 > at->window ? depth + 1 - at->window : 0;
+    int seen = depth + 1 - from;
+    const int32_t *path = segment->path + from;
+    const float *keys = at->k + (int64_t)kv * D, *values = at->v + (int64_t)kv * D;
+    float factor = 1.0f / sqrtf((float)D);
+    for (int h = 0; h < group; h += ROWS) {
+        int n_rows = group - h < ROWS ? group - h : ROWS;
+        const float *q[ROWS];
+        float *z[ROWS];
+        for (int r = 0; r < ROWS; r++) {
+            int64_t column = ((int64_t)kv * group + h + (r < n_rows ? r : 0)) * D; /* spare rows: the first */
+            q[r] = at->q + segment->row * at->q_stride + column;
+            z[r] = at->z + segment->row * at->z_stride + column;
+        }
+        for (int p = 0; p < seen; p++) {
+            const float *k = keys + path[p] * at->k_stride;
+            for (int r = 0; r < ROWS; r++) {
+                float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+                for (int i = 0; i < D; i++) sum += q[r][i] * k[i];
+                scores[r * seen + p] = factor * sum;
+            }
+        }
+        for (int r = 0; r < ROWS; r++) sah_softmax(scores + (int64_t)r * seen, seen);
+        for (int i = 0; i < D; i += LANES) {
+            float *out[ROWS];
+            for (int r = 0; r < ROWS; r++) out[r] = z[r] + i;
+            if (D - i >= LANES)
+                mix(at, path, seen, values + i, scores, LANES, out, n_rows);
+            else
+                mix(at, path, seen, values + i, scores, D - i, out, n_rows);
+        }
+    }
+}
+
 sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention,
                       const sah_segment *segments, int32_t n_segments, sah_error *error)
 {
@@ -126,6 +182,10 @@ sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *a
 #pragma omp parallel for schedule(dynamic, 4) if (threads > 1) num_threads(threads)
     for (int64_t i = 0; i < n; i++) {
         float *own = memory + each * (size_t)(threads > 1 ? omp_get_thread_num() : 0);
+        if (attention->single) {
+            attend_single(attention, &segments[i / kvs], (int)(i % kvs), own);
+            continue;
+        }
         scratch s = {own, own + n_keys * (size_t)D, own + n_keys * (size_t)(D + round_up(D))};
         attend_segment(attention, &segments[i / kvs], (int)(i % kvs), &s);
     }

@@ -15,6 +15,8 @@ typedef struct sah_attention {
     int64_t k_stride, v_stride;
     float *z; /* [rows, n_heads * head_dim]: the heads' outputs; may lie on q */
     int64_t z_stride;
+    bool single; /* every segment is one row: keys and values are read in place, a copy would serve no other
+                    row */
 } sah_attention;
 
 /* z = softmax(q kᵀ / sqrt(head_dim)) v for every row of the segments. Scratch: slot `slot` of the workspace.

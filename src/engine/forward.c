@@ -48,16 +48,16 @@ sah_attention sah_last_attention_of(const sah_config *config, float *kv, float *
 /* The last layer: keys and values of every node, the rest for the ends alone; ends [n_ends, d] gets their
  * residual. */
 static sah_status last_layer(const sah_pass *pass, const sah_forest *forest, const sah_plan *plan,
-                             const float *x, float *qkv, float *q, float *ends, sah_error *error)
+                             const float *x, float *kv, float *q, float *ends, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     int last = c->n_layers - 1;
     int32_t *positions = sah_end_positions(forest);
     if (!positions) return sah_fail_memory(error, "the forward pass");
-    sah_attention at = sah_last_attention_of(c, qkv, q);
+    sah_attention at = sah_last_attention_of(c, kv, q);
     sah_take_ends(forest, x, c->d_model, ends);
     sah_status status =
-        sah_layer_project(pass, last, x, forest->n_nodes, forest->depth, forest->n_nodes, qkv, error);
+        sah_layer_project(pass, last, x, forest->n_nodes, forest->depth, forest->n_nodes, kv, error);
     if (status == SAH_OK)
         status = sah_last_project_q(pass, ends, forest->n_ends, positions, forest->n_ends, q, error);
     if (status == SAH_OK)
@@ -70,14 +70,24 @@ static sah_status last_layer(const sah_pass *pass, const sah_forest *forest, con
     return status;
 }
 
+/* The keys and values of rows qkv, without q: kv [rows, 2 Hkv D]. */
+static void keep_kv(const sah_config *c, const float *qkv, int64_t rows, float *kv)
+{
+    int64_t width = sah_qkv_width(c), kept = 2 * (int64_t)c->n_kv_heads * c->head_dim;
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(kv + r * kept, qkv + (r + 1) * width - kept, (size_t)kept * sizeof *kv);
+}
+
+/* `kv` as for sah_forward_keep(), or NULL. */
 static sah_status run_layers(const sah_pass *pass, const sah_forest *forest, const sah_plan *plans, float *x,
-                             float *qkv, float *q, float *ends, sah_error *error)
+                             float *qkv, float *q, float *ends, float *const *kv, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     int64_t n = forest->n_nodes;
     sah_attention at = sah_attention_of(c, qkv);
     for (int l = 0; l < c->n_layers - 1; l++) {
         sah_status status = sah_layer_project(pass, l, x, n, forest->depth, n, qkv, error);
+        if (status == SAH_OK && kv) keep_kv(c, qkv, n, kv[l]);
         if (status == SAH_OK)
             status =
                 sah_layer_attend(pass, &plans[l], &at, forest->segments, forest->n_segments, n, n, error);
@@ -85,11 +95,18 @@ static sah_status run_layers(const sah_pass *pass, const sah_forest *forest, con
         if (status == SAH_OK) status = sah_layer_mlp(pass, l, n, x, error);
         if (status != SAH_OK) return status;
     }
-    return last_layer(pass, forest, &plans[c->n_layers - 1], x, qkv, q, ends, error);
+    return last_layer(pass, forest, &plans[c->n_layers - 1], x, kv ? kv[c->n_layers - 1] : qkv, q, ends,
+                      error);
 }
 
 sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                        size_t n_edits, float *hidden, sah_error *error)
+{
+    return sah_forward_keep(model, forest, edits, n_edits, NULL, hidden, error);
+}
+
+sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                            size_t n_edits, float *const *kv, float *hidden, sah_error *error)
 {
     const sah_config *c = &model->config;
     size_t n = (size_t)forest->n_nodes, n_ends = (size_t)forest->n_ends, d = (size_t)c->d_model;
@@ -108,7 +125,7 @@ sah_status sah_forward(const sah_model *model, const sah_forest *forest, const s
     pass.sine = sine;
     if (status == SAH_OK) {
         sah_embed(model, forest->token, forest->n_nodes, x);
-        status = run_layers(&pass, forest, plans, x, qkv, q, ends, error);
+        status = run_layers(&pass, forest, plans, x, qkv, q, ends, kv, error);
     }
     if (status == SAH_OK) {
         sah_final_norm(model, ends, forest->n_ends, ends);

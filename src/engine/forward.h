@@ -9,6 +9,11 @@
 sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                        size_t n_edits, float *hidden, sah_error *error);
 
+/* The same, and every layer's keys and values of every node, behind RoPE and unedited, at kv[layer]
+ * [n_nodes, 2 Hkv D]. */
+sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                            size_t n_edits, float *const *kv, float *hidden, sah_error *error);
+
 /* x [n, d] = embeddings of tokens. */
 void sah_embed(const sah_model *model, const int32_t *tokens, int64_t n, float *x);
 

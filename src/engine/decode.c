@@ -1,0 +1,239 @@
+#include "engine/decode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/forward.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+struct sah_decoding {
+    const sah_model *model;
+    sah_forest *forest;
+    sah_plan *plans;
+    sah_pass pass;
+    float *angles;
+    float **kv; /* [n_layers] of [capacity, 2 Hkv D]: a row is a node, the forest's first */
+    int32_t capacity, used; /* rows; those below `used` were filled once */
+    int32_t *free_rows; /* [n_free] rows of sequences that left */
+    int32_t n_free;
+    int32_t longest; /* of a path */
+    int32_t *paths; /* [n_prompts, longest] the rows of a sequence's tokens */
+    int32_t *lengths; /* [n_prompts] tokens of a sequence */
+    int32_t *live; /* [n_live] */
+    int32_t n_live;
+    /* One row a live sequence: */
+    sah_segment *segments;
+    int32_t *positions, *tokens;
+    float *x, *hidden; /* [d] */
+    float *qkv; /* [qkv width] */
+    float *q; /* [H D] */
+};
+
+/* ---- Memory
+ * ------------------------------------------------------------------------------------------------- */
+
+static size_t kv_width(const sah_config *c)
+{
+    return 2 * (size_t)c->n_kv_heads * (size_t)c->head_dim;
+}
+
+bool sah_decoding_bytes(const sah_config *c, size_t n, size_t n_tokens, size_t most_steps, size_t *bytes)
+{
+    size_t d = (size_t)c->d_model, qkv = (size_t)sah_qkv_width(c);
+    size_t kept = kv_width(c) * (size_t)c->n_layers, kept_bytes, pass_bytes, row_bytes, steps, nodes;
+    return sah_mul(n, most_steps, &steps) && sah_add(steps, n_tokens, &nodes) &&
+           sah_mul(nodes, kept * sizeof(float), &kept_bytes) &&
+           sah_mul(n_tokens, (d + qkv) * sizeof(float), &pass_bytes) &&
+           sah_mul(n, (2 * d + 2 * qkv) * sizeof(float), &row_bytes) &&
+           sah_add(kept_bytes, pass_bytes, bytes) && sah_add(*bytes, row_bytes, bytes);
+}
+
+static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *error)
+{
+    const sah_config *c = &s->model->config;
+    size_t n = (size_t)s->forest->n_prompts, d = (size_t)c->d_model, rows, size, path;
+    bool fits = sah_mul(n, (size_t)most_steps, &rows) && sah_add(rows, (size_t)s->forest->n_nodes, &rows) &&
+                rows <= INT32_MAX && sah_mul(rows, kv_width(c), &size) &&
+                sah_add((size_t)s->forest->longest, (size_t)most_steps, &path) && path <= INT32_MAX &&
+                sah_mul(n, path, &path);
+    if (!fits) return sah_fail_memory(error, "the sequences: too many tokens");
+    s->capacity = (int32_t)rows;
+    s->longest = s->forest->longest + most_steps;
+    s->kv = sah_alloc((size_t)c->n_layers, sizeof *s->kv);
+    s->free_rows = sah_alloc_aligned(rows, sizeof *s->free_rows);
+    s->paths = sah_alloc_aligned(path, sizeof *s->paths);
+    s->lengths = sah_alloc(n, sizeof *s->lengths);
+    s->live = sah_alloc(n, sizeof *s->live);
+    s->segments = sah_alloc(n, sizeof *s->segments);
+    s->positions = sah_alloc(n, sizeof *s->positions);
+    s->tokens = sah_alloc(n, sizeof *s->tokens);
+    s->x = sah_alloc_aligned(n * d, sizeof *s->x);
+    s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
+    s->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *s->qkv);
+    s->q = sah_alloc_aligned(n * (size_t)(c->n_heads * c->head_dim), sizeof *s->q);
+    bool there = s->kv && s->free_rows && s->paths && s->lengths && s->live && s->segments && s->positions &&
+                 s->tokens && s->x && s->hidden && s->qkv && s->q;
+    for (int l = 0; l < c->n_layers && there; l++) {
+        s->kv[l] = sah_alloc_aligned(size, sizeof **s->kv); /* pages are taken as rows are filled */
+        there = s->kv[l] != NULL;
+    }
+    return there ? SAH_OK : sah_fail_memory(error, "the keys and values of all sequences");
+}
+
+void sah_decoding_free(sah_decoding *s)
+{
+    if (!s) return;
+    for (int l = 0; s->kv && l < s->model->config.n_layers; l++) free(s->kv[l]);
+    sah_workspace_free(s->pass.workspace);
+    sah_plans_free(s->plans);
+    sah_forest_free(s->forest);
+    free(s->angles);
+    free(s->kv);
+    free(s->free_rows);
+    free(s->paths);
+    free(s->lengths);
+    free(s->live);
+    free(s->segments);
+    free(s->positions);
+    free(s->tokens);
+    free(s->x);
+    free(s->hidden);
+    free(s->qkv);
+    free(s->q);
+    free(s);
+}
+
+/* ---- Prompts
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Every sequence begins as the path to its prompt's last node. */
+static void start_sequences(sah_decoding *s)
+{
+    const sah_forest *f = s->forest;
+    s->used = f->n_nodes;
+    s->n_live = f->n_prompts;
+    for (int32_t i = 0; i < f->n_prompts; i++) {
+        const sah_segment *end = &f->end_segments[f->end_of[i]];
+        s->live[i] = i;
+        s->lengths[i] = end->depth + 1;
+        memcpy(s->paths + (int64_t)i * s->longest, end->path, (size_t)s->lengths[i] * sizeof *s->paths);
+    }
+}
+
+sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, size_t n, int32_t most_steps,
+                            const sah_edit *edits, size_t n_edits, sah_decoding **out, sah_error *error)
+{
+    const sah_config *c = &model->config;
+    sah_decoding *s = sah_alloc(1, sizeof *s);
+    *out = NULL;
+    if (!s) return sah_fail_memory(error, "the sequences");
+    s->model = s->pass.model = model;
+    sah_status status = sah_forest_new(prompts, n, c->n_vocab, &s->forest, error);
+    if (status == SAH_OK) status = make_memory(s, most_steps, error);
+    if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &s->plans, error);
+    if (status == SAH_OK) status = sah_workspace_new(model->threads, &s->pass.workspace, error);
+    float *sine = NULL;
+    if (status == SAH_OK) status = sah_angles_new(model, s->longest, &s->angles, &sine, error);
+    s->pass.cosine = s->angles;
+    s->pass.sine = sine;
+    if (status == SAH_OK)
+        status = sah_forward_keep(model, s->forest, edits, n_edits, s->kv, s->hidden, error);
+    if (status != SAH_OK) {
+        sah_decoding_free(s);
+        return status;
+    }
+    start_sequences(s);
+    *out = s;
+    return SAH_OK;
+}
+
+const int32_t *sah_decoding_live(const sah_decoding *s, int32_t *n)
+{
+    *n = s->n_live;
+    return s->live;
+}
+
+const float *sah_decoding_hidden(const sah_decoding *s)
+{
+    return s->hidden;
+}
+
+/* ---- A step
+ * ------------------------------------------------------------------------------------------------- */
+
+/* Gives the rows of a sequence's own tokens back; those of its prompt stay, other prompts may share them. */
+static void leave(sah_decoding *s, int32_t sequence)
+{
+    const int32_t *path = s->paths + (int64_t)sequence * s->longest;
+    for (int32_t i = s->lengths[sequence]; i-- > 0 && path[i] >= s->forest->n_nodes;)
+        s->free_rows[s->n_free++] = path[i];
+}
+
+/* The sequences that go on, each with a new node: fills live, tokens, positions and segments. */
+static sah_status append(sah_decoding *s, const int32_t *tokens, sah_error *error)
+{
+    int32_t rows = 0;
+    for (int32_t i = 0; i < s->n_live; i++)
+        if (tokens[i] < 0) leave(s, s->live[i]);
+    for (int32_t i = 0; i < s->n_live; i++) {
+        int32_t sequence = s->live[i];
+        int32_t *path = s->paths + (int64_t)sequence * s->longest;
+        if (tokens[i] < 0) continue;
+        if (tokens[i] >= s->model->config.n_vocab)
+            return sah_fail(error, SAH_BAD_ARGUMENT, "token %d is outside the vocabulary", (int)tokens[i]);
+        if (s->lengths[sequence] == s->longest || (s->n_free == 0 && s->used == s->capacity))
+            return sah_fail(error, SAH_BAD_ARGUMENT, "sequence %d is given more tokens than it was made for",
+                            (int)sequence);
+        int32_t depth = s->lengths[sequence]++;
+        path[depth] = s->n_free > 0 ? s->free_rows[--s->n_free] : s->used++;
+        s->live[rows] = sequence;
+        s->tokens[rows] = tokens[i];
+        s->positions[rows] = depth;
+        s->segments[rows] = (sah_segment){rows, 1, depth, path};
+        rows++;
+    }
+    s->n_live = rows;
+    return SAH_OK;
+}
+
+/* Puts the new nodes' keys and values, the last columns of rows [width], where their paths say. */
+static void keep_rows(const sah_decoding *s, int layer, const float *rows, int64_t width)
+{
+    int64_t kept = (int64_t)kv_width(&s->model->config);
+    for (int32_t r = 0; r < s->n_live; r++) {
+        int64_t row = s->segments[r].path[s->segments[r].depth];
+        memcpy(s->kv[layer] + row * kept, rows + (r + 1) * width - kept, (size_t)kept * sizeof *rows);
+    }
+}
+
+static sah_status step_layer(sah_decoding *s, int l, sah_error *error)
+{
+    const sah_config *c = &s->model->config;
+    int64_t rows = s->n_live, kept = (int64_t)kv_width(c), width = sah_qkv_width(c);
+    bool last = l == c->n_layers - 1; /* which packs q apart */
+    sah_attention at = sah_last_attention_of(c, s->kv[l], s->q);
+    at.single = true;
+    if (!last) {
+        at.q = at.z = s->qkv;
+        at.q_stride = at.z_stride = width;
+    }
+    sah_status status = sah_layer_project(&s->pass, l, s->x, rows, s->positions, rows, s->qkv, error);
+    if (status == SAH_OK && last)
+        status = sah_last_project_q(&s->pass, s->x, rows, s->positions, rows, s->q, error);
+    if (status != SAH_OK) return status;
+    keep_rows(s, l, s->qkv, last ? kept : width);
+    status = sah_layer_attend(&s->pass, &s->plans[l], &at, s->segments, s->n_live, rows, s->used, error);
+    if (status == SAH_OK) status = sah_layer_output(&s->pass, l, at.z, at.z_stride, rows, s->x, error);
+    return status == SAH_OK ? sah_layer_mlp(&s->pass, l, rows, s->x, error) : status;
+}
+
+sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *error)
+{
+    sah_status status = append(s, tokens, error);
+    if (status != SAH_OK || s->n_live == 0) return status;
+    sah_embed(s->model, s->tokens, s->n_live, s->x);
+    for (int l = 0; l < s->model->config.n_layers && status == SAH_OK; l++) status = step_layer(s, l, error);
+    if (status == SAH_OK) sah_final_norm(s->model, s->x, s->n_live, s->hidden);
+    return status;
+}
