@@ -54,6 +54,16 @@ static const option_spec specs[N_OPTIONS] = {
                   "how to judge: Sahara's rule, or that of the paper's implementation"},
     [OPT_PHRASES] = {"phrases", 0, "FILE", "another list of phrases, one a line"},
     [OPT_LABEL] = {"label", 0, "KEY", "key of a verdict given by hand, to report precision and recall"},
+    [OPT_MAX_NEW_TOKENS] = {"max-new-tokens", 0, "N", "tokens of a response at most (default: 128)"},
+    [OPT_TEMPERATURE] = {"temperature", 0, "T", "draw tokens, logits divided by T (default: greedy, T = 0)"},
+    [OPT_TOP_K] = {"top-k", 0, "K", "draw from the K likeliest tokens"},
+    [OPT_TOP_P] = {"top-p", 0, "P", "draw from the likeliest tokens that have probability P together"},
+    [OPT_SEED] = {"seed", 0, "N", "of the draws (default: 0); the same seed gives the same text"},
+    [OPT_SWEEP_HEADS] = {"sweep-heads", 0, "N",
+                         "answer N + 1 times: no head ablated, the first of --from, ...\nthe first N"},
+    [OPT_FROM] = {"from", 0, "RESULT", "a result whose order of heads --sweep-heads follows (see rank)"},
+    [OPT_RANDOM_HEADS] = {"random-heads", 0, "SEED",
+                          "with --sweep-heads: beside each number of heads as many random ones"},
 };
 
 /* Whole-string conversions: false when anything is left over or out of range. */
@@ -209,6 +219,29 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
     case OPT_LABEL:
         o->label = value;
         return value[0] != '\0';
+    case OPT_MAX_NEW_TOKENS:
+        if (!parse_count(value, 1, INT_MAX, &count)) return false;
+        o->max_new_tokens = (int)count;
+        return true;
+    case OPT_TEMPERATURE:
+        return parse_number(value, &o->temperature) && o->temperature >= 0;
+    case OPT_TOP_K:
+        if (!parse_count(value, 1, INT_MAX, &count)) return false;
+        o->top_k = (int)count;
+        return true;
+    case OPT_TOP_P:
+        return parse_number(value, &o->top_p) && o->top_p > 0 && o->top_p <= 1;
+    case OPT_SEED:
+        return parse_count(value, 0, INT64_MAX, &o->seed);
+    case OPT_SWEEP_HEADS:
+        if (!parse_count(value, 1, INT_MAX, &count)) return false;
+        o->sweep_heads = (size_t)count;
+        return true;
+    case OPT_FROM:
+        o->from = value;
+        return value[0] != '\0';
+    case OPT_RANDOM_HEADS:
+        return parse_count(value, 0, INT64_MAX, &o->random_seed);
     case OPT_HELP:
     case N_OPTIONS:
         break;

@@ -39,6 +39,14 @@ typedef enum option_id {
     OPT_RULE,
     OPT_PHRASES,
     OPT_LABEL,
+    OPT_MAX_NEW_TOKENS,
+    OPT_TEMPERATURE,
+    OPT_TOP_K,
+    OPT_TOP_P,
+    OPT_SEED,
+    OPT_SWEEP_HEADS,
+    OPT_FROM,
+    OPT_RANDOM_HEADS,
     N_OPTIONS
 } option_id;
 
@@ -71,6 +79,11 @@ typedef struct cli_options {
     sah_precision precision;
     sah_judge_rule judge_rule;
     const char *phrases, *label;
+    int max_new_tokens, top_k; /* 0: not given */
+    double temperature, top_p;
+    uint64_t seed, random_seed;
+    size_t sweep_heads;
+    const char *from;
 } cli_options;
 
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, the common ones

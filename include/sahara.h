@@ -211,6 +211,37 @@ typedef struct sah_run_options {
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
+/* ---- Generating
+ * -------------------------------------------------------------------------------------------- */
+
+typedef struct sah_generate_options {
+    const char
+        *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else none */
+    const char *system; /* or NULL */
+    int max_new_tokens; /* of a response, at least 1 */
+    double temperature; /* 0: greedy, the likeliest token each time; else logits are divided by it */
+    int top_k; /* when drawing: only the k likeliest tokens; 0: all */
+    double top_p; /* when drawing: of those, the likeliest that together have probability p; 1 (or 0): all */
+    uint64_t seed; /* of the draws: the same seed, query and place in the list give the same text */
+    sah_ablation ablation; /* how the heads are ablated */
+    const sah_head *heads; /* [n_heads] ablated in every step; NULL: none */
+    size_t n_heads;
+    bool curve; /* instead of all heads at once: none, then the first, the first two, ... (paper, figure 4) */
+    bool random; /* with `curve`: after each number of heads as many random ones, none of them in `heads` */
+    uint64_t random_seed;
+    uint64_t memory; /* bytes beside the weights, which say how many queries decode together; 0: a quarter of
+                        the machine's */
+    sah_progress_fn progress; /* tokens; or NULL */
+    void *user;
+} sah_generate_options;
+
+/* Responses to all queries, decoded together until an end token or max_new_tokens. A response depends on its
+ * query alone, not on the others, the threads or the memory. Appends to the journal `path` in the order of
+ * the queries (docs/files.md), resuming it when it is there and its header agrees; NULL or "-" writes to
+ * standard output. */
+sah_status sah_generate(const sah_model *model, const sah_strings *queries,
+                        const sah_generate_options *options, const char *path, sah_error *error);
+
 /* ---- Judging
  * ----------------------------------------------------------------------------------------------- */
 

@@ -11,18 +11,18 @@
 /* ---- Queries to a forest
  * ------------------------------------------------------------------------------------ */
 
-static sah_status tokenize(const sah_model *model, const sah_run_options *options, const char *template_,
-                           const char *query, int32_t **tokens, size_t *n, sah_error *error)
+sah_status sah_run_prompt(const sah_model *model, const char *template_, const char *system,
+                          const char *query, char **prompt, int32_t **tokens, size_t *n, sah_error *error)
 {
-    char *prompt = NULL;
     int limit = sah_model_describe(model)->max_positions;
-    sah_status status = sah_prompt_wrap(model, template_, options->system, query, &prompt, error);
-    if (status == SAH_OK) status = sah_encode(model, prompt, strlen(prompt), tokens, n, error);
+    *prompt = NULL;
+    *tokens = NULL;
+    sah_status status = sah_prompt_wrap(model, template_, system, query, prompt, error);
+    if (status == SAH_OK) status = sah_encode(model, *prompt, strlen(*prompt), tokens, n, error);
     if (status == SAH_OK && limit > 0 && *n > (size_t)limit) {
         status = sah_fail(error, SAH_FAILED, "the query \"%.60s\" makes %zu tokens, the model takes %d",
                           query, *n, limit);
     }
-    free(prompt);
     return status;
 }
 
@@ -40,9 +40,11 @@ sah_status sah_run_forest(const sah_model *model, const sah_strings *const *list
     if (tokens == NULL || prompts == NULL) status = sah_fail_memory(error, "the prompts");
     for (size_t l = 0; l < n_lists && status == SAH_OK; l++) {
         for (size_t i = 0; lists[l] != NULL && i < lists[l]->n && status == SAH_OK; i++, at++) {
-            status =
-                tokenize(model, options, template_, lists[l]->items[i], &tokens[at], &prompts[at].n, error);
+            char *prompt;
+            status = sah_run_prompt(model, template_, options->system, lists[l]->items[i], &prompt,
+                                    &tokens[at], &prompts[at].n, error);
             prompts[at].tokens = tokens[at];
+            free(prompt);
         }
     }
     if (status == SAH_OK) status = sah_forest_new(prompts, total, model->config.n_vocab, out, error);

@@ -7,6 +7,11 @@
 #include "engine/model.h"
 #include "util/json.h"
 
+/* One query wrapped in a template and tokenised; *prompt and *tokens for free() (NULL where it failed). A
+ * prompt longer than the model takes is an error. */
+sah_status sah_run_prompt(const sah_model *model, const char *template_, const char *system,
+                          const char *query, char **prompt, int32_t **tokens, size_t *n, sah_error *error);
+
 /* Wraps the queries of the lists (NULL: none), one list behind the other, in the run's template (or
  * `default_template`) and makes the forest of their tokens. */
 sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,

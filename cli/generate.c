@@ -1,0 +1,117 @@
+/* sahara generate: responses, with heads ablated if asked. */
+#include <stdlib.h>
+
+#include "command.h"
+#include "progress.h"
+
+/* The first --sweep-heads heads of the result file, in the order of `sahara rank`. */
+static sah_status heads_of_result(const cli_options *o, const sah_model_info *model, sah_head **heads,
+                                  size_t *n, sah_error *error)
+{
+    sah_result *result = NULL;
+    sah_ranked *ranked = NULL;
+    size_t n_ranked = 0;
+    int per_layer = o->ablation.parts == SAH_PART_K ? model->n_kv_heads : model->n_heads;
+    sah_status status = sah_result_open(&o->from, 1, &result, error);
+    if (status != SAH_OK) return status;
+    const sah_result_info *info = sah_result_describe(result);
+    if (info->n_layers != model->n_layers || info->n_heads != per_layer) {
+        snprintf(error->message, sizeof error->message,
+                 "--from %.200s: %d layers of %d heads there, %d of %d here; is --part the same?", o->from,
+                 info->n_layers, info->n_heads, model->n_layers, per_layer);
+        status = error->status = SAH_BAD_ARGUMENT;
+    }
+    if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n_ranked, error);
+    if (status == SAH_OK && n_ranked < o->sweep_heads) {
+        snprintf(error->message, sizeof error->message, "--sweep-heads %zu: %.200s has scores of %zu heads",
+                 o->sweep_heads, o->from, n_ranked);
+        status = error->status = SAH_BAD_ARGUMENT;
+    }
+    if (status == SAH_OK) *heads = calloc(o->sweep_heads, sizeof **heads);
+    for (size_t i = 0; status == SAH_OK && *heads != NULL && i < o->sweep_heads; i++)
+        (*heads)[(*n)++] = ranked[i].head;
+    free(ranked);
+    sah_result_close(result);
+    return status;
+}
+
+static sah_generate_options options_generate(const cli_options *o)
+{
+    bool drawn = (o->given & (OPTION(OPT_TOP_K) | OPTION(OPT_TOP_P))) != 0;
+    return (sah_generate_options){
+        .template_ = o->template_,
+        .system = o->system,
+        .max_new_tokens = o->max_new_tokens > 0 ? o->max_new_tokens : 128,
+        .temperature = o->given & OPTION(OPT_TEMPERATURE) ? o->temperature
+                       : drawn                            ? 1.0
+                                                          : 0.0,
+        .top_k = o->top_k,
+        .top_p = o->top_p,
+        .seed = o->seed,
+        .ablation = o->ablation,
+        .curve = o->sweep_heads > 0,
+        .random = (o->given & OPTION(OPT_RANDOM_HEADS)) != 0,
+        .random_seed = o->random_seed,
+        .memory = o->memory,
+    };
+}
+
+static int run(const cli_options *o)
+{
+    sah_error error = {0};
+    sah_model_options model_options = options_model(o);
+    sah_generate_options options = options_generate(o);
+    sah_model *model = NULL;
+    sah_strings queries = {0};
+    sah_head *heads = NULL;
+    cli_progress progress;
+    if ((o->sweep_heads > 0) != (o->from != NULL))
+        return usage_error("generate: --sweep-heads N and --from RESULT go together");
+    if (o->sweep_heads > 0 && o->ablate != NULL)
+        return usage_error("generate: give either --ablate or --sweep-heads");
+    if (options.random && !options.curve) return usage_error("generate: --random-heads needs --sweep-heads");
+
+    sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
+    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    if (status == SAH_OK) {
+        const sah_model_info *info = sah_model_describe(model);
+        if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
+        status = options.curve ? heads_of_result(o, info, &heads, &options.n_heads, &error)
+                               : sah_heads_parse(o->ablate ? o->ablate : "", info, o->ablation.parts, &heads,
+                                                 &options.n_heads, &error);
+    }
+    if (status == SAH_OK) {
+        progress_init(&progress, o->quiet);
+        progress_catch_signals();
+        options.heads = heads;
+        options.progress = progress_show;
+        options.user = &progress;
+        status = sah_generate(model, &queries, &options, o->output, &error);
+        progress_end(&progress);
+    }
+    free(heads);
+    sah_model_close(model);
+    sah_strings_free(&queries);
+    return status == SAH_OK ? EXIT_DONE : report_error(&error);
+}
+
+const cli_command command_generate = {
+    .name = "generate",
+    .arguments = "MODEL QUERIES -o OUT",
+    .summary = "responses to queries, with heads ablated if asked",
+    .details = "Greedy unless --temperature, --top-k or --top-p ask for drawn tokens. All queries decode "
+               "together; a response\n"
+               "ends at one of the model's end tokens or after --max-new-tokens. The template is the model's "
+               "chat template\n"
+               "where it has one, else none. OUT is a journal of JSON lines; an interrupted run carries on "
+               "where it stopped.\n"
+               "--sweep-heads N --from RESULT answers with 0, 1, ... N of the first heads of a result "
+               "ablated.\n",
+    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | OPTION(OPT_OUTPUT) | OPTION(OPT_MEMORY) |
+               OPTION(OPT_ABLATE) | OPTION(OPT_MAX_NEW_TOKENS) | OPTION(OPT_TEMPERATURE) | OPTION(OPT_TOP_K) |
+               OPTION(OPT_TOP_P) | OPTION(OPT_SEED) | OPTION(OPT_SWEEP_HEADS) | OPTION(OPT_FROM) |
+               OPTION(OPT_RANDOM_HEADS),
+    .least = 2,
+    .most = 2,
+    .run = run,
+};
