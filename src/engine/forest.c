@@ -43,7 +43,7 @@ static sah_status check_prompts(const sah_prompt *prompts, size_t n, int32_t n_v
 
 /* Walks the prompts in sorted order; each adds one segment: its tokens behind what it shares with the one
  * before. */
-static void grow(sah_forest *forest, const sah_prompt *prompts, const sah_prompt **order, size_t n)
+static void grow(sah_forest *forest, const sah_prompt **order, size_t n)
 {
     int32_t *storage = forest->paths;
     const int32_t *path = NULL; /* of the prompt before */
@@ -60,73 +60,136 @@ static void grow(sah_forest *forest, const sah_prompt *prompts, const sah_prompt
         if (shared < prompt->n)
             forest->segments[forest->n_segments++] =
                 (sah_segment){own[shared], (int32_t)(prompt->n - shared), (int32_t)shared, own};
-        forest->last[prompt - prompts] = own[prompt->n - 1];
         if ((int32_t)prompt->n > forest->longest) forest->longest = (int32_t)prompt->n;
         path = own;
         storage += prompt->n;
     }
 }
 
-/* Numbers the distinct last nodes and finds a path to each. `order` is as in grow(); `mark` [n_nodes] is
- * scratch. */
-static void find_ends(sah_forest *forest, const sah_prompt *prompts, const sah_prompt **order, size_t n,
+/* Which positions of the prompts are ends, and where their numbers begin. */
+typedef struct positions {
+    const sah_prompt *prompts;
+    const size_t *first; /* NULL: the last position of each */
+    size_t *at; /* [n] number of each prompt's first position */
+    size_t total;
+} positions;
+
+static size_t first_of(const positions *p, const sah_prompt *prompt)
+{
+    return p->first ? p->first[prompt - p->prompts] : prompt->n - 1;
+}
+
+/* Numbers the distinct ends and finds a path to each. `order` is as in grow(); `mark` [n_nodes] is scratch.
+ */
+static void find_ends(sah_forest *forest, const positions *p, const sah_prompt **order, size_t n,
                       int32_t *mark)
 {
-    for (size_t i = 0; i < n; i++) mark[forest->last[i]] = 1;
+    enum { UNSEEN = -1, SEEN = -2 };
+    for (int32_t node = 0; node < forest->n_nodes; node++) mark[node] = UNSEEN;
+    const int32_t *path = forest->paths;
+    for (size_t i = 0; i < n; i++) {
+        size_t first = first_of(p, order[i]), at = p->at[order[i] - p->prompts];
+        for (size_t j = first; j < order[i]->n; j++) {
+            forest->last[at + j - first] = path[j];
+            mark[path[j]] = SEEN;
+        }
+        path += order[i]->n;
+    }
     for (int32_t node = 0; node < forest->n_nodes; node++) {
-        if (!mark[node]) continue;
+        if (mark[node] == UNSEEN) continue;
         mark[node] = forest->n_ends;
         forest->ends[forest->n_ends++] = node;
     }
-    const int32_t *path = forest->paths;
+    for (size_t k = 0; k < p->total; k++) forest->end_of[k] = mark[forest->last[k]];
+
+    /* Each end goes into the segment of the first path that comes to it. */
+    path = forest->paths;
     for (size_t i = 0; i < n; i++) {
-        size_t prompt = (size_t)(order[i] - prompts);
-        int32_t end = mark[forest->last[prompt]];
-        forest->end_of[prompt] = end;
-        forest->end_segments[end] = (sah_segment){end, 1, (int32_t)order[i]->n - 1, path};
+        sah_segment *run = NULL;
+        for (size_t j = first_of(p, order[i]); j < order[i]->n; j++) {
+            int32_t end = mark[path[j]];
+            mark[path[j]] = SEEN;
+            if (end == SEEN) {
+                run = NULL;
+            } else if (run && end == run->row + run->n) {
+                run->n++;
+            } else {
+                run = &forest->end_segments[forest->n_end_segments++];
+                *run = (sah_segment){end, 1, (int32_t)j, path};
+            }
+        }
         path += order[i]->n;
     }
 }
 
-sah_status sah_forest_new(const sah_prompt *prompts, size_t n, int32_t n_vocab, sah_forest **out,
-                          sah_error *error)
+/* Numbers the positions of all prompts; false when there are too many. */
+static bool count_positions(positions *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        p->at[i] = p->total;
+        p->total += p->prompts[i].n - first_of(p, &p->prompts[i]);
+    }
+    return p->total <= INT32_MAX;
+}
+
+static sah_status make(const sah_prompt *prompts, const size_t *first, size_t n, int32_t n_vocab,
+                       sah_forest **out, sah_error *error)
 {
     size_t n_tokens;
     sah_status status = check_prompts(prompts, n, n_vocab, &n_tokens, error);
     if (status != SAH_OK) return status;
 
+    positions p = {.prompts = prompts, .first = first};
+    p.at = sah_alloc(n, sizeof *p.at);
     const sah_prompt **order = sah_alloc(n, sizeof *order);
     int32_t *mark = sah_alloc(n_tokens, sizeof *mark);
     sah_forest *forest = sah_alloc(1, sizeof *forest);
-    if (!order || !mark || !forest) goto no_memory;
+    if (!p.at || !order || !mark || !forest || !count_positions(&p, n)) goto no_memory;
     forest->token = sah_alloc(n_tokens, sizeof *forest->token);
     forest->depth = sah_alloc(n_tokens, sizeof *forest->depth);
     forest->paths = sah_alloc(n_tokens, sizeof *forest->paths);
     forest->segments = sah_alloc(n, sizeof *forest->segments);
-    forest->end_segments = sah_alloc(n, sizeof *forest->end_segments);
-    forest->last = sah_alloc(n, sizeof *forest->last);
-    forest->ends = sah_alloc(n, sizeof *forest->ends);
-    forest->end_of = sah_alloc(n, sizeof *forest->end_of);
+    forest->end_segments = sah_alloc(p.total, sizeof *forest->end_segments);
+    forest->last = sah_alloc(p.total, sizeof *forest->last);
+    forest->ends = sah_alloc(p.total, sizeof *forest->ends);
+    forest->end_of = sah_alloc(p.total, sizeof *forest->end_of);
     if (!forest->token || !forest->depth || !forest->paths || !forest->segments || !forest->end_segments ||
         !forest->last || !forest->ends || !forest->end_of)
         goto no_memory;
 
     for (size_t i = 0; i < n; i++) order[i] = &prompts[i];
     qsort(order, n, sizeof *order, compare_prompts);
-    forest->n_prompts = (int32_t)n;
+    forest->n_prompts = (int32_t)p.total;
     forest->n_tokens = n_tokens;
-    grow(forest, prompts, order, n);
-    find_ends(forest, prompts, order, n, mark);
+    grow(forest, order, n);
+    find_ends(forest, &p, order, n, mark);
+    free(p.at);
     free(order);
     free(mark);
     *out = forest;
     return SAH_OK;
 
 no_memory:
+    free(p.at);
     free(order);
     free(mark);
     sah_forest_free(forest);
     return sah_fail_memory(error, "the prompts");
+}
+
+sah_status sah_forest_new(const sah_prompt *prompts, size_t n, int32_t n_vocab, sah_forest **out,
+                          sah_error *error)
+{
+    return make(prompts, NULL, n, n_vocab, out, error);
+}
+
+sah_status sah_forest_new_positions(const sah_prompt *prompts, const size_t *first, size_t n, int32_t n_vocab,
+                                    sah_forest **out, sah_error *error)
+{
+    for (size_t i = 0; i < n; i++)
+        if (first[i] >= prompts[i].n)
+            return sah_fail(error, SAH_BAD_ARGUMENT, "prompt %zu has no position %zu", i, first[i]);
+    return make(prompts, first, n, n_vocab, out, error);
 }
 
 void sah_forest_free(sah_forest *forest)

@@ -25,7 +25,8 @@ typedef struct sah_forest {
     sah_segment
         *segments; /* a node lies in exactly one; its row is its node. Parents come before children. */
     int32_t n_segments;
-    sah_segment *end_segments; /* [n_ends] the last tokens alone, rows 0..n_ends-1 */
+    sah_segment *end_segments; /* the ends alone, rows 0..n_ends-1: runs of ends that follow each other */
+    int32_t n_end_segments; /* = n_ends in a forest of sah_forest_new() */
     int32_t n_prompts;
     int32_t *last; /* [n_prompts] the node of each prompt's last token; equal prompts share it */
     int32_t n_ends; /* distinct nodes in `last` */
@@ -39,6 +40,12 @@ typedef struct sah_forest {
 /* Tokens must lie in 0..n_vocab-1. */
 sah_status sah_forest_new(const sah_prompt *prompts, size_t n, int32_t n_vocab, sah_forest **out,
                           sah_error *error);
+
+/* The forest of beginnings: prompt i gives one prompt for each of its positions first[i] .. n-1, its tokens
+ * up to and with that position, so that last, end_of and what is computed of them go position by position,
+ * one prompt behind the other. Memory is that of the whole prompts alone. first[i] < n. */
+sah_status sah_forest_new_positions(const sah_prompt *prompts, const size_t *first, size_t n, int32_t n_vocab,
+                                    sah_forest **out, sah_error *error);
 void sah_forest_free(sah_forest *forest);
 
 #endif

@@ -61,8 +61,8 @@ static sah_status last_layer(const sah_pass *pass, const sah_forest *forest, con
     if (status == SAH_OK)
         status = sah_last_project_q(pass, ends, forest->n_ends, positions, forest->n_ends, q, error);
     if (status == SAH_OK)
-        status = sah_layer_attend(pass, plan, &at, forest->end_segments, forest->n_ends, forest->n_ends,
-                                  forest->n_nodes, error);
+        status = sah_layer_attend(pass, plan, &at, forest->end_segments, forest->n_end_segments,
+                                  forest->n_ends, forest->n_nodes, error);
     if (status == SAH_OK)
         status = sah_layer_output(pass, last, at.z, at.z_stride, forest->n_ends, ends, error);
     if (status == SAH_OK) status = sah_layer_mlp(pass, last, forest->n_ends, ends, error);
@@ -99,14 +99,9 @@ static sah_status run_layers(const sah_pass *pass, const sah_forest *forest, con
                       error);
 }
 
-sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
-                       size_t n_edits, float *hidden, sah_error *error)
-{
-    return sah_forward_keep(model, forest, edits, n_edits, NULL, hidden, error);
-}
-
-sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
-                            size_t n_edits, float *const *kv, float *hidden, sah_error *error)
+/* Final-norm states of the ends, and keys and values where `kv` is not NULL. */
+static sah_status run_forest(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                             size_t n_edits, float *const *kv, float *ends, sah_error *error)
 {
     const sah_config *c = &model->config;
     size_t n = (size_t)forest->n_nodes, n_ends = (size_t)forest->n_ends, d = (size_t)c->d_model;
@@ -116,8 +111,7 @@ sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, co
     float *x = sah_alloc_aligned(n * d, sizeof *x);
     float *qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *qkv);
     float *q = sah_alloc_aligned(n_ends * (size_t)(c->n_heads * c->head_dim), sizeof *q);
-    float *ends = sah_alloc_aligned(n_ends * d, sizeof *ends);
-    sah_status status = x && qkv && q && ends ? SAH_OK : sah_fail_memory(error, "the forward pass");
+    sah_status status = x && qkv && q ? SAH_OK : sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &plans, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &pass.workspace, error);
     if (status == SAH_OK) status = sah_angles_new(model, forest->longest, &cosine, &sine, error);
@@ -127,16 +121,36 @@ sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, co
         sah_embed(model, forest->token, forest->n_nodes, x);
         status = run_layers(&pass, forest, plans, x, qkv, q, ends, kv, error);
     }
-    if (status == SAH_OK) {
-        sah_final_norm(model, ends, forest->n_ends, ends);
-        sah_spread_ends(forest, ends, c->d_model, hidden);
-    }
+    if (status == SAH_OK) sah_final_norm(model, ends, forest->n_ends, ends);
     sah_workspace_free(pass.workspace);
     sah_plans_free(plans);
     free(cosine);
     free(x);
     free(qkv);
     free(q);
+    return status;
+}
+
+sah_status sah_forward_ends(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                            size_t n_edits, float *ends, sah_error *error)
+{
+    return run_forest(model, forest, edits, n_edits, NULL, ends, error);
+}
+
+sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                            size_t n_edits, float *const *kv, float *hidden, sah_error *error)
+{
+    size_t d = (size_t)model->config.d_model;
+    float *ends = sah_alloc_aligned((size_t)forest->n_ends * d, sizeof *ends);
+    if (!ends) return sah_fail_memory(error, "the forward pass");
+    sah_status status = run_forest(model, forest, edits, n_edits, kv, ends, error);
+    if (status == SAH_OK) sah_spread_ends(forest, ends, (int64_t)d, hidden);
     free(ends);
     return status;
+}
+
+sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                       size_t n_edits, float *hidden, sah_error *error)
+{
+    return sah_forward_keep(model, forest, edits, n_edits, NULL, hidden, error);
 }

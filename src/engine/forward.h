@@ -14,6 +14,10 @@ sah_status sah_forward(const sah_model *model, const sah_forest *forest, const s
 sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                             size_t n_edits, float *const *kv, float *hidden, sah_error *error);
 
+/* The same of the forest's distinct ends: [n_ends, d]. */
+sah_status sah_forward_ends(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                            size_t n_edits, float *ends, sah_error *error);
+
 /* x [n, d] = embeddings of tokens. */
 void sah_embed(const sah_model *model, const int32_t *tokens, int64_t n, float *x);
 

@@ -103,7 +103,7 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     s->layer = layer;
     s->rows = (int64_t)rows;
     s->segments = last ? forest->end_segments : forest->segments;
-    s->n_segments = last ? forest->n_ends : forest->n_segments;
+    s->n_segments = last ? forest->n_end_segments : forest->n_segments;
     s->qkv = sah_alloc_aligned((size_t)forest->n_nodes * (size_t)sah_qkv_width(c), sizeof *s->qkv);
     s->q = last ? sah_alloc_aligned(rows * z_width, sizeof *s->q) : NULL;
     s->z = sah_alloc_aligned(rows * z_width, sizeof *s->z);

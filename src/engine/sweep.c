@@ -124,7 +124,7 @@ static sah_status attend_active(const sweep *sw, const sah_pass *pass, const row
         sah_attention at = last ? sah_last_attention_of(c, qkv, r->q + (int64_t)i * f->n_ends * q_width)
                                 : sah_attention_of(c, qkv);
         status = sah_layer_attend(pass, &sw->plans[l], &at, last ? f->end_segments : f->segments,
-                                  last ? f->n_ends : f->n_segments, last ? f->n_ends : n, n, error);
+                                  last ? f->n_end_segments : f->n_segments, last ? f->n_ends : n, n, error);
     }
     if (status != SAH_OK) return status;
     return last ? sah_layer_output(pass, l, r->q, q_width, (int64_t)active * f->n_ends, r->ends, error)

@@ -80,6 +80,50 @@ static void test_random(void **state)
     }
 }
 
+/* The forest of beginnings is the forest of all those prompts, its ends in runs. */
+static void test_positions(void **state)
+{
+    (void)state;
+    srand(11);
+    for (int round = 0; round < 200; round++) {
+        enum { N = 12, LENGTH = 9 };
+        int32_t tokens[N][LENGTH];
+        sah_prompt prompts[N], all[N * LENGTH];
+        size_t first[N], n = 1 + (size_t)rand() % N, total = 0;
+        for (size_t i = 0; i < n; i++) {
+            prompts[i] = (sah_prompt){tokens[i], 1 + (size_t)rand() % LENGTH};
+            first[i] = (size_t)rand() % prompts[i].n;
+            for (size_t j = 0; j < LENGTH; j++) tokens[i][j] = rand() % 2;
+            for (size_t j = first[i]; j < prompts[i].n; j++) all[total++] = (sah_prompt){tokens[i], j + 1};
+        }
+        sah_error error = {0};
+        sah_forest *f = NULL, *plain = NULL;
+        assert_int_equal(sah_forest_new_positions(prompts, first, n, 2, &f, &error), SAH_OK);
+        assert_int_equal(sah_forest_new(all, total, 2, &plain, &error), SAH_OK);
+        assert_int_equal(f->n_prompts, (int)total);
+        assert_int_equal(f->n_nodes, plain->n_nodes);
+        assert_int_equal(f->n_ends, plain->n_ends);
+        assert_true(f->n_end_segments <= f->n_ends);
+        for (size_t p = 0; p < total; p++) {
+            assert_int_equal(f->last[p], plain->last[p]);
+            assert_int_equal(f->end_of[p], plain->end_of[p]);
+        }
+        /* Every end is a row of exactly one segment, whose path leads to it. */
+        int32_t seen = 0;
+        for (int32_t s = 0; s < f->n_end_segments; s++)
+            for (int32_t i = 0; i < f->end_segments[s].n; i++, seen++) {
+                const sah_segment *run = &f->end_segments[s];
+                int32_t node = f->ends[run->row + i];
+                assert_int_equal(run->path[run->depth + i], node);
+                assert_int_equal(f->depth[node], run->depth + i);
+                for (int32_t j = 0; j <= run->depth + i; j++) assert_int_equal(f->depth[run->path[j]], j);
+            }
+        assert_int_equal(seen, f->n_ends);
+        sah_forest_free(f);
+        sah_forest_free(plain);
+    }
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -89,6 +133,8 @@ static void test_refuses(void **state)
     assert_int_equal(sah_forest_new(&(sah_prompt){tokens, 2}, 1, 9, &f, &error), SAH_BAD_ARGUMENT);
     assert_int_equal(sah_forest_new(&(sah_prompt){tokens, 0}, 1, 10, &f, &error), SAH_BAD_ARGUMENT);
     assert_int_equal(sah_forest_new(NULL, 0, 10, &f, &error), SAH_BAD_ARGUMENT);
+    assert_int_equal(sah_forest_new_positions(&(sah_prompt){tokens, 2}, (size_t[]){2}, 1, 10, &f, &error),
+                     SAH_BAD_ARGUMENT);
 }
 
 int main(void)
@@ -96,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_positions),
         cmocka_unit_test(test_refuses),
     };
     return cmocka_run_group_tests_name("forest", tests, NULL, NULL);
