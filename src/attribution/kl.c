@@ -96,6 +96,12 @@ double sah_kl(const sah_kl_base *base, const float *logits, size_t n, double *sc
     return base->log_p_sum - weighted_logs(base->p, scratch, scale, n);
 }
 
+double sah_log_sum_exp(const float *logits, size_t n, double *scratch)
+{
+    float top = largest(logits, n);
+    return isnan(top) ? NAN : (double)top + log(exponentials(logits, n, top, scratch));
+}
+
 /* ln of the sum of exponentials of x [n]. */
 static double log_sum_exp(const float *x, size_t n)
 {

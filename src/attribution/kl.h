@@ -27,4 +27,8 @@ double sah_kl(const sah_kl_base *base, const float *logits, size_t n, double *sc
 /* The same number as the definition reads, with the C library's exp and log. */
 double sah_kl_plain(const float *base_logits, const float *logits, size_t n);
 
+/* ln of the sum of exponentials of logits [n]: what log-softmax takes off. NaN when a logit is not finite.
+ * `scratch` [n]. */
+double sah_log_sum_exp(const float *logits, size_t n, double *scratch);
+
 #endif

@@ -245,6 +245,11 @@ int32_t sah_tokenizer_bos(const sah_tokenizer *tokenizer)
     return tokenizer->bos;
 }
 
+int32_t sah_tokenizer_eos(const sah_tokenizer *tokenizer)
+{
+    return tokenizer->ends.n > 0 ? tokenizer->ends.items[0] : -1;
+}
+
 const char *sah_tokenizer_token(const sah_tokenizer *tokenizer, int32_t id)
 {
     return sah_vocab_text(&tokenizer->vocab, id, NULL);

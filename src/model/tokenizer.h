@@ -26,6 +26,8 @@ sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *i
 
 size_t sah_tokenizer_size(const sah_tokenizer *tokenizer); /* highest id + 1 */
 int32_t sah_tokenizer_bos(const sah_tokenizer *tokenizer); /* -1: none */
+int32_t
+sah_tokenizer_eos(const sah_tokenizer *tokenizer); /* the first end token, EOS where named; -1: none */
 const char *sah_tokenizer_token(const sah_tokenizer *tokenizer,
                                 int32_t id); /* the token's text as stored; NULL out of range */
 bool sah_tokenizer_is_end(const sah_tokenizer *tokenizer,
