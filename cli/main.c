@@ -11,7 +11,8 @@
 #include "command.h"
 
 static const cli_command *const commands[] = {&command_inspect, &command_logits,   &command_ships,
-                                              &command_rank,    &command_generate, &command_judge};
+                                              &command_rank,    &command_generate, &command_judge,
+                                              &command_utility};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 int report_error(const sah_error *error)

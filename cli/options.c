@@ -64,6 +64,12 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_FROM] = {"from", 0, "RESULT", "a result whose order of heads --sweep-heads follows (see rank)"},
     [OPT_RANDOM_HEADS] = {"random-heads", 0, "SEED",
                           "with --sweep-heads: beside each number of heads as many random ones"},
+    [OPT_PERPLEXITY] = {"perplexity", 0, "FILE", "a text whose perplexity to report"},
+    [OPT_WINDOW] = {"window", 0, "N",
+                    "tokens of a window of that text (default: the longest the model takes)"},
+    [OPT_DELIMITER] = {"delimiter", 0, "TEXT",
+                       "put between context and choice (default: nothing; \" \" where the choices\n"
+                       "do not begin with a blank)"},
 };
 
 /* Whole-string conversions: false when anything is left over or out of range. */
@@ -242,6 +248,16 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
         return value[0] != '\0';
     case OPT_RANDOM_HEADS:
         return parse_count(value, 0, INT64_MAX, &o->random_seed);
+    case OPT_PERPLEXITY:
+        o->perplexity = value;
+        return value[0] != '\0';
+    case OPT_WINDOW:
+        if (!parse_count(value, 1, INT_MAX, &count)) return false;
+        o->window = (size_t)count;
+        return true;
+    case OPT_DELIMITER:
+        o->delimiter = value;
+        return true;
     case OPT_HELP:
     case N_OPTIONS:
         break;

@@ -47,6 +47,9 @@ typedef enum option_id {
     OPT_SWEEP_HEADS,
     OPT_FROM,
     OPT_RANDOM_HEADS,
+    OPT_PERPLEXITY,
+    OPT_WINDOW,
+    OPT_DELIMITER,
     N_OPTIONS
 } option_id;
 
@@ -84,6 +87,8 @@ typedef struct cli_options {
     uint64_t seed, random_seed;
     size_t sweep_heads;
     const char *from;
+    const char *perplexity, *delimiter;
+    size_t window;
 } cli_options;
 
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, the common ones

@@ -296,6 +296,62 @@ typedef struct sah_judgement {
 sah_status sah_judge_file(const sah_judge *judge, const char *responses, const char *key, const char *label,
                           const char *path, sah_judgement *out, sah_error *error);
 
+/* ---- Utility
+ * ----------------------------------------------------------------------------------------------- */
+
+/* A multiple-choice question. */
+typedef struct sah_item {
+    char *context;
+    sah_strings choices; /* at least one, none empty */
+    size_t label; /* the right one */
+} sah_item;
+
+typedef struct sah_items {
+    sah_item *items;
+    size_t n;
+} sah_items;
+
+/* Reads JSON lines {"context": "...", "choices": ["...", "..."], "label": 0}; "-" is standard input, blank
+ * lines are skipped, `limit` > 0 keeps only so many. Fails on a missing or wrong field, an empty choice, a
+ * label outside the choices, no item at all; the message names the line. */
+sah_status sah_items_read(const char *path, size_t limit, sah_items *out, sah_error *error);
+void sah_items_free(sah_items *items);
+
+typedef struct sah_utility_options {
+    const sah_items *items; /* or NULL */
+    const char *delimiter; /* written between context and choice, not counted in lengths; NULL: nothing */
+    const char *text; /* a UTF-8 text file for perplexity ("-": standard input); or NULL */
+    size_t window; /* tokens of a window of the text; 0: the model's longest input */
+    const sah_head *heads; /* ablated as `run.ablation` says and compared with the unablated model */
+    size_t n_heads; /* 0: the model as it is */
+    sah_run_options run; /* ablation; template_ (NULL: none) and system around contexts; memory, progress */
+} sah_utility_options;
+
+/* How well one model does. */
+typedef struct sah_utility_score {
+    sah_share acc; /* items whose right choice has the highest log-likelihood; Wilson's interval */
+    sah_share acc_norm; /* the same with log-likelihoods divided by the choices' bytes */
+    double perplexity; /* exp of the mean negative log-likelihood of a token, */
+    double byte_perplexity, word_perplexity; /* of a byte, of a word between white space */
+    double bits_per_byte;
+} sah_utility_score;
+
+/* Fields of what was not asked for are 0. */
+typedef struct sah_utility_totals {
+    uint64_t n_items, n_tokens, n_bytes, n_words;
+    bool compared; /* heads were ablated: the fields from `base` on are set */
+    sah_utility_score score; /* with the ablation */
+    sah_utility_score base; /* without */
+    sah_share acc_difference, acc_norm_difference; /* score less base; Newcombe's interval for pairs */
+    sah_share log_perplexity_difference; /* nats a token, score less base; bootstrap over runs of tokens */
+} sah_utility_totals;
+
+/* Multiple choice and perplexity as the LM Evaluation Harness defines them (docs/method.md, "Utility"), in
+ * one run without and with an ablation. Appends to the journal `path` (docs/files.md), resuming it when it is
+ * there and its header agrees; NULL or "-" writes to standard output. `out` (or NULL) gets the totals. */
+sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
+                       sah_utility_totals *out, sah_error *error);
+
 /* ---- Reading results
  * --------------------------------------------------------------------------------------- */
 
