@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "attribution/explog.h"
+#include "engine/elementwise.h"
 
 /* Sums go block by block: a block's sum stays short, so that rounding grows with the number of blocks and not
  * of terms. */
@@ -12,32 +13,6 @@ enum { BLOCK = 512 };
 static size_t block_end(size_t start, size_t n)
 {
     return n - start < BLOCK ? n : start + BLOCK;
-}
-
-/* The largest of x [n]; NaN when one is not finite. Lanes by hand: a float maximum over a loop is not
- * vectorised everywhere. */
-SAH_SIMD static float largest(const float *x, size_t n)
-{
-    enum { LANES = 32 };
-    float top[LANES], broken[LANES] = {0};
-    for (size_t j = 0; j < LANES; j++) top[j] = x[0];
-    size_t whole = n - n % LANES;
-    for (size_t i = 0; i < whole; i += LANES) {
-        for (size_t j = 0; j < LANES; j++) {
-            float value = x[i + j];
-            top[j] = value > top[j] ? value : top[j];
-            broken[j] += value - value; /* 0, or NaN for an infinity or NaN */
-        }
-    }
-    for (size_t i = whole; i < n; i++) {
-        top[0] = x[i] > top[0] ? x[i] : top[0];
-        broken[0] += x[i] - x[i];
-    }
-    for (size_t j = 1; j < LANES; j++) {
-        top[0] = top[j] > top[0] ? top[j] : top[0];
-        broken[0] += broken[j];
-    }
-    return broken[0] == 0 ? top[0] : NAN;
 }
 
 /* out[i] = e^(x[i] - top), x [n]; returns their sum. Differences below -708 count as -708: e^-708 is nothing
@@ -80,7 +55,7 @@ SAH_SIMD static double weighted_logs(const double *p, const double *q, double sc
 
 bool sah_kl_prepare(const float *logits, size_t n, double *scratch, sah_kl_base *base)
 {
-    float top = largest(logits, n);
+    float top = sah_largest(logits, n);
     if (isnan(top)) return false;
     double scale = 1.0 / exponentials(logits, n, top, scratch);
     for (size_t i = 0; i < n; i++) base->p[i] = scratch[i] * scale + SAH_KL_EPSILON;
@@ -90,7 +65,7 @@ bool sah_kl_prepare(const float *logits, size_t n, double *scratch, sah_kl_base 
 
 double sah_kl(const sah_kl_base *base, const float *logits, size_t n, double *scratch)
 {
-    float top = largest(logits, n);
+    float top = sah_largest(logits, n);
     if (isnan(top)) return NAN;
     double scale = 1.0 / exponentials(logits, n, top, scratch);
     return base->log_p_sum - weighted_logs(base->p, scratch, scale, n);
@@ -98,7 +73,7 @@ double sah_kl(const sah_kl_base *base, const float *logits, size_t n, double *sc
 
 double sah_log_sum_exp(const float *logits, size_t n, double *scratch)
 {
-    float top = largest(logits, n);
+    float top = sah_largest(logits, n);
     return isnan(top) ? NAN : (double)top + log(exponentials(logits, n, top, scratch));
 }
 

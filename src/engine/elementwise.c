@@ -61,6 +61,31 @@ SAH_SIMD void sah_silu_multiply(const float *gate, const float *up, int n, float
     }
 }
 
+/* Lanes by hand: a float maximum over a loop is not vectorised everywhere. */
+SAH_SIMD float sah_largest(const float *x, size_t n)
+{
+    enum { LANES = 32 };
+    float top[LANES], broken[LANES] = {0};
+    for (size_t j = 0; j < LANES; j++) top[j] = x[0];
+    size_t whole = n - n % LANES;
+    for (size_t i = 0; i < whole; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            float value = x[i + j];
+            top[j] = value > top[j] ? value : top[j];
+            broken[j] += value - value; /* 0, or NaN for an infinity or NaN */
+        }
+    }
+    for (size_t i = whole; i < n; i++) {
+        top[0] = x[i] > top[0] ? x[i] : top[0];
+        broken[0] += x[i] - x[i];
+    }
+    for (size_t j = 1; j < LANES; j++) {
+        top[0] = top[j] > top[0] ? top[j] : top[0];
+        broken[0] += broken[j];
+    }
+    return broken[0] == 0 ? top[0] : NAN;
+}
+
 SAH_SIMD void sah_softmax(float *scores, int n)
 {
     float max = scores[0];

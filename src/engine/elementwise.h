@@ -3,6 +3,7 @@
 #ifndef SAH_ENGINE_ELEMENTWISE_H
 #define SAH_ENGINE_ELEMENTWISE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* y = x / sqrt(mean(x²) + eps) * weight, all [n]; the sum of squares in float64. y may be x. */
@@ -14,6 +15,9 @@ void sah_rotate(float *x, const float *cosine, const float *sine, int width);
 
 /* out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)). */
 void sah_silu_multiply(const float *gate, const float *up, int n, float *out);
+
+/* The largest of x [n], n > 0; NaN when one is not finite. */
+float sah_largest(const float *x, size_t n);
 
 /* In place: weights[i] = exp(scores[i] - max) / sum; the sum in float64. n > 0. */
 void sah_softmax(float *scores, int n);

@@ -1,22 +1,8 @@
 #include "eval/sample.h"
 
-#include <float.h>
 #include <math.h>
 
-#include "util/simd.h"
-
-/* The largest of n > 0 logits; NaN when one is not finite. */
-SAH_SIMD static float largest(const float *logits, int32_t n)
-{
-    float max = -FLT_MAX;
-    int bad = 0;
-#pragma omp simd reduction(max : max) reduction(| : bad)
-    for (int32_t i = 0; i < n; i++) {
-        bad |= !(fabsf(logits[i]) <= FLT_MAX);
-        max = logits[i] > max ? logits[i] : max;
-    }
-    return bad ? NAN : max;
-}
+#include "engine/elementwise.h"
 
 /* ---- A heap of choices, the likeliest on top, the lowest id first among equals
  * ------------------------------------------ */
@@ -88,7 +74,7 @@ static int32_t draw(const sah_choice *choices, int32_t n, double uniform)
 int32_t sah_sample(const sah_sampling *sampling, const float *logits, int32_t n_vocab, double uniform,
                    sah_choice *scratch)
 {
-    float max = largest(logits, n_vocab);
+    float max = sah_largest(logits, (size_t)n_vocab);
     int32_t kept = n_vocab;
     if (isnan(max)) return -1;
     if (!(sampling->temperature > 0.0)) {
