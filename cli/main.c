@@ -12,7 +12,7 @@
 
 static const cli_command *const commands[] = {&command_inspect, &command_logits,   &command_ships,
                                               &command_rank,    &command_generate, &command_judge,
-                                              &command_utility};
+                                              &command_utility, &command_bench};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 int report_error(const sah_error *error)

@@ -352,6 +352,51 @@ typedef struct sah_utility_totals {
 sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
                        sah_utility_totals *out, sah_error *error);
 
+/* ---- Measuring
+ * --------------------------------------------------------------------------------------------- */
+
+/* Where the time of a sweep goes. */
+typedef enum sah_stage {
+    SAH_STAGE_OTHER = 0, /* setting up, copying rows, writing lines */
+    SAH_STAGE_PRODUCT, /* the layers' matrix products */
+    SAH_STAGE_ATTENTION,
+    SAH_STAGE_ELEMENTWISE, /* norms, rotary positions, activations, biases */
+    SAH_STAGE_LM_HEAD,
+    SAH_STAGE_SCORE, /* from logits to a divergence */
+    SAH_STAGE_WAIT /* threads without work */
+} sah_stage;
+enum { SAH_N_STAGES = 7 };
+
+const char *sah_stage_name(sah_stage stage); /* "products", "attention", ... */
+
+/* How fast Ships runs, against the rate of the bare matrix product. Operations are floating-point ones, a
+ * multiply-add is two; docs/performance.md has the formulas. */
+typedef struct sah_bench_result {
+    char model[256];
+    char precision[8];
+    int threads;
+    size_t n_queries, n_heads, n_all_heads; /* heads that were ablated, and that the model has */
+    double tokens, nodes; /* before and after sharing prefixes */
+    double seconds; /* of the sweep */
+    double stage_seconds[SAH_N_STAGES]; /* of a mean thread: they add up to `seconds` */
+    double useful; /* operations that remain after sharing */
+    double done; /* operations of the products that were run */
+    double rate; /* useful / seconds */
+    double all_seconds; /* what all heads would take at that rate */
+    double peak_f32, peak_bf16; /* operations a second of the products alone, all threads at it; 0: none */
+    double share; /* rate / peak of the precision in use */
+    uint64_t peak_memory; /* bytes the process held at most */
+    uint64_t weight_bytes, row_bytes;
+} sah_bench_result;
+
+/* Runs Ships on `queries` (NULL: twelve that are built in) and measures. Without ranges in `options` two
+ * heads of every layer are ablated. Nothing is written. */
+sah_status sah_bench(const sah_model *model, const sah_strings *queries, const sah_run_options *options,
+                     sah_bench_result *out, sah_error *error);
+
+/* The result as text for a person, or as one JSON object; `*text` is for free(). */
+sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
+
 /* ---- Reading results
  * --------------------------------------------------------------------------------------- */
 

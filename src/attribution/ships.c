@@ -1,5 +1,7 @@
 /* Ships (method.md, "Ships: one query"): a sweep over single heads whose sink turns final hidden states into
  * KL(p || p_h). */
+#include "attribution/ships.h"
+
 #include <math.h>
 #include <omp.h>
 #include <pthread.h>
@@ -9,7 +11,6 @@
 #include "attribution/journal.h"
 #include "attribution/kl.h"
 #include "attribution/run.h"
-#include "engine/sweep.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"
@@ -125,14 +126,18 @@ static bool make_room(const ships *s, thread_memory *memory, int workspace_threa
 
 /* kl[i] for n rows of logits, the first of which is score `first` of its unit: a row's prompt is its index
  * modulo the prompts. */
-static void score_rows(const ships *s, const thread_memory *memory, int threads, size_t first, size_t n)
+static void score_rows(const ships *s, const thread_memory *memory, sah_workspace *workspace, size_t first,
+                       size_t n)
 {
+    int threads = sah_workspace_threads(workspace);
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_SCORE);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < n; i++) {
         double *scratch = memory->scratch + (size_t)(threads > 1 ? omp_get_thread_num() : 0) * s->n_vocab;
         const sah_kl_base *base = &s->base[(first + i) % s->n_prompts];
         memory->kl[first + i] = sah_kl(base, memory->logits + i * s->n_vocab, s->n_vocab, scratch);
     }
+    sah_workspace_enter(workspace, before);
 }
 
 static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspace, const int32_t *which,
@@ -147,7 +152,7 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
     for (size_t from = 0; from < n_scores && status == SAH_OK; from += s->rows) {
         size_t rows = n_scores - from < s->rows ? n_scores - from : s->rows;
         status = sah_lm_head(s->model, workspace, hidden + from * d, (int64_t)rows, memory->logits, error);
-        if (status == SAH_OK) score_rows(s, memory, threads, from, rows);
+        if (status == SAH_OK) score_rows(s, memory, workspace, from, rows);
     }
     for (int32_t i = 0; i < n && status == SAH_OK; i++) {
         status = write_head(s, s->heads[which[i]], memory->kl + (size_t)i * s->n_prompts, error);
@@ -235,7 +240,7 @@ static void free_memory(ships *s)
 
 /* Sweeps the heads that the journal does not have. */
 static sah_status sweep_heads(ships *s, const sah_forest *forest, sah_head *heads, size_t n,
-                              const sah_run_options *options, sah_error *error)
+                              const sah_run_options *options, sah_sweep_report *report, sah_error *error)
 {
     size_t left = 0;
     sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
@@ -253,6 +258,7 @@ static sah_status sweep_heads(ships *s, const sah_forest *forest, sah_head *head
         .what = "ships: heads",
         .done = s->n_done,
         .total = s->n_done + left,
+        .report = report,
     };
     sah_sink sink = {s, take_base, take_candidates};
     sah_status status = SAH_OK;
@@ -269,6 +275,13 @@ static sah_status sweep_heads(ships *s, const sah_forest *forest, sah_head *head
 
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error)
+{
+    return sah_ships_reported(model, queries, contrast, options, path, NULL, error);
+}
+
+sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                              const sah_run_options *options, const char *path, sah_sweep_report *report,
+                              sah_error *error)
 {
     const sah_model_info *info = sah_model_describe(model);
     if (contrast != NULL && contrast->n == 0) contrast = NULL;
@@ -301,7 +314,7 @@ sah_status sah_ships(const sah_model *model, const sah_strings *queries, const s
         goto done;
     }
     status = sah_journal_open(path, header, take_line, &s, &s.journal, error);
-    if (status == SAH_OK) status = sweep_heads(&s, forest, heads, n_heads, options, error);
+    if (status == SAH_OK) status = sweep_heads(&s, forest, heads, n_heads, options, report, error);
     sah_status closed = sah_journal_close(s.journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;
 

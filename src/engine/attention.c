@@ -178,6 +178,7 @@ sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *a
     float *memory = sah_workspace_scratch(workspace, slot, each * (size_t)threads);
     if (!memory) return sah_fail_memory(error, "attention");
 
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_ATTENTION);
     int64_t n = (int64_t)n_segments * kvs;
 #pragma omp parallel for schedule(dynamic, 4) if (threads > 1) num_threads(threads)
     for (int64_t i = 0; i < n; i++) {
@@ -189,5 +190,6 @@ sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *a
         scratch s = {own, own + n_keys * (size_t)D, own + n_keys * (size_t)(D + round_up(D))};
         attend_segment(attention, &segments[i / kvs], (int)(i % kvs), &s);
     }
+    sah_workspace_enter(workspace, before);
     return SAH_OK;
 }

@@ -73,8 +73,10 @@ static void norm_rows(const sah_pass *pass, const float *x, const float *weight,
 {
     int d = pass->model->config.d_model, threads = sah_workspace_threads(pass->workspace);
     float eps = pass->model->config.norm_eps;
+    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
     for (int64_t r = 0; r < rows; r++) sah_rms_norm(x + r * d, weight, eps, d, y + r * d);
+    sah_workspace_enter(pass->workspace, before);
 }
 
 /* QK-norm and RoPE of n heads that lie side by side in a row. */
@@ -95,11 +97,29 @@ typedef struct projection {
     int q_heads, k_heads;
 } projection;
 
+/* The part behind the product, of rows [from, from + n) of the whole. */
+static void rotate_rows(const sah_pass *pass, const projection *p, const int32_t *position, int64_t n_nodes,
+                        int64_t from, int64_t n, float *block)
+{
+    const sah_config *c = &pass->model->config;
+    int threads = sah_workspace_threads(pass->workspace);
+    int64_t width = sah_weights_outputs(p->weights);
+    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
+#pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
+    for (int64_t r = 0; r < n; r++) {
+        float *row = block + r * width;
+        int32_t at = position[(from + r) % n_nodes];
+        if (p->bias) sah_vector_add(p->bias, (int)width, row);
+        rotate_heads(pass, row, p->q_heads, p->q_norm, at);
+        rotate_heads(pass, row + p->q_heads * c->head_dim, p->k_heads, p->k_norm, at);
+    }
+    sah_workspace_enter(pass->workspace, before);
+}
+
 static sah_status project(const sah_pass *pass, const projection *p, const float *x, int64_t rows,
                           const int32_t *position, int64_t n_nodes, float *out, sah_error *error)
 {
-    const sah_config *c = &pass->model->config;
-    int d = c->d_model, threads = sah_workspace_threads(pass->workspace);
+    int d = pass->model->config.d_model;
     int64_t width = sah_weights_outputs(p->weights), step = block_rows(pass, rows, d + width);
     float *normed = sah_workspace_scratch(pass->workspace, SLOT_NORMED, (size_t)(step * d));
     if (!normed) return sah_fail_memory(error, "a block of rows");
@@ -109,14 +129,7 @@ static sah_status project(const sah_pass *pass, const projection *p, const float
         norm_rows(pass, x + from * d, p->input_norm, n, normed);
         sah_status status = sah_product(pass->workspace, p->weights, n, normed, block, false, error);
         if (status != SAH_OK) return status;
-#pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
-        for (int64_t r = 0; r < n; r++) {
-            float *row = block + r * width;
-            int32_t at = position[(from + r) % n_nodes];
-            if (p->bias) sah_vector_add(p->bias, (int)width, row);
-            rotate_heads(pass, row, p->q_heads, p->q_norm, at);
-            rotate_heads(pass, row + p->q_heads * c->head_dim, p->k_heads, p->k_norm, at);
-        }
+        rotate_rows(pass, p, position, n_nodes, from, n, block);
     }
     return SAH_OK;
 }
@@ -192,8 +205,10 @@ static void add_bias(const sah_pass *pass, const float *bias, int width, int64_t
 {
     int threads = sah_workspace_threads(pass->workspace);
     if (!bias) return;
+    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
     for (int64_t r = 0; r < rows; r++) sah_vector_add(bias, width, x + r * width);
+    sah_workspace_enter(pass->workspace, before);
 }
 
 sah_status sah_layer_output(const sah_pass *pass, int layer, const float *z, int64_t z_stride, int64_t rows,
@@ -222,12 +237,14 @@ static void activate(const sah_pass *pass, const float *bias, int64_t rows, floa
 {
     int64_t d_ff = pass->model->config.d_ff;
     int threads = sah_workspace_threads(pass->workspace);
+    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
     for (int64_t r = 0; r < rows; r++) {
         float *row = gate_up + r * 2 * d_ff;
         if (bias) sah_vector_add(bias, (int)(2 * d_ff), row);
         sah_silu_multiply(row, row + d_ff, (int)d_ff, out + r * d_ff);
     }
+    sah_workspace_enter(pass->workspace, before);
 }
 
 sah_status sah_layer_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_error *error)

@@ -169,6 +169,19 @@ void sah_model_close(sah_model *model)
     free(model);
 }
 
+uint64_t sah_model_weight_bytes(const sah_model *model)
+{
+    uint64_t sum = sah_weights_bytes(model->lm_head);
+    for (int l = 0; l < model->config.n_layers; l++) {
+        const sah_layer *layer = &model->layers[l];
+        const sah_weights *packed[] = {layer->qkv, layer->q,       layer->kv,
+                                       layer->o,   layer->gate_up, layer->down};
+        for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
+            if (packed[i]) sum += sah_weights_bytes(packed[i]);
+    }
+    return sum;
+}
+
 const sah_model_info *sah_model_describe(const sah_model *model)
 {
     return &model->info;
@@ -177,5 +190,8 @@ const sah_model_info *sah_model_describe(const sah_model *model)
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error)
 {
-    return sah_product(workspace, model->lm_head, rows, hidden, logits, false, error);
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    sah_status status = sah_product(workspace, model->lm_head, rows, hidden, logits, false, error);
+    sah_workspace_enter(workspace, before);
+    return status;
 }

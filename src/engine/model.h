@@ -33,4 +33,7 @@ struct sah_model {
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error);
 
+/* Bytes of all packed matrices. */
+uint64_t sah_model_weight_bytes(const sah_model *model);
+
 #endif

@@ -27,7 +27,7 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
 
     /* As the sweep works: every thread its own rows. */
     double operations = 2.0 * (double)rows * (double)outputs * (double)inputs;
-    int rounds = (int)(2e9 / operations) + 2;
+    int rounds = (int)(1e9 / operations) + 2;
 #pragma omp parallel num_threads(threads) reduction(max : result)
     {
         omp_set_num_threads(1);

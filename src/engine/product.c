@@ -327,7 +327,9 @@ struct sah_workspace {
     size_t dnnl_scratch_size;
     uint16_t *rounded; /* rows of x as bfloat16 */
     size_t rounded_size;
-    double operations, seconds;
+    sah_stage stage; /* what runs since `since` */
+    double since;
+    sah_books books;
 };
 
 sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error)
@@ -335,6 +337,7 @@ sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error)
     sah_workspace *workspace = sah_alloc(1, sizeof *workspace);
     if (!workspace) return sah_fail_memory(error, "a workspace");
     workspace->threads = threads;
+    workspace->since = omp_get_wtime();
     dnnl_engine_t engine = cpu_engine();
     if (!engine ||
         dnnl_stream_create(&workspace->stream, engine, dnnl_stream_default_flags) != dnnl_success) {
@@ -381,10 +384,23 @@ float *sah_workspace_scratch(sah_workspace *workspace, int slot, size_t n)
     return workspace->slots[slot];
 }
 
-void sah_workspace_count(const sah_workspace *workspace, double *operations, double *seconds)
+sah_stage sah_workspace_enter(sah_workspace *workspace, sah_stage stage)
 {
-    *operations = workspace->operations;
-    *seconds = workspace->seconds;
+    sah_stage before = workspace->stage;
+    double now = omp_get_wtime();
+    workspace->books.seconds[before] += now - workspace->since;
+    workspace->since = now;
+    workspace->stage = stage;
+    return before;
+}
+
+void sah_workspace_count(sah_workspace *workspace, sah_books *books)
+{
+    sah_workspace_enter(workspace, workspace->stage);
+    for (int i = 0; i < SAH_N_STAGES; i++) {
+        books->seconds[i] += workspace->books.seconds[i];
+        books->operations[i] += workspace->books.operations[i];
+    }
 }
 
 /* Makes the primitive for `key` in `entry`. The number of threads is oneDNN's at creation, so it is set
@@ -466,11 +482,9 @@ static const void *round_rows(sah_workspace *workspace, int64_t rows, int64_t in
     return workspace->rounded;
 }
 
-sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
-                       float *y, bool add, sah_error *error)
+static sah_status multiply(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                           float *y, bool add, sah_error *error)
 {
-    if (rows == 0) return SAH_OK;
-    double start = omp_get_wtime();
     const void *input = x;
     if (weights->type == dnnl_bf16) {
         input = round_rows(workspace, rows, weights->inputs, x);
@@ -502,11 +516,20 @@ sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int
     if (status == dnnl_success) status = dnnl_stream_wait(workspace->stream);
     for (int i = 0; i < 4; i++)
         if (memory[i]) dnnl_memory_destroy(memory[i]);
-    if (status != dnnl_success) return fail_dnnl(error, "matrix product", status);
+    return status == dnnl_success ? SAH_OK : fail_dnnl(error, "matrix product", status);
+}
 
-    workspace->operations += 2.0 * (double)rows * (double)weights->outputs * (double)weights->inputs;
-    workspace->seconds += omp_get_wtime() - start;
-    return SAH_OK;
+sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                       float *y, bool add, sah_error *error)
+{
+    if (rows == 0) return SAH_OK;
+    sah_stage stage = workspace->stage == SAH_STAGE_LM_HEAD ? SAH_STAGE_LM_HEAD : SAH_STAGE_PRODUCT;
+    sah_stage before = sah_workspace_enter(workspace, stage);
+    sah_status status = multiply(workspace, weights, rows, x, y, add, error);
+    workspace->books.operations[stage] +=
+        2.0 * (double)rows * (double)weights->outputs * (double)weights->inputs;
+    sah_workspace_enter(workspace, before);
+    return status;
 }
 
 bool sah_product_has_bf16(void)

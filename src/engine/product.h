@@ -39,9 +39,19 @@ float *sah_workspace_scratch(sah_workspace *workspace, int slot, size_t n);
 sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
                        float *y, bool add, sah_error *error);
 
-/* Floating-point operations of the products this workspace has done (a multiply-add is two), and the seconds
- * in them. */
-void sah_workspace_count(const sah_workspace *workspace, double *operations, double *seconds);
+/* Seconds of a workspace by stage, every moment in one, and the floating-point operations its products did
+ * there (a multiply-add is two). */
+typedef struct sah_books {
+    double seconds[SAH_N_STAGES];
+    double operations[SAH_N_STAGES];
+} sah_books;
+
+/* What follows counts to `stage`, until the next call; returns the stage so far, to go back to. A product
+ * counts to SAH_STAGE_PRODUCT by itself, except inside SAH_STAGE_LM_HEAD. Costs one reading of the clock: for
+ * blocks of rows, not for rows. */
+sah_stage sah_workspace_enter(sah_workspace *workspace, sah_stage stage);
+/* Adds all since the workspace was made to `books`. */
+void sah_workspace_count(sah_workspace *workspace, sah_books *books);
 
 /* True when the processor's bfloat16 products run at all in oneDNN (at whatever speed). */
 bool sah_product_has_bf16(void);

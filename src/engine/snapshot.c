@@ -235,7 +235,9 @@ sah_status sah_base_take(sah_base *base, sah_workspace *workspace, int layer, co
 {
     sah_status status = SAH_OK;
     if (!made(base, layer)) {
+        sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_WAIT);
         omp_set_lock(&base->walk);
+        sah_workspace_enter(workspace, before);
         walk_to(base, workspace, layer);
         status = base->status;
         if (status != SAH_OK && error) *error = base->error;

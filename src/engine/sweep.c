@@ -1,6 +1,7 @@
 #include "engine/sweep.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <omp.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,6 +16,9 @@
  * at its lowest layer and picks the others up on its way. With many prompts a unit is one candidate, with few
  * it is many, so that products stay tall. */
 enum { UNIT_ROWS = 1024, UNITS_PER_THREAD = 4 };
+
+/* Layers whose base states are there at once, at most. */
+enum { SNAPSHOTS = 3 };
 
 typedef struct sweep {
     const sah_model *model;
@@ -32,6 +36,7 @@ typedef struct sweep {
     atomic_int next_unit;
     atomic_bool stop;
     uint64_t done;
+    sah_books books; /* of the workers that are through */
     sah_status status; /* the first failure */
     sah_error error;
 } sweep;
@@ -45,32 +50,8 @@ typedef struct rows {
     float *hidden; /* [unit_size, n_prompts, d] */
 } rows;
 
-sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sah_ablation *ablation)
-{
-    sah_candidate candidate = {.layer = head.layer};
-    int group = config->n_heads / config->n_kv_heads;
-    for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
-        if (!(ablation->parts & part)) continue;
-        int index = part == SAH_PART_K && ablation->parts != SAH_PART_K ? head.head / group : head.head;
-        candidate.edits[candidate.n_edits++] =
-            (sah_edit){head.layer, index, part, ablation->op, ablation->factor};
-    }
-    return candidate;
-}
-
 /* ---- One unit ---------------------------------------------------------------------------------------------
  */
-
-/* True when the candidate's own edits change the head's output. */
-static bool candidate_edits(const sah_candidate *candidate, const sah_config *config, int head)
-{
-    int group = config->n_heads / config->n_kv_heads;
-    for (int i = 0; i < candidate->n_edits; i++) {
-        const sah_edit *edit = &candidate->edits[i];
-        if (edit->part == SAH_PART_K ? edit->head == head / group : edit->head == head) return true;
-    }
-    return false;
-}
 
 /* out [rows, D] -= the base's output of the head. */
 static void subtract_base(const sah_snapshot *s, int head, int D, float *out)
@@ -96,7 +77,7 @@ static sah_status start_candidate(const sweep *sw, sah_workspace *ws, const sah_
     sah_status status =
         sah_plan_extend(c, &sw->plans[s->layer], candidate->edits, candidate->n_edits, &plan, error);
     for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
-        if (!candidate_edits(candidate, c, h)) continue;
+        if (!sah_candidate_edits(candidate, c, h)) continue;
         status = sah_edited_head(ws, SLOT_EDIT, plan, &s->at, h, s->segments, s->n_segments, s->rows,
                                  sw->forest->n_nodes, z, error);
         if (status != SAH_OK) break;
@@ -224,6 +205,12 @@ static void note_progress(sweep *sw, int32_t n)
     if (!go_on) atomic_store(&sw->stop, true);
 }
 
+static void note_books(sweep *sw, sah_workspace *ws)
+{
+#pragma omp critical(sah_sweep_books)
+    sah_workspace_count(ws, &sw->books);
+}
+
 static void work(sweep *sw, int worker)
 {
     sah_error error = {0};
@@ -244,6 +231,7 @@ static void work(sweep *sw, int worker)
         if (status == SAH_OK) note_progress(sw, to - from);
     }
     if (status != SAH_OK) note_failure(sw, status, &error);
+    if (ws) note_books(sw, ws);
     rows_free(&r);
     sah_workspace_free(ws);
 }
@@ -267,7 +255,7 @@ static sah_status plan_units(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     int threads = sw->model->threads;
-    uint64_t each = candidate_bytes(c, sw->forest), shared = 3 * sah_snapshot_bytes(c, sw->forest),
+    uint64_t each = candidate_bytes(c, sw->forest), shared = SNAPSHOTS * sah_snapshot_bytes(c, sw->forest),
              memory = sw->options->memory;
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
     int64_t target = all < UNIT_ROWS ? all : UNIT_ROWS;
@@ -321,7 +309,7 @@ static void sort_candidates(const sweep *sw, int32_t *order, int32_t *needed, bo
         order[i] = i;
         needed[candidate->layer]++;
         for (int h = 0; h < c->n_heads; h++)
-            if (candidate_edits(candidate, c, h)) slice[candidate->layer * c->n_heads + h] = true;
+            if (sah_candidate_edits(candidate, c, h)) slice[candidate->layer * c->n_heads + h] = true;
     }
     qsort_r(order, (size_t)sw->n, sizeof *order, compare_layers, (void *)(uintptr_t)sw->candidates);
 }
@@ -330,7 +318,7 @@ static void sort_candidates(const sweep *sw, int32_t *order, int32_t *needed, bo
  * candidates are, in blocks of the same rows and with the same number of threads a product: rounding that
  * both share cancels in a score, and a head without effect scores 0. (With another blocking, scores near 1e-4
  * were off by up to 0.4 %.) */
-static sah_status run_base(const sweep *sw, sah_error *error)
+static sah_status run_base(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     const sah_forest *f = sw->forest;
@@ -352,6 +340,7 @@ static sah_status run_base(const sweep *sw, sah_error *error)
         sah_spread_ends(f, ends, c->d_model, hidden);
         status = sw->sink->base(sw->sink->ctx, hidden, error);
     }
+    if (ws) note_books(sw, ws);
     sah_base_free(base);
     sah_workspace_free(ws);
     free(nobody);
@@ -359,6 +348,22 @@ static sah_status run_base(const sweep *sw, sah_error *error)
     free(hidden);
     free(ends);
     return status;
+}
+
+/* What no workspace has counted is waiting: for the base pass at the start, for the last unit at the end. */
+static void fill_report(const sweep *sw, double seconds, sah_sweep_report *report)
+{
+    const sah_config *c = &sw->model->config;
+    *report = (sah_sweep_report){.seconds = seconds, .threads = sw->model->threads, .books = sw->books};
+    sah_forest_measure(sw->forest, c->sliding_window, &report->forest);
+    report->rows_bytes = (uint64_t)(sw->workers * sw->unit_size) * candidate_bytes(c, sw->forest) +
+                         SNAPSHOTS * sah_snapshot_bytes(c, sw->forest);
+    double counted = 0.0;
+    for (int i = 0; i < SAH_N_STAGES; i++) {
+        report->books.seconds[i] *= sw->threads_each;
+        counted += report->books.seconds[i];
+    }
+    report->books.seconds[SAH_STAGE_WAIT] += fmax(0.0, seconds * report->threads - counted);
 }
 
 sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah_edit *base, size_t n_base,
@@ -371,6 +376,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sweep sw = {.model = model, .forest = forest, .candidates = candidates, .sink = sink};
     sah_plan *plans = NULL;
     float *cosine = NULL, *sine = NULL;
+    double start = omp_get_wtime();
     sw.options = options ? options : &defaults;
 
     sah_status status = check_candidates(c, candidates, n, error);
@@ -404,6 +410,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     }
     status = sw.status;
     if (status != SAH_OK && error) *error = sw.error;
+    if (status == SAH_OK && sw.options->report) fill_report(&sw, omp_get_wtime() - start, sw.options->report);
 
 done:
     sah_base_free(sw.base);

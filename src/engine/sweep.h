@@ -11,15 +11,7 @@
 
 #include "engine/forest.h"
 #include "engine/model.h"
-
-typedef struct sah_candidate {
-    int layer;
-    int n_edits; /* 1 to 3: one head's q, k, v */
-    sah_edit edits[3]; /* all in `layer` */
-} sah_candidate;
-
-/* The candidate that ablates `head` (a key head when parts are k alone). */
-sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sah_ablation *ablation);
+#include "engine/operations.h"
 
 /* What a score does with the sweep's results. */
 typedef struct sah_sink {
@@ -34,6 +26,15 @@ typedef struct sah_sink {
                        const float *hidden, sah_error *error);
 } sah_sink;
 
+/* How a sweep went. */
+typedef struct sah_sweep_report {
+    sah_forest_size forest;
+    double seconds; /* the whole sweep */
+    int threads;
+    sah_books books; /* of all threads together: its seconds add up to `threads` times `seconds` */
+    uint64_t rows_bytes; /* all threads' rows, and the base pass's states at most */
+} sah_sweep_report;
+
 typedef struct sah_sweep_options {
     uint64_t memory; /* bytes for rows; 0: default */
     sah_progress_fn progress;
@@ -41,6 +42,7 @@ typedef struct sah_sweep_options {
     const char *what; /* what the progress line says */
     uint64_t done, total; /* units done before, and in all, for progress over several sweeps; total 0: this
                              sweep's own */
+    sah_sweep_report *report; /* filled by a sweep that succeeds; or NULL */
 } sah_sweep_options;
 
 sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah_edit *base, size_t n_base,

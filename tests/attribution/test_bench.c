@@ -1,0 +1,62 @@
+/* The measurement holds together: its parts add up, and its JSON says the same. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "sahara.h"
+#include "util/json.h"
+
+static double number(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static void test_adds_up(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_model *model = NULL;
+    sah_run_options options = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}};
+    sah_bench_result r;
+    char *text = NULL;
+    json_t *json = NULL;
+    assert_int_equal(sah_model_open("models/organism", NULL, &model, &error), SAH_OK);
+    if (sah_bench(model, NULL, &options, &r, &error) != SAH_OK) fail_msg("%s", error.message);
+    assert_int_equal(r.n_queries, 12);
+    assert_int_equal(r.n_heads, 2 * sah_model_describe(model)->n_layers);
+    assert_int_equal(r.n_all_heads, 32);
+    assert_true(r.nodes < r.tokens && r.nodes > 12);
+    double sum = 0.0;
+    for (int i = 0; i < SAH_N_STAGES; i++) {
+        assert_true(r.stage_seconds[i] >= 0.0);
+        sum += r.stage_seconds[i];
+    }
+    assert_true(fabs(sum - r.seconds) < 0.01 * r.seconds);
+    assert_true(r.useful > 0 && r.done > 0.5 * r.useful && r.peak_f32 > 0);
+    assert_true(fabs(r.share - r.useful / r.seconds / r.peak_f32) < 1e-9 * r.share);
+    assert_true(r.share > 0.0 && r.share < 1.5);
+    assert_true(r.all_seconds > r.seconds);
+    /* float32 takes 4 bytes a parameter; the embedding shared with the LM head is packed once. */
+    uint64_t parameters = sah_model_describe(model)->n_parameters;
+    assert_true(r.weight_bytes > 3 * parameters && r.weight_bytes < 6 * parameters);
+    assert_true(r.peak_memory > r.weight_bytes);
+
+    assert_int_equal(sah_bench_text(&r, true, &text, &error), SAH_OK);
+    json = json_loads(text, 0, NULL);
+    assert_non_null(json);
+    assert_true(fabs(number(json, "share") - r.share) < 1e-6 * r.share);
+    assert_true(fabs(number(json_object_get(json, "stages"), "products") -
+                     r.stage_seconds[SAH_STAGE_PRODUCT]) < 1e-6 * r.seconds);
+    json_decref(json);
+    free(text);
+    sah_model_close(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_adds_up)};
+    return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
+}
