@@ -50,6 +50,7 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_SORT] = {"sort", 0, "mean|count|difference",
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
     [OPT_HEAT] = {"heat", 0, NULL, "draw a heat map, layers by heads, instead of a table"},
+    [OPT_STEP] = {"step", 0, "N", "which step of a find result (default: 0, every head alone)"},
     [OPT_RULE] = {"rule", 0, "default|reference",
                   "how to judge: Sahara's rule, or that of the paper's implementation"},
     [OPT_PHRASES] = {"phrases", 0, "FILE", "another list of phrases, one a line"},
@@ -195,6 +196,10 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
     case OPT_TOP:
         if (!parse_count(value, 1, INT_MAX, &count)) return false;
         o->top = (size_t)count;
+        return true;
+    case OPT_STEP:
+        if (!parse_count(value, 0, INT_MAX, &count)) return false;
+        o->step = (size_t)count;
         return true;
     case OPT_PART:
         return sah_parts_parse(value, &o->ablation.parts, why) == SAH_OK;

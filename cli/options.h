@@ -36,6 +36,7 @@ typedef enum option_id {
     OPT_FORMAT,
     OPT_SORT,
     OPT_HEAT,
+    OPT_STEP,
     OPT_RULE,
     OPT_PHRASES,
     OPT_LABEL,
@@ -76,6 +77,7 @@ typedef struct cli_options {
     const char *ablate, *tokens, *tokens_in, *text, *prompt, *format, *sort;
     int threads;
     size_t limit, top; /* 0: all */
+    size_t step;
     uint64_t memory;
     int layer_from, layer_to, head_from, head_to;
     sah_ablation ablation;

@@ -26,6 +26,22 @@ static sah_rank_options rank_options(const cli_options *o)
     return options;
 }
 
+/* How many heads got which verdict, for the eye. */
+static sah_status show_verdicts(const sah_result *result, sah_error *error)
+{
+    sah_ranked *ranked;
+    size_t n, counts[SAH_NEGLIGIBLE + 1] = {0};
+    sah_status status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
+    if (status != SAH_OK) return status;
+    for (size_t i = 0; i < n; i++) counts[ranked[i].verdict]++;
+    fprintf(stderr, "%zu heads:", n);
+    for (int v = SAH_SAFETY; v <= SAH_NEGLIGIBLE; v++)
+        fprintf(stderr, "%s %zu %s", v > SAH_SAFETY ? "," : "", counts[v], sah_selectivity_name(v));
+    fputc('\n', stderr);
+    free(ranked);
+    return SAH_OK;
+}
+
 static int run(const cli_options *o)
 {
     sah_error error = {0};
@@ -33,6 +49,7 @@ static int run(const cli_options *o)
     char *text = NULL;
     sah_rank_options options = rank_options(o);
     sah_status status = sah_result_open(o->arguments, (size_t)o->n_arguments, &result, &error);
+    if (status == SAH_OK) status = sah_result_select(result, o->step, &error);
     if (status == SAH_OK) {
         const sah_result_info *info = sah_result_describe(result);
         bool colour = isatty(STDOUT_FILENO) && !o->output && !getenv("NO_COLOR");
@@ -40,6 +57,8 @@ static int run(const cli_options *o)
             fprintf(stderr, "the run is not finished: %zu of %zu heads\n", info->n_scored, info->n_expected);
         status = o->heat ? sah_heat_map(result, colour, terminal_width(), &text, &error)
                          : sah_rank_text(result, &options, &text, &error);
+        if (status == SAH_OK && info->judged && !o->by_query && !o->quiet)
+            status = show_verdicts(result, &error);
     }
     int code = status == SAH_OK ? write_result(o->output, text) : report_error(&error);
     free(text);
@@ -51,14 +70,16 @@ const cli_command command_rank = {
     .name = "rank",
     .arguments = "RESULT...",
     .summary = "the heads of results in order, with counts and intervals",
-    .details = "Heads in order of mean KL, or of harmful minus harmless where the result has contrast "
-               "queries: mean,\n"
-               "95 % bootstrap interval over queries, sum, and in how many queries the head is among the ten "
-               "highest.\n"
-               "Several results of one model and the same settings are taken together. --heat draws layers "
-               "by heads.\n",
+    .details =
+        "Reads results of ships, find and direction. Heads in order of mean KL (ships) or shift (find), "
+        "or of harmful\n"
+        "minus harmless where the result has contrast queries; then with a verdict: safety, general, "
+        "undecided, or\n"
+        "negligible. Intervals are 95 % bootstrap intervals over queries. Several results of ships, of one "
+        "model and\n"
+        "the same settings, are taken together. --heat draws layers by heads.\n",
     .options = OPTION(OPT_TOP) | OPTION(OPT_BY_QUERY) | OPTION(OPT_FORMAT) | OPTION(OPT_SORT) |
-               OPTION(OPT_HEAT) | OPTION(OPT_OUTPUT),
+               OPTION(OPT_HEAT) | OPTION(OPT_STEP) | OPTION(OPT_OUTPUT),
     .least = 1,
     .most = -1,
     .run = run,

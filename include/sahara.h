@@ -404,31 +404,54 @@ sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text
 typedef struct sah_result sah_result;
 
 typedef struct sah_result_info {
-    char command[16]; /* ships */
+    char command[16]; /* ships, find or direction */
     char model_name[256];
     int n_layers, n_heads; /* heads of a layer: key heads when part k was ablated alone */
     size_t n_scored; /* heads that every file has */
     size_t n_expected; /* heads that the run was to score; more than n_scored while it is not finished */
     size_t n_queries, n_contrast;
+    size_t n_steps; /* of find; 1 for the others */
+    size_t step; /* the one looked at */
+    bool judged; /* heads have verdicts: contrast queries, and no group ablated beside the heads */
 } sah_result_info;
 
-/* Reads the files ("-": standard input). A last line that was cut short is left out, as resuming would. Fails
- * on anything else that is not a result, and on files whose model or settings differ, naming the first
- * difference. */
+/* Reads the files ("-": standard input) of ships, find or direction. A last line that was cut short is left
+ * out, as resuming would; so are fields that are not known. Fails on anything else that is not a result, and
+ * on files whose model or settings differ, naming the first difference. Only results of ships can be taken
+ * together. */
 sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out, sah_error *error);
 void sah_result_close(sah_result *result);
 const sah_result_info *sah_result_describe(const sah_result *result);
 
-/* A head's scores over the queries, in nats. Intervals are 95 % bootstrap percentile intervals over queries
- * (2000 resamples, the same seed each time). The last four are NaN without contrast queries. */
+/* Looks at another step of a find result (at first it is step 0): its heads and scores are what everything
+ * below works on. */
+sah_status sah_result_select(sah_result *result, size_t step, sah_error *error);
+
+/* Whether a head is about safety (docs/method.md, "Selectivity"). */
+typedef enum sah_selectivity {
+    SAH_NOT_JUDGED = 0, /* nothing to compare with */
+    SAH_SAFETY, /* higher on harmful queries beyond chance, and for the larger part of its score */
+    SAH_GENERAL, /* at least half of what it does to harmful queries it does to harmless ones */
+    SAH_UNDECIDED, /* the queries at hand show neither */
+    SAH_NEGLIGIBLE /* it does next to nothing to either */
+} sah_selectivity;
+
+/* "safety", "general", "undecided", "negligible"; "" for SAH_NOT_JUDGED. */
+const char *sah_selectivity_name(sah_selectivity verdict);
+
+/* A head's scores: KL over the queries in nats (ships), shift in degrees (find), projection on the refusal
+ * direction (direction). What a result does not have is NaN. Intervals are 95 % bootstrap percentile
+ * intervals over queries (2000 resamples, the same seed each time). */
 typedef struct sah_ranked {
     sah_head head;
-    double mean, low, high; /* mean KL and its interval */
-    double sum;
-    size_t top_ten; /* queries in which the head is among the ten highest */
-    double contrast_mean;
-    double difference, difference_low,
-        difference_high; /* mean on the queries less mean on the contrast queries */
+    double mean; /* mean KL; shift; mean projection over the harmful queries */
+    double low, high, sum; /* ships: interval of the mean, and sum */
+    size_t top_ten; /* ships: queries in which the head is among the ten highest */
+    double contrast_mean; /* `mean` for the contrast queries */
+    double difference; /* mean less contrast_mean; in direction the head's contribution */
+    double difference_low, difference_high; /* ships and find */
+    double p_adjusted; /* of no difference upwards, adjusted for all heads */
+    sah_selectivity verdict;
 } sah_ranked;
 
 typedef enum sah_order {

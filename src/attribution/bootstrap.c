@@ -4,15 +4,7 @@
 
 #include "util/alloc.h"
 #include "util/error.h"
-
-/* SplitMix64 (Steele, Lea and Flood 2014). */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15U;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    return z ^ (z >> 31);
-}
+#include "util/splitmix.h"
 
 sah_status sah_bootstrap_new(size_t n, uint64_t stream, sah_bootstrap *out, sah_error *error)
 {
@@ -23,8 +15,7 @@ sah_status sah_bootstrap_new(size_t n, uint64_t stream, sah_bootstrap *out, sah_
     if (out->counts == NULL) return sah_fail_memory(error, "the bootstrap");
     uint64_t state = stream;
     for (size_t r = 0; r < SAH_RESAMPLES; r++) {
-        /* The upper bits times n: the bias of n / 2^32 is far below what 2000 resamples can show. */
-        for (size_t i = 0; i < n; i++) out->counts[r * n + ((next_random(&state) >> 32) * n >> 32)]++;
+        for (size_t i = 0; i < n; i++) out->counts[r * n + sah_splitmix_below(&state, n)]++;
     }
     return SAH_OK;
 }

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "report/result.h"
+#include "report/rank.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"
@@ -43,7 +43,7 @@ static void add_cell(sah_text *text, double value, double most, bool colour, int
 static double fill_values(const sah_result *result, const sah_ranked *ranked, size_t n, double *values)
 {
     double most = 0;
-    bool contrast = result->info.n_contrast > 0;
+    bool contrast = sah_result_has_difference(result);
     for (int i = 0; i < result->info.n_layers * result->info.n_heads; i++) values[i] = NAN;
     for (size_t i = 0; i < n; i++) {
         double value = contrast ? ranked[i].difference : ranked[i].mean;
@@ -83,13 +83,13 @@ sah_status sah_heat_map(const sah_result *result, bool colour, int width, char *
             add_cell(&out, values[l * info->n_heads + h], most, colour, columns);
         sah_text_adds(&out, colour ? "\033[0m\n" : "\n");
     }
-    sah_text_addf(&out, "layer  %s, nats: 0 ",
-                  info->n_contrast > 0 ? "mean KL less mean contrast KL" : "mean KL");
+    bool contrast = sah_result_has_difference(result);
+    sah_text_addf(&out, "layer  %s: 0 ", sah_score_name(result->kind, contrast));
     for (int i = 0; i < 8; i++) add_cell(&out, most * i / 7, most, colour, 1);
     sah_text_addf(&out, "%s %.3g (square-root scale%s)\n", colour ? "\033[0m" : "", most,
-                  info->n_contrast == 0 ? ""
-                  : colour              ? "; blue: below 0"
-                                        : "; blank: below 0 too");
+                  !contrast ? ""
+                  : colour  ? "; blue: below 0"
+                            : "; blank: below 0 too");
     if (out.failed) status = sah_fail_memory(error, "the heat map");
 
 done:

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "attribution/bootstrap.h"
+#include "report/selectivity.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -65,28 +66,118 @@ static sah_status count_top_ten(const sah_result *result, sah_ranked *ranked, sa
 /* ---- All queries
  * -------------------------------------------------------------------------------------------- */
 
-/* Means, sums and intervals. `means`, `contrast_means` are scratch, [SAH_RESAMPLES]; the plans' draws are
- * independent, as the two sets of queries are. */
-static void measure(const sah_result *result, size_t head, const sah_bootstrap *plan,
-                    const sah_bootstrap *contrast_plan, double *means, double *contrast_means,
-                    sah_ranked *out)
+/* Below these a head is called negligible: a KL of 0.02 nats changes no token's probability by more than 0.1
+ * (Pinsker's inequality); an angle of 0.1 degrees changes the direction by less than a 500th of its length.
+ */
+static const double LEAST_KL = 0.02, LEAST_SHIFT = 0.1;
+
+/* Draws for both sets of queries, independent as the sets are, and room for their means. */
+typedef struct resamples {
+    sah_bootstrap plan, contrast_plan;
+    double *means, *contrast_means, *differences; /* [SAH_RESAMPLES] */
+} resamples;
+
+static sah_status resamples_new(const sah_result_info *info, resamples *out, sah_error *error)
+{
+    *out = (resamples){.means = NULL};
+    sah_status status = sah_bootstrap_new(info->n_queries, 1, &out->plan, error);
+    if (status == SAH_OK && info->n_contrast > 0)
+        status = sah_bootstrap_new(info->n_contrast, 2, &out->contrast_plan, error);
+    out->means = sah_alloc(3 * SAH_RESAMPLES, sizeof *out->means);
+    if (status == SAH_OK && out->means == NULL) status = sah_fail_memory(error, "the ranking");
+    if (status != SAH_OK) return status;
+    out->contrast_means = out->means + SAH_RESAMPLES;
+    out->differences = out->contrast_means + SAH_RESAMPLES;
+    return SAH_OK;
+}
+
+static void resamples_free(resamples *r)
+{
+    sah_bootstrap_free(&r->plan);
+    sah_bootstrap_free(&r->contrast_plan);
+    free(r->means);
+}
+
+/* The interval of the mean on the queries less `times` that on the contrast queries. */
+static void difference_interval(resamples *r, double times, double *low, double *high)
+{
+    for (size_t i = 0; i < SAH_RESAMPLES; i++) r->differences[i] = r->means[i] - times * r->contrast_means[i];
+    sah_bootstrap_interval(r->differences, low, high);
+}
+
+/* Means, sums and intervals of one head. `p` (or NULL): its adjusted p-value. */
+static void measure_ships(const sah_result *result, size_t head, resamples *r, const double *p,
+                          sah_ranked *out)
 {
     const sah_result_info *info = &result->info;
     const double *kl = result->kl + head * info->n_queries;
-    out->head = result->heads[head];
     out->mean = mean_of(kl, info->n_queries);
     out->sum = out->mean * (double)info->n_queries;
-    out->contrast_mean = out->difference = out->difference_low = out->difference_high = NAN;
-    sah_bootstrap_means(plan, kl, means);
+    sah_bootstrap_means(&r->plan, kl, r->means);
     if (info->n_contrast > 0) {
         const double *contrast_kl = result->contrast_kl + head * info->n_contrast;
+        double general_low, general_high;
         out->contrast_mean = mean_of(contrast_kl, info->n_contrast);
         out->difference = out->mean - out->contrast_mean;
-        sah_bootstrap_means(contrast_plan, contrast_kl, contrast_means);
-        for (size_t r = 0; r < SAH_RESAMPLES; r++) contrast_means[r] = means[r] - contrast_means[r];
-        sah_bootstrap_interval(contrast_means, &out->difference_low, &out->difference_high);
+        sah_bootstrap_means(&r->contrast_plan, contrast_kl, r->contrast_means);
+        difference_interval(r, 1, &out->difference_low, &out->difference_high);
+        difference_interval(r, 2, &general_low, &general_high);
+        out->p_adjusted = p[head];
+        out->verdict = sah_judge_head(
+            &(sah_evidence){out->mean, out->contrast_mean, out->p_adjusted, general_high, LEAST_KL});
     }
-    sah_bootstrap_interval(means, &out->low, &out->high);
+    sah_bootstrap_interval(r->means, &out->low, &out->high);
+}
+
+static sah_status rank_ships(const sah_result *result, sah_ranked *items, sah_error *error)
+{
+    const sah_result_info *info = &result->info;
+    resamples r;
+    double *p = sah_alloc(info->n_scored, sizeof *p);
+    sah_status status = resamples_new(info, &r, error);
+    if (status == SAH_OK && p == NULL) status = sah_fail_memory(error, "the ranking");
+    if (status == SAH_OK && info->n_contrast > 0)
+        status = sah_permutation_p(result->kl, info->n_queries, result->contrast_kl, info->n_contrast,
+                                   info->n_scored, p, error);
+    for (size_t h = 0; h < info->n_scored && status == SAH_OK; h++)
+        measure_ships(result, h, &r, p, &items[h]);
+    if (status == SAH_OK) status = count_top_ten(result, items, error);
+    resamples_free(&r);
+    free(p);
+    return status;
+}
+
+/* The file has the scores of the whole data set and their intervals. */
+static void rank_find(const sah_result *result, sah_ranked *items)
+{
+    const sah_result_info *info = &result->info;
+    for (size_t h = 0; h < info->n_scored; h++) {
+        const double *row = result->rows[h];
+        sah_ranked *out = &items[h];
+        out->mean = row[SAH_FIND_SHIFT];
+        if (info->n_contrast == 0) continue;
+        out->contrast_mean = row[SAH_FIND_CONTRAST];
+        out->difference = row[SAH_FIND_DIFFERENCE];
+        out->difference_low = row[SAH_FIND_LOW];
+        out->difference_high = row[SAH_FIND_HIGH];
+        if (!info->judged) continue;
+        out->p_adjusted =
+            info->n_queries < 2 || info->n_contrast < 2
+                ? 1
+                : sah_interval_p(out->difference, out->difference_low, out->difference_high, info->n_scored);
+        out->verdict =
+            sah_judge_head(&(sah_evidence){out->mean, out->contrast_mean, out->p_adjusted,
+                                           out->difference_high - out->contrast_mean, LEAST_SHIFT});
+    }
+}
+
+static void rank_direction(const sah_result *result, sah_ranked *items)
+{
+    for (size_t h = 0; h < result->info.n_scored; h++) {
+        items[h].mean = result->rows[h][SAH_DIRECTION_HARMFUL];
+        items[h].contrast_mean = result->rows[h][SAH_DIRECTION_HARMLESS];
+        items[h].difference = result->rows[h][SAH_DIRECTION_CONTRIBUTION];
+    }
 }
 
 static int compare_heads(const sah_ranked *x, const sah_ranked *y)
@@ -111,37 +202,58 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
                     sah_error *error)
 {
     const sah_result_info *info = &result->info;
-    sah_bootstrap plan = {0}, contrast_plan = {0};
+    bool difference = sah_result_has_difference(result);
     *ranked = NULL;
     *n = 0;
-    if (order == SAH_ORDER_DIFFERENCE && info->n_contrast == 0) {
+    if (order == SAH_ORDER_DIFFERENCE && !difference) {
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "the result has no contrast queries to take a difference from");
     }
-    if (order == SAH_ORDER_DEFAULT) order = info->n_contrast > 0 ? SAH_ORDER_DIFFERENCE : SAH_ORDER_MEAN;
-
-    sah_status status = sah_bootstrap_new(info->n_queries, 1, &plan, error);
-    if (status == SAH_OK && info->n_contrast > 0)
-        status = sah_bootstrap_new(info->n_contrast, 2, &contrast_plan, error);
-    double *means = sah_alloc(2 * SAH_RESAMPLES, sizeof *means);
-    sah_ranked *items = sah_alloc(info->n_scored, sizeof *items);
-    if (status == SAH_OK && (means == NULL || items == NULL)) status = sah_fail_memory(error, "the ranking");
-    if (status != SAH_OK) goto done;
-
-    for (size_t h = 0; h < info->n_scored; h++) {
-        measure(result, h, &plan, &contrast_plan, means, means + SAH_RESAMPLES, &items[h]);
+    if (order == SAH_ORDER_COUNT && result->kind != SAH_KIND_SHIPS) {
+        return sah_fail(error, SAH_BAD_ARGUMENT, "a result of %s scores no single queries to count",
+                        info->command);
     }
-    status = count_top_ten(result, items, error);
-    if (status != SAH_OK) goto done;
+    if (order == SAH_ORDER_DEFAULT) order = difference ? SAH_ORDER_DIFFERENCE : SAH_ORDER_MEAN;
+
+    sah_status status = SAH_OK;
+    sah_ranked *items = sah_alloc(info->n_scored, sizeof *items);
+    if (items == NULL) return sah_fail_memory(error, "the ranking");
+    for (size_t h = 0; h < info->n_scored; h++) {
+        items[h] = (sah_ranked){.head = result->heads[h],
+                                .low = NAN,
+                                .high = NAN,
+                                .sum = NAN,
+                                .contrast_mean = NAN,
+                                .difference = NAN,
+                                .difference_low = NAN,
+                                .difference_high = NAN,
+                                .p_adjusted = NAN};
+    }
+    if (result->kind == SAH_KIND_SHIPS)
+        status = rank_ships(result, items, error);
+    else if (result->kind == SAH_KIND_FIND)
+        rank_find(result, items);
+    else
+        rank_direction(result, items);
+    if (status != SAH_OK) {
+        free(items);
+        return status;
+    }
     qsort_r(items, info->n_scored, sizeof *items, compare_ranked, &order);
     *ranked = items;
     *n = info->n_scored;
-    items = NULL;
+    return SAH_OK;
+}
 
-done:
-    sah_bootstrap_free(&plan);
-    sah_bootstrap_free(&contrast_plan);
-    free(means);
-    free(items);
-    return status;
+const char *sah_score_name(sah_kind kind, bool contrast)
+{
+    switch (kind) {
+    case SAH_KIND_SHIPS:
+        return contrast ? "mean KL less mean contrast KL, nats" : "mean KL, nats";
+    case SAH_KIND_FIND:
+        return contrast ? "shift less contrast shift, degrees" : "shift, degrees";
+    case SAH_KIND_DIRECTION:
+        break;
+    }
+    return "contribution to the refusal direction";
 }

@@ -8,4 +8,7 @@
  * head. */
 sah_status sah_rank_query(const sah_result *result, size_t query, size_t *order, sah_error *error);
 
+/* What is shown of a head, with its unit: "mean KL, nats", "mean KL less mean contrast KL, nats", ... */
+const char *sah_score_name(sah_kind kind, bool contrast);
+
 #endif

@@ -1,7 +1,8 @@
 /* Rankings as text: TSV, JSON lines, and the lines that the paper's own programs write and read. */
 #include <jansson.h>
-#include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report/rank.h"
 #include "util/alloc.h"
@@ -53,60 +54,106 @@ static void add_number(sah_text *text, double value)
 /* ---- Over all queries
  * --------------------------------------------------------------------------------------- */
 
-static void add_row_tsv(sah_text *text, size_t rank, const sah_ranked *r, bool contrast)
+/* A column of the table: a number of sah_ranked (8 bytes each), or one of the fields that are not. */
+typedef struct column {
+    const char *name;
+    enum { NUMBER, TOP_TEN, VERDICT } holds;
+    size_t offset;
+} column;
+
+#define NUMBER_OF(member) NUMBER, offsetof(sah_ranked, member)
+static const column ships_columns[] = {{"mean", NUMBER_OF(mean)},
+                                       {"low", NUMBER_OF(low)},
+                                       {"high", NUMBER_OF(high)},
+                                       {"sum", NUMBER_OF(sum)},
+                                       {"top10", TOP_TEN, 0}};
+static const column find_columns[] = {{"shift", NUMBER_OF(mean)}};
+static const column direction_columns[] = {{"contribution", NUMBER_OF(difference)},
+                                           {"harmful", NUMBER_OF(mean)},
+                                           {"harmless", NUMBER_OF(contrast_mean)}};
+static const column difference_columns[] = {{"difference", NUMBER_OF(difference)},
+                                            {"difference_low", NUMBER_OF(difference_low)},
+                                            {"difference_high", NUMBER_OF(difference_high)}};
+static const column verdict_columns[] = {{"p_adjusted", NUMBER_OF(p_adjusted)}, {"verdict", VERDICT, 0}};
+enum { MOST_COLUMNS = 16 };
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+typedef struct columns {
+    column items[MOST_COLUMNS];
+    size_t n;
+} columns;
+
+static void add_columns(columns *out, const column *more, size_t n)
 {
-    sah_text_addf(text, "%zu\t%d-%d\t%.6g\t%.6g\t%.6g\t%.6g\t%zu", rank, r->head.layer, r->head.head, r->mean,
-                  r->low, r->high, r->sum, r->top_ten);
-    if (contrast) {
-        sah_text_addf(text, "\t%.6g\t%.6g\t%.6g\t%.6g", r->contrast_mean, r->difference, r->difference_low,
-                      r->difference_high);
-    }
-    sah_text_adds(text, "\n");
+    for (size_t i = 0; i < n; i++) out->items[out->n++] = more[i];
 }
 
-static void add_row_json(sah_text *text, size_t rank, const sah_ranked *r, bool contrast)
+/* The columns that a result has. */
+static columns columns_of(const sah_result *result)
 {
-    const struct {
-        const char *key;
-        double value;
-    } members[] = {{"mean", r->mean},
-                   {"low", r->low},
-                   {"high", r->high},
-                   {"sum", r->sum},
-                   {"contrast_mean", r->contrast_mean},
-                   {"difference", r->difference},
-                   {"difference_low", r->difference_low},
-                   {"difference_high", r->difference_high}};
-    size_t n = contrast ? 8 : 4;
-    sah_text_addf(text, "{\"rank\":%zu,\"head\":\"%d-%d\",\"top10\":%zu", rank, r->head.layer, r->head.head,
-                  r->top_ten);
-    for (size_t i = 0; i < n; i++) {
-        sah_text_addf(text, ",\"%s\":", members[i].key);
-        add_number(text, members[i].value);
+    columns out = {.n = 0};
+    if (result->kind == SAH_KIND_DIRECTION) {
+        add_columns(&out, direction_columns, COUNT(direction_columns));
+        return out;
     }
-    sah_text_adds(text, "}\n");
+    bool ships = result->kind == SAH_KIND_SHIPS;
+    if (ships)
+        add_columns(&out, ships_columns, COUNT(ships_columns));
+    else
+        add_columns(&out, find_columns, COUNT(find_columns));
+    if (result->info.n_contrast > 0) {
+        column contrast = {ships ? "contrast_mean" : "shift_contrast", NUMBER_OF(contrast_mean)};
+        add_columns(&out, &contrast, 1);
+        add_columns(&out, difference_columns, COUNT(difference_columns));
+    }
+    if (result->info.judged) add_columns(&out, verdict_columns, COUNT(verdict_columns));
+    return out;
+}
+
+static void add_value(sah_text *text, const column *c, const sah_ranked *r, bool tsv)
+{
+    if (c->holds == TOP_TEN) {
+        sah_text_addf(text, "%zu", r->top_ten);
+    } else if (c->holds == VERDICT) {
+        sah_text_addf(text, tsv ? "%s" : "\"%s\"", sah_selectivity_name(r->verdict));
+    } else {
+        double value;
+        memcpy(&value, (const char *)r + c->offset, sizeof value);
+        if (tsv)
+            sah_text_addf(text, "%.6g", value);
+        else
+            add_number(text, value);
+    }
+}
+
+static void add_row(sah_text *text, size_t rank, const sah_ranked *r, const columns *shown, bool tsv)
+{
+    sah_text_addf(text, tsv ? "%zu\t%d-%d" : "{\"rank\":%zu,\"head\":\"%d-%d\"", rank, r->head.layer,
+                  r->head.head);
+    for (size_t i = 0; i < shown->n; i++) {
+        sah_text_adds(text, tsv ? "\t" : ",");
+        if (!tsv) sah_text_addf(text, "\"%s\":", shown->items[i].name);
+        add_value(text, &shown->items[i], r, tsv);
+    }
+    sah_text_adds(text, tsv ? "\n" : "}\n");
 }
 
 static sah_status write_table(const sah_result *result, const sah_rank_options *options, sah_text *text,
                               sah_error *error)
 {
-    bool contrast = result->info.n_contrast > 0, tsv = options->format == SAH_FORMAT_TSV;
+    bool tsv = options->format == SAH_FORMAT_TSV;
+    columns shown = columns_of(result);
     sah_ranked *ranked;
     size_t n;
     sah_status status = sah_rank(result, options->order, &ranked, &n, error);
     if (status != SAH_OK) return status;
     if (options->top > 0 && options->top < n) n = options->top;
     if (tsv) {
-        sah_text_adds(text, "rank\thead\tmean\tlow\thigh\tsum\ttop10");
-        if (contrast) sah_text_adds(text, "\tcontrast_mean\tdifference\tdifference_low\tdifference_high");
+        sah_text_adds(text, "rank\thead");
+        for (size_t i = 0; i < shown.n; i++) sah_text_addf(text, "\t%s", shown.items[i].name);
         sah_text_adds(text, "\n");
     }
-    for (size_t i = 0; i < n; i++) {
-        if (tsv)
-            add_row_tsv(text, i + 1, &ranked[i], contrast);
-        else
-            add_row_json(text, i + 1, &ranked[i], contrast);
-    }
+    for (size_t i = 0; i < n; i++) add_row(text, i + 1, &ranked[i], &shown, tsv);
     free(ranked);
     return SAH_OK;
 }
@@ -146,6 +193,9 @@ static void add_query(const sah_result *result, size_t query, const size_t *orde
 static sah_status write_queries(const sah_result *result, const sah_rank_options *options, sah_text *text,
                                 sah_error *error)
 {
+    if (result->kind != SAH_KIND_SHIPS)
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "a result of %s scores the whole data set, no single queries", result->info.command);
     size_t n = options->top > 0 ? options->top : TEN;
     if (n > result->info.n_scored) n = result->info.n_scored;
     sah_status status = SAH_OK;

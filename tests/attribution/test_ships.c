@@ -53,6 +53,7 @@ static void test_planted_heads_first(void **state)
         assert_true(ranked[i].difference_low > 0.0);
     }
     assert_true(ranked[2].difference > 2.0 * ranked[3].difference);
+    for (size_t i = 0; i < n; i++) assert_true((ranked[i].verdict == SAH_SAFETY) == (i < 3));
     free(ranked);
     sah_result_close(result);
 }

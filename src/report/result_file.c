@@ -1,0 +1,250 @@
+/* One result file: its header, and the numbers of every line. Fields and lines that are not known are left
+ * out, so that results with more in them can be read. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attribution/run.h"
+#include "report/result.h"
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/mapfile.h"
+
+/* Bounds on what a file may claim, far above any model or search. */
+enum { MOST_LAYERS = 4096, MOST_HEADS = 4096, MOST_STEPS = 65536 };
+static const size_t LARGEST_RESULT = (size_t)16 << 30;
+
+static const char *const commands[] = {"ships", "find", "direction"}; /* by sah_kind */
+static const char *const find_keys[] = {"shift", "shift_contrast", "difference", "difference_low",
+                                        "difference_high"};
+static const char *const direction_keys[] = {"contribution", "harmful", "harmless"};
+
+/* ---- Header
+ * ------------------------------------------------------------------------------------------------ */
+
+static bool all_strings(const json_t *array)
+{
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        if (!json_is_string(json_array_get(array, i))) return false;
+    }
+    return true;
+}
+
+/* B - A of a range [A, B] in the settings, `all` where there is none. */
+static size_t range_size(const json_t *settings, const char *key, int all)
+{
+    const json_t *range = json_object_get(settings, key);
+    json_int_t from = json_integer_value(json_array_get(range, 0)),
+               to = json_integer_value(json_array_get(range, 1));
+    return from >= 0 && from < to && to <= all ? (size_t)(to - from) : (size_t)all;
+}
+
+static sah_status read_kind(sah_result_file *f, sah_error *error)
+{
+    const char *command = json_string_value(json_object_get(f->header, "sahara"));
+    for (f->kind = SAH_KIND_SHIPS; f->kind <= SAH_KIND_DIRECTION; f->kind++) {
+        if (strcmp(commands[f->kind], command) == 0) return SAH_OK;
+    }
+    return sah_fail(error, SAH_FAILED,
+                    "%s: a result of `%.20s`; only those of `ships`, `find` and `direction` score heads",
+                    f->path, command);
+}
+
+static sah_status read_shape(sah_result_file *f, const json_t *model, const json_t *settings,
+                             sah_error *error)
+{
+    int64_t layers, heads, key_heads;
+    sah_status status = sah_json_int(model, "layers", 0, 1, MOST_LAYERS, &layers, f->path, error);
+    if (status == SAH_OK) status = sah_json_int(model, "heads", 0, 1, MOST_HEADS, &heads, f->path, error);
+    if (status == SAH_OK)
+        status = sah_json_int(model, "kv_heads", heads, 1, MOST_HEADS, &key_heads, f->path, error);
+    if (status != SAH_OK) return status;
+    if (layers == 0 || heads == 0)
+        return sah_fail(error, SAH_FAILED, "%s: the header lacks layers or heads", f->path);
+
+    const char *parts = json_string_value(json_object_get(settings, "part"));
+    f->n_layers = (int)layers;
+    f->n_heads = (int)(parts != NULL && strcmp(parts, "k") == 0 ? key_heads : heads);
+    f->n_expected = range_size(settings, "layers", f->n_layers) * range_size(settings, "heads", f->n_heads);
+    return SAH_OK;
+}
+
+static sah_status read_header(sah_result_file *f, const char *text, size_t size, sah_error *error)
+{
+    if (sah_json_parse(text, size, f->path, &f->header, NULL) != SAH_OK ||
+        !json_is_string(json_object_get(f->header, "sahara"))) {
+        return sah_fail(error, SAH_FAILED, "%s: not a result file: its first line is no header", f->path);
+    }
+    sah_status status = read_kind(f, error);
+    if (status != SAH_OK) return status;
+    const json_t *model = json_object_get(f->header, "model"),
+                 *settings = json_object_get(f->header, "settings");
+    const json_t *queries = json_object_get(f->header, "queries"),
+                 *contrast = json_object_get(f->header, "contrast_queries");
+    if (!json_is_object(model) || !json_is_object(settings) || json_array_size(queries) == 0 ||
+        !all_strings(queries) || !all_strings(contrast)) {
+        return sah_fail(error, SAH_FAILED, "%s: the header lacks its model, settings or queries", f->path);
+    }
+    f->n_queries = json_array_size(queries);
+    f->n_contrast = json_array_size(contrast);
+    f->width = f->kind == SAH_KIND_SHIPS       ? f->n_queries + f->n_contrast
+               : f->kind == SAH_KIND_DIRECTION ? SAH_DIRECTION_N
+               : f->n_contrast > 0             ? SAH_FIND_N
+                                               : SAH_FIND_SHIFT + 1;
+    return read_shape(f, model, settings, error);
+}
+
+/* ---- Lines
+ * ------------------------------------------------------------------------------------------------- */
+
+static bool read_number(const json_t *value, double *out)
+{
+    *out = json_number_value(value);
+    return json_is_number(value) && isfinite(*out);
+}
+
+/* n finite numbers of an array. */
+static bool read_numbers(const json_t *array, size_t n, double *out)
+{
+    if (json_array_size(array) != n) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!read_number(json_array_get(array, i), &out[i])) return false;
+    }
+    return true;
+}
+
+/* The numbers of a head's line into row [f->width]. */
+static sah_status read_row(const sah_result_file *f, const json_t *line, size_t number, double *row,
+                           sah_error *error)
+{
+    if (f->kind == SAH_KIND_SHIPS) {
+        if (read_numbers(json_object_get(line, "kl"), f->n_queries, row) &&
+            read_numbers(json_object_get(line, "kl_contrast"), f->n_contrast, row + f->n_queries))
+            return SAH_OK;
+        return sah_fail(error, SAH_FAILED, "%s: line %zu is not a head's score for every query", f->path,
+                        number);
+    }
+    const char *const *keys = f->kind == SAH_KIND_FIND ? find_keys : direction_keys;
+    for (size_t i = 0; i < f->width; i++) {
+        if (!read_number(json_object_get(line, keys[i]), &row[i]))
+            return sah_fail(error, SAH_FAILED, "%s: line %zu lacks the number \"%s\"", f->path, number,
+                            keys[i]);
+    }
+    return SAH_OK;
+}
+
+/* The step that a line belongs to, which is made when it is not there yet; 0 for commands without steps. */
+static sah_status find_step(sah_result_file *f, const json_t *line, size_t number, sah_result_step **out,
+                            sah_error *error)
+{
+    json_t *value = json_object_get(line, "step");
+    json_int_t step = f->kind == SAH_KIND_FIND ? json_integer_value(value) : 0;
+    if (step < 0 || step >= MOST_STEPS || (f->kind == SAH_KIND_FIND && !json_is_integer(value)))
+        return sah_fail(error, SAH_FAILED, "%s: line %zu names no step", f->path, number);
+    while (f->n_steps <= (size_t)step) {
+        if (!sah_grow(&f->steps, &f->step_capacity, f->n_steps + 1, sizeof *f->steps))
+            return sah_fail_memory(error, f->path);
+        f->steps[f->n_steps++] = (sah_result_step){.rows = NULL};
+    }
+    *out = &f->steps[step];
+    return SAH_OK;
+}
+
+static sah_status read_head(const sah_result_file *f, const json_t *line, const char *key, size_t number,
+                            sah_head *out, sah_error *error)
+{
+    const char *name = json_string_value(json_object_get(line, key));
+    if (name != NULL && sah_head_read(name, f->n_layers, f->n_heads, out)) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "%s: line %zu names no head of the model", f->path, number);
+}
+
+static sah_status add_chosen(sah_result_file *f, const json_t *line, size_t number, sah_error *error)
+{
+    sah_result_step *step;
+    sah_head head;
+    double shift;
+    sah_status status = read_head(f, line, "chosen", number, &head, error);
+    if (status == SAH_OK) status = find_step(f, line, number, &step, error);
+    if (status != SAH_OK) return status;
+    if (!read_number(json_object_get(line, "shift"), &shift))
+        return sah_fail(error, SAH_FAILED, "%s: line %zu lacks the number \"shift\"", f->path, number);
+    step->finished = true;
+    step->chosen = head;
+    step->chosen_shift = shift;
+    return SAH_OK;
+}
+
+static sah_status add_row(sah_result_file *f, const json_t *line, size_t number, sah_error *error)
+{
+    sah_result_step *step;
+    sah_head head;
+    double *row = sah_alloc(f->width, sizeof *row);
+    if (row == NULL) return sah_fail_memory(error, f->path);
+    sah_status status = read_head(f, line, "head", number, &head, error);
+    if (status == SAH_OK) status = find_step(f, line, number, &step, error);
+    if (status == SAH_OK && step->rows == NULL) {
+        step->rows = sah_alloc((size_t)f->n_layers * (size_t)f->n_heads, sizeof *step->rows);
+        if (step->rows == NULL) status = sah_fail_memory(error, f->path);
+    }
+    if (status == SAH_OK) status = read_row(f, line, number, row, error);
+    if (status == SAH_OK) {
+        double **place = &step->rows[head.layer * f->n_heads + head.head];
+        if (*place == NULL) {
+            *place = row;
+            step->n_rows++;
+            return SAH_OK;
+        }
+        status = sah_fail(error, SAH_FAILED, "%s: line %zu names head %d-%d again", f->path, number,
+                          head.layer, head.head);
+    }
+    free(row);
+    return status;
+}
+
+static sah_status read_line(sah_result_file *f, const char *text, size_t size, size_t number,
+                            sah_error *error)
+{
+    json_t *line = NULL;
+    sah_status status = SAH_OK;
+    if (sah_json_parse(text, size, f->path, &line, NULL) != SAH_OK || !json_is_object(line))
+        status = sah_fail(error, SAH_FAILED, "%s: line %zu is damaged (not a JSON object)", f->path, number);
+    else if (f->kind == SAH_KIND_FIND && json_object_get(line, "chosen") != NULL)
+        status = add_chosen(f, line, number, error);
+    else if (f->kind == SAH_KIND_SHIPS || json_object_get(line, "head") != NULL)
+        status = add_row(f, line, number, error);
+    json_decref(line);
+    return status;
+}
+
+sah_status sah_result_file_open(const char *path, sah_result_file *out, sah_error *error)
+{
+    char *data = NULL;
+    size_t size, at = 0, number = 0;
+    const char *end;
+    *out = (sah_result_file){.path = path};
+    sah_status status = sah_file_read(path, LARGEST_RESULT, &data, &size, error);
+    if (status != SAH_OK) return status;
+    while (status == SAH_OK && at < size && (end = memchr(data + at, '\n', size - at)) != NULL) {
+        size_t length = (size_t)(end - (data + at));
+        number++;
+        status = number == 1 ? read_header(out, data + at, length, error)
+                             : read_line(out, data + at, length, number, error);
+        at += length + 1;
+    }
+    if (status == SAH_OK && number == 0)
+        status = sah_fail(error, SAH_FAILED, "%s: not a result file: no whole line", path);
+    free(data);
+    return status;
+}
+
+void sah_result_file_close(sah_result_file *f)
+{
+    for (size_t s = 0; s < f->n_steps; s++) {
+        double **rows = f->steps[s].rows;
+        for (int i = 0; rows != NULL && i < f->n_layers * f->n_heads; i++) free(rows[i]);
+        free(rows);
+    }
+    free(f->steps);
+    json_decref(f->header);
+    *f = (sah_result_file){.path = NULL};
+}

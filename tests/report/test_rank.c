@@ -1,0 +1,189 @@
+/* Reading results of every command that scores heads, and putting the heads in order. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sahara.h"
+#include "util/scratch.h"
+
+#define MODEL "\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":2,\"heads\":2,\"kv_heads\":1}"
+
+static sah_status open_text(const char *text, sah_result **result, sah_error *error)
+{
+    const char *path = scratch("result.jsonl");
+    scratch_write_text(path, text);
+    return sah_result_open(&path, 1, result, error);
+}
+
+/* The ranking of a result as text. */
+static char *rank_text(const char *result_text, size_t step, sah_rank_options options)
+{
+    sah_error error = {0};
+    sah_result *result;
+    char *text = NULL;
+    expect_ok(open_text(result_text, &result, &error), &error);
+    expect_ok(sah_result_select(result, step, &error), &error);
+    expect_ok(sah_rank_text(result, &options, &text, &error), &error);
+    sah_result_close(result);
+    return text;
+}
+
+static void expect_rank(const char *result_text, size_t step, sah_rank_options options, const char *expected)
+{
+    char *text = rank_text(result_text, step, options);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static const char find[] =
+    "{\"sahara\":\"find\"," MODEL ",\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\"]}\n"
+    "{\"step\":0,\"head\":\"0-0\",\"shift\":0.5,\"angles\":[0.5],\"new\":[1]}\n"
+    "{\"step\":0,\"head\":\"1-1\",\"shift\":2.25,\"angles\":[2.25]}\n"
+    "{\"step\":0,\"head\":\"0-1\",\"shift\":1,\"angles\":[1]}\n"
+    "{\"step\":0,\"head\":\"1-0\",\"shift\":0,\"angles\":[0]}\n"
+    "{\"step\":0,\"random\":\"something else\"}\n"
+    "{\"step\":0,\"chosen\":\"1-1\",\"shift\":2.25}\n"
+    "{\"step\":1,\"head\":\"0-0\",\"shift\":4,\"angles\":[4]}\n"
+    "{\"step\":1,\"head\":\"0-1\",\"shift\":3,\"angles\":[3]}\n"
+    "{\"step\":1,\"head\":\"1-0\",\"shi";
+
+static void test_find(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_result *result;
+    expect_rank(find, 0, (sah_rank_options){.top = 3},
+                "rank\thead\tshift\n1\t1-1\t2.25\n2\t0-1\t1\n3\t0-0\t0.5\n");
+    expect_rank(find, 1, (sah_rank_options){.format = SAH_FORMAT_JSON},
+                "{\"rank\":1,\"head\":\"0-0\",\"shift\":4}\n{\"rank\":2,\"head\":\"0-1\",\"shift\":3}\n");
+
+    expect_ok(open_text(find, &result, &error), &error);
+    const sah_result_info *info = sah_result_describe(result);
+    assert_int_equal(info->n_steps, 2);
+    assert_int_equal(info->n_expected, info->n_scored);
+    expect_ok(sah_result_select(result, 1, &error), &error);
+    assert_true(info->n_expected > info->n_scored); /* no head was chosen yet */
+    expect_failure(sah_result_select(result, 2, &error), &error, "2 steps");
+    sah_rank_options by_query = {.by_query = true};
+    char *text = NULL;
+    expect_failure(sah_rank_text(result, &by_query, &text, &error), &error, "whole data set");
+    sah_result_close(result);
+}
+
+#define CONTRAST_LINE(head, numbers) "{\"step\":0,\"head\":\"" head "\"," numbers "}\n"
+static const char find_contrast[] =
+    "{\"sahara\":\"find\"," MODEL ",\"settings\":{\"part\":\"q\",\"start\":[]},\"queries\":[\"a\",\"b\"],"
+    "\"contrast_queries\":[\"c\",\"d\"]}\n" CONTRAST_LINE(
+        "0-0", "\"shift\":5,\"shift_contrast\":1,\"difference\":4,\"difference_low\":3,\"difference_high\":5")
+        CONTRAST_LINE("0-1", "\"shift\":9,\"shift_contrast\":8,\"difference\":1,\"difference_low\":-1,"
+                             "\"difference_high\":3")
+            CONTRAST_LINE("1-0", "\"shift\":3,\"shift_contrast\":1,\"difference\":2,\"difference_low\":-0.5,"
+                                 "\"difference_high\":4.5")
+                CONTRAST_LINE("1-1", "\"shift\":0.01,\"shift_contrast\":0.001,\"difference\":0.009,"
+                                     "\"difference_low\":0.008,\"difference_high\":0.01");
+
+static void test_find_contrast(void **state)
+{
+    (void)state;
+    static const char *const ends[] = {"safety", "undecided", "general", "negligible"};
+    char *text = rank_text(find_contrast, 0, (sah_rank_options){0});
+    char *line = strchr(text, '\n');
+    for (size_t i = 0; i < 4; i++) {
+        char *next = strchr(line + 1, '\n');
+        *next = '\0';
+        assert_string_equal(strrchr(line, '\t') + 1, ends[i]);
+        *next = '\n';
+        line = next;
+    }
+    free(text);
+
+    /* A group ablated beside every head: its share of the shift says nothing of the head. */
+    sah_error error = {0};
+    sah_result *result;
+    char *started = strdup(find_contrast);
+    memcpy(strstr(started, "\"start\":[]"), "\"start\":\"\"", 10);
+    expect_ok(open_text(started, &result, &error), &error);
+    assert_true(sah_result_describe(result)->judged);
+    sah_result_close(result);
+    memcpy(strstr(started, "\"part\":\"q\",\"start\":\"\""), "\"start\":\"1-1\"         ", 21);
+    expect_ok(open_text(started, &result, &error), &error);
+    assert_false(sah_result_describe(result)->judged);
+    sah_result_close(result);
+    free(started);
+}
+
+static const char direction[] =
+    "{\"sahara\":\"direction\"," MODEL ",\"settings\":{},\"queries\":[\"a\"],\"contrast_queries\":[\"b\"]}\n"
+    "{\"layer\":0,\"norm\":2}\n"
+    "{\"head\":\"0-1\",\"harmful\":1.5,\"harmless\":1,\"contribution\":0.5,\"cosine\":0.1}\n"
+    "{\"head\":\"1-0\",\"harmful\":-1,\"harmless\":1,\"contribution\":-2}\n"
+    "{\"head\":\"1-1\",\"harmful\":3,\"harmless\":1,\"contribution\":2}\n";
+
+static void test_direction(void **state)
+{
+    (void)state;
+    expect_rank(direction, 0, (sah_rank_options){0},
+                "rank\thead\tcontribution\tharmful\tharmless\n"
+                "1\t1-1\t2\t3\t1\n2\t0-1\t0.5\t1.5\t1\n3\t1-0\t-2\t-1\t1\n");
+}
+
+static void test_bad(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"", "no whole line"},
+        {"[]\n", "no header"},
+        {"{\"sahara\":\"judge\"," MODEL ",\"settings\":{},\"queries\":[\"a\"]}\n", "judge"},
+        {"{\"sahara\":\"find\"," MODEL ",\"settings\":{},\"queries\":[]}\n", "lacks its model"},
+        {"{\"sahara\":\"find\"," MODEL
+         ",\"settings\":{},\"queries\":[\"a\"]}\n{\"head\":\"0-0\",\"shift\":1}\n",
+         "line 2 names no step"},
+        {"{\"sahara\":\"find\"," MODEL
+         ",\"settings\":{},\"queries\":[\"a\"]}\n{\"step\":1e9,\"head\":\"0-0\",\"shift\":1}\n",
+         "line 2 names no step"},
+        {"{\"sahara\":\"find\"," MODEL
+         ",\"settings\":{},\"queries\":[\"a\"]}\n{\"step\":0,\"head\":\"0-0\"}\n",
+         "line 2 lacks the number \"shift\""},
+        {"{\"sahara\":\"find\"," MODEL
+         ",\"settings\":{},\"queries\":[\"a\"]}\n{\"step\":0,\"head\":\"2-0\",\"shift\":1}\n",
+         "line 2 names no head of the model"},
+        {"{\"sahara\":\"find\"," MODEL ",\"settings\":{},\"queries\":[\"a\"],\"contrast_queries\":[\"b\"]}\n"
+         "{\"step\":0,\"head\":\"0-0\",\"shift\":1}\n",
+         "line 2 lacks the number \"shift_contrast\""},
+        {"{\"sahara\":\"direction\"," MODEL ",\"settings\":{},\"queries\":[\"a\"]}\n"
+         "{\"head\":\"0-0\",\"harmful\":1,\"harmless\":null,\"contribution\":1}\n",
+         "line 2 lacks the number \"harmless\""},
+        {"{\"sahara\":\"ships\"," MODEL ",\"settings\":{},\"queries\":[\"a\"]}\n"
+         "{\"head\":\"0-0\",\"kl\":[1]}\n{\"head\":\"0-0\",\"kl\":[1]}\n",
+         "line 3 names head 0-0 again"},
+        {"{\"sahara\":\"ships\"," MODEL ",\"settings\":{},\"queries\":[\"a\"]}\n7\n", "line 2 is damaged"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sah_error error = {0};
+        sah_result *result = NULL;
+        expect_failure(open_text(cases[i].text, &result, &error), &error, cases[i].message);
+        assert_null(result);
+    }
+    sah_error error = {0};
+    sah_result *result = NULL;
+    const char *paths[] = {scratch("one.jsonl"), scratch("two.jsonl")};
+    for (size_t i = 0; i < 2; i++) scratch_write_text(paths[i], find);
+    expect_failure(sah_result_open(paths, 2, &result, &error), &error, "only results of `ships`");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_find_contrast),
+        cmocka_unit_test(test_direction),
+        cmocka_unit_test(test_bad),
+    };
+    return cmocka_run_group_tests_name("rank", tests, NULL, NULL);
+}
