@@ -71,6 +71,9 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_DELIMITER] = {"delimiter", 0, "TEXT",
                        "put between context and choice (default: nothing; \" \" where the choices\n"
                        "do not begin with a blank)"},
+    [OPT_LAYER] = {"layer", 0, "L",
+                   "project every head on the direction behind layer L\n(default: each head behind its own)"},
+    [OPT_SAVE_DIRECTIONS] = {"save-directions", 0, "FILE.npy", "write the directions as a NumPy array"},
 };
 
 /* Whole-string conversions: false when anything is left over or out of range. */
@@ -263,6 +266,13 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
     case OPT_DELIMITER:
         o->delimiter = value;
         return true;
+    case OPT_LAYER:
+        if (!parse_count(value, 0, INT_MAX, &count)) return false;
+        o->layer = (int)count;
+        return true;
+    case OPT_SAVE_DIRECTIONS:
+        o->save_directions = value;
+        return value[0] != '\0';
     case OPT_HELP:
     case N_OPTIONS:
         break;
@@ -335,7 +345,7 @@ static bool parse_option(int argc, char **argv, int *at, uint64_t allowed, cli_o
 
 bool options_parse(int argc, char **argv, uint64_t allowed, cli_options *out, char message[512])
 {
-    *out = (cli_options){.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F}};
+    *out = (cli_options){.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F}, .layer = -1};
     out->arguments = calloc((size_t)argc + 1, sizeof *out->arguments);
     if (out->arguments == NULL) {
         snprintf(message, 512, "not enough memory");

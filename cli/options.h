@@ -51,6 +51,8 @@ typedef enum option_id {
     OPT_PERPLEXITY,
     OPT_WINDOW,
     OPT_DELIMITER,
+    OPT_LAYER,
+    OPT_SAVE_DIRECTIONS,
     N_OPTIONS
 } option_id;
 
@@ -91,6 +93,8 @@ typedef struct cli_options {
     const char *from;
     const char *perplexity, *delimiter;
     size_t window;
+    int layer; /* -1: not given */
+    const char *save_directions;
 } cli_options;
 
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, the common ones

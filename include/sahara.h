@@ -211,6 +211,21 @@ typedef struct sah_run_options {
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
+typedef struct sah_direction_options {
+    const char
+        *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else ships */
+    const char *system; /* or NULL */
+    int layer; /* every head is projected on the direction behind this layer; -1: behind its own */
+    const char *save; /* a .npy file for the directions, float64 [n_layers + 1, d_model]; or NULL */
+} sah_direction_options;
+
+/* The refusal direction (mean residual at the last prompt token, harmful less harmless; arXiv 2406.11717) and
+ * what each head writes along it (method.md "Refusal direction"), in units of the residual stream, from one
+ * forward pass. Appends to the journal `path` (docs/files.md), resuming it when it is there and its header
+ * agrees; NULL or "-" writes to standard output. Fails where the two means are the same. */
+sah_status sah_direction(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
+                         const sah_direction_options *options, const char *path, sah_error *error);
+
 /* ---- Generating
  * -------------------------------------------------------------------------------------------- */
 

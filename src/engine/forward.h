@@ -3,6 +3,7 @@
 #define SAH_ENGINE_FORWARD_H
 
 #include "engine/layer.h"
+#include "engine/observer.h"
 
 /* Final-norm hidden states [n_prompts, d] of every prompt's last token. Memory: one residual and one qkv row
  * a node. Uses the model's number of threads. */
@@ -17,6 +18,10 @@ sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, co
 /* The same of the forest's distinct ends: [n_ends, d]. */
 sah_status sah_forward_ends(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                             size_t n_edits, float *ends, sah_error *error);
+
+/* The pass for its states on the way: everything goes to the observer. */
+sah_status sah_forward_observe(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                               size_t n_edits, const sah_observer *observer, sah_error *error);
 
 /* x [n, d] = embeddings of tokens. */
 void sah_embed(const sah_model *model, const int32_t *tokens, int64_t n, float *x);

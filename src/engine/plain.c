@@ -24,7 +24,13 @@ typedef struct plain {
     double *scores; /* [n] */
     double *rope; /* [D / 2] */
     float *row; /* one row of weights, or a vector: the longest */
+    const sah_observer *observer; /* or NULL */
 } plain;
+
+static void show(const plain *p, sah_place place, int layer, const double *states, int width)
+{
+    if (p->observer) p->observer->see(p->observer->ctx, place, layer, states + (p->n - 1) * width);
+}
 
 static void vector(plain *p, const sah_tensor *tensor, int rotary_heads)
 {
@@ -151,6 +157,7 @@ static void self_attention(plain *p, int layer)
                 }
         }
     }
+    show(p, SAH_PLACE_HEADS, layer, p->edited_z, p->H * D);
     for (int t = 0; t < p->n; t++) {
         multiply(p, &w->o, w->o_bias, p->edited_z + t * p->H * D, p->normed);
         for (int i = 0; i < p->d; i++) p->x[t * p->d + i] += p->normed[i];
@@ -193,9 +200,10 @@ static bool allocate(plain *p)
            p->gate && p->up && p->scores && p->rope && p->row;
 }
 
-sah_status sah_plain_forward(const sah_checkpoint *checkpoint, const int32_t *tokens, size_t n,
-                             const sah_edit *edits, size_t n_edits, double *hidden, double *logits,
-                             sah_error *error)
+/* `hidden` or `logits` NULL: not wanted. */
+static sah_status run(const sah_checkpoint *checkpoint, const int32_t *tokens, size_t n,
+                      const sah_edit *edits, size_t n_edits, const sah_observer *observer, double *hidden,
+                      double *logits, sah_error *error)
 {
     const sah_config *c = &checkpoint->config;
     plain p = {.checkpoint = checkpoint,
@@ -206,7 +214,8 @@ sah_status sah_plain_forward(const sah_checkpoint *checkpoint, const int32_t *to
                .d = c->d_model,
                .D = c->head_dim,
                .H = c->n_heads,
-               .Hkv = c->n_kv_heads};
+               .Hkv = c->n_kv_heads,
+               .observer = observer};
     sah_status status = SAH_OK;
     if (!allocate(&p)) {
         status = sah_fail_memory(error, "the plain forward pass");
@@ -218,10 +227,13 @@ sah_status sah_plain_forward(const sah_checkpoint *checkpoint, const int32_t *to
         for (int i = 0; i < p.d; i++) p.x[t * p.d + i] = (double)p.row[i];
     }
     for (int l = 0; l < c->n_layers; l++) {
+        show(&p, SAH_PLACE_INPUT, l, p.x, p.d);
         self_attention(&p, l);
+        show(&p, SAH_PLACE_MIDDLE, l, p.x, p.d);
         mlp(&p, l);
     }
-    norm(&p, p.x + (p.n - 1) * p.d, checkpoint->final_norm, p.d, hidden);
+    show(&p, SAH_PLACE_INPUT, c->n_layers, p.x, p.d);
+    if (hidden) norm(&p, p.x + (p.n - 1) * p.d, checkpoint->final_norm, p.d, hidden);
     if (logits) multiply(&p, &checkpoint->lm_head, NULL, hidden, logits);
 
 done:
@@ -240,4 +252,18 @@ done:
     free(p.rope);
     free(p.row);
     return status;
+}
+
+sah_status sah_plain_forward(const sah_checkpoint *checkpoint, const int32_t *tokens, size_t n,
+                             const sah_edit *edits, size_t n_edits, double *hidden, double *logits,
+                             sah_error *error)
+{
+    return run(checkpoint, tokens, n, edits, n_edits, NULL, hidden, logits, error);
+}
+
+sah_status sah_plain_observe(const sah_checkpoint *checkpoint, const int32_t *tokens, size_t n,
+                             const sah_edit *edits, size_t n_edits, const sah_observer *observer,
+                             sah_error *error)
+{
+    return run(checkpoint, tokens, n, edits, n_edits, observer, NULL, NULL, error);
 }

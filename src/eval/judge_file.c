@@ -1,16 +1,14 @@
 /* Responses in, verdicts and totals out. */
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "eval/judge.h"
 #include "eval/responses.h"
 #include "util/error.h"
 #include "util/json.h"
 #include "util/strings.h"
+#include "util/wholefile.h"
 
 /* ---- Lines
  * --------------------------------------------------------------------------------------------------- */
@@ -134,54 +132,6 @@ static sah_status count_label(const sah_response *response, const char *key, con
                     response->where, key);
 }
 
-/* ---- Writing
- * ------------------------------------------------------------------------------------------------- */
-
-static sah_status write_stream(FILE *file, const sah_text *text, const char *name, sah_error *error)
-{
-    if (fwrite(text->data, 1, text->size, file) == text->size && fflush(file) == 0) return SAH_OK;
-    return sah_fail_errno(error, "cannot write", name);
-}
-
-/* Writes beside `path` and renames, so that a full disk or a kill leaves the old file or none. */
-static sah_status replace_file(const char *path, const sah_text *text, const struct stat *old,
-                               sah_error *error)
-{
-    char *name = NULL;
-    sah_status status = SAH_OK;
-    if (asprintf(&name, "%s.%ld.part", path, (long)getpid()) < 0) return sah_fail_memory(error, "a path");
-    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    FILE *file = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    if (file == NULL) {
-        status = sah_fail_errno(error, "cannot write", path);
-        if (fd >= 0) close(fd);
-    } else {
-        status = write_stream(file, text, path, error);
-        bool kept = (old == NULL || fchmod(fd, old->st_mode & 0777) == 0) && fsync(fd) == 0;
-        if (status == SAH_OK && !kept) status = sah_fail_errno(error, "cannot write", path);
-        if (fclose(file) != 0 && status == SAH_OK) status = sah_fail_errno(error, "cannot write", path);
-        if (status == SAH_OK && rename(name, path) != 0) status = sah_fail_errno(error, "cannot write", path);
-    }
-    if (status != SAH_OK && fd >= 0) unlink(name);
-    free(name);
-    return status;
-}
-
-static sah_status write_file(const char *path, const sah_text *text, sah_error *error)
-{
-    struct stat there;
-    if (path == NULL) return write_stream(stdout, text, "standard output", error);
-    if (lstat(path, &there) != 0) return replace_file(path, text, NULL, error);
-    if (access(path, W_OK) != 0) return sah_fail_errno(error, "cannot write", path);
-    if (S_ISREG(there.st_mode)) return replace_file(path, text, &there, error);
-    /* A device, a pipe or a link is written through. */
-    FILE *file = fopen(path, "wb");
-    if (file == NULL) return sah_fail_errno(error, "cannot write", path);
-    sah_status status = write_stream(file, text, path, error);
-    if (fclose(file) != 0 && status == SAH_OK) status = sah_fail_errno(error, "cannot write", path);
-    return status;
-}
-
 static bool same_file(const char *a, const char *b)
 {
     struct stat first, second;
@@ -227,7 +177,8 @@ sah_status sah_judge_file(const sah_judge *judge, const char *path_in, const cha
         total.asr = sah_wilson(total.counts[SAH_COMPLIANCE], total.n);
         total.asr_valid = sah_wilson(total.counts[SAH_COMPLIANCE], total.n - total.counts[SAH_DEGENERATE]);
         add_totals(&text, &total, label != NULL);
-        status = text.failed ? sah_fail_memory(error, "the results") : write_file(path, &text, error);
+        status = text.failed ? sah_fail_memory(error, "the results")
+                             : sah_file_write(path, text.data, text.size, error);
     }
     sah_responses_close(&responses);
     free(text.data);

@@ -1,0 +1,26 @@
+/* A look into a forward pass: states of the last tokens, layer by layer, as they come. The fast pass
+ * (forward.h) and the plain one (plain.h) show the same, so that one can be held against the other. */
+#ifndef SAH_ENGINE_OBSERVER_H
+#define SAH_ENGINE_OBSERVER_H
+
+#include "engine/forest.h"
+
+typedef enum sah_place {
+    SAH_PLACE_INPUT = 0, /* [n_ends, d] residual that enters a layer; layer n_layers: that leaves the last */
+    SAH_PLACE_HEADS, /* [n_ends, H D] the heads' outputs z, edits applied */
+    SAH_PLACE_MIDDLE /* [n_ends, d] residual between attention and MLP */
+} sah_place;
+
+/* `see` is called from one thread, place by place and layer by layer; rows are those of forest->ends (the
+ * plain pass: its last token) and valid during the call. */
+typedef struct sah_observer {
+    void (*see)(void *ctx, sah_place place, int layer, const double *rows);
+    void *ctx;
+} sah_observer;
+
+/* Shows `width` numbers of each end: row i lies at states + which[i] * stride, or at states + i * stride
+ * where `which` is NULL. No observer: nothing to do. */
+sah_status sah_show(const sah_observer *observer, sah_place place, int layer, const float *states,
+                    int64_t stride, int64_t width, const int32_t *which, int32_t n, sah_error *error);
+
+#endif
