@@ -12,11 +12,7 @@
 
 static const cli_command *const commands[] = {&command_inspect, &command_logits,   &command_ships,
                                               &command_rank,    &command_generate, &command_judge,
-<<<<<<< Updated upstream
-                                              &command_utility, &command_bench};
-=======
-                                              &command_utility, &command_direction};
->>>>>>> Stashed changes
+                                              &command_utility, &command_bench,    &command_direction};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 int report_error(const sah_error *error)
