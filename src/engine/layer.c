@@ -13,19 +13,19 @@
  * attention. */
 enum { SLOT_NORMED = 0, SLOT_GATE_UP = 1, SLOT_EDIT = 2, SLOT_EDITED = 5, SLOT_ATTEND = 6, SLOT_INNER = 7 };
 
-/* Floats of scratch memory a block of rows should need: half a megabyte a thread, which second-level caches
- * hold. */
-enum { BLOCK_FLOATS = 128 * 1024, BLOCK_LEAST = 64, BLOCK_MOST = 512 };
+/* Rows of a block for each thread, at most. Weights stream through the second-level cache once a block:
+ * blocks of 64 rows made the products 5 % slower, more than 128 gain nothing. Products of whole tiles of rows
+ * are up to 3 % faster than others. */
+enum { BLOCK_ROWS = 192, TILE_ROWS = 16 };
 
-/* Rows of a block, given the floats each needs: blocks of nearly equal size, so that few different primitives
- * are made. */
-static int64_t block_rows(const sah_pass *pass, int64_t rows, int64_t floats)
+/* Rows of a block: blocks of nearly equal size, so that few different primitives are made. */
+static int64_t block_rows(const sah_pass *pass, int64_t rows)
 {
-    int64_t most = BLOCK_FLOATS / floats;
-    most = most < BLOCK_LEAST ? BLOCK_LEAST : most > BLOCK_MOST ? BLOCK_MOST : most;
-    most *= sah_workspace_threads(pass->workspace);
+    int64_t most = (int64_t)BLOCK_ROWS * sah_workspace_threads(pass->workspace);
     int64_t blocks = (rows + most - 1) / most;
-    return blocks > 0 ? (rows + blocks - 1) / blocks : 1;
+    int64_t even = blocks > 0 ? (rows + blocks - 1) / blocks : 1;
+    int64_t tiles = (even + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    return tiles < rows ? tiles : rows > 0 ? rows : 1;
 }
 
 sah_status sah_angles_new(const sah_model *model, int64_t n, float **cosine, float **sine, sah_error *error)
@@ -120,7 +120,7 @@ static sah_status project(const sah_pass *pass, const projection *p, const float
                           const int32_t *position, int64_t n_nodes, float *out, sah_error *error)
 {
     int d = pass->model->config.d_model;
-    int64_t width = sah_weights_outputs(p->weights), step = block_rows(pass, rows, d + width);
+    int64_t width = sah_weights_outputs(p->weights), step = block_rows(pass, rows);
     float *normed = sah_workspace_scratch(pass->workspace, SLOT_NORMED, (size_t)(step * d));
     if (!normed) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
@@ -216,7 +216,7 @@ sah_status sah_layer_output(const sah_pass *pass, int layer, const float *z, int
 {
     const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[layer];
-    int64_t width = (int64_t)c->n_heads * c->head_dim, step = block_rows(pass, rows, c->d_model + width);
+    int64_t width = (int64_t)c->n_heads * c->head_dim, step = block_rows(pass, rows);
     float *dense = sah_workspace_scratch(pass->workspace, SLOT_NORMED, (size_t)(step * width));
     if (!dense) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
@@ -251,7 +251,7 @@ sah_status sah_layer_mlp(const sah_pass *pass, int layer, int64_t rows, float *x
 {
     const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[layer];
-    int64_t d = c->d_model, d_ff = c->d_ff, step = block_rows(pass, rows, d + 3 * d_ff);
+    int64_t d = c->d_model, d_ff = c->d_ff, step = block_rows(pass, rows);
     float *normed = sah_workspace_scratch(pass->workspace, SLOT_NORMED, (size_t)(step * d));
     float *gate_up = sah_workspace_scratch(pass->workspace, SLOT_GATE_UP, (size_t)(step * 2 * d_ff));
     float *inner = sah_workspace_scratch(pass->workspace, SLOT_INNER, (size_t)(step * d_ff));
