@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "model/record.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"
@@ -26,21 +27,10 @@ struct sah_journal {
 /* ---- Headers
  * ------------------------------------------------------------------------------------------------ */
 
-json_t *sah_json_float(float value)
-{
-    char text[32];
-    sah_format_float(value, text);
-    return json_real(strtod(text, NULL));
-}
-
 json_t *sah_journal_header(const char *command, const sah_model *model)
 {
-    const sah_model_info *info = sah_model_describe(model);
-    return json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}}", "sahara", command,
-                     "version", SAH_VERSION, "model", "name", info->name, "xxh3", info->checksum, "family",
-                     info->family, "layers", info->n_layers, "heads", info->n_heads, "kv_heads",
-                     info->n_kv_heads, "head_dim", info->head_dim, "d_model", info->d_model, "vocab",
-                     info->n_vocab);
+    json_t *record = sah_model_record(sah_model_describe(model));
+    return json_pack("{s:s, s:s, s:o}", "sahara", command, "version", SAH_VERSION, "model", record);
 }
 
 /* A value as short text, "nothing" for an absent one. */

@@ -36,7 +36,4 @@ bool sah_json_difference(const json_t *there, const json_t *here, char *what, si
  * NULL when memory is out. */
 json_t *sah_journal_header(const char *command, const sah_model *model);
 
-/* A float32 as the JSON number that its shortest decimal reads as: 0.0001, not 9.9999997473787516e-05. */
-json_t *sah_json_float(float value);
-
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attribution/journal.h"
+#include "model/record.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -104,21 +105,6 @@ bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out)
 
 /* ---- Settings
  * ----------------------------------------------------------------------------------------------- */
-
-void sah_parts_name(unsigned parts, char out[8])
-{
-    static const struct {
-        unsigned part;
-        char letter;
-    } names[] = {{SAH_PART_Q, 'q'}, {SAH_PART_K, 'k'}, {SAH_PART_V, 'v'}};
-    size_t n = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!(parts & names[i].part)) continue;
-        if (n > 0) out[n++] = ',';
-        out[n++] = names[i].letter;
-    }
-    out[n] = '\0';
-}
 
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options, const char *default_template)
 {

@@ -34,9 +34,6 @@ json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
 /* The list as a JSON array. NULL: no memory, or text that is not UTF-8. */
 json_t *sah_run_strings(const sah_strings *strings);
 
-/* Parts as the command line writes them: "q", "q,v". */
-void sah_parts_name(unsigned parts, char out[8]);
-
 /* "5-6" to a head with layer < n_layers, head < n_heads; false for anything else. */
 bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out);
 

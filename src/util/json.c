@@ -148,3 +148,10 @@ void sah_format_double(double value, char out[32])
     } while (digits++ < DBL_DECIMAL_DIG && memcmp(&(double){strtod(out, NULL)}, &value, sizeof value) != 0);
     plain_point(out);
 }
+
+json_t *sah_json_float(float value)
+{
+    char text[32];
+    sah_format_float(value, text);
+    return json_real(strtod(text, NULL));
+}

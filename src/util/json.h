@@ -27,4 +27,7 @@ void sah_format_float(float value, char out[32]);
 /* The same for float64. */
 void sah_format_double(double value, char out[32]);
 
+/* A float32 as the JSON number that its shortest decimal reads as: 0.0001, not 9.9999997473787516e-05. */
+json_t *sah_json_float(float value);
+
 #endif
