@@ -412,6 +412,41 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
 /* The result as text for a person, or as one JSON object; `*text` is for free(). */
 sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
 
+/* ---- Surgery and grafts
+ * ----------------------------------------------------------------------------------------------- */
+
+typedef struct sah_surgery_options {
+    const char *heads; /* to ablate, as sah_heads_parse() reads them; NULL or "": none */
+    sah_ablation ablation; /* how */
+    const char *adapter; /* a LoRA adapter to merge, or NULL; heads are ablated in the merged model */
+    sah_progress_fn progress; /* bytes written; or NULL */
+    void *user;
+} sah_surgery_options;
+
+/* Writes a checkpoint whose ordinary forward pass is that of `model` with the heads ablated (docs/method.md,
+ * "Surgery"), in the container it came in: a directory for a directory, a file for a .gguf file. Only edited
+ * tensors change; what was done goes into sahara.json or the metadata. `out` must not exist; it appears when
+ * all is written. `notes` (or NULL; start from {0}) gets a line for whatever a person should be told: an
+ * approximation, a tensor whose type could not be kept. SAH_BAD_ARGUMENT for heads outside the model and for
+ * what no edit of weights can do. */
+sah_status sah_surgery(const char *model, const sah_surgery_options *options, const char *out,
+                       sah_strings *notes, sah_error *error);
+
+typedef enum sah_side { SAH_SIDE_A = 0, SAH_SIDE_B } sah_side;
+
+typedef struct sah_graft_options {
+    sah_side attention; /* q, k, v, o projections, their biases, and the norms of q and k */
+    sah_side mlp; /* gate, up, down projections and their biases */
+    sah_side rest; /* embedding, norms, LM head; configuration, tokenizer and chat template */
+    sah_progress_fn progress; /* bytes written; or NULL */
+    void *user;
+} sah_graft_options;
+
+/* Writes a checkpoint mixed from two of the same shape and container; a difference between them is an error
+ * that names the first. `out` and `notes` as above. */
+sah_status sah_graft(const char *a, const char *b, const sah_graft_options *options, const char *out,
+                     sah_strings *notes, sah_error *error);
+
 /* ---- Reading results
  * --------------------------------------------------------------------------------------- */
 

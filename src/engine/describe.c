@@ -7,7 +7,7 @@
 #include "util/json.h"
 #include "util/strings.h"
 
-static char *as_json(const sah_model_info *i)
+static char *as_json(const sah_model_info *i, json_t *provenance)
 {
     json_t *object = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:f, s:s, s:I, "
@@ -19,6 +19,10 @@ static char *as_json(const sah_model_info *i)
         "rope_theta", i->rope_theta, "rope_scaling", i->rope_scaling, "parameters",
         (json_int_t)i->n_parameters, "file_bytes", (json_int_t)i->file_bytes, "chat_template",
         i->chat_template);
+    if (object && provenance && json_object_set(object, "provenance", provenance) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
     char *line = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     sah_text text = {0};
     if (line) sah_text_addf(&text, "%s\n", line);
@@ -31,7 +35,21 @@ static char *as_json(const sah_model_info *i)
     return text.data;
 }
 
-static char *as_text(const sah_model_info *i)
+/* What surgery did, the last first. */
+static void add_provenance(sah_text *text, const json_t *record)
+{
+    for (; json_is_object(record); record = json_object_get(record, "before")) {
+        const char *command = json_string_value(json_object_get(record, "sahara"));
+        const char *name = json_string_value(json_object_get(json_object_get(record, "model"), "name"));
+        char *settings =
+            json_dumps(json_object_get(record, "settings"), JSON_COMPACT | JSON_REAL_PRECISION(15));
+        sah_text_addf(text, "made by        sahara %s, from %s: %s\n", command ? command : "?",
+                      name ? name : "?", settings ? settings : "?");
+        free(settings);
+    }
+}
+
+static char *as_text(const sah_model_info *i, const json_t *provenance)
 {
     sah_text text = {0};
     sah_text_addf(&text, "model          %s\n", i->name);
@@ -48,6 +66,7 @@ static char *as_text(const sah_model_info *i)
     sah_text_addf(&text, "\nparameters     %.1f million\n", (double)i->n_parameters / 1e6);
     sah_text_addf(&text, "files          %.1f MB: %s\n", (double)i->file_bytes / 1e6, i->types);
     sah_text_addf(&text, "chat template  %s\n", i->chat_template);
+    add_provenance(&text, provenance);
     if (text.failed) {
         free(text.data);
         return NULL;
@@ -57,7 +76,8 @@ static char *as_text(const sah_model_info *i)
 
 sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_error *error)
 {
-    *text = json ? as_json(&model->info) : as_text(&model->info);
+    json_t *provenance = model->checkpoint->provenance;
+    *text = json ? as_json(&model->info, provenance) : as_text(&model->info, provenance);
     return *text ? SAH_OK : sah_fail_memory(error, "the description");
 }
 

@@ -73,6 +73,29 @@ static sah_status open_text(sah_checkpoint *c, sah_error *error)
     return status != SAH_OK ? status : sah_chat_from_directory(c->path, &c->chat_template, error);
 }
 
+/* What surgery did to make this checkpoint, where it was made so. */
+static sah_status open_provenance(sah_checkpoint *c, sah_error *error)
+{
+    sah_status status;
+    char *path = NULL;
+    if (c->is_gguf) {
+        const char *text;
+        size_t length;
+        status = sah_gguf_string(&c->gguf, SAH_GGUF_PROVENANCE, &text, &length, error);
+        if (status != SAH_OK || text == NULL) return status;
+        status = sah_json_parse(text, length, SAH_GGUF_PROVENANCE, &c->provenance, error);
+    } else {
+        status = join(c->path, "sahara.json", &path, error);
+        if (status == SAH_OK && access(path, F_OK) == 0)
+            status = sah_json_read(path, MAX_CONFIG, &c->provenance, error);
+    }
+    if (status == SAH_OK && c->provenance != NULL && !json_is_object(c->provenance))
+        status =
+            sah_fail(error, SAH_FAILED, "%s: not a JSON object", c->is_gguf ? SAH_GGUF_PROVENANCE : path);
+    free(path);
+    return status;
+}
+
 /* In chunks, letting each go, so that a model of any size passes without filling memory. */
 static void hash_file(XXH3_state_t *state, const sah_mapfile *file)
 {
@@ -211,6 +234,7 @@ sah_status sah_checkpoint_open(const char *path, const char *adapter, bool descr
         if (status != SAH_OK) goto done;
     }
     status = open_text(c, error);
+    if (status == SAH_OK) status = open_provenance(c, error);
     if (status != SAH_OK) goto done;
     describe(c);
     if (!describe_only) status = write_checksum(c, adapter, &adapter_tensors, error);
@@ -230,6 +254,7 @@ void sah_checkpoint_close(sah_checkpoint *c)
         free(c->loras[i].a);
         free(c->loras[i].b);
     }
+    json_decref(c->provenance);
     sah_tokenizer_free(c->tokenizer);
     sah_gguf_close(&c->gguf);
     sah_tensors_close(&c->owned);

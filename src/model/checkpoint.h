@@ -26,6 +26,8 @@ typedef struct sah_matrix {
 
 /* Rows [row, row + n) as float32 in Hugging Face's row order, adapter merged, out [n, columns]. */
 void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out);
+/* Where the file keeps a row of Hugging Face's order. */
+size_t sah_matrix_file_row(const sah_matrix *matrix, size_t row);
 
 typedef struct sah_layer_files {
     sah_matrix q, k, v, o, gate, up, down;
@@ -48,6 +50,7 @@ typedef struct sah_checkpoint {
     float *rope_factors; /* [head_dim / 2], or NULL */
     sah_tokenizer *tokenizer;
     char *chat_template; /* the model's own Jinja text, or NULL */
+    json_t *provenance; /* what surgery left beside or in the files (docs/files.md, "sahara.json"), or NULL */
     sah_lora *loras; /* adapters, one per adapted matrix */
     size_t n_loras;
     sah_model_info info; /* all but precision */

@@ -183,6 +183,13 @@ static const struct {
     [35] = {"TQ2_0", SAH_DTYPES},  [39] = {"MXFP4", SAH_DTYPES},
 };
 
+uint32_t sah_gguf_type_number(sah_dtype type)
+{
+    uint32_t number = 0;
+    while (TYPES[number].name == NULL || TYPES[number].type != type) number++;
+    return number;
+}
+
 /* One directory entry; its offset counts from the data, whose begin is not known yet. */
 static sah_status take_tensor(sah_gguf *gguf, cursor *c, sah_error *error)
 {

@@ -40,6 +40,12 @@ typedef struct sah_gguf {
     size_t n_values;
 } sah_gguf;
 
+/* The key under which surgery leaves what it did: JSON text (docs/files.md, "sahara.json"). */
+#define SAH_GGUF_PROVENANCE "sahara.provenance"
+
+/* The format's own number of a tensor type. */
+uint32_t sah_gguf_type_number(sah_dtype type);
+
 sah_status sah_gguf_open(const char *path, sah_gguf *out, sah_error *error);
 void sah_gguf_close(sah_gguf *gguf);
 

@@ -11,6 +11,11 @@ static size_t file_row(size_t row, size_t head_dim)
     return head * head_dim + 2 * pair + half;
 }
 
+size_t sah_matrix_file_row(const sah_matrix *matrix, size_t row)
+{
+    return matrix->rotary_heads == 0 ? row : file_row(row, matrix->rows / (size_t)matrix->rotary_heads);
+}
+
 void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out)
 {
     const sah_tensor *tensor = matrix->tensor;

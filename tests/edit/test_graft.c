@@ -1,0 +1,142 @@
+/* Grafts: every tensor is the one of the model it was asked of; models that do not fit are refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "surgery.h"
+#include "util/scratch.h"
+
+/* The side a tensor should come from, told by its name in either container. */
+static sah_side side_of(const char *name, const sah_graft_options *o)
+{
+    static const char *const ATTENTION[] = {"self_attn.", "attn_q.", "attn_k.", "attn_v.", "attn_output."};
+    static const char *const MLP[] = {".mlp.", "ffn_gate.", "ffn_up.", "ffn_down."};
+    for (size_t i = 0; i < sizeof ATTENTION / sizeof *ATTENTION; i++)
+        if (strstr(name, ATTENTION[i]) != NULL) return o->attention;
+    for (size_t i = 0; i < sizeof MLP / sizeof *MLP; i++)
+        if (strstr(name, MLP[i]) != NULL) return o->mlp;
+    return o->rest;
+}
+
+static void check(const char *a, const char *b, const sah_graft_options *options, const char *suffix)
+{
+    sah_error error = {0};
+    const char *paths[] = {a, b}, *out = fresh(suffix);
+    sah_checkpoint *from[2], *made;
+    size_t taken[2] = {0};
+    expect_ok(sah_graft(a, b, options, out, NULL, &error), &error);
+    for (int i = 0; i < 2; i++)
+        expect_ok(sah_checkpoint_open(paths[i], NULL, true, &from[i], &error), &error);
+    expect_ok(sah_checkpoint_open(out, NULL, true, &made, &error), &error);
+    assert_int_equal(made->tensors->n, from[options->rest]->tensors->n);
+    for (size_t i = 0; i < made->tensors->n; i++) {
+        const sah_tensor *tensor = &made->tensors->items[i];
+        const sah_side side = side_of(tensor->name, options);
+        const sah_tensor *wanted = sah_tensors_find(from[side]->tensors, tensor->name);
+        assert_non_null(wanted);
+        assert_int_equal(tensor->type, wanted->type);
+        assert_int_equal(tensor->bytes, wanted->bytes);
+        assert_memory_equal(tensor->data, wanted->data, tensor->bytes);
+        taken[side]++;
+    }
+    assert_true(taken[0] > 0 && taken[1] > 0);
+    assert_string_equal(json_string_value(json_object_get(made->provenance, "sahara")), "graft");
+    for (int i = 0; i < 2; i++) sah_checkpoint_close(from[i]);
+    sah_checkpoint_close(made);
+}
+
+/* B is A with every weight of attention and MLP edited: surgery makes it. Types differ where `f16` widens. */
+static void test_sides(void **state)
+{
+    (void)state;
+    static const char *const MODEL[] = {MODELS "llama-bias", MODELS "llama-bias/model-f32.gguf",
+                                        MODELS "llama-gqa", MODELS "llama-gqa/model-f32.gguf"};
+    for (size_t i = 0; i < sizeof MODEL / sizeof *MODEL; i++) {
+        const char *suffix = i % 2 ? ".gguf" : "";
+        sah_error error = {0};
+        char *b = strdup(fresh(suffix));
+        const sah_surgery_options all = {.heads = "0-0,0-1,1-0,1-1,2-0,2-1",
+                                         .ablation = {SAH_PART_Q | SAH_PART_K | SAH_PART_V, SAH_OP_SCALE, 3},
+                                         .adapter = i < 2 ? NULL : "tests/golden/adapters/plain"};
+        expect_ok(sah_surgery(MODEL[i], &all, b, NULL, &error), &error);
+        for (unsigned s = 1; s < 7; s++) {
+            const sah_graft_options options = {.attention = s & 1 ? SAH_SIDE_B : SAH_SIDE_A,
+                                               .mlp = s & 2 ? SAH_SIDE_B : SAH_SIDE_A,
+                                               .rest = s & 4 ? SAH_SIDE_B : SAH_SIDE_A};
+            check(MODEL[i], b, &options, suffix);
+        }
+        free(b);
+    }
+}
+
+/* Tensors of unlike types live beside one another, in either container. */
+static void test_types(void **state)
+{
+    (void)state;
+    const sah_graft_options options = {.attention = SAH_SIDE_B};
+    const char *f16 = MODELS "llama-f16", *quantised = MODELS "llama-quantised/model-mixed.gguf";
+    char *wide = strdup(operate(f16, "1-1", SAH_PART_Q, SAH_OP_SCALE, 1e-7F));
+    check(f16, wide, &options, "");
+    free(wide);
+    wide = strdup(operate(quantised, "1-0", SAH_PART_Q, SAH_OP_SCALE, 0));
+    check(quantised, wide, &options, ".gguf");
+    free(wide);
+}
+
+/* The graft of a model with its ablated self is the ablated model. */
+static void test_logits(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    golden g;
+    size_t n;
+    golden_open("qwen2", &g);
+    char *b = strdup(operate(MODELS "qwen2", "1-1,0-2", SAH_PART_Q, SAH_OP_SCALE, 1e-4F)),
+         *out = strdup(fresh(""));
+    const sah_graft_options options = {.attention = SAH_SIDE_B};
+    expect_ok(sah_graft(MODELS "qwen2", b, &options, out, NULL, &error), &error);
+    float *want = logits_of(b, NULL, &g, NULL, SAH_PART_Q, SAH_OP_SCALE, 0, &n);
+    float *have = logits_of(out, NULL, &g, NULL, SAH_PART_Q, SAH_OP_SCALE, 0, &n);
+    assert_memory_equal(want, have, n * sizeof *want);
+    free(want);
+    free(have);
+    free(b);
+    free(out);
+    golden_close(&g);
+}
+
+static void refuse(const char *a, const char *b, const char *out, const char *part)
+{
+    sah_error error = {0};
+    expect_failure(sah_graft(a, b, &(sah_graft_options){.attention = SAH_SIDE_B}, out, NULL, &error), &error,
+                   part);
+}
+
+static void test_mismatch_is_refused(void **state)
+{
+    (void)state;
+    const char *out = fresh("");
+    refuse(MODELS "llama-mha", MODELS "llama-gqa", out, "heads 4 there, 8 here");
+    refuse(MODELS "llama-mha", MODELS "llama-mha/model-f32.gguf", out, "format safetensors there, gguf here");
+    refuse(MODELS "llama-gqa", MODELS "qwen2", out, "family llama there, qwen2 here");
+    refuse(MODELS "llama-f16", MODELS "llama-bias", out, "biases of q, k and v 0 there, 1 here");
+    refuse(MODELS "llama-rope-linear", MODELS "llama-f16", out, "RoPE");
+    refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-mha", "is the input");
+    refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-gqa", "is there already");
+    refuse(MODELS "llama-mha", MODELS "none", out, "none");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sides),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_mismatch_is_refused),
+    };
+    return cmocka_run_group_tests_name("graft", tests, NULL, NULL);
+}
