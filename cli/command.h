@@ -16,13 +16,17 @@ typedef struct cli_command {
 
 /* One per file of this folder. */
 extern const cli_command command_inspect, command_logits, command_ships, command_rank, command_judge,
-    command_generate, command_utility, command_bench, command_direction;
+    command_generate, command_utility, command_bench, command_direction, command_ablate, command_graft;
 
 /* Exit statuses (cli.md: 0 done, 1 failed, 2 wrong usage, 130 interrupted). */
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
 /* Prints "sahara: MESSAGE" and returns the exit status that belongs to the error. */
 int report_error(const sah_error *error);
+/* The same for the commands that write a checkpoint whole or not at all; prints the notes when it was
+ * written. */
+int report_checkpoint(const cli_options *options, sah_status status, const sah_strings *notes,
+                      const sah_error *error);
 /* The same for wrong usage of a command that the option parser cannot see. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -10,9 +10,9 @@
 
 #include "command.h"
 
-static const cli_command *const commands[] = {&command_inspect, &command_logits,   &command_ships,
-                                              &command_rank,    &command_generate, &command_judge,
-                                              &command_utility, &command_bench,    &command_direction};
+static const cli_command *const commands[] = {
+    &command_inspect, &command_logits, &command_ships,     &command_rank,   &command_generate, &command_judge,
+    &command_utility, &command_bench,  &command_direction, &command_ablate, &command_graft};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 int report_error(const sah_error *error)
@@ -23,6 +23,18 @@ int report_error(const sah_error *error)
     }
     fprintf(stderr, "sahara: %s\n", error->message);
     return error->status == SAH_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int report_checkpoint(const cli_options *options, sah_status status, const sah_strings *notes,
+                      const sah_error *error)
+{
+    if (status == SAH_INTERRUPTED) {
+        fprintf(stderr, "sahara: interrupted; nothing was written\n");
+        return EXIT_INTERRUPTED;
+    }
+    if (status != SAH_OK) return report_error(error);
+    for (size_t i = 0; i < notes->n && !options->quiet; i++) fprintf(stderr, "%s\n", notes->items[i]);
+    return EXIT_DONE;
 }
 
 int usage_error(const char *format, ...)
@@ -126,7 +138,8 @@ static int run_command(const cli_command *command, int argc, char **argv)
 int main(int argc, char **argv)
 {
     hold_standard_files();
-    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is a write error like any other */
+    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is a write error like any other, */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that may grow no further */
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;

@@ -74,6 +74,9 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_LAYER] = {"layer", 0, "L",
                    "project every head on the direction behind layer L\n(default: each head behind its own)"},
     [OPT_SAVE_DIRECTIONS] = {"save-directions", 0, "FILE.npy", "write the directions as a NumPy array"},
+    [OPT_ATTENTION] = {"attention", 0, "A|B", "the model whose attention weights to take"},
+    [OPT_MLP] = {"mlp", 0, "A|B", "the model whose MLP weights to take"},
+    [OPT_REST] = {"rest", 0, "A|B", "the model everything else comes from (default: that of --mlp)"},
 };
 
 /* Whole-string conversions: false when anything is left over or out of range. */
@@ -128,6 +131,12 @@ static bool parse_size(const char *text, uint64_t *out)
     if (*end != '\0' || !(value >= 1) || value > 0x1p60) return false;
     *out = (uint64_t)value;
     return true;
+}
+
+static bool parse_side(const char *text, sah_side *side)
+{
+    *side = text[0] == 'B' || text[0] == 'b' ? SAH_SIDE_B : SAH_SIDE_A;
+    return strchr("ABab", text[0]) != NULL && text[0] != '\0' && text[1] == '\0';
 }
 
 /* Stores one option's value; false when it makes no sense. `why` gets the library's message where it has one.
@@ -273,6 +282,12 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
     case OPT_SAVE_DIRECTIONS:
         o->save_directions = value;
         return value[0] != '\0';
+    case OPT_ATTENTION:
+        return parse_side(value, &o->attention);
+    case OPT_MLP:
+        return parse_side(value, &o->mlp);
+    case OPT_REST:
+        return parse_side(value, &o->rest);
     case OPT_HELP:
     case N_OPTIONS:
         break;

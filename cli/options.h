@@ -53,6 +53,9 @@ typedef enum option_id {
     OPT_DELIMITER,
     OPT_LAYER,
     OPT_SAVE_DIRECTIONS,
+    OPT_ATTENTION,
+    OPT_MLP,
+    OPT_REST,
     N_OPTIONS
 } option_id;
 
@@ -95,6 +98,7 @@ typedef struct cli_options {
     size_t window;
     int layer; /* -1: not given */
     const char *save_directions;
+    sah_side attention, mlp, rest;
 } cli_options;
 
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, the common ones
