@@ -33,6 +33,12 @@ int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same when the program itself finds no memory. */
 int out_of_memory(void);
 
+/* --check-refusal: samples the queries' responses, unless it is off, and prints a warning when the model
+ * hardly refuses them. Without the option it is on with a chat template. `out` is all 0 when nothing was
+ * asked. */
+sah_status check_refusal(const cli_options *options, const sah_model *model, const sah_strings *queries,
+                         const char *default_template, sah_refusal_check *out, sah_error *error);
+
 /* Writes `text` to the file of `-o`, or to standard output. Returns an exit status; errors are printed. */
 int write_result(const char *path, const char *text);
 

@@ -73,6 +73,9 @@ static const option_spec specs[N_OPTIONS] = {
                        "do not begin with a blank)"},
     [OPT_LAYER] = {"layer", 0, "L",
                    "project every head on the direction behind layer L\n(default: each head behind its own)"},
+    [OPT_CHECK_REFUSAL] = {"check-refusal", 0, "on|off",
+                           "warn when the model hardly refuses a sample of the queries\n"
+                           "(default: on with a chat template)"},
     [OPT_SAVE_DIRECTIONS] = {"save-directions", 0, "FILE.npy", "write the directions as a NumPy array"},
     [OPT_ATTENTION] = {"attention", 0, "A|B", "the model whose attention weights to take"},
     [OPT_MLP] = {"mlp", 0, "A|B", "the model whose MLP weights to take"},
@@ -279,6 +282,9 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
         if (!parse_count(value, 0, INT_MAX, &count)) return false;
         o->layer = (int)count;
         return true;
+    case OPT_CHECK_REFUSAL:
+        o->check_refusal = strcmp(value, "on") == 0;
+        return o->check_refusal || strcmp(value, "off") == 0;
     case OPT_SAVE_DIRECTIONS:
         o->save_directions = value;
         return value[0] != '\0';

@@ -56,6 +56,7 @@ typedef enum option_id {
     OPT_ATTENTION,
     OPT_MLP,
     OPT_REST,
+    OPT_CHECK_REFUSAL,
     N_OPTIONS
 } option_id;
 
@@ -77,6 +78,7 @@ typedef struct cli_options {
     int n_arguments;
 
     bool quiet, json, by_query, heat;
+    bool check_refusal; /* means something when given */
     const char *output; /* NULL: standard output */
     const char *template_, *system, *adapter, *column, *contrast;
     const char *ablate, *tokens, *tokens_in, *text, *prompt, *format, *sort;

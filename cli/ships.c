@@ -18,8 +18,11 @@ static int run(const cli_options *o)
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
         if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
-        progress_init(&progress, o->quiet);
         progress_catch_signals();
+        status = check_refusal(o, model, &queries, "ships", &run_options.refusal, &error);
+    }
+    if (status == SAH_OK) {
+        progress_init(&progress, o->quiet);
         run_options.progress = progress_show;
         run_options.user = &progress;
         status = sah_ships(model, &queries, o->contrast ? &contrast : NULL, &run_options, o->output, &error);
@@ -43,7 +46,7 @@ const cli_command command_ships = {
         "safety.\n"
         "See `sahara rank` for reading the result.\n",
     .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
-               OPTION(OPT_CONTRAST),
+               OPTION(OPT_CONTRAST) | OPTION(OPT_CHECK_REFUSAL),
     .least = 2,
     .most = 2,
     .run = run,

@@ -193,6 +193,11 @@ sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, c
  * ends with SAH_INTERRUPTED and everything finished kept. */
 typedef bool (*sah_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 
+/* How many of a sample of the queries the unablated model refuses (see sah_check_refusal). */
+typedef struct sah_refusal_check {
+    size_t sampled, refused;
+} sah_refusal_check;
+
 typedef struct sah_run_options {
     sah_ablation ablation;
     int layer_from, layer_to; /* candidates: layers A..B-1; 0,0 means all */
@@ -200,6 +205,7 @@ typedef struct sah_run_options {
     const char *template_; /* see sah_prompt_wrap */
     const char *system; /* or NULL */
     uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
+    sah_refusal_check refusal; /* written to the header as it is; sampled 0: nothing */
     sah_progress_fn progress; /* or NULL */
     void *user;
 } sah_run_options;
@@ -285,6 +291,12 @@ void sah_judge_free(sah_judge *judge);
  * when memory is out. */
 sah_status sah_judge_text(const sah_judge *judge, const char *text, size_t length, sah_verdict *out,
                           sah_error *error);
+
+/* Whether the model refuses such queries at all: 16 greedy tokens in response to up to 16 of the queries,
+ * always the same ones, judged by the default rule. `template_` and `system` as for sah_prompt_wrap, `memory`
+ * as for generating. Where hardly any is refused, what a head's ablation changes says little about safety. */
+sah_status sah_check_refusal(const sah_model *model, const sah_strings *queries, const char *template_,
+                             const char *system, uint64_t memory, sah_refusal_check *out, sah_error *error);
 
 /* A share and its interval. */
 typedef struct sah_share {

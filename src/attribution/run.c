@@ -125,6 +125,15 @@ json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
                      all_heads ? heads : options->head_to);
 }
 
+bool sah_run_add_refusal(json_t *header, const sah_run_options *options)
+{
+    const sah_refusal_check *check = &options->refusal;
+    if (check->sampled == 0) return true;
+    return json_object_set_new(header, "refusal_check",
+                               json_pack("{s:I, s:I}", "sampled", (json_int_t)check->sampled, "refused",
+                                         (json_int_t)check->refused)) == 0;
+}
+
 json_t *sah_run_strings(const sah_strings *strings)
 {
     json_t *array = json_array();

@@ -31,6 +31,9 @@ sah_status sah_run_heads(const sah_model_info *info, const sah_run_options *opti
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
                          const char *default_template);
 
+/* The options' refusal check, where one was made, as the header's "refusal_check". False: no memory. */
+bool sah_run_add_refusal(json_t *header, const sah_run_options *options);
+
 /* The list as a JSON array. NULL: no memory, or text that is not UTF-8. */
 json_t *sah_run_strings(const sah_strings *strings);
 

@@ -200,6 +200,7 @@ static json_t *make_header(const sah_model *model, const sah_strings *queries, c
     bool good = header != NULL &&
                 json_object_set_new(header, "settings", sah_run_settings(model, options, "ships")) == 0 &&
                 json_object_set_new(header, "queries", sah_run_strings(queries)) == 0;
+    if (good) good = sah_run_add_refusal(header, options);
     if (good && contrast != NULL)
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(contrast)) == 0;
     if (good) return header;

@@ -81,11 +81,49 @@ static void test_resumes(void **state)
     free(after);
 }
 
+/* The count of a refusal check is part of the header: the same count resumes, another is a difference. */
+static void test_refusal_check(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    const char *path = scratch("refusal.jsonl");
+    sah_model *model = NULL;
+    sah_strings harmful = {0}, harmless = {0};
+    sah_refusal_check check;
+    sah_run_options options = {
+        .ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}, .template_ = "chat", .layer_to = 1, .head_to = 1};
+    size_t size;
+    expect_ok(sah_model_open("models/organism", NULL, &model, &error), &error);
+    expect_ok(sah_queries_read("data/harmful.csv", NULL, 0, &harmful, &error), &error);
+    expect_ok(sah_queries_read("data/harmless.csv", NULL, 5, &harmless, &error), &error);
+    expect_ok(sah_check_refusal(model, &harmless, "chat", NULL, 0, &check, &error), &error);
+    assert_int_equal(check.sampled, 5);
+    assert_true(check.refused <= 1);
+    expect_ok(sah_check_refusal(model, &harmful, "chat", NULL, 0, &check, &error), &error);
+    assert_int_equal(check.sampled, 16);
+    assert_true(check.refused >= 14);
+
+    options.refusal = check;
+    for (int time = 0; time < 2; time++)
+        expect_ok(sah_ships(model, &harmless, NULL, &options, path, &error), &error);
+    char *text = (char *)scratch_read(path, &size), expected[64];
+    snprintf(expected, sizeof expected, "\"refusal_check\":{\"sampled\":16,\"refused\":%zu}", check.refused);
+    assert_non_null(strstr(text, expected));
+    options.refusal.refused = 0;
+    expect_failure(sah_ships(model, &harmless, NULL, &options, path, &error), &error,
+                   "refusal_check.refused");
+    free(text);
+    sah_strings_free(&harmful);
+    sah_strings_free(&harmless);
+    sah_model_close(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_planted_heads_first),
         cmocka_unit_test(test_resumes),
+        cmocka_unit_test(test_refusal_check),
     };
     return cmocka_run_group_tests_name("Ships", tests, NULL, NULL);
 }
