@@ -147,36 +147,63 @@ static sah_status rank_ships(const sah_result *result, sah_ranked *items, sah_er
     return status;
 }
 
-/* The file has the scores of the whole data set and their intervals. */
-static void rank_find(const sah_result *result, sah_ranked *items)
+/* p [n_scored] from what a result of find has of its queries. */
+static sah_status find_p(const sah_result *result, double *p, sah_error *error)
 {
     const sah_result_info *info = &result->info;
+    size_t n_permuted = result->files[0].n_permuted;
+    for (size_t h = 0; h < info->n_scored; h++) {
+        const double *row = result->rows[h];
+        bool few = info->n_queries < 2 || info->n_contrast < 2;
+        p[h] = few ? 1
+                   : sah_interval_p(row[SAH_FIND_DIFFERENCE], row[SAH_FIND_LOW], row[SAH_FIND_HIGH],
+                                    info->n_scored);
+    }
+    if (n_permuted == 0) return SAH_OK;
+    const double **differences = sah_alloc(info->n_scored, sizeof *differences);
+    if (differences == NULL) return sah_fail_memory(error, "the ranking");
+    for (size_t h = 0; h < info->n_scored; h++) differences[h] = result->rows[h] + SAH_FIND_DIFFERENCE;
+    sah_status status = sah_permuted_p(differences, n_permuted, info->n_scored, p, error);
+    free(differences);
+    return status;
+}
+
+/* The file has the scores of the whole data set and their intervals. */
+static sah_status rank_find(const sah_result *result, sah_ranked *items, sah_error *error)
+{
+    const sah_result_info *info = &result->info;
+    double *p = sah_alloc(info->n_scored, sizeof *p);
+    sah_status status = SAH_OK;
+    if (p == NULL) return sah_fail_memory(error, "the ranking");
+    if (info->judged) status = find_p(result, p, error);
     for (size_t h = 0; h < info->n_scored; h++) {
         const double *row = result->rows[h];
         sah_ranked *out = &items[h];
         out->mean = row[SAH_FIND_SHIFT];
-        if (info->n_contrast == 0) continue;
+        out->low = row[SAH_FIND_SHIFT_LOW];
+        out->high = row[SAH_FIND_SHIFT_HIGH];
         out->contrast_mean = row[SAH_FIND_CONTRAST];
         out->difference = row[SAH_FIND_DIFFERENCE];
         out->difference_low = row[SAH_FIND_LOW];
         out->difference_high = row[SAH_FIND_HIGH];
         if (!info->judged) continue;
-        out->p_adjusted =
-            info->n_queries < 2 || info->n_contrast < 2
-                ? 1
-                : sah_interval_p(out->difference, out->difference_low, out->difference_high, info->n_scored);
-        out->verdict =
-            sah_judge_head(&(sah_evidence){out->mean, out->contrast_mean, out->p_adjusted,
-                                           out->difference_high - out->contrast_mean, LEAST_SHIFT});
+        out->p_adjusted = p[h];
+        out->verdict = sah_judge_head(&(sah_evidence){
+            out->mean, out->contrast_mean, p[h], out->difference_high - out->contrast_mean, LEAST_SHIFT});
     }
+    free(p);
+    return status;
 }
 
 static void rank_direction(const sah_result *result, sah_ranked *items)
 {
     for (size_t h = 0; h < result->info.n_scored; h++) {
-        items[h].mean = result->rows[h][SAH_DIRECTION_HARMFUL];
-        items[h].contrast_mean = result->rows[h][SAH_DIRECTION_HARMLESS];
-        items[h].difference = result->rows[h][SAH_DIRECTION_CONTRIBUTION];
+        const double *row = result->rows[h];
+        items[h].mean = row[SAH_DIRECTION_HARMFUL];
+        items[h].contrast_mean = row[SAH_DIRECTION_HARMLESS];
+        items[h].difference = row[SAH_DIRECTION_CONTRIBUTION];
+        items[h].difference_low = row[SAH_DIRECTION_LOW];
+        items[h].difference_high = row[SAH_DIRECTION_HIGH];
     }
 }
 
@@ -232,7 +259,7 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
     if (result->kind == SAH_KIND_SHIPS)
         status = rank_ships(result, items, error);
     else if (result->kind == SAH_KIND_FIND)
-        rank_find(result, items);
+        status = rank_find(result, items, error);
     else
         rank_direction(result, items);
     if (status != SAH_OK) {

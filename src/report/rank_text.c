@@ -1,5 +1,6 @@
 /* Rankings as text: TSV, JSON lines, and the lines that the paper's own programs write and read. */
 #include <jansson.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,8 +68,11 @@ static const column ships_columns[] = {{"mean", NUMBER_OF(mean)},
                                        {"high", NUMBER_OF(high)},
                                        {"sum", NUMBER_OF(sum)},
                                        {"top10", TOP_TEN, 0}};
-static const column find_columns[] = {{"shift", NUMBER_OF(mean)}};
+static const column find_columns[] = {
+    {"shift", NUMBER_OF(mean)}, {"shift_low", NUMBER_OF(low)}, {"shift_high", NUMBER_OF(high)}};
 static const column direction_columns[] = {{"contribution", NUMBER_OF(difference)},
+                                           {"low", NUMBER_OF(difference_low)},
+                                           {"high", NUMBER_OF(difference_high)},
                                            {"harmful", NUMBER_OF(mean)},
                                            {"harmless", NUMBER_OF(contrast_mean)}};
 static const column difference_columns[] = {{"difference", NUMBER_OF(difference)},
@@ -119,7 +123,9 @@ static void add_value(sah_text *text, const column *c, const sah_ranked *r, bool
     } else {
         double value;
         memcpy(&value, (const char *)r + c->offset, sizeof value);
-        if (tsv)
+        if (isnan(value)) /* the result does not have it */
+            sah_text_adds(text, tsv ? "" : "null");
+        else if (tsv)
             sah_text_addf(text, "%.6g", value);
         else
             add_number(text, value);

@@ -8,20 +8,36 @@
 /* Which numbers a line has. */
 typedef enum sah_kind {
     SAH_KIND_SHIPS, /* one KL a query, then one a contrast query */
-    SAH_KIND_FIND, /* those of SAH_FIND_*; the last four with contrast queries only */
+    SAH_KIND_FIND, /* those of SAH_FIND_*, then the permuted differences */
     SAH_KIND_DIRECTION /* those of SAH_DIRECTION_* */
 } sah_kind;
 
-enum { SAH_FIND_SHIFT, SAH_FIND_CONTRAST, SAH_FIND_DIFFERENCE, SAH_FIND_LOW, SAH_FIND_HIGH, SAH_FIND_N };
-enum { SAH_DIRECTION_CONTRIBUTION, SAH_DIRECTION_HARMFUL, SAH_DIRECTION_HARMLESS, SAH_DIRECTION_N };
+/* NaN where a file has none; shift, and with contrast queries the three behind SAH_FIND_CONTRAST, are there.
+ */
+enum {
+    SAH_FIND_SHIFT,
+    SAH_FIND_SHIFT_LOW,
+    SAH_FIND_SHIFT_HIGH,
+    SAH_FIND_CONTRAST,
+    SAH_FIND_LOW,
+    SAH_FIND_HIGH,
+    SAH_FIND_DIFFERENCE, /* last: the permuted differences follow */
+    SAH_FIND_N
+};
+enum {
+    SAH_DIRECTION_CONTRIBUTION,
+    SAH_DIRECTION_HARMFUL,
+    SAH_DIRECTION_HARMLESS,
+    SAH_DIRECTION_LOW,
+    SAH_DIRECTION_HIGH,
+    SAH_DIRECTION_N
+};
 
 /* The heads of one step; ships and direction have one. */
 typedef struct sah_result_step {
     double **rows; /* [n_layers * n_heads] NULL, or the head's numbers; itself NULL when there are none */
     size_t n_rows;
-    bool finished; /* a head was chosen, */
-    sah_head chosen; /* this one */
-    double chosen_shift;
+    bool finished; /* a head was chosen */
 } sah_result_step;
 
 /* One file. */
@@ -32,7 +48,8 @@ typedef struct sah_result_file {
     int n_layers, n_heads;
     size_t n_expected; /* heads of the settings' ranges */
     size_t n_queries, n_contrast;
-    size_t width; /* numbers of a row */
+    size_t n_permuted; /* find: differences with harmful and harmless shuffled, of every head or of none */
+    size_t width; /* numbers of a row, those left aside */
     sah_result_step *steps; /* [n_steps] */
     size_t n_steps, step_capacity;
 } sah_result_file;

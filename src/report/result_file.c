@@ -15,9 +15,9 @@ enum { MOST_LAYERS = 4096, MOST_HEADS = 4096, MOST_STEPS = 65536 };
 static const size_t LARGEST_RESULT = (size_t)16 << 30;
 
 static const char *const commands[] = {"ships", "find", "direction"}; /* by sah_kind */
-static const char *const find_keys[] = {"shift", "shift_contrast", "difference", "difference_low",
-                                        "difference_high"};
-static const char *const direction_keys[] = {"contribution", "harmful", "harmless"};
+static const char *const find_keys[] = {"shift",          "shift_low",       "shift_high", "shift_contrast",
+                                        "difference_low", "difference_high", "difference"};
+static const char *const direction_keys[] = {"contribution", "harmful", "harmless", "low", "high"};
 
 /* ---- Header
  * ------------------------------------------------------------------------------------------------ */
@@ -89,8 +89,7 @@ static sah_status read_header(sah_result_file *f, const char *text, size_t size,
     f->n_contrast = json_array_size(contrast);
     f->width = f->kind == SAH_KIND_SHIPS       ? f->n_queries + f->n_contrast
                : f->kind == SAH_KIND_DIRECTION ? SAH_DIRECTION_N
-               : f->n_contrast > 0             ? SAH_FIND_N
-                                               : SAH_FIND_SHIFT + 1;
+                                               : SAH_FIND_N;
     return read_shape(f, model, settings, error);
 }
 
@@ -113,7 +112,14 @@ static bool read_numbers(const json_t *array, size_t n, double *out)
     return true;
 }
 
-/* The numbers of a head's line into row [f->width]. */
+/* Whether a line must have its number i. */
+static bool is_needed(const sah_result_file *f, size_t i)
+{
+    if (f->kind == SAH_KIND_DIRECTION) return i <= SAH_DIRECTION_HARMLESS;
+    return i == SAH_FIND_SHIFT || (i >= SAH_FIND_CONTRAST && f->n_contrast > 0);
+}
+
+/* The numbers of a head's line into row [f->width + f->n_permuted]. */
 static sah_status read_row(const sah_result_file *f, const json_t *line, size_t number, double *row,
                            sah_error *error)
 {
@@ -126,10 +132,15 @@ static sah_status read_row(const sah_result_file *f, const json_t *line, size_t 
     }
     const char *const *keys = f->kind == SAH_KIND_FIND ? find_keys : direction_keys;
     for (size_t i = 0; i < f->width; i++) {
-        if (!read_number(json_object_get(line, keys[i]), &row[i]))
+        if (read_number(json_object_get(line, keys[i]), &row[i])) continue;
+        if (json_object_get(line, keys[i]) != NULL || is_needed(f, i))
             return sah_fail(error, SAH_FAILED, "%s: line %zu lacks the number \"%s\"", f->path, number,
                             keys[i]);
+        row[i] = NAN;
     }
+    if (!read_numbers(json_object_get(line, "permuted"), f->n_permuted, row + f->width))
+        return sah_fail(error, SAH_FAILED, "%s: line %zu does not have %zu permuted differences", f->path,
+                        number, f->n_permuted);
     return SAH_OK;
 }
 
@@ -150,37 +161,23 @@ static sah_status find_step(sah_result_file *f, const json_t *line, size_t numbe
     return SAH_OK;
 }
 
-static sah_status read_head(const sah_result_file *f, const json_t *line, const char *key, size_t number,
-                            sah_head *out, sah_error *error)
+static sah_status read_head(const sah_result_file *f, const json_t *line, size_t number, sah_head *out,
+                            sah_error *error)
 {
-    const char *name = json_string_value(json_object_get(line, key));
+    const char *name = json_string_value(json_object_get(line, "head"));
     if (name != NULL && sah_head_read(name, f->n_layers, f->n_heads, out)) return SAH_OK;
     return sah_fail(error, SAH_FAILED, "%s: line %zu names no head of the model", f->path, number);
-}
-
-static sah_status add_chosen(sah_result_file *f, const json_t *line, size_t number, sah_error *error)
-{
-    sah_result_step *step;
-    sah_head head;
-    double shift;
-    sah_status status = read_head(f, line, "chosen", number, &head, error);
-    if (status == SAH_OK) status = find_step(f, line, number, &step, error);
-    if (status != SAH_OK) return status;
-    if (!read_number(json_object_get(line, "shift"), &shift))
-        return sah_fail(error, SAH_FAILED, "%s: line %zu lacks the number \"shift\"", f->path, number);
-    step->finished = true;
-    step->chosen = head;
-    step->chosen_shift = shift;
-    return SAH_OK;
 }
 
 static sah_status add_row(sah_result_file *f, const json_t *line, size_t number, sah_error *error)
 {
     sah_result_step *step;
     sah_head head;
-    double *row = sah_alloc(f->width, sizeof *row);
+    if (f->kind == SAH_KIND_FIND && f->n_contrast > 0 && f->n_steps == 0) /* the first line of a head */
+        f->n_permuted = json_array_size(json_object_get(line, "permuted"));
+    double *row = sah_alloc(f->width + f->n_permuted, sizeof *row);
     if (row == NULL) return sah_fail_memory(error, f->path);
-    sah_status status = read_head(f, line, "head", number, &head, error);
+    sah_status status = read_head(f, line, number, &head, error);
     if (status == SAH_OK) status = find_step(f, line, number, &step, error);
     if (status == SAH_OK && step->rows == NULL) {
         step->rows = sah_alloc((size_t)f->n_layers * (size_t)f->n_heads, sizeof *step->rows);
@@ -201,6 +198,15 @@ static sah_status add_row(sah_result_file *f, const json_t *line, size_t number,
     return status;
 }
 
+/* A line that says which head was chosen ends its step. */
+static sah_status finish_step(sah_result_file *f, const json_t *line, size_t number, sah_error *error)
+{
+    sah_result_step *step;
+    sah_status status = find_step(f, line, number, &step, error);
+    if (status == SAH_OK) step->finished = true;
+    return status;
+}
+
 static sah_status read_line(sah_result_file *f, const char *text, size_t size, size_t number,
                             sah_error *error)
 {
@@ -209,7 +215,7 @@ static sah_status read_line(sah_result_file *f, const char *text, size_t size, s
     if (sah_json_parse(text, size, f->path, &line, NULL) != SAH_OK || !json_is_object(line))
         status = sah_fail(error, SAH_FAILED, "%s: line %zu is damaged (not a JSON object)", f->path, number);
     else if (f->kind == SAH_KIND_FIND && json_object_get(line, "chosen") != NULL)
-        status = add_chosen(f, line, number, error);
+        status = finish_step(f, line, number, error);
     else if (f->kind == SAH_KIND_SHIPS || json_object_get(line, "head") != NULL)
         status = add_row(f, line, number, error);
     json_decref(line);

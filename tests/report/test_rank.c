@@ -42,7 +42,7 @@ static void expect_rank(const char *result_text, size_t step, sah_rank_options o
 static const char find[] =
     "{\"sahara\":\"find\"," MODEL ",\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\"]}\n"
     "{\"step\":0,\"head\":\"0-0\",\"shift\":0.5,\"angles\":[0.5],\"new\":[1]}\n"
-    "{\"step\":0,\"head\":\"1-1\",\"shift\":2.25,\"angles\":[2.25]}\n"
+    "{\"step\":0,\"head\":\"1-1\",\"shift\":2.25,\"shift_low\":2,\"shift_high\":3,\"angles\":[2.25]}\n"
     "{\"step\":0,\"head\":\"0-1\",\"shift\":1,\"angles\":[1]}\n"
     "{\"step\":0,\"head\":\"1-0\",\"shift\":0,\"angles\":[0]}\n"
     "{\"step\":0,\"random\":\"something else\"}\n"
@@ -56,10 +56,12 @@ static void test_find(void **state)
     (void)state;
     sah_error error = {0};
     sah_result *result;
-    expect_rank(find, 0, (sah_rank_options){.top = 3},
-                "rank\thead\tshift\n1\t1-1\t2.25\n2\t0-1\t1\n3\t0-0\t0.5\n");
+    expect_rank(
+        find, 0, (sah_rank_options){.top = 3},
+        "rank\thead\tshift\tshift_low\tshift_high\n1\t1-1\t2.25\t2\t3\n2\t0-1\t1\t\t\n3\t0-0\t0.5\t\t\n");
     expect_rank(find, 1, (sah_rank_options){.format = SAH_FORMAT_JSON},
-                "{\"rank\":1,\"head\":\"0-0\",\"shift\":4}\n{\"rank\":2,\"head\":\"0-1\",\"shift\":3}\n");
+                "{\"rank\":1,\"head\":\"0-0\",\"shift\":4,\"shift_low\":null,\"shift_high\":null}\n{\"rank\":"
+                "2,\"head\":\"0-1\",\"shift\":3,\"shift_low\":null,\"shift_high\":null}\n");
 
     expect_ok(open_text(find, &result, &error), &error);
     const sah_result_info *info = sah_result_describe(result);
@@ -119,7 +121,8 @@ static void test_find_contrast(void **state)
 static const char direction[] =
     "{\"sahara\":\"direction\"," MODEL ",\"settings\":{},\"queries\":[\"a\"],\"contrast_queries\":[\"b\"]}\n"
     "{\"layer\":0,\"norm\":2}\n"
-    "{\"head\":\"0-1\",\"harmful\":1.5,\"harmless\":1,\"contribution\":0.5,\"cosine\":0.1}\n"
+    "{\"head\":\"0-1\",\"harmful\":1.5,\"harmless\":1,\"contribution\":0.5,\"low\":0.25,\"high\":0.75,"
+    "\"cosine\":0.1}\n"
     "{\"head\":\"1-0\",\"harmful\":-1,\"harmless\":1,\"contribution\":-2}\n"
     "{\"head\":\"1-1\",\"harmful\":3,\"harmless\":1,\"contribution\":2}\n";
 
@@ -127,8 +130,8 @@ static void test_direction(void **state)
 {
     (void)state;
     expect_rank(direction, 0, (sah_rank_options){0},
-                "rank\thead\tcontribution\tharmful\tharmless\n"
-                "1\t1-1\t2\t3\t1\n2\t0-1\t0.5\t1.5\t1\n3\t1-0\t-2\t-1\t1\n");
+                "rank\thead\tcontribution\tlow\thigh\tharmful\tharmless\n"
+                "1\t1-1\t2\t\t\t3\t1\n2\t0-1\t0.5\t0.25\t0.75\t1.5\t1\n3\t1-0\t-2\t\t\t-1\t1\n");
 }
 
 static void test_bad(void **state)
