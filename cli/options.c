@@ -35,7 +35,8 @@ static const option_spec specs[N_OPTIONS] = {
                     "in judge of the responses (response, generation or output)"},
     [OPT_PRECISION] = {"precision", 0, "f32|bf16|auto", "of weights and products (default: f32)"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", "memory beside the weights, as 512M or 2G"},
-    [OPT_CONTRAST] = {"contrast", 0, "FILE", "harmless queries, scored in the same run"},
+    [OPT_CONTRAST] = {"contrast", 0, "FILE",
+                      "harmless queries, scored in the same run; in compare, their result"},
     [OPT_ABLATE] = {"ablate", 0, "HEADS", "heads to ablate, as 5-6,18-8"},
     [OPT_TOKENS] = {"tokens", 0, "TEXT", "print the token ids of TEXT"},
     [OPT_TOKENS_IN] = {"tokens-in", 0, "IDS", "the prompt as token ids, separated by blanks or commas"},
@@ -51,6 +52,8 @@ static const option_spec specs[N_OPTIONS] = {
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
     [OPT_HEAT] = {"heat", 0, NULL, "draw a heat map, layers by heads, instead of a table"},
     [OPT_STEP] = {"step", 0, "N", "which step of a find result (default: 0, every head alone)"},
+    [OPT_CONCENTRATION] = {"concentration", 0, NULL,
+                           "how few heads carry half of the score, and their share of the model"},
     [OPT_RULE] = {"rule", 0, "default|reference",
                   "how to judge: Sahara's rule, or that of the paper's implementation"},
     [OPT_PHRASES] = {"phrases", 0, "FILE", "another list of phrases, one a line"},
@@ -160,6 +163,9 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
         return true;
     case OPT_HEAT:
         o->heat = true;
+        return true;
+    case OPT_CONCENTRATION:
+        o->concentration = true;
         return true;
     case OPT_OUTPUT:
         o->output = strcmp(value, "-") == 0 ? NULL : value;

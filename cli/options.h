@@ -37,6 +37,7 @@ typedef enum option_id {
     OPT_SORT,
     OPT_HEAT,
     OPT_STEP,
+    OPT_CONCENTRATION,
     OPT_RULE,
     OPT_PHRASES,
     OPT_LABEL,
@@ -77,7 +78,7 @@ typedef struct cli_options {
     const char **arguments;
     int n_arguments;
 
-    bool quiet, json, by_query, heat;
+    bool quiet, json, by_query, heat, concentration;
     bool check_refusal; /* means something when given */
     const char *output; /* NULL: standard output */
     const char *template_, *system, *adapter, *column, *contrast;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "ranking.h"
 
 static int terminal_width(void)
 {
@@ -12,42 +13,12 @@ static int terminal_width(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-static sah_rank_options rank_options(const cli_options *o)
-{
-    sah_rank_options options = {.by_query = o->by_query, .top = o->top};
-    if (o->format)
-        options.format = strcmp(o->format, "json") == 0        ? SAH_FORMAT_JSON
-                         : strcmp(o->format, "reference") == 0 ? SAH_FORMAT_REFERENCE
-                                                               : SAH_FORMAT_TSV;
-    if (o->sort)
-        options.order = strcmp(o->sort, "mean") == 0    ? SAH_ORDER_MEAN
-                        : strcmp(o->sort, "count") == 0 ? SAH_ORDER_COUNT
-                                                        : SAH_ORDER_DIFFERENCE;
-    return options;
-}
-
-/* How many heads got which verdict, for the eye. */
-static sah_status show_verdicts(const sah_result *result, sah_error *error)
-{
-    sah_ranked *ranked;
-    size_t n, counts[SAH_NEGLIGIBLE + 1] = {0};
-    sah_status status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
-    if (status != SAH_OK) return status;
-    for (size_t i = 0; i < n; i++) counts[ranked[i].verdict]++;
-    fprintf(stderr, "%zu heads:", n);
-    for (int v = SAH_SAFETY; v <= SAH_NEGLIGIBLE; v++)
-        fprintf(stderr, "%s %zu %s", v > SAH_SAFETY ? "," : "", counts[v], sah_selectivity_name(v));
-    fputc('\n', stderr);
-    free(ranked);
-    return SAH_OK;
-}
-
 static int run(const cli_options *o)
 {
     sah_error error = {0};
     sah_result *result = NULL;
     char *text = NULL;
-    sah_rank_options options = rank_options(o);
+    sah_rank_options options = options_rank(o);
     sah_status status = sah_result_open(o->arguments, (size_t)o->n_arguments, &result, &error);
     if (status == SAH_OK) status = sah_result_select(result, o->step, &error);
     if (status == SAH_OK) {
@@ -55,10 +26,11 @@ static int run(const cli_options *o)
         bool colour = isatty(STDOUT_FILENO) && !o->output && !getenv("NO_COLOR");
         if (info->n_scored < info->n_expected && !o->quiet)
             fprintf(stderr, "the run is not finished: %zu of %zu heads\n", info->n_scored, info->n_expected);
-        status = o->heat ? sah_heat_map(result, colour, terminal_width(), &text, &error)
-                         : sah_rank_text(result, &options, &text, &error);
-        if (status == SAH_OK && info->judged && !o->by_query && !o->quiet)
-            status = show_verdicts(result, &error);
+        status = o->concentration ? sah_concentration_text(result, options.format, &text, &error)
+                 : o->heat        ? sah_heat_map(result, colour, terminal_width(), &text, &error)
+                                  : sah_rank_text(result, &options, &text, &error);
+        if (status == SAH_OK && info->judged && !o->by_query && !o->concentration && !o->quiet)
+            status = print_verdicts(result, &error);
     }
     int code = status == SAH_OK ? write_result(o->output, text) : report_error(&error);
     free(text);
@@ -77,9 +49,10 @@ const cli_command command_rank = {
         "undecided, or\n"
         "negligible. Intervals are 95 % bootstrap intervals over queries. Several results of ships, of one "
         "model and\n"
-        "the same settings, are taken together. --heat draws layers by heads.\n",
+        "the same settings, are taken together. --heat draws layers by heads,\n"
+        "--concentration says how few heads carry half of the score.\n",
     .options = OPTION(OPT_TOP) | OPTION(OPT_BY_QUERY) | OPTION(OPT_FORMAT) | OPTION(OPT_SORT) |
-               OPTION(OPT_HEAT) | OPTION(OPT_STEP) | OPTION(OPT_OUTPUT),
+               OPTION(OPT_HEAT) | OPTION(OPT_STEP) | OPTION(OPT_CONCENTRATION) | OPTION(OPT_OUTPUT),
     .least = 1,
     .most = -1,
     .run = run,

@@ -489,6 +489,10 @@ const sah_result_info *sah_result_describe(const sah_result *result);
  * below works on. */
 sah_status sah_result_select(sah_result *result, size_t step, sah_error *error);
 
+/* Takes `harmless`, a result of ships without contrast queries of the same model and settings, as the
+ * contrast of `harmful`, as if one run had scored both. Keeps the heads that both have. */
+sah_status sah_result_contrast(sah_result *harmful, const sah_result *harmless, sah_error *error);
+
 /* Whether a head is about safety (docs/method.md, "Selectivity"). */
 typedef enum sah_selectivity {
     SAH_NOT_JUDGED = 0, /* nothing to compare with */
@@ -544,6 +548,50 @@ typedef struct sah_rank_options {
 /* The ranking as text that ends in a line end; `*text` is for free(). */
 sah_status sah_rank_text(const sah_result *result, const sah_rank_options *options, char **text,
                          sah_error *error);
+
+/* How few heads carry the score (docs/method.md, "Concentration"). Negative scores count as 0. */
+typedef struct sah_concentration {
+    size_t n_heads;
+    double total; /* of the scores */
+    size_t half_heads; /* the fewest heads that carry half of it */
+    double gini; /* over the heads: 0 when all score alike, near 1 when one has all */
+    uint64_t edited_parameters; /* of those heads, that the ablated parts stand for; 0 in direction */
+    uint64_t head_parameters; /* of those heads' q, k, v and o, a shared key head counted once */
+    uint64_t model_parameters; /* 0 where the result does not say */
+} sah_concentration;
+
+/* `order` is SAH_ORDER_MEAN, SAH_ORDER_DIFFERENCE or SAH_ORDER_DEFAULT. */
+sah_status sah_concentrate(const sah_result *result, sah_order order, sah_concentration *out,
+                           sah_error *error);
+/* A line for the mean (shift), and one for the difference (contribution) where there is one, as TSV or JSON
+ * lines; `*text` is for free(). */
+sah_status sah_concentration_text(const sah_result *result, sah_rank_format format, char **text,
+                                  sah_error *error);
+
+enum { SAH_N_TOPS = 3 };
+
+/* How many of the k highest heads two results share. */
+typedef struct sah_overlap {
+    size_t k, shared;
+    double jaccard; /* shared / (2 k - shared) */
+    double expected; /* its mean for two random choices of k heads */
+    double p; /* probability that these share as many */
+} sah_overlap;
+
+typedef struct sah_comparison {
+    size_t n_heads; /* that both have; only these are ranked */
+    double spearman; /* correlation of their ranks; NaN when one result scores all alike */
+    size_t n_tops; /* k = 5, 10, 20, as far as there are more heads */
+    sah_overlap tops[SAH_N_TOPS];
+} sah_comparison;
+
+/* Compares the heads of two results in `order`, each as SAH_ORDER_DEFAULT says if it is that. The models must
+ * have the same layers and heads. */
+sah_status sah_compare(const sah_result *a, const sah_result *b, sah_order order, sah_comparison *out,
+                       sah_error *error);
+/* Every pair of n results: TSV, a line per k, or JSON lines, one a pair; `*text` is for free(). */
+sah_status sah_compare_text(const sah_result *const *results, size_t n, sah_order order,
+                            sah_rank_format format, char **text, sah_error *error);
 
 /* A heat map for a terminal of `width` columns, a line per layer, a cell per head; with colour escapes or in
  * shaded blocks. Shows what SAH_ORDER_DEFAULT orders by. `*text` is for free(). */

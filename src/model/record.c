@@ -19,8 +19,8 @@ void sah_parts_name(unsigned parts, char out[8])
 
 json_t *sah_model_record(const sah_model_info *info)
 {
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "name", info->name, "xxh3",
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:I}", "name", info->name, "xxh3",
                      info->checksum, "family", info->family, "layers", info->n_layers, "heads", info->n_heads,
                      "kv_heads", info->n_kv_heads, "head_dim", info->head_dim, "d_model", info->d_model,
-                     "vocab", info->n_vocab);
+                     "vocab", info->n_vocab, "n_parameters", (json_int_t)info->n_parameters);
 }

@@ -1,56 +1,16 @@
 /* Rankings as text: TSV, JSON lines, and the lines that the paper's own programs write and read. */
-#include <jansson.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/cells.h"
 #include "report/rank.h"
 #include "util/alloc.h"
 #include "util/error.h"
-#include "util/json.h"
 #include "util/strings.h"
 
 /* How many heads the reference keeps of a query. */
 enum { TEN = 10 };
-
-/* A JSON string; text that jansson will not take (never from a header it has read) marks the text as failed.
- */
-static void add_json_string(sah_text *text, const char *string)
-{
-    json_t *value = json_string(string);
-    char *quoted = value != NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
-    if (quoted != NULL)
-        sah_text_adds(text, quoted);
-    else
-        text->failed = true;
-    free(quoted);
-    json_decref(value);
-}
-
-/* A cell of TSV: tabs and line ends as \t, \n, \r, a backslash doubled. */
-static void add_cell(sah_text *text, const char *string)
-{
-    for (const char *c = string; *c != '\0'; c++) {
-        if (*c == '\t')
-            sah_text_adds(text, "\\t");
-        else if (*c == '\n')
-            sah_text_adds(text, "\\n");
-        else if (*c == '\r')
-            sah_text_adds(text, "\\r");
-        else if (*c == '\\')
-            sah_text_adds(text, "\\\\");
-        else
-            sah_text_add(text, c, 1);
-    }
-}
-
-static void add_number(sah_text *text, double value)
-{
-    char number[32];
-    sah_format_double(value, number);
-    sah_text_adds(text, number);
-}
 
 /* ---- Over all queries
  * --------------------------------------------------------------------------------------- */
@@ -123,12 +83,7 @@ static void add_value(sah_text *text, const column *c, const sah_ranked *r, bool
     } else {
         double value;
         memcpy(&value, (const char *)r + c->offset, sizeof value);
-        if (isnan(value)) /* the result does not have it */
-            sah_text_adds(text, tsv ? "" : "null");
-        else if (tsv)
-            sah_text_addf(text, "%.6g", value);
-        else
-            add_number(text, value);
+        sah_cell_number(text, value, tsv);
     }
 }
 
@@ -173,7 +128,7 @@ static void add_query(const sah_result *result, size_t query, const size_t *orde
     const char *words = result->queries.items[query];
     if (format != SAH_FORMAT_TSV) {
         sah_text_adds(text, format == SAH_FORMAT_JSON ? "{\"query\":" : "{");
-        add_json_string(text, words);
+        sah_cell_json(text, words);
         sah_text_adds(text, format == SAH_FORMAT_JSON ? ",\"heads\":[" : ": {");
     }
     for (size_t i = 0; i < n; i++) {
@@ -181,15 +136,15 @@ static void add_query(const sah_result *result, size_t query, const size_t *orde
         double kl = result->kl[order[i] * result->info.n_queries + query];
         if (format == SAH_FORMAT_TSV) {
             sah_text_addf(text, "%zu\t", query + 1);
-            add_cell(text, words);
+            sah_cell_tsv(text, words);
             sah_text_addf(text, "\t%zu\t%d-%d\t%.6g\n", i + 1, head->layer, head->head, kl);
         } else if (format == SAH_FORMAT_JSON) {
             sah_text_addf(text, "%s{\"head\":\"%d-%d\",\"kl\":", i > 0 ? "," : "", head->layer, head->head);
-            add_number(text, kl);
+            sah_cell_number(text, kl, false);
             sah_text_adds(text, "}");
         } else {
             sah_text_addf(text, "%s\"%d-%d\": ", i > 0 ? ", " : "", head->layer, head->head);
-            add_number(text, kl);
+            sah_cell_number(text, kl, false);
         }
     }
     if (format == SAH_FORMAT_JSON) sah_text_adds(text, "]}\n");

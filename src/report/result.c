@@ -100,6 +100,59 @@ static sah_status merge_scores(sah_result *r, sah_error *error)
     return SAH_OK;
 }
 
+/* Index of a head in r->heads, or n_scored. */
+static size_t index_of(const sah_result *r, sah_head head)
+{
+    size_t low = 0, high = r->info.n_scored;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (cell_of(r, r->heads[middle]) < cell_of(r, head))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < r->info.n_scored && cell_of(r, r->heads[low]) == cell_of(r, head);
+    return found ? low : r->info.n_scored;
+}
+
+static sah_status check_contrast(const sah_result *harmful, const sah_result *harmless, sah_error *error)
+{
+    for (size_t i = 0; i < harmless->n_files; i++) {
+        sah_status status = check_same(&harmful->files[0], &harmless->files[i], error);
+        if (status != SAH_OK) return status;
+    }
+    if (harmful->info.n_contrast == 0 && harmless->info.n_contrast == 0) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "%s and %s have contrast queries of their own", harmful->files[0].path,
+                    harmless->files[0].path);
+}
+
+sah_status sah_result_contrast(sah_result *r, const sah_result *harmless, sah_error *error)
+{
+    size_t n_queries = r->info.n_queries, n_contrast = harmless->info.n_queries, n = 0, numbers;
+    sah_status status = check_contrast(r, harmless, error);
+    for (size_t i = 0; i < harmless->queries.n && status == SAH_OK; i++)
+        status = sah_strings_add(&r->contrast, harmless->queries.items[i], strlen(harmless->queries.items[i]),
+                                 error);
+    if (status != SAH_OK) return status;
+    free(r->contrast_kl);
+    r->contrast_kl =
+        sah_mul(r->info.n_scored, n_contrast, &numbers) ? sah_alloc(numbers, sizeof *r->contrast_kl) : NULL;
+    if (r->contrast_kl == NULL) return sah_fail_memory(error, "the scores");
+    for (size_t h = 0; h < r->info.n_scored; h++) {
+        size_t other = index_of(harmless, r->heads[h]);
+        if (other == harmless->info.n_scored) continue;
+        r->heads[n] = r->heads[h];
+        memmove(r->kl + n * n_queries, r->kl + h * n_queries, n_queries * sizeof *r->kl);
+        memcpy(r->contrast_kl + n * n_contrast, harmless->kl + other * n_contrast,
+               n_contrast * sizeof *r->kl);
+        n++;
+    }
+    r->info.n_scored = n;
+    r->info.n_contrast = n_contrast;
+    r->info.judged = true;
+    return SAH_OK;
+}
+
 /* ---- Steps
  * ------------------------------------------------------------------------------------------------- */
 

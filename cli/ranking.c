@@ -1,0 +1,33 @@
+#include "ranking.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+sah_rank_options options_rank(const cli_options *o)
+{
+    sah_rank_options options = {.by_query = o->by_query, .top = o->top};
+    if (o->format)
+        options.format = strcmp(o->format, "json") == 0        ? SAH_FORMAT_JSON
+                         : strcmp(o->format, "reference") == 0 ? SAH_FORMAT_REFERENCE
+                                                               : SAH_FORMAT_TSV;
+    if (o->sort)
+        options.order = strcmp(o->sort, "mean") == 0    ? SAH_ORDER_MEAN
+                        : strcmp(o->sort, "count") == 0 ? SAH_ORDER_COUNT
+                                                        : SAH_ORDER_DIFFERENCE;
+    return options;
+}
+
+sah_status print_verdicts(const sah_result *result, sah_error *error)
+{
+    sah_ranked *ranked;
+    size_t n, counts[SAH_NEGLIGIBLE + 1] = {0};
+    sah_status status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
+    if (status != SAH_OK) return status;
+    for (size_t i = 0; i < n; i++) counts[ranked[i].verdict]++;
+    fprintf(stderr, "%zu heads:", n);
+    for (int v = SAH_SAFETY; v <= SAH_NEGLIGIBLE; v++)
+        fprintf(stderr, "%s %zu %s", v > SAH_SAFETY ? "," : "", counts[v], sah_selectivity_name(v));
+    fputc('\n', stderr);
+    free(ranked);
+    return SAH_OK;
+}

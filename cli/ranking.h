@@ -1,0 +1,13 @@
+/* What the commands that print rankings share. */
+#ifndef SAH_CLI_RANKING_H
+#define SAH_CLI_RANKING_H
+
+#include "options.h"
+
+/* --format, --sort, --top, --by-query. */
+sah_rank_options options_rank(const cli_options *options);
+
+/* How many heads got which verdict, for the eye: a line on standard error. */
+sah_status print_verdicts(const sah_result *result, sah_error *error);
+
+#endif

@@ -1,0 +1,154 @@
+/* Comparing results, harmful against harmless, and concentration: small results whose answers are counted by
+ * hand. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sahara.h"
+#include "util/scratch.h"
+
+enum { LAYERS = 3, HEADS = 4, N = LAYERS * HEADS };
+
+/* A result of ships with queries "q0", ...; scores[head][query]. */
+static sah_result *ships_result(const char *name, int n_queries, const double *scores, const char *settings)
+{
+    char text[8192];
+    int at = snprintf(text, sizeof text,
+                      "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":3,"
+                      "\"heads\":4,\"kv_heads\":2,\"head_dim\":8,\"d_model\":100,\"n_parameters\":64000},"
+                      "\"settings\":%s,\"queries\":[",
+                      settings);
+    for (int q = 0; q < n_queries; q++)
+        at += snprintf(text + at, sizeof text - (size_t)at, "%s\"q%d\"", q ? "," : "", q);
+    at += snprintf(text + at, sizeof text - (size_t)at, "]}\n");
+    for (int h = 0; h < N; h++) {
+        at += snprintf(text + at, sizeof text - (size_t)at, "{\"head\":\"%d-%d\",\"kl\":[", h / HEADS,
+                       h % HEADS);
+        for (int q = 0; q < n_queries; q++)
+            at += snprintf(text + at, sizeof text - (size_t)at, "%s%.17g", q ? "," : "",
+                           scores[h * n_queries + q]);
+        at += snprintf(text + at, sizeof text - (size_t)at, "]}\n");
+    }
+    const char *path = scratch(name);
+    scratch_write_text(path, text);
+    sah_error error = {0};
+    sah_result *result;
+    expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+    return result;
+}
+
+static void test_overlap(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_comparison c;
+    double falling[N], turned[N];
+    for (int h = 0; h < N; h++) {
+        falling[h] = N - h;
+        turned[h] = h < 3 ? h - 20 : N - h; /* the first three heads go to the end */
+    }
+    sah_result *a = ships_result("a.jsonl", 1, falling, "{\"part\":\"q\"}");
+    sah_result *b = ships_result("b.jsonl", 1, turned, "{\"part\":\"v\"}");
+    expect_ok(sah_compare(a, b, SAH_ORDER_DEFAULT, &c, &error), &error);
+    assert_int_equal(c.n_heads, N);
+    assert_int_equal(c.n_tops, 2); /* twenty of twelve are all */
+    assert_int_equal(c.tops[0].k, 5);
+    assert_int_equal(c.tops[0].shared, 2); /* 3 and 4 of 0..4 and 3..7 */
+    assert_true(fabs(c.tops[0].jaccard - 2.0 / 8) < 1e-12);
+    assert_int_equal(c.tops[1].shared, 8);
+    expect_ok(sah_compare(a, a, SAH_ORDER_MEAN, &c, &error), &error);
+    assert_true(fabs(c.spearman - 1) < 1e-12);
+    assert_true(fabs(c.tops[0].p - 1.0 / 792) < 1e-12); /* one choice of 5 out of 12 */
+
+    char *text = NULL;
+    const sah_result *const pair[] = {a, b};
+    expect_ok(sah_compare_text(pair, 2, SAH_ORDER_DEFAULT, SAH_FORMAT_TSV, &text, &error), &error);
+    assert_true(strncmp(text, "a\tb\theads\tspearman\tk\tshared\tjaccard\texpected\tp\n", 47) == 0);
+    free(text);
+    sah_result_close(a);
+    sah_result_close(b);
+}
+
+/* Eight queries a set. Head 0-0 has twice the score of every other on both, head 1-1 is high on harmful ones
+ * alone, 2-2 on harmless ones alone. */
+static void test_contrast(void **state)
+{
+    (void)state;
+    enum { Q = 8 };
+    sah_error error = {0};
+    double harmful[N * Q], harmless[N * Q];
+    for (int h = 0; h < N; h++)
+        for (int q = 0; q < Q; q++) {
+            double wobble = 1 + 0.01 * ((h * 7 + q * 5) % 11);
+            harmful[h * Q + q] = (h == 0 ? 2 : h == 5 ? 3 : 0.001) * wobble;
+            harmless[h * Q + q] = (h == 0 ? 2 : h == 10 ? 3 : 0.001) * wobble;
+        }
+    sah_result *a = ships_result("harmful.jsonl", Q, harmful, "{\"part\":\"q\"}");
+    sah_result *b = ships_result("harmless.jsonl", Q, harmless, "{\"part\":\"q\"}");
+    sah_result *other = ships_result("other.jsonl", Q, harmless, "{\"part\":\"v\"}");
+    expect_failure(sah_result_contrast(a, other, &error), &error, "settings.part");
+    expect_ok(sah_result_contrast(a, b, &error), &error);
+    expect_failure(sah_result_contrast(a, b, &error), &error, "contrast queries of their own");
+    sah_ranked *ranked;
+    size_t n;
+    expect_ok(sah_rank(a, SAH_ORDER_DEFAULT, &ranked, &n, &error), &error);
+    assert_int_equal(n, N);
+    assert_true(ranked[0].head.layer == 1 && ranked[0].head.head == 1);
+    for (size_t i = 0; i < n; i++) {
+        int h = ranked[i].head.layer * HEADS + ranked[i].head.head;
+        assert_int_equal(ranked[i].verdict, h == 5              ? SAH_SAFETY
+                                            : h == 0 || h == 10 ? SAH_GENERAL
+                                                                : SAH_NEGLIGIBLE);
+    }
+    assert_true(ranked[0].p_adjusted < 0.01);
+    free(ranked);
+    sah_result_close(a);
+    sah_result_close(b);
+    sah_result_close(other);
+}
+
+static void test_concentration(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_concentration c;
+    double scores[N] = {3, 3, 1, 1, 4};
+    sah_result *a = ships_result("a.jsonl", 1, scores, "{\"part\":\"q,k\"}");
+    expect_ok(sah_concentrate(a, SAH_ORDER_DEFAULT, &c, &error), &error);
+    assert_true(fabs(c.total - 12) < 1e-12);
+    assert_int_equal(c.half_heads, 2); /* 4 of head 1-0, 3 of 0-0 */
+    /* Both heads have a key head of their own: 8 x 100 for each q and k, and as much again for v and o. */
+    assert_int_equal(c.edited_parameters, 4 * 800);
+    assert_int_equal(c.head_parameters, 8 * 800);
+    assert_int_equal(c.model_parameters, 64000);
+    char *text;
+    expect_ok(sah_concentration_text(a, SAH_FORMAT_JSON, &text, &error), &error);
+    assert_non_null(strstr(text, "\"half_heads\":2"));
+    assert_non_null(strstr(text, "\"edited_share\":0.05,"));
+    assert_non_null(strstr(text, "\"head_share\":0.1}"));
+    free(text);
+    sah_result_close(a);
+
+    double even[N] = {1, 1, 1}; /* two heads of one key head: its k and v count once */
+    a = ships_result("a.jsonl", 1, even, "{\"part\":\"q,k\"}");
+    expect_ok(sah_concentrate(a, SAH_ORDER_MEAN, &c, &error), &error);
+    assert_int_equal(c.half_heads, 2); /* 0-0 and 0-1 */
+    assert_int_equal(c.edited_parameters, 3 * 800);
+    assert_int_equal(c.head_parameters, 6 * 800);
+    sah_result_close(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_contrast),
+        cmocka_unit_test(test_concentration),
+    };
+    return cmocka_run_group_tests_name("comparing results", tests, NULL, NULL);
+}
