@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -55,16 +56,24 @@ int out_of_memory(void)
     return EXIT_FAILED;
 }
 
+/* What a failed write left of a file must not be taken for a result. */
+static void remove_regular(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) (void)remove(path);
+}
+
 int write_result(const char *path, const char *text)
 {
     FILE *file = path != NULL ? fopen(path, "wb") : stdout;
-    bool good = file != NULL && fputs(text, file) != EOF && fflush(file) == 0;
+    bool opened = file != NULL, good = opened && fputs(text, file) != EOF && fflush(file) == 0;
     int code = errno;
-    if (file != NULL && path != NULL && fclose(file) != 0 && good) {
+    if (opened && path != NULL && fclose(file) != 0 && good) {
         good = false;
         code = errno;
     }
     if (good) return EXIT_DONE;
+    if (opened && path != NULL) remove_regular(path);
     fprintf(stderr, "sahara: cannot write %s: %s\n", path != NULL ? path : "standard output", strerror(code));
     return EXIT_FAILED;
 }
