@@ -106,6 +106,34 @@ static const bad_case usage[] = {
     {2, "--layer", "sahara direction model q.csv c.txt -q --layer 77"},
 };
 
+/* Commands that make checkpoints and comparisons. */
+static const bad_case checkpoints[] = {
+    {2, "an argument is missing", "sahara ablate"},
+    {2, "too many arguments", "sahara ablate model 2-1 model -o out"},
+    {2, "-o", "sahara ablate model 2-1"},
+    {2, "9-9", "sahara ablate model 9-9 -o out"},
+    {2, "2-1", "sahara ablate model 2-1,2-1 -o out"},
+    {2, "2.1", "sahara ablate model 2.1 -o out"},
+    {1, "nowhere", "sahara ablate nowhere 2-1 -o out"},
+    {2, "is the input", "sahara ablate model 2-1 -o model"},
+    {1, "made", "mkdir made; put made/x y; sahara ablate model 2-1 -o made"},
+    {1, "nowhere/out", "sahara ablate model 2-1 -o nowhere/out"},
+    {1, "model.safetensors", "cut model.safetensors 100000; sahara ablate bad 2-1 -o out"},
+    {1, "x.gguf", "head -c 20000 tiny.gguf > x.gguf; sahara ablate x.gguf 0-1 -o out"},
+    {1, "out", "ulimit -f 1; sahara ablate model 2-1 -o out"},
+    {1, "out", "ulimit -f 1; sahara ablate tiny.gguf 0-1 -o out"},
+    {2, "an argument is missing", "sahara graft model"},
+    {2, "--attention", "sahara graft model model --attention C --mlp A -o out"},
+    {2, "-o", "sahara graft model model --attention A --mlp B"},
+    {1, "nowhere", "sahara graft model nowhere --attention A --mlp B -o out"},
+    {1, "out", "ulimit -f 1; sahara graft model model --attention A --mlp B -o out"},
+    {1, "nowhere", "sahara compare ships.jsonl nowhere"},
+    {1, "q.csv", "sahara compare ships.jsonl q.csv"},
+    {1, "responses.jsonl", "sahara compare ships.jsonl responses.jsonl"},
+    {1, "standard output", "sahara compare ships.jsonl direction.jsonl -q > /dev/full"},
+    {2, "an argument is missing", "sahara compare"},
+};
+
 static const bad_case models[] = {
     {1, "nowhere", "sahara inspect nowhere"},
     {1, "empty", "mkdir empty; sahara inspect empty"},
@@ -378,6 +406,13 @@ static void test_inputs(void **state)
     RUN(inputs, "test ! -e out");
 }
 
+static void test_checkpoints(void **state)
+{
+    (void)state;
+    RUN(checkpoints,
+        "for f in out out.* .out* *.tmp*; do test ! -e $f || exit 1; done; diff -r model ../made/model");
+}
+
 static void test_outputs(void **state)
 {
     (void)state;
@@ -475,10 +510,15 @@ static void test_resume_after_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usage),     cmocka_unit_test(test_models),
-        cmocka_unit_test(test_inputs),    cmocka_unit_test(test_outputs),
-        cmocka_unit_test(test_others),    cmocka_unit_test(test_file_size_limit),
-        cmocka_unit_test(test_full_disk), cmocka_unit_test(test_resume_after_cut),
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_outputs),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_file_size_limit),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_resume_after_cut),
     };
     return cmocka_run_group_tests_name("bad input", tests, prepare, NULL);
 }
