@@ -75,9 +75,9 @@ SAH_SIMD static void attend_rows(const sah_attention *at, int from, int n_keys, 
     }
     for (int r = 0; r < n_rows; r++) {
         float *row = s->scores + (int64_t)r * n_keys;
-        sah_softmax(row + low[r], high[r] - low[r]);
-        memset(row, 0, (size_t)low[r] * sizeof *row);
-        memset(row + high[r], 0, (size_t)(seen - high[r]) * sizeof *row);
+        for (int j = 0; j < low[r]; j++) row[j] = -INFINITY; /* what it does not see gets no weight */
+        for (int j = high[r]; j < round_up(seen); j++) row[j] = -INFINITY;
+        sah_softmax(row, round_up(seen));
     }
     for (int r = 0; r < ROWS; r++) weights[r] = s->scores + (int64_t)(r < n_rows ? r : 0) * n_keys + first;
     for (int i = 0; i < D; i += LANES) {

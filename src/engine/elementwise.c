@@ -5,12 +5,25 @@
 
 #include "util/simd.h"
 
+/* Sums by lane: each lane's stays short, so that float32 is enough for it, and the compilers vectorise what
+ * they may not reorder themselves. */
+enum { LANES = 32 };
+
+SAH_INLINE double sum_of_squares(const float *x, int n)
+{
+    float lane[LANES] = {0};
+    double sum = 0.0;
+    int whole = n - n % LANES;
+    for (int i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) lane[j] += x[i + j] * x[i + j];
+    for (int j = 0; j < LANES; j++) sum += (double)lane[j];
+    for (int i = whole; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
 SAH_SIMD void sah_rms_norm(const float *x, const float *weight, float eps, int n, float *y)
 {
-    double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    float scale = (float)(1.0 / sqrt(sum / n + (double)eps));
+    float scale = (float)(1.0 / sqrt(sum_of_squares(x, n) / n + (double)eps));
 #pragma omp simd
     for (int i = 0; i < n; i++) y[i] = x[i] * scale * weight[i];
 }
@@ -61,10 +74,8 @@ SAH_SIMD void sah_silu_multiply(const float *gate, const float *up, int n, float
     }
 }
 
-/* Lanes by hand: a float maximum over a loop is not vectorised everywhere. */
 SAH_SIMD float sah_largest(const float *x, size_t n)
 {
-    enum { LANES = 32 };
     float top[LANES], broken[LANES] = {0};
     for (size_t j = 0; j < LANES; j++) top[j] = x[0];
     size_t whole = n - n % LANES;
@@ -88,11 +99,23 @@ SAH_SIMD float sah_largest(const float *x, size_t n)
 
 SAH_SIMD void sah_softmax(float *scores, int n)
 {
-    float max = scores[0];
+    enum { SOFTMAX_LANES = 16 };
+    float lane[SOFTMAX_LANES], max = scores[0];
     double sum = 0.0;
-    for (int i = 1; i < n; i++) max = scores[i] > max ? scores[i] : max;
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < n; i++) {
+    int whole = n - n % SOFTMAX_LANES;
+    for (int j = 0; j < SOFTMAX_LANES; j++) lane[j] = max;
+    for (int i = 0; i < whole; i += SOFTMAX_LANES)
+        for (int j = 0; j < SOFTMAX_LANES; j++) lane[j] = scores[i + j] > lane[j] ? scores[i + j] : lane[j];
+    for (int j = 0; j < SOFTMAX_LANES; j++) max = lane[j] > max ? lane[j] : max;
+    for (int i = whole; i < n; i++) max = scores[i] > max ? scores[i] : max;
+    for (int j = 0; j < SOFTMAX_LANES; j++) lane[j] = 0.0f;
+    for (int i = 0; i < whole; i += SOFTMAX_LANES)
+        for (int j = 0; j < SOFTMAX_LANES; j++) {
+            scores[i + j] = fast_exp(scores[i + j] - max);
+            lane[j] += scores[i + j];
+        }
+    for (int j = 0; j < SOFTMAX_LANES; j++) sum += (double)lane[j];
+    for (int i = whole; i < n; i++) {
         scores[i] = fast_exp(scores[i] - max);
         sum += (double)scores[i];
     }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* y = x / sqrt(mean(x²) + eps) * weight, all [n]; the sum of squares in float64. y may be x. */
+/* y = x / sqrt(mean(x²) + eps) * weight, all [n]. y may be x. */
 void sah_rms_norm(const float *x, const float *weight, float eps, int n, float *y);
 
 /* Rotates the pairs (i, i + width/2) of x [width] by angles whose cosines and sines are given, [width/2] each
@@ -19,7 +19,8 @@ void sah_silu_multiply(const float *gate, const float *up, int n, float *out);
 /* The largest of x [n], n > 0; NaN when one is not finite. */
 float sah_largest(const float *x, size_t n);
 
-/* In place: weights[i] = exp(scores[i] - max) / sum; the sum in float64. n > 0. */
+/* In place: weights[i] = exp(scores[i] - max) / sum. n > 0; a score of -infinity gets 0. Fastest where n is a
+ * multiple of 16. */
 void sah_softmax(float *scores, int n);
 
 void sah_vector_add(const float *x, int n, float *y); /* y += x */
