@@ -133,6 +133,7 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
     if (status == SAH_OK) status = make_memory(s, most_steps, error);
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &s->plans, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &s->pass.workspace, error);
+    if (status == SAH_OK) sah_workspace_fix_rows(s->pass.workspace);
     float *sine = NULL;
     if (status == SAH_OK) status = sah_angles_new(model, s->longest, &s->angles, &sine, error);
     s->pass.cosine = s->angles;

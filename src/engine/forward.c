@@ -141,6 +141,7 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     sah_status status = x && qkv && q ? SAH_OK : sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &plans, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &pass.workspace, error);
+    if (status == SAH_OK && taps->kv) sah_workspace_fix_rows(pass.workspace); /* decoding goes on from it */
     if (status == SAH_OK) status = sah_angles_new(model, forest->longest, &cosine, &sine, error);
     pass.cosine = cosine;
     pass.sine = sine;

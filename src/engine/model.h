@@ -6,15 +6,23 @@
 #include "engine/product.h"
 #include "model/checkpoint.h"
 
+/* A slice of the MLP: gate and up of some of its d_ff inner values, and what down makes of those. All that a
+ * block of rows needs of a slice stays in a core's cache. */
+typedef struct sah_mlp_slice {
+    int64_t from, n; /* inner values [from, from + n) */
+    sah_weights *gate_up; /* [2 n, d] */
+    sah_weights *down; /* [d, n] */
+} sah_mlp_slice;
+
 typedef struct sah_layer {
     sah_weights *qkv; /* [(H + 2 Hkv) D, d]; NULL in the last layer, which has the two apart: */
     sah_weights *q, *kv; /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only */
     sah_weights *o; /* [d, H D] */
-    sah_weights *gate_up; /* [2 d_ff, d] */
-    sah_weights *down; /* [d, d_ff] */
+    sah_mlp_slice *slices; /* [n_slices] of the MLP */
+    int n_slices;
     float *input_norm, *post_norm; /* [d] */
     float *q_norm, *k_norm; /* [D] or NULL */
-    float *qkv_bias, *o_bias, *gate_up_bias, *down_bias; /* or NULL */
+    float *qkv_bias, *o_bias, *gate_up_bias, *down_bias; /* or NULL; gate and up as in the file */
 } sah_layer;
 
 struct sah_model {

@@ -109,8 +109,16 @@ static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engin
 /* The layout is asked for at this many rows; primitives for other numbers of rows are held to it. */
 enum { LAYOUT_ROWS = 256 };
 
+/* Inputs of bfloat16 products are rounded up to whole vectors of the processor's tiles (with zeros): with odd
+ * ends, oneDNN 2.6 made AMX products that died of an illegal instruction (37 x 63 times 63 x 65). */
+enum { BF16_INPUTS = 32 };
+
+/* Rows of every bfloat16 product where the number of rows is fixed. */
+enum { FIXED_ROWS = 64 };
+
 struct sah_weights {
     int64_t outputs, inputs;
+    int64_t padded; /* inputs as packed */
     dnnl_data_type_t type;
     desc_t layout;
     void *packed;
@@ -183,7 +191,7 @@ static dnnl_status_t describe(const product_key *key, const desc_t *layout, desc
 /* Asks oneDNN for its layout of a [outputs, inputs] matrix. */
 static dnnl_status_t choose_layout(sah_weights *weights)
 {
-    product_key key = {weights->outputs, weights->inputs, LAYOUT_ROWS, weights->type, false};
+    product_key key = {weights->outputs, weights->padded, LAYOUT_ROWS, weights->type, false};
     dnnl_primitive_desc_t pd = NULL;
     desc_t x, y;
     memset(&x, 0, sizeof x);
@@ -197,11 +205,12 @@ static dnnl_status_t choose_layout(sah_weights *weights)
     return status;
 }
 
-/* Packs a float32 matrix [outputs, inputs] into the chosen layout and type. */
-static dnnl_status_t pack(sah_weights *weights, float *values)
+/* Packs a float32 matrix [outputs, inputs], whose rows lie `stride` apart, into the chosen layout and type.
+ */
+static dnnl_status_t pack(sah_weights *weights, float *values, int64_t stride)
 {
     dnnl_engine_t engine = cpu_engine();
-    dnnl_dims_t dims = {weights->inputs, weights->outputs}, strides = {1, weights->inputs};
+    dnnl_dims_t dims = {weights->padded, weights->outputs}, strides = {1, stride};
     dnnl_memory_t from = NULL, to = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t reorder = NULL;
@@ -232,57 +241,76 @@ static dnnl_status_t pack(sah_weights *weights, float *values)
     return status;
 }
 
-/* Reads the whole matrix, rows shared among the threads. */
-static void read_matrix(int64_t outputs, int64_t inputs, sah_rows_fn read, const void *source, float *values)
+/* Reads the whole matrix into values [outputs, stride], rows shared among the threads; what a row lacks is 0.
+ */
+static void read_matrix(int64_t outputs, int64_t inputs, sah_rows_fn read, const void *source, float *values,
+                        int64_t stride)
 {
     enum { ROWS = 64 };
-    int64_t blocks = (outputs + ROWS - 1) / ROWS;
+    int64_t at_once = stride == inputs ? ROWS : 1, blocks = (outputs + at_once - 1) / at_once;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t b = 0; b < blocks; b++) {
-        int64_t row = b * ROWS, n = outputs - row < ROWS ? outputs - row : ROWS;
-        read(source, (size_t)row, (size_t)n, values + row * inputs);
+        int64_t row = b * at_once, n = outputs - row < at_once ? outputs - row : at_once;
+        float *out = values + row * stride;
+        read(source, (size_t)row, (size_t)n, out);
+        for (int64_t i = inputs; i < stride; i++) out[i] = 0.0f; /* one row, where there is any */
     }
+}
+
+static int64_t padded_inputs(int64_t inputs, dnnl_data_type_t type)
+{
+    return type == dnnl_bf16 ? (inputs + BF16_INPUTS - 1) / BF16_INPUTS * BF16_INPUTS : inputs;
+}
+
+/* A matrix of the chosen layout, not yet filled. */
+static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision precision, sah_weights **out,
+                               sah_error *error)
+{
+    sah_weights *weights = sah_alloc(1, sizeof *weights);
+    if (!weights) return sah_fail_memory(error, "weights");
+    weights->outputs = outputs;
+    weights->inputs = inputs;
+    weights->type = precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
+    weights->padded = padded_inputs(inputs, weights->type);
+    *out = weights; /* the caller frees it, whatever comes */
+
+    dnnl_status_t status = choose_layout(weights);
+    if (status != dnnl_success) return fail_dnnl(error, "matrix product", status);
+    weights->bytes = dnnl_memory_desc_get_size(desc_of(&weights->layout));
+    weights->packed = sah_alloc_aligned(weights->bytes, 1);
+    return weights->packed ? SAH_OK : sah_fail_memory(error, "weights");
+}
+
+sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
+                             sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    int64_t inputs = ends[n - 1];
+    int64_t stride = padded_inputs(inputs, precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32);
+    size_t size;
+    float *values = NULL;
+    for (int i = 0; i < n; i++) out[i] = NULL;
+    if (sah_mul((size_t)outputs, (size_t)stride, &size)) values = sah_alloc_aligned(size, sizeof *values);
+    if (!values) return sah_fail_memory(error, "weights");
+    for (int i = 0; i < n && status == SAH_OK; i++)
+        status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), precision, &out[i], error);
+    if (status == SAH_OK) read_matrix(outputs, inputs, read, source, values, stride);
+    for (int i = 0; i < n && status == SAH_OK; i++) {
+        dnnl_status_t packed = pack(out[i], values + (i > 0 ? ends[i - 1] : 0), stride);
+        if (packed != dnnl_success) status = fail_dnnl(error, "packing weights", packed);
+    }
+    free(values);
+    for (int i = 0; i < n && status != SAH_OK; i++) {
+        sah_weights_free(out[i]);
+        out[i] = NULL;
+    }
+    return status;
 }
 
 sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
                            const void *source, sah_weights **out, sah_error *error)
 {
-    sah_status result = SAH_OK;
-    float *values = NULL;
-    size_t n;
-    sah_weights *weights = sah_alloc(1, sizeof *weights);
-    if (!weights || !sah_mul((size_t)outputs, (size_t)inputs, &n)) {
-        free(weights);
-        return sah_fail_memory(error, "weights");
-    }
-    weights->outputs = outputs;
-    weights->inputs = inputs;
-    weights->type = precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
-
-    dnnl_status_t status = choose_layout(weights);
-    if (status != dnnl_success) {
-        result = fail_dnnl(error, "matrix product", status);
-        goto done;
-    }
-    weights->bytes = dnnl_memory_desc_get_size(desc_of(&weights->layout));
-    weights->packed = sah_alloc_aligned(weights->bytes, 1);
-    values = sah_alloc_aligned(n, sizeof *values);
-    if (!weights->packed || !values) {
-        result = sah_fail_memory(error, "weights");
-        goto done;
-    }
-    read_matrix(outputs, inputs, read, source, values);
-    status = pack(weights, values);
-    if (status != dnnl_success) result = fail_dnnl(error, "packing weights", status);
-
-done:
-    free(values);
-    if (result != SAH_OK) {
-        sah_weights_free(weights);
-        return result;
-    }
-    *out = weights;
-    return SAH_OK;
+    return sah_weights_split(outputs, &inputs, 1, precision, read, source, out, error);
 }
 
 void sah_weights_free(sah_weights *weights)
@@ -315,8 +343,12 @@ size_t sah_weights_bytes(const sah_weights *weights)
  */
 enum { MAX_ENTRIES = 64 };
 
+/* The scratch slots of sah_product's own rounded rows and of a block of fixed rows. */
+enum { SLOT_ROUNDED = SAH_SLOTS - 1, SLOT_BLOCK = SAH_SLOTS - 2 };
+
 struct sah_workspace {
     int threads;
+    bool fixed_rows; /* see sah_workspace_fix_rows */
     dnnl_stream_t stream;
     product_entry entries[MAX_ENTRIES];
     int n_entries;
@@ -325,8 +357,6 @@ struct sah_workspace {
     size_t slot_sizes[SAH_SLOTS];
     void *dnnl_scratch;
     size_t dnnl_scratch_size;
-    uint16_t *rounded; /* rows of x as bfloat16 */
-    size_t rounded_size;
     sah_stage stage; /* what runs since `since` */
     double since;
     sah_books books;
@@ -365,13 +395,23 @@ void sah_workspace_free(sah_workspace *workspace)
     for (int i = 0; i < SAH_SLOTS; i++) free(workspace->slots[i]);
     if (workspace->stream) dnnl_stream_destroy(workspace->stream);
     free(workspace->dnnl_scratch);
-    free(workspace->rounded);
     free(workspace);
 }
 
 int sah_workspace_threads(const sah_workspace *workspace)
 {
     return workspace->threads;
+}
+
+/* Whether oneDNN takes AMX, or not, as the number of rows suggests. */
+static bool has_amx(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
+}
+
+void sah_workspace_fix_rows(sah_workspace *workspace)
+{
+    workspace->fixed_rows = has_amx();
 }
 
 float *sah_workspace_scratch(sah_workspace *workspace, int slot, size_t n)
@@ -469,28 +509,35 @@ static bool need_bytes(void **buffer, size_t *size, size_t need)
     return *buffer != NULL;
 }
 
-/* x [rows, inputs] as bfloat16. */
-static const void *round_rows(sah_workspace *workspace, int64_t rows, int64_t inputs, const float *x)
+/* Rows that a product is given: whole blocks of the fixed number where that matters. */
+static int64_t rows_given(const sah_workspace *workspace, const sah_weights *weights, int64_t rows)
 {
-    void *buffer = workspace->rounded;
-    bool there = need_bytes(&buffer, &workspace->rounded_size, (size_t)(rows * inputs) * sizeof(uint16_t));
-    workspace->rounded = buffer;
-    if (!there) return NULL;
-#pragma omp parallel for if (workspace->threads > 1 && rows > 8) num_threads(workspace->threads)
-    for (int64_t r = 0; r < rows; r++)
-        sah_round_bf16(x + r * inputs, workspace->rounded + r * inputs, inputs);
-    return workspace->rounded;
+    if (!workspace->fixed_rows || weights->type != dnnl_bf16) return rows;
+    return (rows + FIXED_ROWS - 1) / FIXED_ROWS * FIXED_ROWS;
 }
 
-static sah_status multiply(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
-                           float *y, bool add, sah_error *error)
+const void *sah_product_input(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
+                              const float *x)
 {
-    const void *input = x;
-    if (weights->type == dnnl_bf16) {
-        input = round_rows(workspace, rows, weights->inputs, x);
-        if (!input) return sah_fail_memory(error, "a matrix product");
+    int64_t inputs = weights->inputs, padded = weights->padded, given = rows_given(workspace, weights, rows);
+    if (weights->type != dnnl_bf16) return x;
+    /* two bfloat16 to the float */
+    void *memory = sah_workspace_scratch(workspace, slot, (size_t)(given * padded / 2));
+    uint16_t *rounded = memory;
+    if (!rounded) return NULL;
+#pragma omp parallel for if (workspace->threads > 1 && rows > 8) num_threads(workspace->threads)
+    for (int64_t r = 0; r < rows; r++) {
+        sah_round_bf16(x + r * inputs, rounded + r * padded, inputs);
+        memset(rounded + r * padded + inputs, 0, (size_t)(padded - inputs) * sizeof *rounded);
     }
-    product_key key = {weights->outputs, weights->inputs, rows, weights->type, add};
+    memset(rounded + rows * padded, 0, (size_t)((given - rows) * padded) * sizeof *rounded);
+    return rounded;
+}
+
+static sah_status multiply(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
+                           const void *input, float *y, bool add, sah_error *error)
+{
+    product_key key = {weights->outputs, weights->padded, rows, weights->type, add};
     product_entry *entry;
     dnnl_status_t status = entry_find(workspace, &key, weights, &entry);
     if (status != dnnl_success) return fail_dnnl(error, "matrix product", status);
@@ -519,17 +566,49 @@ static sah_status multiply(sah_workspace *workspace, const sah_weights *weights,
     return status == dnnl_success ? SAH_OK : fail_dnnl(error, "matrix product", status);
 }
 
-sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
-                       float *y, bool add, sah_error *error)
+/* The product in blocks of FIXED_ROWS rows of input [whole blocks, padded], the last one's missing rows
+ * apart.
+ */
+static sah_status multiply_blocks(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
+                                  const uint16_t *input, float *y, bool add, sah_error *error)
+{
+    int64_t width = weights->outputs, whole = rows - rows % FIXED_ROWS, rest = rows - whole;
+    sah_status status = SAH_OK;
+    for (int64_t r = 0; r < whole && status == SAH_OK; r += FIXED_ROWS)
+        status =
+            multiply(workspace, weights, FIXED_ROWS, input + r * weights->padded, y + r * width, add, error);
+    if (rest == 0 || status != SAH_OK) return status;
+    size_t bytes = (size_t)(rest * width) * sizeof *y;
+    float *block = sah_workspace_scratch(workspace, SLOT_BLOCK, (size_t)(FIXED_ROWS * width));
+    if (!block) return sah_fail_memory(error, "a matrix product");
+    memcpy(block, y + whole * width, bytes);
+    memset(block + rest * width, 0, (size_t)((FIXED_ROWS - rest) * width) * sizeof *y);
+    status = multiply(workspace, weights, FIXED_ROWS, input + whole * weights->padded, block, add, error);
+    memcpy(y + whole * width, block, bytes);
+    return status;
+}
+
+sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
+                          const void *input, float *y, bool add, sah_error *error)
 {
     if (rows == 0) return SAH_OK;
     sah_stage stage = workspace->stage == SAH_STAGE_LM_HEAD ? SAH_STAGE_LM_HEAD : SAH_STAGE_PRODUCT;
     sah_stage before = sah_workspace_enter(workspace, stage);
-    sah_status status = multiply(workspace, weights, rows, x, y, add, error);
+    sah_status status = workspace->fixed_rows && weights->type == dnnl_bf16
+                            ? multiply_blocks(workspace, weights, rows, input, y, add, error)
+                            : multiply(workspace, weights, rows, input, y, add, error);
     workspace->books.operations[stage] +=
         2.0 * (double)rows * (double)weights->outputs * (double)weights->inputs;
     sah_workspace_enter(workspace, before);
     return status;
+}
+
+sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                       float *y, bool add, sah_error *error)
+{
+    const void *input = sah_product_input(workspace, SLOT_ROUNDED, weights, rows, x);
+    if (!input) return sah_fail_memory(error, "a matrix product");
+    return sah_product_of(workspace, weights, rows, input, y, add, error);
 }
 
 bool sah_product_has_bf16(void)

@@ -19,6 +19,11 @@ typedef void (*sah_rows_fn)(const void *source, size_t row, size_t n, float *out
  * once, beside the packed one, while it runs. */
 sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
                            const void *source, sah_weights **out, sah_error *error);
+/* The same in n pieces of columns, piece i being [outputs, ends[i] - ends[i - 1]]: the product with all
+ * inputs is the sum of theirs. All ends but the last are multiples of 32. On failure no piece is left in
+ * out [n]. */
+sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
+                             sah_rows_fn read, const void *source, sah_weights **out, sah_error *error);
 void sah_weights_free(sah_weights *weights);
 int64_t sah_weights_outputs(const sah_weights *weights);
 int64_t sah_weights_inputs(const sah_weights *weights);
@@ -29,15 +34,26 @@ sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error)
 void sah_workspace_free(sah_workspace *workspace);
 int sah_workspace_threads(const sah_workspace *workspace);
 
+/* From now on a row's products do not depend on how many rows go with it, to the last bit. float32 is so
+ * anyway; bfloat16 on a processor with AMX is made so at some cost, by products of one number of rows. */
+void sah_workspace_fix_rows(sah_workspace *workspace);
+
 /* `n` floats of scratch memory on a 64-byte boundary, kept from call to call; each `slot` (0..SAH_SLOTS-1) is
  * its own. NULL: no memory. */
-#define SAH_SLOTS 8
+#define SAH_SLOTS 11
 float *sah_workspace_scratch(sah_workspace *workspace, int slot, size_t n);
 
 /* y [rows, outputs] = x [rows, inputs] Wᵀ, or += with `add`. Rows lie without gaps: oneDNN's fast products
  * refuse strides, and a layout packed for those falls back to a plain loop that is a hundred times slower. */
 sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
                        float *y, bool add, sah_error *error);
+
+/* The same in two steps, for rows that meet several matrices of one type: x as such weights take it (x
+ * itself, or its rounding in a scratch slot; NULL: no memory), and the product with that. */
+const void *sah_product_input(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
+                              const float *x);
+sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
+                          const void *input, float *y, bool add, sah_error *error);
 
 /* Seconds of a workspace by stage, every moment in one, and the floating-point operations its products did
  * there (a multiply-add is two). */

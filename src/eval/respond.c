@@ -182,6 +182,7 @@ sah_status sah_respond(const sah_model *model, const sah_prompt *prompts, size_t
     }
     sah_status status =
         there ? sah_workspace_new(model->threads, &r.workspace, error) : sah_fail_memory(error, "logits");
+    if (status == SAH_OK) sah_workspace_fix_rows(r.workspace);
     for (; r.first < n && status == SAH_OK; r.first += r.n) {
         status = wave_size(&r, n - r.first, error);
         if (status == SAH_OK) status = run_one_wave(&r, edits, n_edits, error);
