@@ -45,50 +45,75 @@ const char *sah_stage_name(sah_stage stage)
 /* ---- The product alone
  * -------------------------------------------------------------------------------------- */
 
-/* The best rate of one shape over the numbers of rows that a sweep's blocks may have. */
+/* How long a shape is measured, in seconds, to find its best number of rows and then at that number: a
+ * processor's clock wanders within tens of milliseconds. */
+static const double GLANCE = 0.01, LOOK = 0.1;
+
+/* The rate of one shape at the best of the numbers of rows that a sweep's blocks may have, of which *rows
+ * gets it (0: find it). */
 static sah_status best_rate(int64_t outputs, int64_t inputs, sah_precision precision, int threads,
-                            double *rate, sah_error *error)
+                            int64_t *rows, double *rate, sah_error *error)
 {
-    static const int64_t rows[] = {128, 256, 512};
+    static const int64_t several[] = {128, 256, 512};
     sah_status status = SAH_OK;
-    *rate = 0.0;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && status == SAH_OK; i++) {
+    double best = 0.0;
+    for (size_t i = 0; *rows == 0 && i < sizeof several / sizeof *several && status == SAH_OK; i++) {
         double here;
-        status = sah_product_rate(outputs, inputs, rows[i], precision, threads, &here, error);
-        if (status == SAH_OK && here > *rate) *rate = here;
+        status = sah_product_rate(outputs, inputs, several[i], precision, threads, GLANCE, &here, error);
+        if (status != SAH_OK || here <= best) continue;
+        best = here;
+        *rows = several[i];
     }
-    return status;
+    if (status != SAH_OK) return status;
+    return sah_product_rate(outputs, inputs, *rows, precision, threads, LOOK, rate, error);
 }
 
-/* The rate at which the products alone would do the operations of a sweep: each layer's matrix by its own
- * rate. Attention counts as the shape that runs best, slices of the output projection as the whole. */
-static sah_status measure_peak(const sah_model *model, sah_precision precision, const sah_operations *o,
-                               double *peak, sah_error *error)
+/* What a model's products can do: the rate at which they alone would do the operations of a sweep, each
+ * layer's matrix by its own rate. Attention counts as the shape that runs best, slices of the output
+ * projection as the whole. */
+enum { SHAPES = 5 };
+
+/* Of the LM head that is measured: more are no faster, and would count in the memory that is reported. */
+enum { MOST_OUTPUTS = 8192 };
+
+typedef struct peak {
+    sah_precision precision;
+    int64_t rows[SHAPES]; /* best ones; 0: not yet known */
+    double rate[SHAPES]; /* mean of `looks` */
+    int looks;
+} peak;
+
+static sah_status look(const sah_model *model, peak *p, sah_error *error)
 {
     const sah_config *c = &model->config;
     int64_t d = c->d_model, D = c->head_dim;
-    const struct {
-        int64_t outputs, inputs;
-        double operations;
-    } shapes[] = {
-        {(c->n_heads + 2 * c->n_kv_heads) * D, d, o->qkv},
-        {d, c->n_heads * D, o->output},
-        {2 * (int64_t)c->d_ff, d, o->gate_up},
-        {d, c->d_ff, o->down},
-        {c->n_vocab, d, o->lm_head},
+    const int64_t shapes[SHAPES][2] = {
+        {(c->n_heads + 2 * c->n_kv_heads) * D, d},
+        {d, c->n_heads * D},
+        {2 * (int64_t)c->d_ff, d},
+        {d, c->d_ff},
+        {c->n_vocab, d},
     };
-    double seconds = 0.0, best = 0.0;
-    sah_status status = SAH_OK;
-    *peak = 0.0;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    for (int i = 0; i < SHAPES; i++) {
         double rate;
-        status = best_rate(shapes[i].outputs, shapes[i].inputs, precision, model->threads, &rate, error);
+        sah_status status =
+            best_rate(shapes[i][0], shapes[i][1], p->precision, model->threads, &p->rows[i], &rate, error);
         if (status != SAH_OK) return status;
-        seconds += shapes[i].operations / rate;
-        if (rate > best) best = rate;
+        p->rate[i] = (p->rate[i] * p->looks + rate) / (p->looks + 1);
     }
-    *peak = sah_operations_total(o) / (seconds + o->attention / best);
+    p->looks++;
     return SAH_OK;
+}
+
+static double peak_of(const peak *p, const sah_operations *o)
+{
+    const double operations[SHAPES] = {o->qkv, o->output, o->gate_up, o->down, o->lm_head};
+    double seconds = 0.0, best = 0.0;
+    for (int i = 0; i < SHAPES; i++) {
+        seconds += operations[i] / p->rate[i];
+        if (p->rate[i] > best) best = p->rate[i];
+    }
+    return sah_operations_total(o) / (seconds + o->attention / best);
 }
 
 /* ---- The run
@@ -141,6 +166,9 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
     sah_sweep_report report = {0};
     sah_operations operations = {0}, all_operations = {0};
     struct rusage usage;
+    /* Before the sweep and behind it. */
+    peak peaks[] = {{.precision = SAH_PRECISION_F32}, {.precision = SAH_PRECISION_BF16}};
+    int n_peaks = sah_product_has_bf16() ? 2 : 1;
     sah_status status = SAH_OK;
     memset(out, 0, sizeof *out);
     all.layer_from = all.layer_to = all.head_from = all.head_to = 0;
@@ -150,6 +178,7 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
     }
     if (!queries) status = built_in_queries(&own, error);
     if (!queries) queries = &own;
+    for (int i = 0; i < n_peaks && status == SAH_OK; i++) status = look(model, &peaks[i], error);
     if (status == SAH_OK)
         status = sah_ships_reported(model, queries, NULL, &some, "/dev/null", &report, error);
     if (status == SAH_OK) {
@@ -163,15 +192,15 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
     }
     if (status == SAH_OK)
         status = count(model, &all, &report.forest, &all_operations, &out->n_all_heads, error);
-    if (status == SAH_OK) status = measure_peak(model, SAH_PRECISION_F32, &operations, &out->peak_f32, error);
-    if (status == SAH_OK && sah_product_has_bf16())
-        status = measure_peak(model, SAH_PRECISION_BF16, &operations, &out->peak_bf16, error);
+    for (int i = 0; i < n_peaks && status == SAH_OK; i++) status = look(model, &peaks[i], error);
     if (status == SAH_OK) {
-        double peak = model->precision == SAH_PRECISION_BF16 ? out->peak_bf16 : out->peak_f32;
+        out->peak_f32 = peak_of(&peaks[0], &operations);
+        if (n_peaks > 1) out->peak_bf16 = peak_of(&peaks[1], &operations);
+        double most = model->precision == SAH_PRECISION_BF16 ? out->peak_bf16 : out->peak_f32;
         out->useful = sah_operations_total(&operations);
         out->rate = out->useful / out->seconds;
         out->all_seconds = sah_operations_total(&all_operations) / out->rate;
-        out->share = out->rate / peak;
+        out->share = out->rate / most;
     }
     sah_strings_free(&own);
     return status;

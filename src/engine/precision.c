@@ -1,5 +1,6 @@
 #include "engine/precision.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ static void fill(const void *source, size_t row, size_t n, float *out)
 }
 
 sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_precision precision,
-                            int threads, double *rate, sah_error *error)
+                            int threads, double seconds, double *rate, sah_error *error)
 {
     size_t columns = (size_t)inputs;
     sah_weights *weights = NULL;
@@ -25,9 +26,9 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
     *rate = 0.0;
     if (result != SAH_OK) return result;
 
-    /* As the sweep works: every thread its own rows. */
+    /* As the sweep works: every thread its own rows. Trials 0 and 1 tell how many rounds fill the time. */
     double operations = 2.0 * (double)rows * (double)outputs * (double)inputs;
-    int rounds = (int)(1e9 / operations) + 2;
+    int rounds = 1;
 #pragma omp parallel num_threads(threads) reduction(max : result)
     {
         omp_set_num_threads(1);
@@ -37,23 +38,24 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
         sah_error own = {0};
         sah_status status =
             x && y ? sah_workspace_new(1, &workspace, &own) : sah_fail_memory(&own, "measuring products");
-        if (status == SAH_OK) {
-            fill(&columns, 0, (size_t)rows, x);
-            status = sah_product(workspace, weights, rows, x, y, false, &own);
-        }
-        for (int trial = 0; trial < 3; trial++) {
+        if (status == SAH_OK) fill(&columns, 0, (size_t)rows, x);
+        for (int trial = 0; trial < 5; trial++) {
 #pragma omp barrier
             double start = omp_get_wtime();
             for (int i = 0; i < rounds && status == SAH_OK; i++)
                 status = sah_product(workspace, weights, rows, x, y, false, &own);
 #pragma omp barrier
-            double seconds = omp_get_wtime() - start;
-#pragma omp critical(sah_product_rate)
+            double spent = omp_get_wtime() - start, here = operations * rounds * threads / spent;
+#pragma omp barrier
+#pragma omp single
             {
-                double here = operations * rounds * threads / seconds;
-                if (here > *rate) *rate = here;
-                if (status != SAH_OK && error && error->status == SAH_OK) *error = own;
+                if (trial == 1) rounds = (int)fmin(seconds / spent, 1e6) + 1;
+                if (trial > 1 && here > *rate) *rate = here;
             }
+        }
+        if (status != SAH_OK && error) {
+#pragma omp critical(sah_product_rate)
+            *error = own;
         }
         sah_workspace_free(workspace);
         free(x);
@@ -68,6 +70,7 @@ sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, 
                                 sah_precision *chosen, char *note, size_t size, sah_error *error)
 {
     enum { ROWS = 128 };
+    const double SECONDS = 0.005;
     note[0] = '\0';
     *chosen = SAH_PRECISION_F32;
     if (wanted == SAH_PRECISION_F32) return SAH_OK;
@@ -85,9 +88,10 @@ sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, 
     }
     double f32, bf16;
     int64_t outputs = 2 * (int64_t)config->d_ff, inputs = config->d_model;
-    sah_status status = sah_product_rate(outputs, inputs, ROWS, SAH_PRECISION_F32, threads, &f32, error);
+    sah_status status =
+        sah_product_rate(outputs, inputs, ROWS, SAH_PRECISION_F32, threads, SECONDS, &f32, error);
     if (status == SAH_OK)
-        status = sah_product_rate(outputs, inputs, ROWS, SAH_PRECISION_BF16, threads, &bf16, error);
+        status = sah_product_rate(outputs, inputs, ROWS, SAH_PRECISION_BF16, threads, SECONDS, &bf16, error);
     if (status != SAH_OK) return status;
     if (bf16 > 1.1 * f32) *chosen = SAH_PRECISION_BF16;
     snprintf(note, size, "%s: products ran at %.0f GFLOP/s in f32, %.0f in bf16",

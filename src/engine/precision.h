@@ -10,9 +10,9 @@
 sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, int threads,
                                 sah_precision *chosen, char *note, size_t size, sah_error *error);
 
-/* Floating-point operations a second of a product [rows, inputs] x [inputs, outputs] on `threads` threads,
- * best of a few. */
+/* Floating-point operations a second of a product [rows, inputs] x [inputs, outputs], every thread at one of
+ * its own: the best of three measurements of about `seconds` each. */
 sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_precision precision,
-                            int threads, double *rate, sah_error *error);
+                            int threads, double seconds, double *rate, sah_error *error);
 
 #endif
