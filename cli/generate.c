@@ -4,7 +4,8 @@
 #include "command.h"
 #include "progress.h"
 
-/* The first --sweep-heads heads of the result file, in the order of `sahara rank`. */
+/* The first --sweep-heads heads of the result file: those that a search of so many steps chose, else in the
+ * order of `sahara rank`. */
 static sah_status heads_of_result(const cli_options *o, const sah_model_info *model, sah_head **heads,
                                   size_t *n, sah_error *error)
 {
@@ -28,8 +29,10 @@ static sah_status heads_of_result(const cli_options *o, const sah_model_info *mo
         status = error->status = SAH_BAD_ARGUMENT;
     }
     if (status == SAH_OK) *heads = calloc(o->sweep_heads, sizeof **heads);
+    sah_chosen chosen;
+    bool searched = status == SAH_OK && sah_result_chosen(result, o->sweep_heads - 1, &chosen);
     for (size_t i = 0; status == SAH_OK && *heads != NULL && i < o->sweep_heads; i++)
-        (*heads)[(*n)++] = ranked[i].head;
+        (*heads)[(*n)++] = searched && sah_result_chosen(result, i, &chosen) ? chosen.head : ranked[i].head;
     free(ranked);
     sah_result_close(result);
     return status;

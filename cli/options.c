@@ -52,6 +52,16 @@ static const option_spec specs[N_OPTIONS] = {
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
     [OPT_HEAT] = {"heat", 0, NULL, "draw a heat map, layers by heads, instead of a table"},
     [OPT_STEP] = {"step", 0, "N", "which step of a find result (default: 0, every head alone)"},
+    [OPT_STEPS] = {"steps", 0, "N", "heads to choose, one a step (default: 1)"},
+    [OPT_RANK] = {"rank", 0, "R", "left singular vectors compared (default: 1)"},
+    [OPT_VARIANT] = {"variant", 0, "subspace|spectral",
+                     "spaces compared, or first columns (default: subspace)"},
+    [OPT_START] = {"start", 0, "HEADS", "heads that are in the group before the first step"},
+    [OPT_SHORTLIST] = {"shortlist", 0, "K", "later steps try only the first step's K best heads"},
+    [OPT_RANDOM_GROUPS] = {"random-groups", 0, "N",
+                           "random groups each later step is held against (default: 19)"},
+    [OPT_SAVE_STATES] = {"save-states", 0, "FILE.npy",
+                         "hidden states of the unablated model and of each step's group"},
     [OPT_CONCENTRATION] = {"concentration", 0, NULL,
                            "how few heads carry half of the score, and their share of the model"},
     [OPT_RULE] = {"rule", 0, "default|reference",
@@ -291,6 +301,31 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
     case OPT_CHECK_REFUSAL:
         o->check_refusal = strcmp(value, "on") == 0;
         return o->check_refusal || strcmp(value, "off") == 0;
+    case OPT_STEPS:
+        if (!parse_count(value, 1, INT_MAX, &count)) return false;
+        o->steps = (size_t)count;
+        return true;
+    case OPT_RANK:
+        if (!parse_count(value, 1, INT_MAX, &count)) return false;
+        o->rank = (size_t)count;
+        return true;
+    case OPT_VARIANT:
+        o->variant = strcmp(value, "spectral") == 0 ? SAH_VARIANT_SPECTRAL : SAH_VARIANT_SUBSPACE;
+        return o->variant == SAH_VARIANT_SPECTRAL || strcmp(value, "subspace") == 0;
+    case OPT_START:
+        o->start = value;
+        return true;
+    case OPT_SHORTLIST:
+        if (!parse_count(value, 1, INT_MAX, &count)) return false;
+        o->shortlist = (size_t)count;
+        return true;
+    case OPT_RANDOM_GROUPS:
+        if (!parse_count(value, 0, 100000, &count)) return false;
+        o->random_groups = (size_t)count;
+        return true;
+    case OPT_SAVE_STATES:
+        o->save_states = value;
+        return value[0] != '\0';
     case OPT_SAVE_DIRECTIONS:
         o->save_directions = value;
         return value[0] != '\0';

@@ -58,6 +58,13 @@ typedef enum option_id {
     OPT_MLP,
     OPT_REST,
     OPT_CHECK_REFUSAL,
+    OPT_STEPS,
+    OPT_RANK,
+    OPT_VARIANT,
+    OPT_START,
+    OPT_SHORTLIST,
+    OPT_RANDOM_GROUPS,
+    OPT_SAVE_STATES,
     N_OPTIONS
 } option_id;
 
@@ -102,6 +109,9 @@ typedef struct cli_options {
     int layer; /* -1: not given */
     const char *save_directions;
     sah_side attention, mlp, rest;
+    size_t steps, rank, shortlist, random_groups; /* 0: not given, for the first three */
+    sah_variant variant;
+    const char *start, *save_states;
 } cli_options;
 
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, the common ones

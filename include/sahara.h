@@ -217,6 +217,35 @@ typedef struct sah_run_options {
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
+/* How far apart two sets of hidden states M, M' [queries, d_model] are said to be. */
+typedef enum sah_variant {
+    SAH_VARIANT_SUBSPACE = 0, /* principal angles between the first left singular vectors */
+    SAH_VARIANT_SPECTRAL /* the angle between the first columns; rank 1 */
+} sah_variant;
+
+typedef struct sah_find_options {
+    size_t steps; /* heads to choose, at least 1 */
+    size_t rank; /* left singular vectors compared, r; at least 1, fewer than queries */
+    sah_variant variant;
+    const char *start; /* heads of the group before the first step, as sah_heads_parse() reads them; or NULL */
+    size_t shortlist; /* later steps try the first step's so many best heads; 0: all */
+    size_t random_groups; /* drawn for each step behind the first */
+    uint64_t seed; /* of their heads */
+    const char *save_states; /* a .npy file, float32 [(1 + steps) queries, d_model]: the final-norm hidden
+                                states of the unablated model, then of each step's group; contrast queries
+                                stand behind the others each time. Or NULL */
+} sah_find_options;
+
+/* Generalized Ships (one step) and Sahara (more): the greedy search for the heads whose ablation turns the
+ * representation of the queries most (method.md; paper, equations 8 to 10), shifts in degrees. With `contrast`
+ * (or NULL) heads are chosen by the shift less that of the contrast queries. Appends to the journal `path`
+ * (docs/files.md), resuming inside a step when it is there and its header agrees, and carrying on when more
+ * steps are asked for; NULL or "-" writes to standard output. SAH_BAD_ARGUMENT: too few queries for the rank,
+ * more steps than heads, a starting group outside the model. */
+sah_status sah_find(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                    const sah_run_options *options, const sah_find_options *find, const char *path,
+                    sah_error *error);
+
 typedef struct sah_direction_options {
     const char
         *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else ships */
@@ -484,6 +513,17 @@ typedef struct sah_result_info {
 sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out, sah_error *error);
 void sah_result_close(sah_result *result);
 const sah_result_info *sah_result_describe(const sah_result *result);
+
+/* A step that find finished. */
+typedef struct sah_chosen {
+    sah_head head;
+    double shift, gain; /* degrees: of the group with the head; what the head added to the score */
+    bool better_than_chance;
+} sah_chosen;
+
+/* The head that a step of a find result chose; false where there is none: another command's result, a step
+ * that is not finished. */
+bool sah_result_chosen(const sah_result *result, size_t step, sah_chosen *out);
 
 /* Looks at another step of a find result (at first it is step 0): its heads and scores are what everything
  * below works on. */

@@ -43,16 +43,17 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double percentile(const double *sorted, double share)
+double sah_percentile(const double *sorted, size_t n, double share)
 {
-    double position = share * (SAH_RESAMPLES - 1);
+    double position = share * (double)(n - 1);
     size_t below = (size_t)position;
+    if (below + 1 >= n) return sorted[n - 1];
     return sorted[below] + (position - (double)below) * (sorted[below + 1] - sorted[below]);
 }
 
 void sah_bootstrap_interval(double *values, double *low, double *high)
 {
     qsort(values, SAH_RESAMPLES, sizeof *values, compare_doubles);
-    *low = percentile(values, 0.025);
-    *high = percentile(values, 0.975);
+    *low = sah_percentile(values, SAH_RESAMPLES, 0.025);
+    *high = sah_percentile(values, SAH_RESAMPLES, 0.975);
 }

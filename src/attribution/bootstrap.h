@@ -21,7 +21,10 @@ void sah_bootstrap_free(sah_bootstrap *plan);
 /* means [SAH_RESAMPLES] of values [n] under the plan. */
 void sah_bootstrap_means(const sah_bootstrap *plan, const double *values, double *means);
 
-/* The 2.5th and 97.5th percentile of values [SAH_RESAMPLES], linear between neighbours; sorts them. */
+/* The value below which `share` of the ascending values [n] lie, linear between neighbours. n > 0. */
+double sah_percentile(const double *sorted, size_t n, double share);
+
+/* The 2.5th and 97.5th percentile of values [SAH_RESAMPLES]; sorts them. */
 void sah_bootstrap_interval(double *values, double *low, double *high);
 
 #endif

@@ -30,26 +30,19 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     return SAH_OK;
 }
 
-static void add_number(sah_text *line, const char *key, double value)
-{
-    char number[32];
-    sah_format_double(value, number);
-    sah_text_addf(line, ",\"%s\":%s", key, number);
-}
-
 static sah_status write_head(sah_journal *journal, int layer, int head, const sah_head_part *part,
                              sah_error *error)
 {
     sah_text line = {0};
     sah_text_addf(&line, "{\"head\":\"%d-%d\"", layer, head);
-    add_number(&line, "harmful", part->harmful);
-    add_number(&line, "harmless", part->harmless);
-    add_number(&line, "contribution", part->contribution);
-    add_number(&line, "low", part->low);
-    add_number(&line, "high", part->high);
-    add_number(&line, "share", part->share);
-    add_number(&line, "cosine", part->cosine);
-    add_number(&line, "cosine_difference", part->cosine_difference);
+    sah_line_number(&line, "harmful", part->harmful);
+    sah_line_number(&line, "harmless", part->harmless);
+    sah_line_number(&line, "contribution", part->contribution);
+    sah_line_number(&line, "low", part->low);
+    sah_line_number(&line, "high", part->high);
+    sah_line_number(&line, "share", part->share);
+    sah_line_number(&line, "cosine", part->cosine);
+    sah_line_number(&line, "cosine_difference", part->cosine_difference);
     sah_text_add(&line, "}", 1);
     sah_status status = line.failed ? sah_fail_memory(error, "a line of the result")
                                     : sah_journal_add(journal, line.data, line.size, error);

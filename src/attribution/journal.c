@@ -354,3 +354,22 @@ sah_status sah_journal_close(sah_journal *journal, sah_error *error)
     free(journal);
     return status;
 }
+
+void sah_line_number(sah_text *line, const char *key, double value)
+{
+    char number[32];
+    sah_format_double(value, number);
+    sah_text_addf(line, ",\"%s\":%s", key, number);
+}
+
+void sah_line_numbers(sah_text *line, const char *key, const double *values, size_t n)
+{
+    char number[32];
+    sah_text_addf(line, ",\"%s\":[", key);
+    for (size_t i = 0; i < n; i++) {
+        sah_format_double(values[i], number);
+        if (i > 0) sah_text_add(line, ",", 1);
+        sah_text_adds(line, number);
+    }
+    sah_text_add(line, "]", 1);
+}

@@ -6,6 +6,7 @@
 
 #include "engine/model.h"
 #include "util/json.h"
+#include "util/strings.h"
 
 typedef struct sah_journal sah_journal;
 
@@ -27,6 +28,10 @@ sah_status sah_journal_add(sah_journal *journal, const char *text, size_t size, 
 
 /* Closes the file, which tells of errors that the disk reported late. NULL is allowed. */
 sah_status sah_journal_close(sah_journal *journal, sah_error *error);
+
+/* Appends ,"key":value, or ,"key":[values], to the text of a line, in digits that read back the same. */
+void sah_line_number(sah_text *line, const char *key, double value);
+void sah_line_numbers(sah_text *line, const char *key, const double *values, size_t n);
 
 /* The first difference between two JSON values, written into `what`: its place, and both values shortened
  * ("settings.scale: 0.0001 there, 0.001 here"). False when they are equal. Numbers compare by value. */

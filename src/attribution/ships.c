@@ -76,18 +76,6 @@ static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
 /* ---- One ablated head after another
  * ------------------------------------------------------------------------- */
 
-static void add_list(sah_text *line, const char *key, const double *values, size_t n)
-{
-    char number[32];
-    sah_text_addf(line, ",\"%s\":[", key);
-    for (size_t i = 0; i < n; i++) {
-        sah_format_double(values[i], number);
-        if (i > 0) sah_text_add(line, ",", 1);
-        sah_text_adds(line, number);
-    }
-    sah_text_add(line, "]", 1);
-}
-
 /* The head's line in the journal; kl [n_prompts], harmful queries first. */
 static sah_status write_head(ships *s, sah_head head, const double *kl, sah_error *error)
 {
@@ -98,8 +86,8 @@ static sah_status write_head(ships *s, sah_head head, const double *kl, sah_erro
                         i + 1, head.layer, head.head);
     }
     sah_text_addf(&line, "{\"head\":\"%d-%d\"", head.layer, head.head);
-    add_list(&line, "kl", kl, s->n_queries);
-    if (s->n_contrast > 0) add_list(&line, "kl_contrast", kl + s->n_queries, s->n_contrast);
+    sah_line_numbers(&line, "kl", kl, s->n_queries);
+    if (s->n_contrast > 0) sah_line_numbers(&line, "kl_contrast", kl + s->n_queries, s->n_contrast);
     sah_text_add(&line, "}", 1);
     sah_status status;
     if (line.failed) {

@@ -40,15 +40,14 @@ static sah_status lapack_failed(int info, sah_error *error)
 /* ---- Left singular vectors
  * ---------------------------------------------------------------------------------- */
 
-/* g [n, n] = M Mᵀ, the lower triangle. Products of float32 are exact in float64. */
-SAH_SIMD static void gram_matrix(const float *m, size_t n, size_t d, double *g)
+SAH_SIMD void sah_gram_matrix(const float *m, size_t n, size_t d, double *g)
 {
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j <= i; j++) {
             double sum = 0;
 #pragma omp simd reduction(+ : sum)
             for (size_t k = 0; k < d; k++) sum += (double)m[i * d + k] * (double)m[j * d + k];
-            g[i * n + j] = sum;
+            g[i * n + j] = g[j * n + i] = sum;
         }
     }
 }
@@ -66,8 +65,7 @@ static sah_status from_gram(const float *m, size_t n, size_t d, size_t rank, dou
         status = sah_fail_memory(error, "singular vectors");
         goto done;
     }
-    gram_matrix(m, n, d, g);
-    /* Rows of the lower triangle are columns of the upper one. */
+    sah_gram_matrix(m, n, d, g);
     int info = LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'I', 'U', order, g, order, 0, 0,
                               order - (lapack_int)wanted + 1, order, 0, &got, w, z, order, support);
     if (info != 0 || (size_t)got != wanted) {

@@ -7,6 +7,9 @@
 
 #include "sahara.h"
 
+/* g [n, n] = M Mᵀ of m [n, d]; products of float32 are exact in float64. */
+void sah_gram_matrix(const float *m, size_t n, size_t d, double *g);
+
 /* The space of the `rank` largest left singular vectors of m [n, d], 1 <= rank <= min(n, d), into u [rank,
  * n]. *found <= rank is how many of them the states determine: a singular value that float32 rounding of m
  * alone could make (at most 2^-23 of the Frobenius norm) carries no direction, and its vector is not filled

@@ -397,7 +397,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sw.cosine = cosine;
     sw.sine = sine;
     status = run_base(&sw, error);
-    if (status != SAH_OK || n == 0) goto done;
+    if (status != SAH_OK || n == 0 || sw.options->base_only) goto done;
     status = sah_base_new(model, forest, plans, needed, slice, cosine, sine, &sw.base, error);
     if (status != SAH_OK) goto done;
 

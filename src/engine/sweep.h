@@ -42,6 +42,7 @@ typedef struct sah_sweep_options {
     const char *what; /* what the progress line says */
     uint64_t done, total; /* units done before, and in all, for progress over several sweeps; total 0: this
                              sweep's own */
+    bool base_only; /* stop behind the sink's `base`, computed as for these candidates */
     sah_sweep_report *report; /* filled by a sweep that succeeds; or NULL */
 } sah_sweep_options;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "attribution/bootstrap.h"
+#include "attribution/chance.h"
 #include "report/selectivity.h"
 #include "util/alloc.h"
 #include "util/error.h"

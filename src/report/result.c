@@ -187,6 +187,14 @@ sah_status sah_result_select(sah_result *r, size_t step, sah_error *error)
     return status;
 }
 
+bool sah_result_chosen(const sah_result *r, size_t step, sah_chosen *out)
+{
+    const sah_result_file *f = &r->files[0];
+    if (f->kind != SAH_KIND_FIND || step >= f->n_steps || !f->steps[step].finished) return false;
+    *out = f->steps[step].chosen;
+    return true;
+}
+
 /* ---- Opening
  * ------------------------------------------------------------------------------------------------ */
 

@@ -37,7 +37,8 @@ enum {
 typedef struct sah_result_step {
     double **rows; /* [n_layers * n_heads] NULL, or the head's numbers; itself NULL when there are none */
     size_t n_rows;
-    bool finished; /* a head was chosen */
+    bool finished; /* a head was chosen: */
+    sah_chosen chosen;
 } sah_result_step;
 
 /* One file. */

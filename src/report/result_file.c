@@ -203,8 +203,16 @@ static sah_status finish_step(sah_result_file *f, const json_t *line, size_t num
 {
     sah_result_step *step;
     sah_status status = find_step(f, line, number, &step, error);
-    if (status == SAH_OK) step->finished = true;
-    return status;
+    if (status != SAH_OK) return status;
+    const char *name = json_string_value(json_object_get(line, "chosen"));
+    sah_chosen *chosen = &step->chosen;
+    if (name == NULL || !sah_head_read(name, f->n_layers, f->n_heads, &chosen->head) ||
+        !read_number(json_object_get(line, "shift"), &chosen->shift))
+        return sah_fail(error, SAH_FAILED, "%s: line %zu names no chosen head of the model", f->path, number);
+    chosen->gain = json_number_value(json_object_get(line, "gain"));
+    chosen->better_than_chance = json_is_true(json_object_get(line, "better_than_chance"));
+    step->finished = true;
+    return SAH_OK;
 }
 
 static sah_status read_line(sah_result_file *f, const char *text, size_t size, size_t number,

@@ -106,46 +106,6 @@ done:
     return status;
 }
 
-/* (values[at] - mean) / standard deviation of values [n]; 0 when they are all equal. */
-static void standardise(const double *values, size_t n, double *out)
-{
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < n; i++) sum += values[i];
-    double mean = sum / (double)n;
-    for (size_t i = 0; i < n; i++) squares += (values[i] - mean) * (values[i] - mean);
-    double deviation = sqrt(squares / (double)n);
-    for (size_t i = 0; i < n; i++) out[i] = deviation > 0 ? (values[i] - mean) / deviation : 0;
-}
-
-sah_status sah_permuted_p(const double *const *differences, size_t n, size_t n_heads, double *p,
-                          sah_error *error)
-{
-    double *scores = sah_alloc(n + 1, sizeof *scores), *most = sah_alloc(n + 1, sizeof *most);
-    double *own = sah_alloc(n_heads, sizeof *own);
-    sah_status status = SAH_OK;
-    if (scores == NULL || most == NULL || own == NULL) {
-        status = sah_fail_memory(error, "the permutations");
-        goto done;
-    }
-    for (size_t r = 0; r <= n; r++) most[r] = -INFINITY;
-    for (size_t h = 0; h < n_heads; h++) {
-        standardise(differences[h], n + 1, scores);
-        own[h] = scores[0];
-        for (size_t r = 1; r <= n; r++) most[r] = fmax(most[r], scores[r]);
-    }
-    for (size_t h = 0; h < n_heads; h++) {
-        size_t reached = 1; /* the sets as they are, one of the permutations */
-        for (size_t r = 1; r <= n; r++) reached += most[r] >= own[h];
-        p[h] = (double)reached / (double)(n + 1);
-    }
-
-done:
-    free(scores);
-    free(most);
-    free(own);
-    return status;
-}
-
 double sah_interval_p(double difference, double low, double high, size_t n_heads)
 {
     double width = high - low; /* 2 * 1.96 standard errors */

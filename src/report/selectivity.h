@@ -15,11 +15,6 @@
 sah_status sah_permutation_p(const double *a, size_t n_a, const double *b, size_t n_b, size_t n_heads,
                              double *p, sah_error *error);
 
-/* The same where the differences under each of n permutations are known: differences[h] holds a head's own,
- * then those n. Each is measured from the mean of the n + 1, in units of their standard deviation. */
-sah_status sah_permuted_p(const double *const *differences, size_t n, size_t n_heads, double *p,
-                          sah_error *error);
-
 /* The same from an interval alone: a normal statistic with the width of the 95 % interval, times the number
  * of heads (Bonferroni), at most 1. */
 double sah_interval_p(double difference, double low, double high, size_t n_heads);

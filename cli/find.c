@@ -1,0 +1,89 @@
+/* sahara find: Generalized Ships and the greedy search for safety heads. */
+#include "command.h"
+#include "progress.h"
+
+static sah_find_options find_options(const cli_options *o)
+{
+    return (sah_find_options){
+        .steps = o->given & OPTION(OPT_STEPS) ? o->steps : 1,
+        .rank = o->given & OPTION(OPT_RANK) ? o->rank : 1,
+        .variant = o->variant,
+        .start = o->start,
+        .shortlist = o->shortlist,
+        .random_groups = o->given & OPTION(OPT_RANDOM_GROUPS) ? o->random_groups : 19,
+        .seed = o->seed,
+        .save_states = o->save_states,
+    };
+}
+
+/* What was found, and which steps are no better than chance. */
+static sah_status tell_steps(const cli_options *o, sah_error *error)
+{
+    sah_result *result = NULL;
+    sah_chosen chosen;
+    if (o->output == NULL || o->quiet) return SAH_OK;
+    sah_status status = sah_result_open(&o->output, 1, &result, error);
+    for (size_t i = 0; status == SAH_OK && sah_result_chosen(result, i, &chosen); i++)
+        fprintf(stderr, "step %zu: %d-%d adds %.4g degrees%s\n", i, chosen.head.layer, chosen.head.head,
+                chosen.gain, chosen.better_than_chance ? "" : ", no better than chance");
+    sah_result_close(result);
+    return status;
+}
+
+static int run(const cli_options *o)
+{
+    sah_error error = {0};
+    sah_model_options model_options = options_model(o);
+    sah_run_options run_options = options_run(o);
+    sah_find_options find = find_options(o);
+    sah_model *model = NULL;
+    sah_strings queries = {0}, contrast = {0};
+    cli_progress progress;
+
+    sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
+    if (status == SAH_OK && o->contrast)
+        status = sah_queries_read(o->contrast, o->column, o->limit, &contrast, &error);
+    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    if (status == SAH_OK) {
+        const sah_model_info *info = sah_model_describe(model);
+        if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
+        progress_catch_signals();
+        status = check_refusal(o, model, &queries, "sahara", &run_options.refusal, &error);
+    }
+    if (status == SAH_OK) {
+        progress_init(&progress, o->quiet);
+        run_options.progress = progress_show;
+        run_options.user = &progress;
+        status =
+            sah_find(model, &queries, o->contrast ? &contrast : NULL, &run_options, &find, o->output, &error);
+        progress_end(&progress);
+    }
+    if (status == SAH_OK) status = tell_steps(o, &error);
+    sah_model_close(model);
+    sah_strings_free(&queries);
+    sah_strings_free(&contrast);
+    return status == SAH_OK ? EXIT_DONE : report_error(&error);
+}
+
+const cli_command command_find = {
+    .name = "find",
+    .arguments = "MODEL QUERIES -o OUT",
+    .summary = "the heads that turn a data set's representation most",
+    .details =
+        "For every head: by how many degrees the space of the queries' hidden states turns when the head is\n"
+        "ablated (one step: Generalized Ships). With --steps N a greedy search for a group of N heads "
+        "(Sahara):\n"
+        "each step adds the head that turns it most beside those already found. With --contrast the shift "
+        "on\n"
+        "harmless queries is taken off. Says of each step whether it is better than chance. OUT is a journal "
+        "of\n"
+        "JSON lines; an interrupted run carries on where it stopped, and one with more --steps where it "
+        "ended.\n",
+    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
+               OPTION(OPT_CONTRAST) | OPTION(OPT_CHECK_REFUSAL) | OPTION(OPT_STEPS) | OPTION(OPT_RANK) |
+               OPTION(OPT_VARIANT) | OPTION(OPT_START) | OPTION(OPT_SHORTLIST) | OPTION(OPT_RANDOM_GROUPS) |
+               OPTION(OPT_SEED) | OPTION(OPT_SAVE_STATES),
+    .least = 2,
+    .most = 2,
+    .run = run,
+};

@@ -1,0 +1,302 @@
+/* Generalized Ships and Sahara (method.md): a sweep a step, whose sink turns final hidden states into shifts.
+ * What a step knows is what its lines in the journal say, so that a run carries on anywhere. */
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attribution/find.h"
+#include "attribution/subspace.h"
+#include "engine/forward.h"
+#include "engine/sweep.h"
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/npy.h"
+#include "util/splitmix.h"
+
+/* ---- Candidates
+ * ------------------------------------------------------------------------------------------------- */
+
+bool sah_find_in_group(const sah_find_run *f, sah_head head)
+{
+    for (size_t i = 0; i < f->n_group; i++)
+        if (f->group[i].layer == head.layer && f->group[i].head == head.head) return true;
+    return false;
+}
+
+/* Edits of some heads, [3 n] at most, behind one another; returns how many. */
+static size_t edits_of(const sah_find_run *f, const sah_head *heads, size_t n, sah_edit *edits)
+{
+    size_t n_edits = 0;
+    for (size_t i = 0; i < n; i++) {
+        sah_candidate one = sah_candidate_of(&f->model->config, heads[i], &f->options->ablation);
+        for (int e = 0; e < one.n_edits; e++) edits[n_edits++] = one.edits[e];
+    }
+    return n_edits;
+}
+
+static int compare_scores(const void *a, const void *b, void *context)
+{
+    const double *scores = context;
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    if (scores[x] != scores[y]) return scores[x] > scores[y] ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+/* The cells of the step's candidates: heads of the ranges outside the group, and behind the first step on the
+ * short list, the first step's best. cells [n_heads]; *n of them. */
+static sah_status list_candidates(const sah_find_run *f, size_t *cells, size_t *n, sah_error *error)
+{
+    size_t most = f->find->shortlist, listed = 0;
+    double *scores = sah_alloc(f->n_cells, sizeof *scores);
+    if (!scores) return sah_fail_memory(error, "the heads");
+    *n = 0;
+    for (size_t i = 0; i < f->n_heads; i++) cells[i] = sah_find_cell(f, f->heads[i]);
+    bool shortened = f->step > 0 && most > 0;
+    if (shortened) {
+        for (size_t i = 0; i < f->n_cells; i++) scores[i] = isnan(f->first[i]) ? -INFINITY : f->first[i];
+        qsort_r(cells, f->n_heads, sizeof *cells, compare_scores, scores);
+    }
+    for (size_t i = 0; i < f->n_heads; i++) {
+        /* the list counts heads that joined the group since */
+        if (shortened && (listed++ >= most || isnan(f->first[cells[i]]))) continue;
+        if (!sah_find_in_group(f, sah_find_head(f, cells[i]))) cells[(*n)++] = cells[i];
+    }
+    free(scores);
+    return SAH_OK;
+}
+
+/* ---- The sweep of a step
+ * ---------------------------------------------------------------------------------------- */
+
+/* What a step's sweep shares. */
+typedef struct step_run {
+    sah_find_run *f;
+    const size_t *cells; /* of the sweep's candidates */
+    pthread_mutex_t writing;
+} step_run;
+
+/* The states of the model with the group ablated, which for an empty group is the unablated one. */
+static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
+{
+    sah_find_run *f = ((step_run *)ctx)->f;
+    if (f->turning == NULL)
+        return sah_turning_new(hidden, f->n_queries, f->n_contrast, (size_t)f->model->config.d_model,
+                               f->find->rank, f->find->variant, &f->turning, error);
+    if (!isnan(f->group_score)) return SAH_OK;
+    /* a starting group, which no line speaks of */
+    double *angles = sah_alloc(f->find->rank, sizeof *angles);
+    sah_turn turn;
+    sah_status status =
+        angles ? sah_turn_measure(f->turning, hidden, "the starting group, query", &turn, angles, NULL, error)
+               : sah_fail_memory(error, "principal angles");
+    if (status == SAH_OK) f->group_score = sah_find_score(f, &turn);
+    free(angles);
+    return status;
+}
+
+static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspace, const int32_t *which,
+                                  int32_t n, const float *hidden, sah_error *error)
+{
+    step_run *s = ctx;
+    sah_find_run *f = s->f;
+    size_t each = (f->n_queries + f->n_contrast) * (size_t)f->model->config.d_model;
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_SCORE);
+    double *angles = sah_alloc(f->find->rank, sizeof *angles);
+    sah_status status = angles ? SAH_OK : sah_fail_memory(error, "principal angles");
+    (void)thread;
+    for (int32_t i = 0; i < n && status == SAH_OK; i++) {
+        sah_turn turn;
+        sah_turn_evidence evidence;
+        char what[64];
+        size_t cell = s->cells[which[i]];
+        sah_head head = sah_find_head(f, cell);
+        snprintf(what, sizeof what, "head %d-%d, query", head.layer, head.head);
+        status =
+            sah_turn_measure(f->turning, hidden + (size_t)i * each, what, &turn, angles, &evidence, error);
+        if (status != SAH_OK) break;
+        pthread_mutex_lock(&s->writing);
+        status = sah_find_write_head(f, cell, &turn, angles, &evidence, error);
+        pthread_mutex_unlock(&s->writing);
+    }
+    free(angles);
+    sah_workspace_enter(workspace, before);
+    return status;
+}
+
+/* Sweeps `cells` beside the group; base_only: no candidate, but base states computed as for all. */
+static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, const size_t *cells, size_t n,
+                        bool base_only, sah_error *error)
+{
+    step_run s = {.f = f, .cells = cells, .writing = PTHREAD_MUTEX_INITIALIZER};
+    sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
+    char what[64];
+    if (!candidates) return sah_fail_memory(error, "the heads");
+    for (size_t i = 0; i < n; i++)
+        candidates[i] =
+            sah_candidate_of(&f->model->config, sah_find_head(f, cells[i]), &f->options->ablation);
+    snprintf(what, sizeof what, "find, step %zu: heads", f->step);
+    sah_sweep_options options = {
+        .memory = f->options->memory,
+        .progress = f->options->progress,
+        .user = f->options->user,
+        .what = what,
+        .done = f->n_there,
+        .total = f->n_there + n,
+        .base_only = base_only,
+    };
+    sah_sink sink = {&s, take_base, take_candidates};
+    int lapack = sah_lapack_threads(1);
+    sah_status status = sah_sweep(f->model, f->forest, edits, n_edits, candidates, n, &options, &sink, error);
+    sah_lapack_threads(lapack);
+    pthread_mutex_destroy(&s.writing);
+    free(candidates);
+    return status;
+}
+
+/* ---- Random groups
+ * ---------------------------------------------------------------------------------------------- */
+
+/* The step's group k: the starting heads and others of the ranges drawn at random, as many as the step's
+ * group will have. heads [n_group + 1]. */
+static void draw_group(const sah_find_run *f, size_t k, sah_head *heads)
+{
+    uint64_t state = f->find->seed ^ ((uint64_t)f->step << 32) ^ k;
+    size_t n = f->n_start;
+    memcpy(heads, f->group, n * sizeof *heads);
+    while (n < f->n_group + 1) {
+        sah_head head = f->heads[sah_splitmix_below(&state, f->n_heads)];
+        bool there = false;
+        for (size_t i = 0; i < n; i++)
+            there = there || (heads[i].layer == head.layer && heads[i].head == head.head);
+        if (!there) heads[n++] = head;
+    }
+}
+
+static sah_status measure_random(sah_find_run *f, sah_error *error)
+{
+    size_t n = f->n_group + 1, d = (size_t)f->model->config.d_model, total = f->n_queries + f->n_contrast;
+    sah_head *heads = sah_alloc(n, sizeof *heads);
+    sah_edit *edits = sah_alloc(3 * n, sizeof *edits);
+    float *hidden = sah_alloc_aligned(total * d, sizeof *hidden);
+    double *angles = sah_alloc(f->find->rank, sizeof *angles);
+    sah_status status = heads && edits && hidden && angles ? SAH_OK : sah_fail_memory(error, "random groups");
+    for (size_t k = f->n_random; k < f->find->random_groups && status == SAH_OK; k++) {
+        sah_turn turn;
+        draw_group(f, k, heads);
+        status = sah_forward(f->model, f->forest, edits, edits_of(f, heads, n, edits), hidden, error);
+        if (status == SAH_OK)
+            status =
+                sah_turn_measure(f->turning, hidden, "a random group, query", &turn, angles, NULL, error);
+        if (status == SAH_OK) status = sah_find_write_random(f, heads, n, &turn, error);
+        if (status == SAH_OK && f->options->progress &&
+            !f->options->progress(f->options->user, "find: random groups", k + 1, f->find->random_groups))
+            status = sah_fail(error, SAH_INTERRUPTED, "interrupted");
+    }
+    free(heads);
+    free(edits);
+    free(hidden);
+    free(angles);
+    return status;
+}
+
+/* ---- Steps
+ * ------------------------------------------------------------------------------------------------------ */
+
+static sah_status run_step(sah_find_run *f, sah_error *error)
+{
+    size_t n = 0, left = 0, n_edits;
+    size_t *cells = sah_alloc(f->n_heads, sizeof *cells), *all = sah_alloc(f->n_heads, sizeof *all);
+    sah_edit *edits = sah_alloc(3 * f->n_group + 1, sizeof *edits);
+    sah_status status = cells && all && edits ? SAH_OK : sah_fail_memory(error, "the heads");
+    if (status == SAH_OK) status = list_candidates(f, all, &n, error);
+    if (status != SAH_OK) goto done;
+    for (size_t i = 0; i < n; i++)
+        if (isnan(f->entries[all[i]].score)) cells[left++] = all[i];
+    n_edits = edits_of(f, f->group, f->n_group, edits);
+    /* The unablated model first, when this step's base is another. */
+    if (f->turning == NULL && f->n_group > 0) status = sweep(f, NULL, 0, all, n, true, error);
+    bool need_base = f->turning == NULL || isnan(f->group_score);
+    if (status == SAH_OK && (left > 0 || need_base))
+        status = sweep(f, edits, n_edits, left > 0 ? cells : all, left > 0 ? left : n, left == 0, error);
+    if (status == SAH_OK && f->step > 0) status = measure_random(f, error);
+    if (status == SAH_OK) status = sah_find_finish_step(f, all, n, error);
+
+done:
+    free(cells);
+    free(all);
+    free(edits);
+    return status;
+}
+
+/* States of the unablated model and of every group so far, for --save-states. */
+static sah_status save_states(const sah_find_run *f, sah_error *error)
+{
+    size_t d = (size_t)f->model->config.d_model, total = f->n_queries + f->n_contrast;
+    size_t n_sets = 1 + f->n_group - f->n_start, numbers;
+    sah_edit *edits = sah_alloc(3 * f->n_group + 1, sizeof *edits);
+    float *hidden = sah_mul(n_sets, total * d, &numbers) ? sah_alloc_aligned(numbers, sizeof *hidden) : NULL;
+    sah_status status = edits && hidden ? SAH_OK : sah_fail_memory(error, "the hidden states");
+    for (size_t i = 0; i < n_sets && status == SAH_OK; i++) {
+        size_t n = i == 0 ? 0 : edits_of(f, f->group, f->n_start + i, edits);
+        status = sah_forward(f->model, f->forest, edits, n, hidden + i * total * d, error);
+    }
+    if (status == SAH_OK)
+        status = sah_npy_write_floats(f->find->save_states, hidden, n_sets * total, d, error);
+    free(edits);
+    free(hidden);
+    return status;
+}
+
+/* ---- The run
+ * ---------------------------------------------------------------------------------------------------- */
+
+static sah_status check_options(const sah_find_run *f, sah_error *error)
+{
+    const sah_find_options *find = f->find;
+    size_t least = f->n_contrast > 0 && f->n_contrast < f->n_queries ? f->n_contrast : f->n_queries;
+    size_t free_heads = 0;
+    if (find->rank < 1 || find->steps < 1)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--rank and --steps begin at 1");
+    if (find->variant == SAH_VARIANT_SPECTRAL && find->rank != 1)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--variant spectral compares one column: --rank 1");
+    if (least <= find->rank)
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "%zu %squer%s: a space of rank %zu turns only where there are at least %zu", least,
+                        f->n_contrast > 0 && least == f->n_contrast ? "contrast " : "",
+                        least == 1 ? "y" : "ies", find->rank, find->rank + 1);
+    for (size_t i = 0; i < f->n_heads; i++) free_heads += !sah_find_in_group(f, f->heads[i]);
+    if (find->steps > free_heads)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--steps %zu: only %zu heads are there to choose from",
+                        find->steps, free_heads);
+    if (find->shortlist > 0 && find->shortlist < find->steps)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--shortlist %zu: fewer heads than the %zu steps",
+                        find->shortlist, find->steps);
+    return SAH_OK;
+}
+
+sah_status sah_find(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                    const sah_run_options *options, const sah_find_options *find, const char *path,
+                    sah_error *error)
+{
+    if (contrast != NULL && contrast->n == 0) contrast = NULL;
+    const sah_strings *lists[] = {queries, contrast};
+    sah_find_run f = {.model = model, .options = options, .find = find, .n_queries = queries->n};
+    f.n_contrast = contrast != NULL ? contrast->n : 0;
+    if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
+
+    sah_status status = sah_find_run_init(&f, error);
+    if (status == SAH_OK) status = check_options(&f, error);
+    if (status == SAH_OK)
+        status = sah_run_forest(model, lists, 2, options, SAH_FIND_TEMPLATE, &f.forest, error);
+    if (status == SAH_OK) status = sah_find_open(&f, queries, contrast, path, error);
+    while (status == SAH_OK && f.step < find->steps) status = run_step(&f, error);
+    sah_status closed = sah_journal_close(f.journal, status == SAH_OK ? error : NULL);
+    if (status == SAH_OK) status = closed;
+    if (status == SAH_OK && find->save_states != NULL) status = save_states(&f, error);
+    sah_turning_free(f.turning);
+    sah_forest_free(f.forest);
+    sah_find_run_free(&f);
+    return status;
+}

@@ -1,0 +1,68 @@
+/* What a run of find knows at any moment, and its lines in the journal (docs/files.md): what a line says goes
+ * in here when it is written and, when a run is resumed, when it is read. */
+#ifndef SAH_ATTRIBUTION_FIND_H
+#define SAH_ATTRIBUTION_FIND_H
+
+#include "attribution/journal.h"
+#include "attribution/run.h"
+#include "attribution/turn.h"
+
+#define SAH_FIND_TEMPLATE "sahara"
+
+/* A head's line in the step under way. */
+typedef struct sah_find_entry {
+    double score; /* the difference with contrast, else the shift; NaN: no line yet */
+    sah_turn turn;
+    double *permuted; /* [1 + SAH_TURN_PERMUTATIONS] with contrast: the difference, then the permuted ones */
+} sah_find_entry;
+
+typedef struct sah_find_run {
+    const sah_model *model;
+    const sah_run_options *options;
+    const sah_find_options *find;
+    sah_forest *forest;
+    sah_journal *journal;
+    size_t n_queries, n_contrast;
+
+    sah_head *heads; /* [n_heads] of the ranges */
+    size_t n_heads, n_cells;
+    int heads_of_layer;
+
+    sah_head *group; /* [n_group], the first n_start of them from --start */
+    size_t n_group, n_start, group_capacity;
+    double group_score; /* NaN: not known */
+    size_t step; /* under way */
+    sah_find_entry *entries; /* [n_cells] */
+    size_t n_there; /* entries with a score */
+    double *first; /* [n_cells] scores of the first step, NaN where there are none */
+    double *random; /* [n_random] scores of the step's random groups */
+    size_t n_random, random_capacity;
+    sah_turning *turning; /* made from the unablated states when they are first there */
+} sah_find_run;
+
+/* Fills the heads, the starting group and the memory, from model, options and find, which the caller set. */
+sah_status sah_find_run_init(sah_find_run *run, sah_error *error);
+void sah_find_run_free(sah_find_run *run);
+
+/* Opens the journal and takes up what is there. */
+sah_status sah_find_open(sah_find_run *run, const sah_strings *queries, const sah_strings *contrast,
+                         const char *path, sah_error *error);
+
+size_t sah_find_cell(const sah_find_run *run, sah_head head);
+sah_head sah_find_head(const sah_find_run *run, size_t cell);
+bool sah_find_in_group(const sah_find_run *run, sah_head head);
+
+/* What heads are chosen by: the difference with contrast queries, else the shift. */
+double sah_find_score(const sah_find_run *run, const sah_turn *turn);
+
+/* Lines of the step under way. */
+sah_status sah_find_write_head(sah_find_run *run, size_t cell, const sah_turn *turn, const double *angles,
+                               const sah_turn_evidence *evidence, sah_error *error);
+sah_status sah_find_write_random(sah_find_run *run, const sah_head *heads, size_t n, const sah_turn *turn,
+                                 sah_error *error);
+
+/* Chooses among `cells` [n], which all have their lines, writes the step's last line and goes on to the next
+ * step. */
+sah_status sah_find_finish_step(sah_find_run *run, const size_t *cells, size_t n, sah_error *error);
+
+#endif

@@ -1,0 +1,352 @@
+#include "attribution/find.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attribution/chance.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+/* Above this probability a step is no better than chance. */
+static const double CHANCE = 0.05;
+
+/* ---- Memory
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void clear_entries(sah_find_run *f)
+{
+    for (size_t i = 0; i < f->n_cells; i++) {
+        free(f->entries[i].permuted);
+        f->entries[i] = (sah_find_entry){.score = NAN};
+    }
+    f->n_there = 0;
+    f->n_random = 0;
+}
+
+static sah_status join(sah_find_run *f, sah_head head, sah_error *error)
+{
+    if (!sah_grow(&f->group, &f->group_capacity, f->n_group + 1, sizeof *f->group))
+        return sah_fail_memory(error, "the group");
+    f->group[f->n_group++] = head;
+    return SAH_OK;
+}
+
+sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
+{
+    const sah_model_info *info = sah_model_describe(f->model);
+    sah_head *start = NULL;
+    size_t n_start = 0;
+    f->heads_of_layer = sah_run_heads_of_layer(info, &f->options->ablation);
+    f->n_cells = (size_t)info->n_layers * (size_t)f->heads_of_layer;
+    sah_status status = sah_run_heads(info, f->options, &f->heads, &f->n_heads, error);
+    if (status == SAH_OK && f->find->start != NULL) {
+        status = sah_heads_parse(f->find->start, info, f->options->ablation.parts, &start, &n_start, error);
+        if (status == SAH_OK && n_start > 0 && n_start >= f->n_cells)
+            status = sah_fail(error, SAH_BAD_ARGUMENT, "--start names every head of the model");
+    }
+    for (size_t i = 0; i < n_start && status == SAH_OK; i++) status = join(f, start[i], error);
+    free(start);
+    if (status != SAH_OK) return status;
+    f->n_start = f->n_group;
+    f->group_score = f->n_group > 0 ? NAN : 0;
+    f->entries = sah_alloc(f->n_cells, sizeof *f->entries);
+    f->first = sah_alloc(f->n_cells, sizeof *f->first);
+    if (!f->entries || !f->first) return sah_fail_memory(error, "the heads");
+    for (size_t i = 0; i < f->n_cells; i++) f->first[i] = NAN;
+    clear_entries(f);
+    return SAH_OK;
+}
+
+void sah_find_run_free(sah_find_run *f)
+{
+    if (f->entries) clear_entries(f);
+    free(f->entries);
+    free(f->first);
+    free(f->random);
+    free(f->group);
+    free(f->heads);
+}
+
+size_t sah_find_cell(const sah_find_run *f, sah_head head)
+{
+    return (size_t)head.layer * (size_t)f->heads_of_layer + (size_t)head.head;
+}
+
+sah_head sah_find_head(const sah_find_run *f, size_t cell)
+{
+    return (sah_head){(int)cell / f->heads_of_layer, (int)cell % f->heads_of_layer};
+}
+
+double sah_find_score(const sah_find_run *f, const sah_turn *turn)
+{
+    return f->n_contrast > 0 ? turn->difference : turn->shift;
+}
+
+/* ---- What a line says
+ * ------------------------------------------------------------------------------------------ */
+
+/* permuted [SAH_TURN_PERMUTATIONS], or NULL without contrast. */
+static sah_status note_head(sah_find_run *f, size_t cell, const sah_turn *turn, const float *permuted,
+                            sah_error *error)
+{
+    sah_find_entry *entry = &f->entries[cell];
+    if (permuted != NULL) {
+        entry->permuted = sah_alloc(1 + SAH_TURN_PERMUTATIONS, sizeof *entry->permuted);
+        if (!entry->permuted) return sah_fail_memory(error, "the permutations");
+        entry->permuted[0] = turn->difference;
+        for (size_t i = 0; i < SAH_TURN_PERMUTATIONS; i++) entry->permuted[1 + i] = (double)permuted[i];
+    }
+    entry->turn = *turn;
+    entry->score = sah_find_score(f, turn);
+    if (f->step == 0) f->first[cell] = entry->score;
+    f->n_there++;
+    return SAH_OK;
+}
+
+static sah_status note_random(sah_find_run *f, const sah_turn *turn, sah_error *error)
+{
+    if (!sah_grow(&f->random, &f->random_capacity, f->n_random + 1, sizeof *f->random))
+        return sah_fail_memory(error, "random groups");
+    f->random[f->n_random++] = sah_find_score(f, turn);
+    return SAH_OK;
+}
+
+static sah_status note_chosen(sah_find_run *f, size_t cell, sah_error *error)
+{
+    f->group_score = f->entries[cell].score;
+    sah_status status = join(f, sah_find_head(f, cell), error);
+    clear_entries(f);
+    f->step++;
+    return status;
+}
+
+/* ---- Writing
+ * ----------------------------------------------------------------------------------------------------- */
+
+static sah_status add_line(sah_find_run *f, sah_text *line, sah_error *error)
+{
+    sah_text_add(line, "}", 1);
+    sah_status status = line->failed ? sah_fail_memory(error, "a line of the result")
+                                     : sah_journal_add(f->journal, line->data, line->size, error);
+    free(line->data);
+    return status;
+}
+
+static void add_heads(sah_text *line, const char *key, const sah_head *heads, size_t n)
+{
+    sah_text_addf(line, ",\"%s\":[", key);
+    for (size_t i = 0; i < n; i++)
+        sah_text_addf(line, "%s\"%d-%d\"", i > 0 ? "," : "", heads[i].layer, heads[i].head);
+    sah_text_add(line, "]", 1);
+}
+
+sah_status sah_find_write_head(sah_find_run *f, size_t cell, const sah_turn *turn, const double *angles,
+                               const sah_turn_evidence *evidence, sah_error *error)
+{
+    sah_head head = sah_find_head(f, cell);
+    sah_text line = {0};
+    char number[32];
+    sah_text_addf(&line, "{\"step\":%zu,\"head\":\"%d-%d\"", f->step, head.layer, head.head);
+    sah_line_number(&line, "shift", turn->shift);
+    sah_line_number(&line, "shift_low", evidence->shift_low);
+    sah_line_number(&line, "shift_high", evidence->shift_high);
+    sah_line_numbers(&line, "angles", angles, f->find->rank);
+    if (f->n_contrast > 0) {
+        sah_line_number(&line, "shift_contrast", turn->shift_contrast);
+        sah_line_number(&line, "difference", turn->difference);
+        sah_line_number(&line, "difference_low", evidence->difference_low);
+        sah_line_number(&line, "difference_high", evidence->difference_high);
+        sah_text_adds(&line, ",\"permuted\":[");
+        for (size_t i = 0; i < SAH_TURN_PERMUTATIONS; i++) {
+            sah_format_float(evidence->permuted[i], number);
+            sah_text_addf(&line, "%s%s", i > 0 ? "," : "", number);
+        }
+        sah_text_add(&line, "]", 1);
+    }
+    sah_status status = add_line(f, &line, error);
+    return status == SAH_OK ? note_head(f, cell, turn, f->n_contrast > 0 ? evidence->permuted : NULL, error)
+                            : status;
+}
+
+static void add_turn(const sah_find_run *f, sah_text *line, const sah_turn *turn)
+{
+    sah_line_number(line, "shift", turn->shift);
+    if (f->n_contrast == 0) return;
+    sah_line_number(line, "shift_contrast", turn->shift_contrast);
+    sah_line_number(line, "difference", turn->difference);
+}
+
+sah_status sah_find_write_random(sah_find_run *f, const sah_head *heads, size_t n, const sah_turn *turn,
+                                 sah_error *error)
+{
+    sah_text line = {0};
+    sah_text_addf(&line, "{\"step\":%zu", f->step);
+    add_heads(&line, "random", heads, n);
+    add_turn(f, &line, turn);
+    sah_status status = add_line(f, &line, error);
+    return status == SAH_OK ? note_random(f, turn, error) : status;
+}
+
+/* ---- The end of a step
+ * ------------------------------------------------------------------------------------------- */
+
+/* How likely chance makes such a step; < 0: nothing to say. */
+typedef struct significance {
+    double heads, random, labels;
+} significance;
+
+static sah_status judge_step(const sah_find_run *f, const size_t *cells, size_t n, size_t best,
+                             significance *out, sah_error *error)
+{
+    const sah_find_entry *chosen = &f->entries[cells[best]];
+    double *gains = sah_alloc(n, sizeof *gains), *p = sah_alloc(n, sizeof *p);
+    const double **differences = sah_alloc(n, sizeof *differences);
+    size_t others = 0, reached = 1;
+    sah_status status = gains && p && differences ? SAH_OK : sah_fail_memory(error, "the gains");
+    *out = (significance){1, -1, -1};
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        if (i != best) gains[others++] = f->entries[cells[i]].score - f->group_score;
+        differences[i] = f->entries[cells[i]].permuted;
+    }
+    if (status == SAH_OK)
+        status = sah_outstanding_p(chosen->score - f->group_score, gains, others, &out->heads, error);
+    if (status == SAH_OK && f->n_contrast > 0) {
+        status = sah_permuted_p(differences, SAH_TURN_PERMUTATIONS, n, p, error);
+        if (status == SAH_OK) out->labels = p[best];
+    }
+    for (size_t i = 0; i < f->n_random; i++) reached += f->random[i] >= chosen->score;
+    if (f->n_random > 0) out->random = (double)reached / (double)(f->n_random + 1);
+    free(gains);
+    free(p);
+    free(differences);
+    return status;
+}
+
+sah_status sah_find_finish_step(sah_find_run *f, const size_t *cells, size_t n, sah_error *error)
+{
+    size_t best = 0;
+    sah_text line = {0};
+    significance s;
+    for (size_t i = 1; i < n; i++) {
+        double score = f->entries[cells[i]].score, most = f->entries[cells[best]].score;
+        if (score > most || (score == most && cells[i] < cells[best])) best = i;
+    }
+    sah_status status = judge_step(f, cells, n, best, &s, error);
+    if (status != SAH_OK) return status;
+    const sah_find_entry *chosen = &f->entries[cells[best]];
+    sah_head head = sah_find_head(f, cells[best]);
+    sah_text_addf(&line, "{\"step\":%zu,\"chosen\":\"%d-%d\"", f->step, head.layer, head.head);
+    add_turn(f, &line, &chosen->turn);
+    sah_line_number(&line, "gain", chosen->score - f->group_score);
+    sah_text_adds(&line, ",\"group\":[");
+    for (size_t i = 0; i < f->n_group; i++)
+        sah_text_addf(&line, "\"%d-%d\",", f->group[i].layer, f->group[i].head);
+    sah_text_addf(&line, "\"%d-%d\"]", head.layer, head.head);
+    sah_line_number(&line, "p_heads", s.heads);
+    if (s.random >= 0) sah_line_number(&line, "p_random", s.random);
+    if (s.labels >= 0) sah_line_number(&line, "p_labels", s.labels);
+    bool better = s.heads <= CHANCE && s.random <= CHANCE && s.labels <= CHANCE;
+    sah_text_addf(&line, ",\"better_than_chance\":%s", better ? "true" : "false");
+    status = add_line(f, &line, error);
+    return status == SAH_OK ? note_chosen(f, cells[best], error) : status;
+}
+
+/* ---- Reading
+ * ----------------------------------------------------------------------------------------------------- */
+
+static bool read_turn(const sah_find_run *f, const json_t *line, sah_turn *turn)
+{
+    const json_t *shift = json_object_get(line, "shift"), *contrast = json_object_get(line, "shift_contrast"),
+                 *difference = json_object_get(line, "difference");
+    *turn = (sah_turn){json_number_value(shift), json_number_value(contrast), json_number_value(difference)};
+    return json_is_number(shift) &&
+           (f->n_contrast == 0 || (json_is_number(contrast) && json_is_number(difference)));
+}
+
+static bool read_permuted(const json_t *line, float permuted[SAH_TURN_PERMUTATIONS])
+{
+    const json_t *list = json_object_get(line, "permuted");
+    if (json_array_size(list) != SAH_TURN_PERMUTATIONS) return false;
+    for (size_t i = 0; i < SAH_TURN_PERMUTATIONS; i++) {
+        if (!json_is_number(json_array_get(list, i))) return false;
+        permuted[i] = (float)json_number_value(json_array_get(list, i));
+    }
+    return true;
+}
+
+/* The head under `key` as a cell of the ranges outside the group. */
+static bool read_cell(const sah_find_run *f, const json_t *line, const char *key, size_t *cell)
+{
+    const char *name = json_string_value(json_object_get(line, key));
+    int n_layers = f->model->config.n_layers;
+    sah_head head;
+    if (name == NULL || !sah_head_read(name, n_layers, f->heads_of_layer, &head)) return false;
+    *cell = sah_find_cell(f, head);
+    return !sah_find_in_group(f, head);
+}
+
+static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_error *error)
+{
+    sah_find_run *f = ctx;
+    sah_turn turn;
+    float permuted[SAH_TURN_PERMUTATIONS];
+    size_t cell;
+    const json_t *step = json_object_get(line, "step");
+    bool contrast = f->n_contrast > 0, there = read_turn(f, line, &turn);
+    if (!json_is_integer(step) || json_integer_value(step) != (json_int_t)f->step || !there)
+        return sah_fail(error, SAH_FAILED,
+                        "line %zu does not belong to step %zu of this run; remove it to carry on", number,
+                        f->step);
+    if (json_object_get(line, "random") != NULL) return note_random(f, &turn, error);
+    if (json_object_get(line, "chosen") != NULL && read_cell(f, line, "chosen", &cell) &&
+        !isnan(f->entries[cell].score))
+        return note_chosen(f, cell, error);
+    if (read_cell(f, line, "head", &cell) && isnan(f->entries[cell].score) &&
+        (!contrast || read_permuted(line, permuted)))
+        return note_head(f, cell, &turn, contrast ? permuted : NULL, error);
+    return sah_fail(error, SAH_FAILED, "line %zu is not a shift of this run; remove it to carry on", number);
+}
+
+static json_t *make_settings(const sah_find_run *f)
+{
+    const sah_find_options *find = f->find;
+    json_t *settings = sah_run_settings(f->model, f->options, SAH_FIND_TEMPLATE), *start = json_array();
+    char name[32];
+    for (size_t i = 0; i < f->n_start && start != NULL; i++) {
+        snprintf(name, sizeof name, "%d-%d", f->group[i].layer, f->group[i].head);
+        if (json_array_append_new(start, json_string(name)) != 0) {
+            json_decref(start);
+            start = NULL;
+        }
+    }
+    json_t *own =
+        json_pack("{s:I, s:s, s:o, s:o, s:I, s:I}", "rank", (json_int_t)find->rank, "variant",
+                  find->variant == SAH_VARIANT_SPECTRAL ? "spectral" : "subspace", "start", start,
+                  "shortlist", find->shortlist > 0 ? json_integer((json_int_t)find->shortlist) : json_null(),
+                  "random_groups", (json_int_t)find->random_groups, "seed", (json_int_t)find->seed);
+    if (settings == NULL || own == NULL || json_object_update(settings, own) != 0) {
+        json_decref(settings);
+        settings = NULL;
+    }
+    json_decref(own);
+    return settings;
+}
+
+sah_status sah_find_open(sah_find_run *f, const sah_strings *queries, const sah_strings *contrast,
+                         const char *path, sah_error *error)
+{
+    json_t *header = sah_journal_header("find", f->model);
+    bool good = header != NULL && json_object_set_new(header, "settings", make_settings(f)) == 0 &&
+                json_object_set_new(header, "queries", sah_run_strings(queries)) == 0 &&
+                sah_run_add_refusal(header, f->options);
+    if (good && contrast != NULL)
+        good = json_object_set_new(header, "contrast_queries", sah_run_strings(contrast)) == 0;
+    sah_status status =
+        good ? sah_journal_open(path, header, take_line, f, &f->journal, error)
+             : sah_fail(error, SAH_FAILED,
+                        "cannot write the header: no memory, or a query or template is not UTF-8");
+    json_decref(header);
+    return status;
+}
