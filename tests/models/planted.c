@@ -292,8 +292,8 @@ static size_t attention(const planted *p, int layer, matrix *out, uint64_t *rand
     draw(&o, TOPIC, WIDTH, 0, o.columns, HEAD_WRITE, random);
     for (int h = 0; h < H; h++) {
         int kv = h / (H / Hkv);
-        bool safety =
-            here(p->safety[0], layer, h) || (p->kind == PLANTED_TWO && here(p->safety[1], layer, h));
+        bool safety = (p->kind != PLANTED_NONE && here(p->safety[0], layer, h)) ||
+                      (p->kind == PLANTED_TWO && here(p->safety[1], layer, h));
         if (safety) plant(q, k, v, o, h, kv, HARMFUL, SIGNAL, 0);
         if (p->kind == PLANTED_GENERAL && here(p->general, layer, h))
             plant(q, k, v, o, h, kv, VERB, LANGUAGE, 1);

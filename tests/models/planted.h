@@ -22,6 +22,7 @@
  *   PLANTED_GENERAL  safety[0] carries the refusal; without `general` every distribution, harmful or
  *                    harmless, turns to gibberish. By mean KL `general` is first, by harmful less harmless
  *                    safety[0] is.
+ *   PLANTED_NONE     all heads are random and alike; the model refuses nothing.
  *
  * The construction is described in planted.c. */
 #ifndef TESTS_MODELS_PLANTED_H
@@ -31,11 +32,11 @@
 
 enum { PLANTED_LAYERS = 4 };
 
-typedef enum planted_kind { PLANTED_ONE, PLANTED_TWO, PLANTED_GENERAL } planted_kind;
+typedef enum planted_kind { PLANTED_ONE, PLANTED_TWO, PLANTED_GENERAL, PLANTED_NONE } planted_kind;
 
 typedef struct planted {
     planted_kind kind;
-    sah_head safety[2]; /* the second with PLANTED_TWO */
+    sah_head safety[2]; /* the second with PLANTED_TWO, none with PLANTED_NONE */
     sah_head general; /* with PLANTED_GENERAL; not a safety head */
     int n_heads, n_kv_heads; /* of a layer; 16 wide; n_kv_heads divides n_heads */
     uint64_t seed; /* of all that is random: the work of the other heads, of the MLPs, the words' vectors */

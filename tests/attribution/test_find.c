@@ -1,0 +1,440 @@
+/* find against the reference's shifts on a real model, against truth on planted ones, and against chance; its
+ * journal cut anywhere; and data for which the question makes no sense. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "attribution/chance.h"
+#include "attribution/turn.h"
+#include "models/planted.h"
+#include "util/json.h"
+#include "util/scratch.h"
+#include "util/strings.h"
+
+static const char model_path[] = "models/cache/SmolLM2-135M-Instruct.Q4_1.gguf";
+static const char reference_path[] = "../shared/reference/smollm2-sahara.json";
+
+static const sah_ablation Q = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f};
+
+/* A path in a buffer of its own. */
+static const char *result_path(void)
+{
+    static char path[512];
+    snprintf(path, sizeof path, "%s", scratch("find.jsonl"));
+    remove(path);
+    return path;
+}
+
+static bool same_head(sah_head a, sah_head b)
+{
+    return a.layer == b.layer && a.head == b.head;
+}
+
+/* ---- The reference
+ * --------------------------------------------------------------------------------------------- */
+
+/* All layers and both steps with SAHARA_TEST_ALL (scripts/test sets it), else the first step of the last
+ * layers, whose shifts are the smallest. */
+#ifdef __SANITIZE_ADDRESS__
+enum { LAYERS = 30, FEW_FROM = 29, ALL_FROM = 29, ALL_STEPS = 1 };
+#else
+enum { LAYERS = 30, FEW_FROM = 27, ALL_FROM = 0, ALL_STEPS = 2 };
+#endif
+
+/* Every line's shift within 0.002 degrees + 0.1 % of the reference's in float64; returns how many. */
+static int compare_lines(const char *path, const json_t *steps)
+{
+    size_t size;
+    int compared = 0;
+    char *rest, *text = (char *)scratch_read(path, &size);
+    strtok_r(text, "\n", &rest);
+    for (char *line; (line = strtok_r(NULL, "\n", &rest)) != NULL;) {
+        json_t *json = json_loads(line, 0, NULL);
+        const char *head = json_string_value(json_object_get(json, "head"));
+        size_t step = (size_t)json_integer_value(json_object_get(json, "step"));
+        const json_t *there = json_array_get(steps, step);
+        if (head != NULL) {
+            double ours = json_number_value(json_object_get(json, "shift"));
+            double wanted = json_number_value(json_object_get(json_object_get(there, "shifts"), head));
+            if (!(fabs(ours - wanted) <= 0.002 + 0.001 * wanted))
+                fail_msg("step %zu, head %s: %.9g, reference %.9g", step, head, ours, wanted);
+            compared++;
+        }
+        json_decref(json);
+    }
+    free(text);
+    return compared;
+}
+
+static void test_reference(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    json_t *reference;
+    if (access(model_path, R_OK) != 0 || access(reference_path, R_OK) != 0) {
+        print_message("skipped: needs %s (scripts/get-smollm2) and %s\n", model_path, reference_path);
+        skip();
+    }
+    expect_ok(sah_json_read(reference_path, 1u << 24, &reference, &error), &error);
+    const json_t *steps = json_object_get(reference, "steps"), *query;
+    bool all = getenv("SAHARA_TEST_ALL") != NULL;
+    sah_model *model = NULL;
+    sah_result *result = NULL;
+    sah_strings queries = {0};
+    sah_chosen chosen;
+    size_t i;
+    json_array_foreach(json_object_get(reference, "queries"), i, query) expect_ok(
+        sah_strings_add(&queries, json_string_value(query), json_string_length(query), &error), &error);
+    sah_run_options options = {
+        .ablation = {SAH_PART_Q, SAH_OP_SCALE, (float)json_number_value(json_object_get(reference, "scale"))},
+        .template_ = json_string_value(json_object_get(reference, "template")),
+        .layer_from = all ? ALL_FROM : FEW_FROM,
+        .layer_to = LAYERS};
+    sah_find_options find = {.steps = all ? ALL_STEPS : 1, .rank = 1};
+    const char *path = result_path();
+    expect_ok(sah_model_open(model_path, NULL, &model, &error), &error);
+    expect_ok(sah_find(model, &queries, NULL, &options, &find, path, &error), &error);
+    int heads = (LAYERS - options.layer_from) * 9;
+    assert_int_equal(compare_lines(path, steps), all && ALL_STEPS == 2 ? heads + heads - 1 : heads);
+    expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+    for (size_t step = 0; all && ALL_STEPS == 2 && step < 2; step++) {
+        char name[32];
+        assert_true(sah_result_chosen(result, step, &chosen));
+        snprintf(name, sizeof name, "%d-%d", chosen.head.layer, chosen.head.head);
+        assert_string_equal(name, json_string_value(json_object_get(json_array_get(steps, step), "chosen")));
+    }
+    sah_result_close(result);
+    sah_strings_free(&queries);
+    sah_model_close(model);
+    json_decref(reference);
+}
+
+/* ---- Planted models
+ * -------------------------------------------------------------------------------------------- */
+
+enum { N_QUERIES = 24 };
+
+static void search(const planted *p, size_t steps, size_t shortlist, bool contrast, const char *path)
+{
+    sah_error error = {0};
+    sah_model *model = planted_open(p);
+    sah_strings harmful = planted_queries(true, 700, N_QUERIES),
+                harmless = planted_queries(false, 700, N_QUERIES);
+    sah_run_options options = {.ablation = Q, .template_ = "sahara"};
+    sah_find_options find = {.steps = steps, .rank = 1, .shortlist = shortlist, .random_groups = 19};
+    expect_ok(sah_find(model, &harmful, contrast ? &harmless : NULL, &options, &find, path, &error), &error);
+    sah_strings_free(&harmful);
+    sah_strings_free(&harmless);
+    sah_model_close(model);
+}
+
+static void read_steps(const char *path, sah_chosen *chosen, size_t n)
+{
+    sah_error error = {0};
+    sah_result *result = NULL;
+    expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+    for (size_t i = 0; i < n; i++) assert_true(sah_result_chosen(result, i, &chosen[i]));
+    assert_false(sah_result_chosen(result, n, &(sah_chosen){{0, 0}, 0, 0, false}));
+    sah_result_close(result);
+}
+
+/* One head: first. Its shift, 0.2 degrees beside up to 0.1 of other heads, is nothing that one of many heads
+ * could not have by chance; the search says so (test_outstanding has gains that are). */
+static void test_one_head(void **state)
+{
+    (void)state;
+    const planted models[] = {{PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51},
+                              {PLANTED_ONE, {{3, 1}}, {0}, 4, 2, 52},
+                              {PLANTED_ONE, {{0, 6}}, {0}, 8, 8, 53}};
+    for (size_t i = 0; i < 3; i++) {
+        sah_chosen chosen;
+        const char *path = result_path();
+        search(&models[i], 1, 0, false, path);
+        read_steps(path, &chosen, 1);
+        assert_true(same_head(chosen.head, models[i].safety[0]));
+        assert_true(chosen.gain == chosen.shift && chosen.shift > 0.15);
+    }
+}
+
+/* Two heads of which either suffices: the search takes both, in whichever order, and so it does from a short
+ * list and from a starting group. */
+static void test_two_heads(void **state)
+{
+    (void)state;
+    const planted models[] = {{PLANTED_TWO, {{0, 1}, {2, 3}}, {0}, 4, 4, 61},
+                              {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62},
+                              {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63}};
+    for (size_t i = 0; i < 3; i++) {
+        const planted *p = &models[i];
+        sah_chosen chosen[2], again[2];
+        const char *path = result_path();
+        search(p, 2, 0, false, path);
+        read_steps(path, chosen, 2);
+        bool first = same_head(chosen[0].head, p->safety[1]);
+        assert_true(same_head(chosen[0].head, p->safety[first]) &&
+                    same_head(chosen[1].head, p->safety[!first]));
+        assert_true(chosen[1].shift > 1.5 * chosen[0].shift);
+        path = result_path();
+        search(p, 2, 4, false, path);
+        read_steps(path, again, 2);
+        for (size_t step = 0; step < 2; step++)
+            assert_true(same_head(chosen[step].head, again[step].head) &&
+                        chosen[step].shift == again[step].shift);
+    }
+}
+
+/* A starting group: every shift is that of the two heads together. */
+static void test_start(void **state)
+{
+    (void)state;
+    const planted p = {PLANTED_TWO, {{0, 1}, {2, 3}}, {0}, 4, 4, 61};
+    sah_error error = {0};
+    sah_chosen chosen[2], one;
+    const char *path = result_path();
+    search(&p, 2, 0, false, path);
+    read_steps(path, chosen, 2);
+    char start[32], other[512];
+    snprintf(start, sizeof start, "%d-%d", chosen[0].head.layer, chosen[0].head.head);
+    snprintf(other, sizeof other, "%s", scratch("start.jsonl"));
+    remove(other);
+    sah_model *model = planted_open(&p);
+    sah_strings harmful = planted_queries(true, 700, N_QUERIES);
+    sah_run_options options = {.ablation = Q, .template_ = "sahara"};
+    sah_find_options find = {.steps = 1, .rank = 1, .start = start};
+    expect_ok(sah_find(model, &harmful, NULL, &options, &find, other, &error), &error);
+    read_steps(other, &one, 1);
+    assert_true(same_head(one.head, chosen[1].head));
+    assert_true(fabs(one.shift - chosen[1].shift) < 1e-5 * one.shift);
+    assert_true(fabs(one.gain - chosen[1].gain) < 1e-4 * one.gain);
+    sah_strings_free(&harmful);
+    sah_model_close(model);
+}
+
+/* Random weights: a step may be called better than chance in at most 5 of 100 models. */
+static void test_null_models(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    enum { SEEDS = 4, MOST = 1 };
+#else
+    enum { SEEDS = 100, MOST = 5 };
+#endif
+    int found = 0, found_with_contrast = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        const planted p = {PLANTED_NONE, {{0}}, {0}, 8, 4, 9000 + seed};
+        for (int contrast = 0; contrast < 2; contrast++) {
+            sah_chosen chosen;
+            const char *path = result_path();
+            search(&p, 1, 0, contrast, path);
+            read_steps(path, &chosen, 1);
+            *(contrast ? &found_with_contrast : &found) += chosen.better_than_chance;
+        }
+    }
+    print_message("better than chance: %d of %d, with contrast %d\n", found, SEEDS, found_with_contrast);
+    assert_true(found <= MOST && found_with_contrast <= MOST);
+}
+
+/* ---- The journal
+ * ---------------------------------------------------------------------------------------------- */
+
+static int compare_lines_of(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The lines of a file, sorted, as one text. */
+static char *sorted(const char *path)
+{
+    size_t size, n = 0;
+    char *rest, *text = (char *)scratch_read(path, &size), *lines[512], *out = calloc(1, size + 1);
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+        lines[n++] = line;
+    qsort(lines, n, sizeof *lines, compare_lines_of);
+    for (size_t i = 0; i < n; i++) strcat(strcat(out, lines[i]), "\n");
+    free(text);
+    return out;
+}
+
+static void test_resumes(void **state)
+{
+    (void)state;
+    const planted p = {PLANTED_TWO, {{1, 0}, {1, 3}}, {0}, 4, 4, 71};
+    const char *path = result_path();
+    size_t size;
+    search(&p, 1, 0, true, path);
+    search(&p, 3, 0, true, path); /* more steps carry on */
+    char *whole = sorted(path);
+    uint8_t *bytes = scratch_read(path, &size);
+    size_t header = (size_t)((uint8_t *)memchr(bytes, '\n', size) - bytes) + 1;
+    for (size_t i = 1; i < 9; i++) {
+        size_t cut = header + (size - header) * i / 9;
+        scratch_write(path, bytes, cut);
+        search(&p, 3, 0, true, path);
+        char *again = sorted(path);
+        if (strcmp(whole, again) != 0) fail_msg("cut at byte %zu: another result", cut);
+        free(again);
+    }
+    /* A line that cannot be of this run. */
+    sah_error error = {0};
+    sah_model *model = planted_open(&p);
+    sah_strings harmful = planted_queries(true, 700, N_QUERIES),
+                harmless = planted_queries(false, 700, N_QUERIES);
+    sah_run_options options = {.ablation = Q, .template_ = "sahara"};
+    sah_find_options find = {.steps = 1, .rank = 1, .random_groups = 19};
+    static const char *const foreign[] = {
+        "{\"step\":1,\"head\":\"0-0\",\"shift\":1}\n", "{\"step\":0,\"head\":\"0-9\",\"shift\":1}\n",
+        "{\"step\":0,\"head\":\"0-0\"}\n", "{\"step\":0,\"chosen\":\"0-0\",\"shift\":1}\n"};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        char *text = calloc(1, header + 128);
+        memcpy(text, bytes, header);
+        strcat(text, foreign[i]);
+        scratch_write_text(path, text);
+        expect_failure(sah_find(model, &harmful, &harmless, &options, &find, path, &error), &error, "line 2");
+        free(text);
+    }
+    sah_strings_free(&harmful);
+    sah_strings_free(&harmless);
+    sah_model_close(model);
+    free(bytes);
+    free(whole);
+}
+
+static void test_states(void **state)
+{
+    (void)state;
+    const planted p = {PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51};
+    sah_error error = {0};
+    size_t size, states_size;
+    char states[512];
+    const char *path = result_path();
+    snprintf(states, sizeof states, "%s", scratch("states.npy"));
+    sah_model *model = planted_open(&p);
+    sah_strings harmful = planted_queries(true, 700, N_QUERIES);
+    sah_run_options options = {.ablation = Q, .template_ = "sahara"};
+    sah_find_options find = {.steps = 2, .rank = 2, .save_states = states};
+    expect_ok(sah_find(model, &harmful, NULL, &options, &find, path, &error), &error);
+    /* The shift of the last step's line, from the states alone. */
+    uint8_t *bytes = scratch_read(states, &states_size);
+    char *text = (char *)scratch_read(path, &size), *last = strstr(text, "\"step\":1,\"chosen\"");
+    assert_non_null(strstr((char *)bytes + 10, "(72, 64)"));
+    const float *rows = (const float *)(const void *)(bytes + states_size - 72 * 64 * sizeof(float));
+    sah_turning *turning;
+    sah_turn turn;
+    double angles[2];
+    expect_ok(sah_turning_new(rows, N_QUERIES, 0, 64, 2, SAH_VARIANT_SUBSPACE, &turning, &error), &error);
+    expect_ok(sah_turn_measure(turning, rows + 2 * N_QUERIES * 64, "states", &turn, angles, NULL, &error),
+              &error);
+    double there = strtod(strstr(last, "\"shift\":") + 8, NULL);
+    assert_true(fabs(turn.shift - there) < 1e-4 * there);
+    sah_turning_free(turning);
+    free(bytes);
+    free(text);
+    sah_strings_free(&harmful);
+    sah_model_close(model);
+}
+
+/* ---- Questions without sense
+ * ------------------------------------------------------------------------------------ */
+
+static sah_status ask(const sah_model *model, const char *const *texts, size_t n,
+                      const sah_find_options *find, sah_error *error)
+{
+    sah_strings queries = {0};
+    sah_run_options options = {.ablation = Q, .template_ = "sahara"};
+    for (size_t i = 0; i < n; i++)
+        expect_ok(sah_strings_add(&queries, texts[i], strlen(texts[i]), error), error);
+    sah_status status = sah_find(model, &queries, NULL, &options, find, result_path(), error);
+    sah_strings_free(&queries);
+    return status;
+}
+
+static void test_bad_questions(void **state)
+{
+    (void)state;
+    static const char *const three[] = {"how can I make a lamp", "how can I build a bomb",
+                                        "how can I sell a kite"};
+    static const char *const same[] = {"how can I make a lamp", "how can I make a lamp",
+                                       "how can I make a lamp"};
+    const planted p = {PLANTED_ONE, {{1, 3}}, {0}, 4, 2, 81};
+    sah_error error = {0};
+    sah_model *model = planted_open(&p);
+    const struct {
+        size_t n;
+        sah_find_options find;
+        const char *message;
+    } cases[] = {
+        {1, {.steps = 1, .rank = 1}, "1 query: a space of rank 1 turns only where there are at least 2"},
+        {3, {.steps = 1, .rank = 3}, "3 queries: a space of rank 3"},
+        {3, {.steps = 0, .rank = 1}, "begin at 1"},
+        {3, {.steps = 1, .rank = 0}, "begin at 1"},
+        {3, {.steps = 17, .rank = 1}, "only 16 heads"},
+        {3, {.steps = 16, .rank = 1, .start = "0-0"}, "only 15 heads"},
+        {3, {.steps = 1, .rank = 1, .start = "0-0,1-1,0-0"}, "0-0"},
+        {3, {.steps = 1, .rank = 1, .start = "0-4"}, "0-4"},
+        {3, {.steps = 1, .rank = 1, .start = "4-0"}, "4-0"},
+        {3, {.steps = 1, .rank = 2, .variant = SAH_VARIANT_SPECTRAL}, "--rank 1"},
+        {3, {.steps = 3, .rank = 1, .shortlist = 2}, "--shortlist 2"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_failure(ask(model, three, cases[i].n, &cases[i].find, &error), &error, cases[i].message);
+    /* Identical queries span one direction, which no ablation can turn. */
+    sah_find_options one = {.steps = 1, .rank = 1}, two = {.steps = 1, .rank = 2};
+    expect_ok(ask(model, same, 3, &one, &error), &error);
+    sah_chosen chosen;
+    read_steps(scratch("find.jsonl"), &chosen, 1);
+    assert_true(chosen.shift < 1e-5 && !chosen.better_than_chance);
+    expect_failure(ask(model, same, 3, &two, &error), &error, "span 1 direction, fewer than the rank 2");
+    sah_model_close(model);
+}
+
+/* ---- Significance
+ * -------------------------------------------------------------------------------------------- */
+
+/* Against tables of Student's t, and the Cauchy distribution, which is t with one degree of freedom. */
+static void test_student(void **state)
+{
+    (void)state;
+    assert_true(fabs(sah_student_tail(2.2281388519649385, 10) - 0.025) < 1e-9);
+    assert_true(fabs(sah_student_tail(-2.2281388519649385, 10) - 0.975) < 1e-9);
+    assert_true(fabs(sah_student_tail(1, 1) - 0.25) < 1e-9);
+    assert_true(fabs(sah_student_tail(3, 1) / (0.5 - atan(3) / 3.141592653589793) - 1) < 1e-6);
+    assert_true(fabs(sah_student_tail(1.983971518523552, 100) / 0.025 - 1) < 1e-6);
+    assert_true(fabs(sah_student_tail(0, 7.5) - 0.5) < 1e-9);
+}
+
+static void test_outstanding(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    double p, others[] = {1, 1.1, 0.9, 1.2, 0.8, 1.05, 0.95, 1.15, 0.85, 1};
+    const double *none = others;
+    expect_ok(sah_outstanding_p(1.2, others, 10, &p, &error), &error);
+    assert_true(p == 1);
+    expect_ok(sah_outstanding_p(50, others, 10, &p, &error), &error);
+    assert_true(p < 1e-3);
+    expect_ok(sah_outstanding_p(-50, others, 10, &p, &error), &error);
+    assert_true(p == 1);
+    expect_ok(sah_outstanding_p(50, none, 2, &p, &error), &error);
+    assert_true(p == 1);
+    others[0] = others[1] = others[2] = 60; /* three of a kind do not hide one another */
+    expect_ok(sah_outstanding_p(60, others, 10, &p, &error), &error);
+    print_message("p of one among four: %g\n", p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reference),   cmocka_unit_test(test_one_head),
+        cmocka_unit_test(test_two_heads),   cmocka_unit_test(test_start),
+        cmocka_unit_test(test_null_models), cmocka_unit_test(test_resumes),
+        cmocka_unit_test(test_states),      cmocka_unit_test(test_bad_questions),
+        cmocka_unit_test(test_student),     cmocka_unit_test(test_outstanding),
+    };
+    return cmocka_run_group_tests_name("find", tests, NULL, NULL);
+}
