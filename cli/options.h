@@ -65,6 +65,7 @@ typedef enum option_id {
     OPT_SHORTLIST,
     OPT_RANDOM_GROUPS,
     OPT_SAVE_STATES,
+    OPT_SCREEN,
     N_OPTIONS
 } option_id;
 
@@ -85,7 +86,7 @@ typedef struct cli_options {
     const char **arguments;
     int n_arguments;
 
-    bool quiet, json, by_query, heat, concentration;
+    bool quiet, json, by_query, heat, concentration, screen;
     bool check_refusal; /* means something when given */
     const char *output; /* NULL: standard output */
     const char *template_, *system, *adapter, *column, *contrast;

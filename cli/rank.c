@@ -24,7 +24,10 @@ static int run(const cli_options *o)
     if (status == SAH_OK) {
         const sah_result_info *info = sah_result_describe(result);
         bool colour = isatty(STDOUT_FILENO) && !o->output && !getenv("NO_COLOR");
-        if (info->n_scored < info->n_expected && !o->quiet)
+        if (info->n_screened > 0 && !o->quiet)
+            fprintf(stderr, "screened: %zu of %zu heads are scored exactly, the others stand below\n",
+                    info->n_scored, info->n_expected);
+        else if (info->n_scored < info->n_expected && !o->quiet)
             fprintf(stderr, "the run is not finished: %zu of %zu heads\n", info->n_scored, info->n_expected);
         status = o->concentration ? sah_concentration_text(result, options.format, &text, &error)
                  : o->heat        ? sah_heat_map(result, colour, terminal_width(), &text, &error)

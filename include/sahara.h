@@ -217,6 +217,13 @@ typedef struct sah_run_options {
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
+/* The `top` heads of highest mean Ships (with `contrast`: highest difference), exactly, without scoring all heads on
+ * all queries: a race in which heads leave that have no chance any more (docs/method.md, "Screening"). Lines of
+ * heads that stayed to the end have every score and "exact": true; of the others null where there is none, and
+ * "exact": false. Resumes as sah_ships() does. */
+sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                            const sah_run_options *options, size_t top, const char *path, sah_error *error);
+
 /* How far apart two sets of hidden states M, M' [queries, d_model] are said to be. */
 typedef enum sah_variant {
     SAH_VARIANT_SUBSPACE = 0, /* principal angles between the first left singular vectors */
@@ -499,11 +506,12 @@ typedef struct sah_result_info {
     char model_name[256];
     int n_layers, n_heads; /* heads of a layer: key heads when part k was ablated alone */
     size_t n_scored; /* heads that every file has */
+    size_t n_screened; /* heads that left the race of a screened run: among n_expected, not among n_scored */
     size_t n_expected; /* heads that the run was to score; more than n_scored while it is not finished */
     size_t n_queries, n_contrast;
     size_t n_steps; /* of find; 1 for the others */
     size_t step; /* the one looked at */
-    bool judged; /* heads have verdicts: contrast queries, and no group ablated beside the heads */
+    bool judged; /* heads have verdicts: contrast queries, no group ablated beside the heads, no race */
 } sah_result_info;
 
 /* Reads the files ("-": standard input) of ships, find or direction. A last line that was cut short is left

@@ -139,7 +139,8 @@ static sah_status make_memory(scores *s, sah_error *error)
     s->p = sah_alloc_aligned(numbers, sizeof *s->p);
     s->base = sah_alloc(s->n_prompts, sizeof *s->base);
     s->threads = sah_alloc((size_t)s->n_threads, sizeof *s->threads);
-    return s->p && s->base && s->threads ? SAH_OK : sah_fail_memory(error, "the distributions of all queries");
+    return s->p && s->base && s->threads ? SAH_OK
+                                         : sah_fail_memory(error, "the distributions of all queries");
 }
 
 static void free_memory(scores *s)

@@ -1,5 +1,6 @@
-/* Ships of chosen heads over the prompts of a forest (method.md, "Ships: one query"): a sweep whose sink turns final
- * hidden states into KL(p || p_h). What becomes of the scores is the caller's: a journal, a race. */
+/* Ships of chosen heads over the prompts of a forest (method.md, "Ships: one query"): a sweep whose sink
+ * turns final hidden states into KL(p || p_h). What becomes of the scores is the caller's: a journal, a race.
+ */
 #ifndef SAH_ATTRIBUTION_SCORES_H
 #define SAH_ATTRIBUTION_SCORES_H
 

@@ -77,7 +77,8 @@ static sah_status sweep_heads(ships *s, const sah_forest *forest, sah_sweep_repo
     const sah_run_options *options = s->options;
     size_t left = 0;
     for (size_t i = 0; i < s->n_heads; i++)
-        if (!s->done[s->heads[i].layer * s->heads_of_layer + s->heads[i].head]) s->heads[left++] = s->heads[i];
+        if (!s->done[s->heads[i].layer * s->heads_of_layer + s->heads[i].head])
+            s->heads[left++] = s->heads[i];
     s->n_heads = left;
     sah_sweep_options sweep = {
         .memory = options->memory,
@@ -99,8 +100,10 @@ static sah_status run(ships *s, const sah_strings *const lists[2], const char *p
 {
     sah_forest *forest = NULL;
     json_t *header = NULL;
-    sah_status status = sah_run_heads(sah_model_describe(s->model), s->options, &s->heads, &s->n_heads, error);
-    if (status == SAH_OK) status = sah_run_forest(s->model, lists, 2, s->options, SAH_SHIPS_TEMPLATE, &forest, error);
+    sah_status status =
+        sah_run_heads(sah_model_describe(s->model), s->options, &s->heads, &s->n_heads, error);
+    if (status == SAH_OK)
+        status = sah_run_forest(s->model, lists, 2, s->options, SAH_SHIPS_TEMPLATE, &forest, error);
     s->done = sah_alloc((size_t)s->model->config.n_layers * (size_t)s->heads_of_layer, sizeof *s->done);
     if (status == SAH_OK && s->done == NULL) status = sah_fail_memory(error, "the heads");
     if (status == SAH_OK) status = sah_ships_header(s->model, lists, s->options, 0, &header, error);
@@ -133,7 +136,8 @@ sah_status sah_ships_header(const sah_model *model, const sah_strings *const lis
     if (good) return SAH_OK;
     json_decref(header);
     *out = NULL;
-    return sah_fail(error, SAH_FAILED, "cannot write the header: no memory, or a query or template is not UTF-8");
+    return sah_fail(error, SAH_FAILED,
+                    "cannot write the header: no memory, or a query or template is not UTF-8");
 }
 
 sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,

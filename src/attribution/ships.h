@@ -12,8 +12,8 @@ sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries
                               const sah_run_options *options, const char *path, sah_sweep_report *report,
                               sah_error *error);
 
-/* The header of a run over the queries and contrast queries (or NULL) of `lists`; `screen` 0: every head is scored
- * on every query. json_decref() frees it. */
+/* The header of a run over the queries and contrast queries (or NULL) of `lists`; `screen` 0: every head is
+ * scored on every query. json_decref() frees it. */
 sah_status sah_ships_header(const sah_model *model, const sah_strings *const lists[2],
                             const sah_run_options *options, size_t screen, json_t **out, sah_error *error);
 

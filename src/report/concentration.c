@@ -81,6 +81,10 @@ sah_status sah_concentrate(const sah_result *result, sah_order order, sah_concen
 {
     sah_ranked *ranked;
     size_t n;
+    if (result->info.n_screened > 0)
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "%s: a screened result has scores of %zu heads only; concentration needs all",
+                        result->files[0].path, result->info.n_scored);
     if (order == SAH_ORDER_DEFAULT)
         order = sah_result_has_difference(result) ? SAH_ORDER_DIFFERENCE : SAH_ORDER_MEAN;
     sah_status status = sah_rank(result, order, &ranked, &n, error);

@@ -215,13 +215,15 @@ static sah_status fill(sah_result *r, sah_error *error)
         const sah_result_file *f = &r->files[i];
         r->info.n_queries += f->n_queries;
         r->info.n_contrast += f->n_contrast;
+        if (f->n_screened > r->info.n_screened) r->info.n_screened = f->n_screened;
         status = add_strings(json_object_get(f->header, "queries"), &r->queries, error);
         if (status == SAH_OK)
             status = add_strings(json_object_get(f->header, "contrast_queries"), &r->contrast, error);
     }
     if (status != SAH_OK) return status;
     if (r->kind != SAH_KIND_SHIPS) return sah_result_select(r, 0, error);
-    r->info.judged = r->info.n_contrast > 0;
+    /* Chance is judged for a whole family of heads, of which a race scored only the highest. */
+    r->info.judged = r->info.n_contrast > 0 && r->info.n_screened == 0;
     status = list_heads(r, error);
     return status == SAH_OK ? merge_scores(r, error) : status;
 }

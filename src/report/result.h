@@ -48,6 +48,7 @@ typedef struct sah_result_file {
     json_t *header;
     int n_layers, n_heads;
     size_t n_expected; /* heads of the settings' ranges */
+    size_t n_screened; /* those of them that a race left behind, without scores on every query */
     size_t n_queries, n_contrast;
     size_t n_permuted; /* find: differences with harmful and harmless shuffled, of every head or of none */
     size_t width; /* numbers of a row, those left aside */

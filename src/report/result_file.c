@@ -222,6 +222,10 @@ static sah_status read_line(sah_result_file *f, const char *text, size_t size, s
     sah_status status = SAH_OK;
     if (sah_json_parse(text, size, f->path, &line, NULL) != SAH_OK || !json_is_object(line))
         status = sah_fail(error, SAH_FAILED, "%s: line %zu is damaged (not a JSON object)", f->path, number);
+    else if (f->kind == SAH_KIND_SHIPS && json_object_get(line, "round") != NULL)
+        status = SAH_OK; /* of a race; what it came to follows */
+    else if (f->kind == SAH_KIND_SHIPS && json_is_false(json_object_get(line, "exact")))
+        f->n_screened++;
     else if (f->kind == SAH_KIND_FIND && json_object_get(line, "chosen") != NULL)
         status = finish_step(f, line, number, error);
     else if (f->kind == SAH_KIND_SHIPS || json_object_get(line, "head") != NULL)
