@@ -44,7 +44,9 @@ static const source sources[] = {
     {"mistral-swa", NULL},
     {"mistral-full", NULL},
     {"qwen2", NULL},
+    {"qwen2", "model-f32.gguf"},
     {"qwen3", NULL},
+    {"qwen3", "model-f32.gguf"},
     {"llama-quantised", "model-mixed.gguf"},
 };
 

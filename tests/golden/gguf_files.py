@@ -10,7 +10,8 @@ import torch
 
 GLOBAL = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 IN_LAYER = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-            "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+            "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
+            "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 
 
@@ -31,8 +32,14 @@ def unpermuted(rows, heads):
     return rows.reshape(heads, -1, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
+def architecture(model):
+    return {"qwen2": "qwen2", "qwen3": "qwen3"}.get(model.config["model_type"], "llama")
+
+
 def rotary_heads(model, name):
-    """Number of heads whose rows are permuted in this tensor, or 0."""
+    """Number of heads whose rows are permuted in this tensor, or 0. Qwen's files keep the order of Hugging Face."""
+    if architecture(model) != "llama" or "proj" not in name:
+        return 0
     return model.heads if "q_proj" in name else model.kv_heads if "k_proj" in name else 0
 
 
@@ -92,7 +99,7 @@ def finish(writer):
 
 
 def write_f32(path, model, name, alignment=None):
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture(model))
     if alignment:
         writer.add_custom_alignment(alignment)
     write_keys(writer, model, name, gguf.LlamaFileType.ALL_F32)
