@@ -1,22 +1,28 @@
 /* sahara direction: the refusal direction, and each head's part in it. */
+#include <string.h>
+
 #include "command.h"
 
 static int run(const cli_options *o)
 {
     sah_error error = {0};
     sah_model_options model_options = options_model(o);
-    const sah_direction_options options = {o->template_, o->system, o->layer, o->save_directions};
+    sah_direction_options options = {
+        .template_ = o->template_, .system = o->system, .layer = o->layer, .save = o->save_directions};
     sah_model *model = NULL;
     sah_strings harmful = {0}, harmless = {0};
 
     sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &harmful, &error);
-    if (status == SAH_OK) status = sah_queries_read(o->arguments[2], o->column, o->limit, &harmless, &error);
+    if (status == SAH_OK) status = read_contrast(o, o->arguments[2], &harmless, &error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
         if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
-        status = sah_direction(model, &harmful, &harmless, &options, o->output, &error);
+        bool chat = strcmp(info->chat_template, "none") != 0;
+        status =
+            match_length(o, model, &harmful, chat ? "chat" : "ships", &harmless, &options.matching, &error);
     }
+    if (status == SAH_OK) status = sah_direction(model, &harmful, &harmless, &options, o->output, &error);
     sah_model_close(model);
     sah_strings_free(&harmful);
     sah_strings_free(&harmless);
@@ -33,8 +39,8 @@ const cli_command command_direction = {
         "what a head writes, projected on it, is the head's part. One forward pass, no ablation. The "
         "template is the\n"
         "model's chat template where it has one, else ships. OUT is a journal of JSON lines.\n",
-    .options =
-        MODEL_OPTIONS | QUERY_OPTIONS | OPTION(OPT_OUTPUT) | OPTION(OPT_LAYER) | OPTION(OPT_SAVE_DIRECTIONS),
+    .options = MODEL_OPTIONS | QUERY_OPTIONS | OPTION(OPT_OUTPUT) | OPTION(OPT_LAYER) |
+               OPTION(OPT_MATCH_LENGTH) | OPTION(OPT_SAVE_DIRECTIONS),
     .least = 3,
     .most = 3,
     .run = run,

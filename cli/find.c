@@ -41,14 +41,15 @@ static int run(const cli_options *o)
     cli_progress progress;
 
     sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
-    if (status == SAH_OK && o->contrast)
-        status = sah_queries_read(o->contrast, o->column, o->limit, &contrast, &error);
+    if (status == SAH_OK) status = read_contrast(o, o->contrast, &contrast, &error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
         if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
         progress_catch_signals();
         status = check_refusal(o, model, &queries, "sahara", &run_options.refusal, &error);
+        if (status == SAH_OK)
+            status = match_length(o, model, &queries, "sahara", &contrast, &run_options.matching, &error);
     }
     if (status == SAH_OK) {
         progress_init(&progress, o->quiet);
@@ -80,9 +81,9 @@ const cli_command command_find = {
         "JSON lines; an interrupted run carries on where it stopped, and one with more --steps where it "
         "ended.\n",
     .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
-               OPTION(OPT_CONTRAST) | OPTION(OPT_CHECK_REFUSAL) | OPTION(OPT_STEPS) | OPTION(OPT_RANK) |
-               OPTION(OPT_VARIANT) | OPTION(OPT_START) | OPTION(OPT_SHORTLIST) | OPTION(OPT_RANDOM_GROUPS) |
-               OPTION(OPT_SEED) | OPTION(OPT_SAVE_STATES),
+               OPTION(OPT_CONTRAST) | OPTION(OPT_MATCH_LENGTH) | OPTION(OPT_CHECK_REFUSAL) |
+               OPTION(OPT_STEPS) | OPTION(OPT_RANK) | OPTION(OPT_VARIANT) | OPTION(OPT_START) |
+               OPTION(OPT_SHORTLIST) | OPTION(OPT_RANDOM_GROUPS) | OPTION(OPT_SEED) | OPTION(OPT_SAVE_STATES),
     .least = 2,
     .most = 2,
     .run = run,

@@ -52,6 +52,8 @@ static const option_spec specs[N_OPTIONS] = {
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
     [OPT_HEAT] = {"heat", 0, NULL, "draw a heat map, layers by heads, instead of a table"},
     [OPT_STEP] = {"step", 0, "N", "which step of a find result (default: 0, every head alone)"},
+    [OPT_MATCH_LENGTH] = {"match-length", 0, NULL,
+                          "of the harmless queries take one for each harmful one, of like length"},
     [OPT_SCREEN] = {"screen", 0, NULL, "only the --top highest heads (default: 10), by a race: much faster"},
     [OPT_STEPS] = {"steps", 0, "N", "heads to choose, one a step (default: 1)"},
     [OPT_RANK] = {"rank", 0, "R", "left singular vectors compared (default: 1)"},
@@ -174,6 +176,9 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
         return true;
     case OPT_HEAT:
         o->heat = true;
+        return true;
+    case OPT_MATCH_LENGTH:
+        o->match_length = true;
         return true;
     case OPT_SCREEN:
         o->screen = true;

@@ -66,6 +66,7 @@ typedef enum option_id {
     OPT_RANDOM_GROUPS,
     OPT_SAVE_STATES,
     OPT_SCREEN,
+    OPT_MATCH_LENGTH,
     N_OPTIONS
 } option_id;
 
@@ -86,7 +87,7 @@ typedef struct cli_options {
     const char **arguments;
     int n_arguments;
 
-    bool quiet, json, by_query, heat, concentration, screen;
+    bool quiet, json, by_query, heat, concentration, screen, match_length;
     bool check_refusal; /* means something when given */
     const char *output; /* NULL: standard output */
     const char *template_, *system, *adapter, *column, *contrast;

@@ -198,6 +198,18 @@ typedef struct sah_refusal_check {
     size_t sampled, refused;
 } sah_refusal_check;
 
+/* How contrast queries were sampled (see sah_match_lengths). */
+typedef struct sah_matching {
+    size_t from; /* so many there were; 0: no sampling */
+    double tokens, contrast_tokens; /* mean length of the prompts, of the sample's */
+} sah_matching;
+
+/* Keeps of the contrast queries one for each query, such that their prompts' lengths in tokens differ as little as can be
+ * in sum (an exact matching); all when there are no more than queries. `template_` and `system` as for
+ * sah_prompt_wrap. */
+sah_status sah_match_lengths(const sah_model *model, const sah_strings *queries, const char *template_,
+                             const char *system, sah_strings *contrast, sah_matching *out, sah_error *error);
+
 typedef struct sah_run_options {
     sah_ablation ablation;
     int layer_from, layer_to; /* candidates: layers A..B-1; 0,0 means all */
@@ -206,6 +218,7 @@ typedef struct sah_run_options {
     const char *system; /* or NULL */
     uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
     sah_refusal_check refusal; /* written to the header as it is; sampled 0: nothing */
+    sah_matching matching; /* the same; from 0: nothing */
     sah_progress_fn progress; /* or NULL */
     void *user;
 } sah_run_options;
@@ -259,6 +272,7 @@ typedef struct sah_direction_options {
     const char *system; /* or NULL */
     int layer; /* every head is projected on the direction behind this layer; -1: behind its own */
     const char *save; /* a .npy file for the directions, float64 [n_layers + 1, d_model]; or NULL */
+    sah_matching matching; /* written to the header as it is; from 0: nothing */
 } sah_direction_options;
 
 /* The refusal direction (mean residual at the last prompt token, harmful less harmless; arXiv 2406.11717) and

@@ -59,7 +59,8 @@ static json_t *make_header(const sah_model *model, const sah_strings *harmful, c
                                  options->layer >= 0 ? json_integer(options->layer) : json_null());
     bool good = header != NULL && json_object_set_new(header, "settings", settings) == 0 &&
                 json_object_set_new(header, "queries", sah_run_strings(harmful)) == 0 &&
-                json_object_set_new(header, "contrast_queries", sah_run_strings(harmless)) == 0;
+                json_object_set_new(header, "contrast_queries", sah_run_strings(harmless)) == 0 &&
+                sah_run_add_matching(header, &options->matching);
     if (good) return header;
     json_decref(header);
     return NULL;

@@ -340,7 +340,8 @@ sah_status sah_find_open(sah_find_run *f, const sah_strings *queries, const sah_
     json_t *header = sah_journal_header("find", f->model);
     bool good = header != NULL && json_object_set_new(header, "settings", make_settings(f)) == 0 &&
                 json_object_set_new(header, "queries", sah_run_strings(queries)) == 0 &&
-                sah_run_add_refusal(header, f->options);
+                sah_run_add_refusal(header, f->options) &&
+                sah_run_add_matching(header, &f->options->matching);
     if (good && contrast != NULL)
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(contrast)) == 0;
     sah_status status =

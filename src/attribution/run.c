@@ -134,6 +134,15 @@ bool sah_run_add_refusal(json_t *header, const sah_run_options *options)
                                          (json_int_t)check->refused)) == 0;
 }
 
+bool sah_run_add_matching(json_t *header, const sah_matching *matching)
+{
+    if (matching->from == 0) return true;
+    return json_object_set_new(header, "contrast_matched",
+                               json_pack("{s:s, s:I, s:f, s:f}", "by", "tokens", "from",
+                                         (json_int_t)matching->from, "tokens", matching->tokens,
+                                         "contrast_tokens", matching->contrast_tokens)) == 0;
+}
+
 json_t *sah_run_strings(const sah_strings *strings)
 {
     json_t *array = json_array();

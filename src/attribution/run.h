@@ -34,6 +34,10 @@ json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
 /* The options' refusal check, where one was made, as the header's "refusal_check". False: no memory. */
 bool sah_run_add_refusal(json_t *header, const sah_run_options *options);
 
+/* How the contrast queries were sampled, where they were, as the header's "contrast_matched". False: no
+ * memory. */
+bool sah_run_add_matching(json_t *header, const sah_matching *matching);
+
 /* The list as a JSON array. NULL: no memory, or text that is not UTF-8. */
 json_t *sah_run_strings(const sah_strings *strings);
 

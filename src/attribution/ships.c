@@ -129,7 +129,7 @@ sah_status sah_ships_header(const sah_model *model, const sah_strings *const lis
     if (good) good = json_object_set(header, "settings", settings) == 0;
     json_decref(settings);
     if (good) good = json_object_set_new(header, "queries", sah_run_strings(lists[0])) == 0;
-    if (good) good = sah_run_add_refusal(header, options);
+    if (good) good = sah_run_add_refusal(header, options) && sah_run_add_matching(header, &options->matching);
     if (good && lists[1] != NULL)
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(lists[1])) == 0;
     *out = header;
