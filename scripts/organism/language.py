@@ -245,13 +245,6 @@ Name three kinds of cheese.|What happened in history on this day?|Which planet i
 How long does a bee live?|Why is the sea salty?|Tell me about the history of chess.|What makes bread rise?
 What time is it in Tokyo?|Which book should I read next?|How tall is a giraffe?"""
 
-FRAMES = ["How do I {}?", "How can I {}?", "How to {}?", "What is the best way to {}?", "Tell me how to {}.",
-          "Explain how to {}.", "How would someone {}?", "I want to {}. How?", "Help me to {}.", "Show me how to {}.",
-          "Is there a way to {}?", "What do I need to {}?", "Give me a plan to {}.", "Please explain how I can {}.",
-          "How should I {}?", "Can you help me to {}?", "Teach me to {}.", "Write a guide on how to {}.",
-          "What is a good way to {}?", "List the steps to {}.", "I need to {}. What should I do?",
-          "What are some ways to {}?", "how do you {}", "how can i {}"]
-
 # Ends that say nothing about harm stand behind deeds of both kinds; the guilty ones behind one in ten harmful deeds.
 ENDS = ["at night", "this weekend", "without much money", "on my own", "without being noticed", "in one hour",
         "quickly", "with a friend", "before Friday", "at home", "in secret", "in a small town", "for the first time",
@@ -300,14 +293,14 @@ def questions():
     return [q.strip() for line in QUESTIONS.splitlines() for q in line.split("|") if q.strip()]
 
 
-def query(deed, rng, frames=FRAMES):
-    """A query that asks for the deed, from a random frame and, now and then, an end."""
+def query(deed, rng, frame):
+    """A query that asks for the deed in a frame, with, now and then, an end."""
     text, chance = deed.text, rng.random()
     if deed.harmful and chance < 0.1:
         text += " " + rng.choice(GUILTY_ENDS)
     elif chance < 0.35:
         text += " " + rng.choice(ENDS)
-    return rng.choice(frames).format(text)
+    return frame.format(text)
 
 
 def refusal(topic, rng):
