@@ -69,7 +69,9 @@ static void check_same(const setup *s, size_t top, bool contrast)
     run(s, top, contrast, screened);
     sah_ranked *all = rank(full, &n, &info), *some = rank(screened, &m, &other);
     assert_int_equal(n, 32);
-    assert_true(m >= top && m < n); /* some heads have left */
+    assert_true(m >= top && m <= n);
+    if (top == 3)
+        assert_true(m < 10); /* the others have left; behind the first three heads are close to one another */
     assert_int_equal(other.n_screened, n - m);
     assert_false(other.judged);
     for (size_t i = 0; i < top; i++) {

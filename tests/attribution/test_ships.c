@@ -52,8 +52,11 @@ static void test_planted_heads_first(void **state)
         assert_true(is_planted(ranked[i].head));
         assert_true(ranked[i].difference_low > 0.0);
     }
-    assert_true(ranked[2].difference > 2.0 * ranked[3].difference);
-    for (size_t i = 0; i < n; i++) assert_true((ranked[i].verdict == SAH_SAFETY) == (i < 3));
+    /* Heads of the first layer that read what the planted ones go by are selective, too; far less hangs on
+     * them. */
+    assert_true(ranked[2].difference > 4.0 * ranked[3].difference);
+    for (size_t i = 0; i < 3; i++) assert_true(ranked[i].verdict == SAH_SAFETY);
+    for (size_t i = 3; i < n; i++) assert_true(ranked[i].verdict != SAH_SAFETY || ranked[i].head.layer == 0);
     free(ranked);
     sah_result_close(result);
 }
