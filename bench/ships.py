@@ -65,7 +65,7 @@ def our_ships(a, layers):
 
 
 def prompt_ids(a, tokenizer, query):
-    text = run_sahara(a, "inspect", a.model, "--prompt", query, "--template", a.template).rstrip("\n")
+    text = run_sahara(a, "inspect", a.model, "--prompt", query, "--template", a.template)[:-1]  # the line end that inspect adds
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

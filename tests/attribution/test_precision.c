@@ -1,0 +1,70 @@
+/* bfloat16 beside float32: half the weights, the same highest heads, nearly the same order of all. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "engine/model.h"
+#include "util/scratch.h"
+
+enum { QUERIES = 40, HEADS = 32 };
+
+/* Places of the heads by mean Ships, [layer * 8 + head]; bytes of the packed weights. */
+static uint64_t score(sah_precision precision, size_t place[HEADS])
+{
+    sah_error error = {0};
+    sah_model *model = NULL;
+    sah_strings queries = {0};
+    sah_result *result = NULL;
+    sah_ranked *ranked = NULL;
+    size_t n;
+    char path[512];
+    const char *paths = path;
+    sah_model_options model_options = {.precision = precision};
+    sah_run_options options = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}, .template_ = "chat"};
+    snprintf(path, sizeof path, "%s", scratch(precision == SAH_PRECISION_BF16 ? "bf16.jsonl" : "f32.jsonl"));
+    expect_ok(sah_model_open("models/organism", &model_options, &model, &error), &error);
+    expect_ok(sah_queries_read("data/harmful.csv", NULL, QUERIES, &queries, &error), &error);
+    expect_ok(sah_ships(model, &queries, NULL, &options, path, &error), &error);
+    expect_ok(sah_result_open(&paths, 1, &result, &error), &error);
+    expect_ok(sah_rank(result, SAH_ORDER_MEAN, &ranked, &n, &error), &error);
+    assert_int_equal(n, HEADS);
+    for (size_t i = 0; i < n; i++) place[ranked[i].head.layer * 8 + ranked[i].head.head] = i;
+    uint64_t bytes = sah_model_weight_bytes(model);
+    free(ranked);
+    sah_result_close(result);
+    sah_strings_free(&queries);
+    sah_model_close(model);
+    return bytes;
+}
+
+static void test_agreement(void **state)
+{
+    (void)state;
+    size_t exact[HEADS], rounded[HEADS];
+    if (!sah_product_has_bf16()) {
+        print_message("skipped: no bfloat16 products on this processor\n");
+        skip();
+    }
+    uint64_t f32 = score(SAH_PRECISION_F32, exact), bf16 = score(SAH_PRECISION_BF16, rounded);
+    double squares = 0;
+    for (size_t h = 0; h < HEADS; h++) {
+        double off = (double)exact[h] - (double)rounded[h];
+        squares += off * off;
+        assert_true((exact[h] < 3) == (rounded[h] < 3)); /* the three planted heads */
+    }
+    double spearman = 1 - 6 * squares / (HEADS * (HEADS * HEADS - 1.0));
+    print_message("Spearman's correlation %.4f; weights %.3f of float32's\n", spearman,
+                  (double)bf16 / (double)f32);
+    assert_true(spearman > 0.95);
+    assert_true((double)bf16 < 0.55 * (double)f32);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_agreement)};
+    return cmocka_run_group_tests_name("precision", tests, NULL, NULL);
+}
