@@ -40,14 +40,6 @@ int out_of_memory(void);
 sah_status check_refusal(const cli_options *options, const sah_model *model, const sah_strings *queries,
                          const char *default_template, sah_refusal_check *out, sah_error *error);
 
-/* Reads the harmless queries of `path` (NULL: none). With --match-length all are read, for match_length(). */
-sah_status read_contrast(const cli_options *options, const char *path, sah_strings *contrast,
-                         sah_error *error);
-/* --match-length: keeps those that are as long as the queries. */
-sah_status match_length(const cli_options *options, const sah_model *model, const sah_strings *queries,
-                        const char *default_template, sah_strings *contrast, sah_matching *out,
-                        sah_error *error);
-
 /* Writes `text` to the file of `-o`, or to standard output. Returns an exit status; errors are printed. */
 int write_result(const char *path, const char *text);
 

@@ -1,7 +1,7 @@
 /* sahara direction: the refusal direction, and each head's part in it. */
 #include <string.h>
 
-#include "command.h"
+#include "scoring.h"
 
 static int run(const cli_options *o)
 {

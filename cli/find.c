@@ -1,6 +1,5 @@
 /* sahara find: Generalized Ships and the greedy search for safety heads. */
-#include "command.h"
-#include "progress.h"
+#include "scoring.h"
 
 static sah_find_options find_options(const cli_options *o)
 {
@@ -33,36 +32,15 @@ static sah_status tell_steps(const cli_options *o, sah_error *error)
 static int run(const cli_options *o)
 {
     sah_error error = {0};
-    sah_model_options model_options = options_model(o);
-    sah_run_options run_options = options_run(o);
+    cli_scoring s;
     sah_find_options find = find_options(o);
-    sah_model *model = NULL;
-    sah_strings queries = {0}, contrast = {0};
-    cli_progress progress;
-
-    sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
-    if (status == SAH_OK) status = read_contrast(o, o->contrast, &contrast, &error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    sah_status status = scoring_open(o, "sahara", &s, &error);
     if (status == SAH_OK) {
-        const sah_model_info *info = sah_model_describe(model);
-        if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
-        progress_catch_signals();
-        status = check_refusal(o, model, &queries, "sahara", &run_options.refusal, &error);
-        if (status == SAH_OK)
-            status = match_length(o, model, &queries, "sahara", &contrast, &run_options.matching, &error);
-    }
-    if (status == SAH_OK) {
-        progress_init(&progress, o->quiet);
-        run_options.progress = progress_show;
-        run_options.user = &progress;
-        status =
-            sah_find(model, &queries, o->contrast ? &contrast : NULL, &run_options, &find, o->output, &error);
-        progress_end(&progress);
+        status = sah_find(s.model, &s.queries, s.contrast, &s.options, &find, o->output, &error);
+        progress_end(&s.progress);
     }
     if (status == SAH_OK) status = tell_steps(o, &error);
-    sah_model_close(model);
-    sah_strings_free(&queries);
-    sah_strings_free(&contrast);
+    scoring_close(&s);
     return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
 

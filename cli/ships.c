@@ -1,41 +1,20 @@
 /* sahara ships: the Ships score of every head for every query. */
-#include "command.h"
-#include "progress.h"
+#include "scoring.h"
 
 static int run(const cli_options *o)
 {
     sah_error error = {0};
+    cli_scoring s;
     if (o->top > 0 && !o->screen) return usage_error("ships: --top belongs to --screen");
-    sah_model_options model_options = options_model(o);
-    sah_run_options run_options = options_run(o);
-    sah_model *model = NULL;
-    sah_strings queries = {0}, contrast = {0};
-    cli_progress progress;
-
-    sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
-    if (status == SAH_OK) status = read_contrast(o, o->contrast, &contrast, &error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    sah_status status = scoring_open(o, "ships", &s, &error);
     if (status == SAH_OK) {
-        const sah_model_info *info = sah_model_describe(model);
-        if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
-        progress_catch_signals();
-        status = check_refusal(o, model, &queries, "ships", &run_options.refusal, &error);
-        if (status == SAH_OK)
-            status = match_length(o, model, &queries, "ships", &contrast, &run_options.matching, &error);
+        size_t top = o->top > 0 ? o->top : 10;
+        status = o->screen
+                     ? sah_ships_screen(s.model, &s.queries, s.contrast, &s.options, top, o->output, &error)
+                     : sah_ships(s.model, &s.queries, s.contrast, &s.options, o->output, &error);
+        progress_end(&s.progress);
     }
-    if (status == SAH_OK) {
-        progress_init(&progress, o->quiet);
-        run_options.progress = progress_show;
-        run_options.user = &progress;
-        const sah_strings *harmless = o->contrast ? &contrast : NULL;
-        status = o->screen ? sah_ships_screen(model, &queries, harmless, &run_options,
-                                              o->top > 0 ? o->top : 10, o->output, &error)
-                           : sah_ships(model, &queries, harmless, &run_options, o->output, &error);
-        progress_end(&progress);
-    }
-    sah_model_close(model);
-    sah_strings_free(&queries);
-    sah_strings_free(&contrast);
+    scoring_close(&s);
     return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
 

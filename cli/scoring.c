@@ -1,0 +1,52 @@
+/* What the commands that score heads begin and end with: queries, harmless queries, the model, the checks of
+ * both. */
+#include "scoring.h"
+
+sah_status read_contrast(const cli_options *o, const char *path, sah_strings *contrast, sah_error *error)
+{
+    if (path == NULL) return SAH_OK;
+    return sah_queries_read(path, o->column, o->match_length ? 0 : o->limit, contrast, error);
+}
+
+sah_status match_length(const cli_options *o, const sah_model *model, const sah_strings *queries,
+                        const char *default_template, sah_strings *contrast, sah_matching *out,
+                        sah_error *error)
+{
+    const char *template_ = o->template_ != NULL ? o->template_ : default_template;
+    *out = (sah_matching){0};
+    if (!o->match_length || contrast->n == 0) return SAH_OK;
+    sah_status status = sah_match_lengths(model, queries, template_, o->system, contrast, out, error);
+    if (status == SAH_OK && !o->quiet)
+        fprintf(stderr, "%zu of %zu harmless queries, %.1f tokens a prompt beside %.1f\n", contrast->n,
+                out->from, out->contrast_tokens, out->tokens);
+    return status;
+}
+
+sah_status scoring_open(const cli_options *o, const char *default_template, cli_scoring *s, sah_error *error)
+{
+    sah_model_options model_options = options_model(o);
+    *s = (cli_scoring){.options = options_run(o)};
+    sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &s->queries, error);
+    if (status == SAH_OK) status = read_contrast(o, o->contrast, &s->contrast_queries, error);
+    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &s->model, error);
+    if (status != SAH_OK) return status;
+    const sah_model_info *info = sah_model_describe(s->model);
+    if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
+    progress_catch_signals();
+    status = check_refusal(o, s->model, &s->queries, default_template, &s->options.refusal, error);
+    if (status == SAH_OK)
+        status = match_length(o, s->model, &s->queries, default_template, &s->contrast_queries,
+                              &s->options.matching, error);
+    s->contrast = o->contrast != NULL ? &s->contrast_queries : NULL;
+    progress_init(&s->progress, o->quiet);
+    s->options.progress = progress_show;
+    s->options.user = &s->progress;
+    return status;
+}
+
+void scoring_close(cli_scoring *s)
+{
+    sah_model_close(s->model);
+    sah_strings_free(&s->queries);
+    sah_strings_free(&s->contrast_queries);
+}
