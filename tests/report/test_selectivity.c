@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "attribution/chance.h"
 #include "report/selectivity.h"
 #include "util/scratch.h"
 #include "util/splitmix.h"
