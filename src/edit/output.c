@@ -25,6 +25,19 @@ static sah_status refuse_existing(const char *path, const char *const *inputs, s
     return sah_fail(error, SAH_FAILED, "%s is there already; name a new place, or remove it first", path);
 }
 
+/* PATH.NUMBER.part, where nothing is yet: a run that was killed leaves its own, and the number of a process
+ * comes again. */
+static char *temporary_name(const char *path)
+{
+    struct stat there;
+    char *name = NULL;
+    for (long number = getpid();; number++) {
+        if (asprintf(&name, "%s.%ld.part", path, number) < 0) return NULL;
+        if (lstat(name, &there) != 0) return name;
+        free(name);
+    }
+}
+
 sah_status sah_output_begin(const char *path, bool is_directory, const char *const *inputs, size_t n,
                             sah_output *out, sah_error *error)
 {
@@ -35,10 +48,8 @@ sah_status sah_output_begin(const char *path, bool is_directory, const char *con
     char *plain = strndup(path, length);
     if (plain == NULL) return sah_fail_memory(error, "a path");
     sah_status status = refuse_existing(plain, inputs, n, error);
-    if (status == SAH_OK && asprintf(&out->temporary, "%s.%ld.part", plain, (long)getpid()) < 0) {
-        out->temporary = NULL;
+    if (status == SAH_OK && (out->temporary = temporary_name(plain)) == NULL)
         status = sah_fail_memory(error, "a path");
-    }
     if (status == SAH_OK && is_directory && mkdir(out->temporary, 0777) != 0)
         status = sah_fail_errno(error, "cannot make", plain);
     if (status == SAH_OK) {

@@ -454,6 +454,22 @@ static void test_killed(void **state)
     }
 }
 
+/* What a killed run left under its temporary name is in nobody's way, and is nobody's to remove. */
+static void test_left_behind(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        const char *out = fresh(i ? ".gguf" : "");
+        char left[600];
+        sah_error error = {0};
+        snprintf(left, sizeof left, "%s.%ld.part", out, (long)getpid());
+        scratch_write_text(left, "half");
+        expect_ok(work(CONTAINERS[i], false, out, NULL, NULL, &error), &error);
+        assert_true(is_there(left) && is_there(out));
+        assert_int_equal(unlink(left), 0);
+    }
+}
+
 /* Someone else makes the place while we write: theirs stays. */
 static bool come_first(void *user, const char *what, uint64_t done, uint64_t total)
 {
@@ -516,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_gguf_stays),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_left_behind),
         cmocka_unit_test(test_place_taken_meanwhile),
         cmocka_unit_test(test_read_only),
     };
