@@ -122,10 +122,45 @@ static const bad_case checkpoints[] = {
     {1, "x.gguf", "head -c 20000 tiny.gguf > x.gguf; sahara ablate x.gguf 0-1 -o out"},
     {1, "out", "ulimit -f 1; sahara ablate model 2-1 -o out"},
     {1, "out", "ulimit -f 1; sahara ablate tiny.gguf 0-1 -o out"},
+    {2, "-o", "sahara ablate model 2-1 -q"},
+    {2, "HEADS", "sahara ablate model -o out"},
+    {2, "2-9", "sahara ablate model 2-1,2-9 -o out"},
+    {2, "2-2", "sahara ablate model 2-2 --part k -o out"},
+    {2, "grouped-query", "sahara ablate model 2-1 --part v --op mean -o out"},
+    {2, "--part", "sahara ablate model 2-1 --part o -o out"},
+    {2, "--scale", "sahara ablate model 2-1 --scale inf -o out"},
+    {2, "--limit", "sahara ablate model 2-1 --limit 3 -o out"},
+    {1, "not finite",
+     "sahara ablate model 2-1 --scale 1e30 -q -o huge && sahara ablate huge 2-1 --scale 1e30 -o out"},
+    {1, "adapter_model.safetensors", "sahara ablate model --adapter . -o out"},
+    {2, "is the input", "sahara ablate tiny.gguf 0-1 -o tiny.gguf"},
+    {2, "is the input", "ln -s model same; sahara ablate model 2-1 -o same"},
+    {1, "there already", "ln -s nowhere made; sahara ablate model 2-1 -o made"},
+    {1, "/dev/full", "sahara ablate tiny.gguf 0-1 -o /dev/full"},
+    {1, "q.csv/out", "sahara ablate model 2-1 -o q.csv/out"},
+    {1, "sahara.json", "cp -r model bad; put bad/sahara.json '{'; sahara ablate bad 2-1 -o out"},
     {2, "an argument is missing", "sahara graft model"},
     {2, "--attention", "sahara graft model model --attention C --mlp A -o out"},
     {2, "-o", "sahara graft model model --attention A --mlp B"},
     {1, "nowhere", "sahara graft model nowhere --attention A --mlp B -o out"},
+    {2, "--mlp", "sahara graft model model --attention A -o out"},
+    {2, "--rest", "sahara graft model model --attention A --mlp B --rest model -o out"},
+    {2, "too many arguments", "sahara graft model model model --attention A --mlp B -o out"},
+    {1, "format safetensors there, gguf here", "sahara graft model tiny.gguf --attention A --mlp B -o out"},
+    {1, "sliding window 0 there, 4 here",
+     "cp -r model bad; sed 's/LlamaFor/MistralFor/; s/\"model_type\": \"llama\"/\"model_type\": \"mistral\", "
+     "\"sliding_window\": null/' model/config.json > bad/config.json; cp -r bad worse; "
+     "sed 's/null/4/' bad/config.json > worse/config.json; sahara graft bad worse --attention A --mlp B -o "
+     "out"},
+    {1, "RoPE theta 10000 there, 5000 here",
+     "swap config.json 'theta\": 10000' 'theta\": 5000'; sahara graft model bad --attention A --mlp B -o "
+     "out"},
+    {2, "is the input", "cp -r model b; sahara graft model b --attention A --mlp B -o b"},
+    {1, "there already", "cp -r model b; sahara graft model b --attention A --mlp B -o q.csv"},
+    {1, "nowhere/out", "sahara graft model model --attention A --mlp B -o nowhere/out"},
+    {1, "model.safetensors",
+     "cut model.safetensors 100000; sahara graft model bad --attention A --mlp B -o out"},
+    {1, "out", "ulimit -f 1; sahara graft tiny.gguf tiny.gguf --attention A --mlp B -o out"},
     {1, "out", "ulimit -f 1; sahara graft model model --attention A --mlp B -o out"},
     {1, "nowhere", "sahara compare ships.jsonl nowhere"},
     {1, "q.csv", "sahara compare ships.jsonl q.csv"},
@@ -409,8 +444,8 @@ static void test_inputs(void **state)
 static void test_checkpoints(void **state)
 {
     (void)state;
-    RUN(checkpoints,
-        "for f in out out.* .out* *.tmp*; do test ! -e $f || exit 1; done; diff -r model ../made/model");
+    RUN(checkpoints, "for f in out *.part out.* .out* *.tmp*; do test ! -e $f || exit 1; done; diff -r model "
+                     "../made/model");
 }
 
 static void test_outputs(void **state)
@@ -490,6 +525,37 @@ static void test_full_disk(void **state)
     }
 }
 
+/* A checkpoint for which there is no room: one line, and the place is as empty as before. */
+static void test_full_disk_of_checkpoints(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {"ablate model 2-1 -q -o disk/out",
+                                           "ablate tiny.gguf 0-1 -q -o disk/out",
+                                           "graft model model --attention A --mlp B -q -o disk/out",
+                                           "graft tiny.gguf tiny.gguf --attention A --mlp B -q -o disk/out"};
+    static const char mount[] = "mkdir disk && mount -t tmpfs -o size=64k none disk";
+    char script[1024], *err;
+    fresh();
+    snprintf(script, sizeof script, "unshare -m sh -c '%s'", mount);
+    bool can = run(script, &err) == 0;
+    free(err);
+    if (!can) {
+        print_message("cannot mount a small file system; the file size limit stands for it\n");
+        return;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        fresh();
+        snprintf(script, sizeof script,
+                 "cat > full <<'END'\n%s\n\"$PROGRAM\" %s\nstatus=$?\nls -A disk > left\nexit $status\nEND\n"
+                 "unshare -m sh full",
+                 mount, commands[i]);
+        assert_int_equal(run(script, &err), 1);
+        if (!one_clear_line(err, "No space left")) fail_msg("%s: %s", script, err);
+        free(err);
+        run_well("test ! -s left && diff -r model ../made/model && cmp tiny.gguf ../made/tiny.gguf");
+    }
+}
+
 /* Cut anywhere, a journal is carried on to the same result. */
 static void test_resume_after_cut(void **state)
 {
@@ -518,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_others),
         cmocka_unit_test(test_file_size_limit),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_full_disk_of_checkpoints),
         cmocka_unit_test(test_resume_after_cut),
     };
     return cmocka_run_group_tests_name("bad input", tests, prepare, NULL);
