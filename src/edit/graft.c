@@ -10,6 +10,26 @@
 /* ---- Same shape
  * ----------------------------------------------------------------------------------------------- */
 
+/* Scaling has more numbers than its name tells, and GGUF keeps some of it in a tensor: what counts are the
+ * frequencies. */
+static sah_status compare_rope(const sah_checkpoint *a, const sah_checkpoint *b, sah_error *error)
+{
+    const size_t n = (size_t)a->config.head_dim / 2;
+    double *x = sah_alloc(n, sizeof *x), *y = sah_alloc(n, sizeof *y);
+    sah_status status = x == NULL || y == NULL ? sah_fail_memory(error, "rotary frequencies") : SAH_OK;
+    if (status == SAH_OK) sah_rope_frequencies(&a->config, a->rope_factors, x);
+    if (status == SAH_OK) sah_rope_frequencies(&b->config, b->rope_factors, y);
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        if (x[i] < y[i] || x[i] > y[i])
+            status = sah_fail(error, SAH_FAILED,
+                              "%s and %s cannot be mixed: RoPE frequency %zu is %.9g there, %.9g here",
+                              a->path, b->path, i, x[i], y[i]);
+    }
+    free(x);
+    free(y);
+    return status;
+}
+
 /* The first difference that would keep the two from being mixed, or from meaning the same. */
 static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_error *error)
 {
@@ -46,7 +66,7 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
             return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: %s %.15g there, %.15g here",
                             a->path, b->path, numbers[t].what, numbers[t].a, numbers[t].b);
     }
-    return SAH_OK;
+    return compare_rope(a, b, error);
 }
 
 /* ---- Whose tensors

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -116,6 +117,76 @@ static void refuse(const char *a, const char *b, const char *out, const char *pa
                    part);
 }
 
+/* Copies the configuration with its first `old` replaced by the equally long `new`. */
+static void copy_config(const char *model, const char *folder, const char *old, const char *new)
+{
+    char path[600];
+    size_t size;
+    snprintf(path, sizeof path, "%s/config.json", model);
+    char *config = (char *)scratch_read(path, &size);
+    assert_true(strlen(old) == strlen(new) && strstr(config, old) != NULL);
+    memcpy(strstr(config, old), new, strlen(new));
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    scratch_write(path, config, size);
+    free(config);
+}
+
+/* llama3-rope with other numbers under the same kind of scaling. */
+static const char *make_other_rope(void)
+{
+    const char *folder = fresh("");
+    char path[600];
+    size_t size;
+    assert_int_equal(mkdir(folder, 0777), 0);
+    uint8_t *data = scratch_read(MODELS "llama3-rope/model.safetensors", &size);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    scratch_write(path, data, size);
+    free(data);
+    copy_config(MODELS "llama3-rope", folder, "\"low_freq_factor\": 1.0", "\"low_freq_factor\": 1.5");
+    return folder;
+}
+
+/* llama-mha with one of its sizes made smaller, in the configuration and in every tensor that has it; what is
+ * cut off stays in the file, between the tensors. */
+static const char *make_smaller(const char *key, int from, int to)
+{
+    enum { LENGTH = 8 };
+    const char *folder = fresh("");
+    char path[600], old[64], new[64], *text;
+    size_t size, length = 0;
+    uint8_t *data = scratch_read(MODELS "llama-mha/model.safetensors", &size);
+    for (int i = LENGTH - 1; i >= 0; i--) length = length << 8 | data[i];
+    json_t *header = json_loadb((const char *)data + LENGTH, length, 0, NULL), *value;
+    const char *name;
+    json_object_foreach(header, name, value)
+    {
+        json_t *shape = json_object_get(value, "shape"), *offsets = json_object_get(value, "data_offsets");
+        json_int_t n = sizeof(float);
+        for (size_t d = 0; d < json_array_size(shape); d++) {
+            json_t *dim = json_array_get(shape, d);
+            if (json_integer_value(dim) == from) json_integer_set(dim, to);
+            n *= json_integer_value(dim);
+        }
+        if (shape != NULL)
+            json_integer_set(json_array_get(offsets, 1), json_integer_value(json_array_get(offsets, 0)) + n);
+    }
+    text = json_dumps(header, JSON_COMPACT);
+    assert_true(strlen(text) <= length);
+    memset(data + LENGTH, ' ', length);
+    memcpy(data + LENGTH, text, strlen(text));
+    free(text);
+    json_decref(header);
+    assert_int_equal(mkdir(folder, 0777), 0);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    scratch_write(path, data, size);
+    free(data);
+
+    snprintf(old, sizeof old, "\"%s\": %d", key, from);
+    snprintf(new, sizeof new, "\"%s\": %d", key, to);
+    copy_config(MODELS "llama-mha", folder, old, new);
+    return folder;
+}
+
 static void test_mismatch_is_refused(void **state)
 {
     (void)state;
@@ -124,7 +195,18 @@ static void test_mismatch_is_refused(void **state)
     refuse(MODELS "llama-mha", MODELS "llama-mha/model-f32.gguf", out, "format safetensors there, gguf here");
     refuse(MODELS "llama-gqa", MODELS "qwen2", out, "family llama there, qwen2 here");
     refuse(MODELS "llama-f16", MODELS "llama-bias", out, "biases of q, k and v 0 there, 1 here");
-    refuse(MODELS "llama-rope-linear", MODELS "llama-f16", out, "RoPE");
+    refuse(MODELS "llama-mha", MODELS "llama-old-config", out, "layers 3 there, 2 here");
+    refuse(MODELS "llama-mha", MODELS "llama-tied", out, "key/value heads 4 there, 2 here");
+    refuse(MODELS "llama-tied", MODELS "llama-headdim", out, "head width 8 there, 12 here");
+    refuse(MODELS "llama-mha", make_smaller("intermediate_size", 48, 40), out, "MLP width 48 there, 40 here");
+    refuse(MODELS "llama-mha", make_smaller("vocab_size", 64, 60), out, "vocabulary 64 there, 60 here");
+    refuse(MODELS "mistral-swa", MODELS "mistral-full", out, "sliding window 4 there, 0 here");
+    refuse(MODELS "llama-mha", MODELS "llama-rope-linear", out, "RoPE scaling none there, linear 4 here");
+    refuse(MODELS "llama3-rope", make_other_rope(), out, "RoPE frequency 1 is ");
+    refuse(MODELS "llama-mha/model-f32.gguf", MODELS "llama-gqa/model-f32.gguf", out,
+           "heads 4 there, 8 here");
+    refuse(MODELS "qwen2/model-f32.gguf", MODELS "qwen3/model-f32.gguf", out,
+           "family qwen2 there, qwen3 here");
     refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-mha", "is the input");
     refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-gqa", "is there already");
     refuse(MODELS "llama-mha", MODELS "none", out, "none");
