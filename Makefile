@@ -65,7 +65,7 @@ MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 STATIC := $(BUILD)/libsahara.a
 SHARED := $(BUILD)/libsahara.so
 
-.PHONY: all lib test asan fuzz bench man install format clean help FORCE
+.PHONY: all lib test asan interop fuzz bench man install format clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -77,6 +77,7 @@ help:
 	@echo "make lib        the library alone: libsahara.a, libsahara.so, sahara.pc"
 	@echo "make test       build and run every test"
 	@echo "make asan       the same under the address and undefined-behaviour sanitizers, in build-asan/"
+	@echo "make interop    edited checkpoints in other programs (tests/interop/README.md)"
 	@echo "make fuzz       run every fuzz target for FUZZTIME=$(FUZZTIME) seconds (clang), in build-fuzz/"
 	@echo "make bench      build and run the programs of bench/"
 	@echo "make man        the manual pages (needs scdoc)"
@@ -146,6 +147,9 @@ test: all $(TESTS)
 
 asan:
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=1 test
+
+interop: $(BUILD)/sahara
+	@BUILD=$(BUILD) tests/interop/run
 
 # The library is built with coverage for libFuzzer; what a target has found stays in build-fuzz/corpus/.
 fuzz:

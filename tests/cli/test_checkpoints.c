@@ -41,7 +41,7 @@ static double distance(const char *a, const char *b)
     sah_error error = {0};
     double worst = 0, largest = 0;
     for (int i = 0; i < 2; i++) {
-        expect_ok(sah_json_read(scratch(i ? b : a), 1u << 20, &files[i], &error), &error);
+        expect_ok(sah_json_read(scratch(i ? b : a), 1u << 24, &files[i], &error), &error);
         logits[i] = json_object_get(files[i], "logits");
     }
     assert_true(json_array_size(logits[0]) > 0);
@@ -102,6 +102,24 @@ static void test_ablate(void **state)
     }
 }
 
+/* The same on a real model whose weights are quantised, where scripts/get-smollm2 has put it. */
+static void test_smollm2(void **state)
+{
+    (void)state;
+    char path[4096];
+    if (realpath("models/cache/SmolLM2-135M-Instruct.Q4_1.gguf", path) == NULL) {
+        print_message("skipped: needs models/cache/SmolLM2-135M-Instruct.Q4_1.gguf (scripts/get-smollm2)\n");
+        skip();
+    }
+    setenv("SMOLLM2", path, 1);
+    free(run(
+        "rm -f out.gguf\nahead() { sahara logits \"$@\" --template chat --text 'How do I pick a lock?'; }\n"
+        "sahara ablate \"$SMOLLM2\" 5-6,18-8 -q -o out.gguf\nahead out.gguf > have\n"
+        "ahead \"$SMOLLM2\" --ablate 5-6,18-8 > want\nahead \"$SMOLLM2\" > plain\n"));
+    const double off = distance("have", "want"), moved = distance("want", "plain");
+    if (!(off <= 1e-4 && moved > 1e-2)) fail_msg("off by %g, moved %g", off, moved);
+}
+
 static void expect_line(const char *said, const char *line)
 {
     if (strstr(said, line) == NULL) fail_msg("\"%s\" is not in \"%s\"", line, said);
@@ -160,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ablate),
+        cmocka_unit_test(test_smollm2),
         cmocka_unit_test(test_what_is_told),
         cmocka_unit_test(test_graft),
     };
