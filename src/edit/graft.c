@@ -150,7 +150,7 @@ sah_status sah_graft(const char *a, const char *b, const sah_graft_options *opti
     }
     plan(&rewrite, models[1 - options->rest], options->attention != options->rest,
          options->mlp != options->rest);
-    if (notes != NULL) status = sah_provenance_notes(&rewrite, notes, error);
+    if (notes != NULL) status = sah_provenance_notes(&rewrite, NULL, notes, error);
     if (status == SAH_OK)
         status = sah_provenance_text("graft", &rewrite, settings_of(models, options), &provenance, error);
     rewrite.provenance = provenance;

@@ -41,7 +41,8 @@ sah_status sah_provenance_text(const char *command, const sah_rewrite *rewrite, 
     return *text != NULL ? SAH_OK : sah_fail_memory(error, "sahara.json");
 }
 
-sah_status sah_provenance_notes(const sah_rewrite *rewrite, sah_strings *notes, sah_error *error)
+sah_status sah_provenance_notes(const sah_rewrite *rewrite, const char *lost, sah_strings *notes,
+                                sah_error *error)
 {
     const sah_tensors *tensors = rewrite->base->tensors;
     size_t counts[SAH_DTYPES][SAH_DTYPES] = {0};
@@ -61,6 +62,8 @@ sah_status sah_provenance_notes(const sah_rewrite *rewrite, sah_strings *notes, 
             if (n > 1) sah_text_addf(&line, " and %zu more tensor%s", n - 1, n > 2 ? "s" : "");
             sah_text_addf(&line, ": %s instead of %s", sah_dtype_name((sah_dtype)is),
                           sah_dtype_name((sah_dtype)was));
+            if (lost != NULL && (was == SAH_F16 || was == SAH_BF16))
+                sah_text_addf(&line, ", which would lose %s", lost);
             sah_status status = line.failed ? sah_fail_memory(error, "a note")
                                             : sah_strings_add(notes, line.data, line.size, error);
             free(line.data);

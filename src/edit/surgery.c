@@ -331,7 +331,8 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
     }
     for (int l = 0; l < checkpoint->config.n_layers; l++) add_jobs(&s, l);
     status = plan(&s, &rewrite, error);
-    if (status == SAH_OK && notes != NULL) status = sah_provenance_notes(&rewrite, notes, error);
+    if (status == SAH_OK && notes != NULL)
+        status = sah_provenance_notes(&rewrite, n > 0 ? "the edit" : "the adapter", notes, error);
     if (status == SAH_OK)
         status = sah_provenance_text("ablate", &rewrite, settings_of(options, heads, n), &provenance, error);
     rewrite.provenance = provenance;

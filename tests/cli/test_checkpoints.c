@@ -132,7 +132,8 @@ static void test_what_is_told(void **state)
     char *said = run("rm -rf out\nsahara ablate \"$GOLDEN/models/llama-f16\" 1-1,0-2 --scale 1e-7 -o out\n"
                      "sahara inspect out > shown\ngrep -q 'made by .*sahara ablate, from llama-f16' shown\n"
                      "grep -q '\"heads\":\\[\"1-1\",\"0-2\"\\]' shown\ngrep -q 'F16 F32' shown\n");
-    expect_line(said, "model.layers.0.self_attn.q_proj.weight and 1 more tensor: F32 instead of F16\n");
+    expect_line(said, "model.layers.0.self_attn.q_proj.weight and 1 more tensor: F32 instead of F16, which "
+                      "would lose the edit\n");
     free(said);
     said = run("rm -rf out\nsahara ablate \"$GOLDEN/models/llama-mha\" 1-1 --part v --op mean -o out\n"
                "grep -q '\"approximate\": true' out/sahara.json\n");
@@ -141,7 +142,7 @@ static void test_what_is_told(void **state)
     said = run(
         "rm -f out.gguf\nsahara ablate \"$GOLDEN/models/llama-quantised/model-mixed.gguf\" 1-1 -o out.gguf\n"
         "sahara inspect out.gguf --json > shown\ngrep -q '\"provenance\":{\"sahara\":\"ablate\"' shown\n");
-    expect_line(said, "blk.1.attn_q.weight: F32 instead of ");
+    expect_line(said, "blk.1.attn_q.weight: F32 instead of Q");
     free(said);
 }
 

@@ -173,7 +173,9 @@ static void test_widening_is_told(void **state)
     out = fresh("");
     expect_ok(sah_surgery(MODELS "llama-f16", &options, out, &notes, &error), &error);
     assert_int_equal(notes.n, 1);
-    assert_string_equal(notes.items[0], "model.layers.1.self_attn.q_proj.weight: F32 instead of F16");
+    assert_string_equal(
+        notes.items[0],
+        "model.layers.1.self_attn.q_proj.weight: F32 instead of F16, which would lose the edit");
     expect_ok(sah_checkpoint_open(out, NULL, true, &c, &error), &error);
     const json_t *tensor = json_array_get(json_object_get(c->provenance, "tensors"), 0);
     assert_string_equal(json_string_value(json_object_get(tensor, "is")), "F32");
