@@ -215,6 +215,26 @@ def interop_adapters(sahara, report, only):
                             op=edit[1], scale=edit[2], tolerance=FLOAT32)
 
 
+def interop_half_adapter(sahara, report, only):
+    """An adapter merged into a float16 checkpoint: PEFT's merge of the same weights in float32, rounded."""
+    if only and only not in "half adapter":
+        return
+    base, adapter = sahara.folder / "half", ADAPTERS / "plain"
+    programs.load(MODELS / "llama-gqa").half().save_pretrained(base)
+    made, theirs = sahara.ablate(base, adapter=adapter), programs.merged_by_peft(base, adapter)
+    files.check(base, made, set(), [], adapted(adapter))
+    ours, want = sahara.logits(base, TOKENS, adapter=adapter), programs.logits_of(theirs, TOKENS)
+    moved, run_time = distance(want, sahara.logits(base, TOKENS)), distance(ours, want)
+    report.check("half adapter, logits --adapter", run_time, FLOAT32, moved)
+    rounded = theirs.half().float()
+    weights = files.compare_merge(made, rounded)  # sums in another order may round the other way
+    off = distance(programs.transformers_directory(made, TOKENS), programs.logits_of(rounded, TOKENS))
+    report.check("half adapter", off, FLOAT32, moved)
+    print(f"peft          plain in float16: merged checkpoint in transformers off by {off:.1e} from PEFT's, rounded; logits"
+          f" --adapter by {run_time:.1e};"
+          f" weights by at most {weights:.1e}")
+
+
 def interop_grafts(sahara, report, only):
     for a, b, adapter, attention, mlp, rest in GRAFTS:
         if only and only not in f"graft {a} {b}":
@@ -276,7 +296,7 @@ def main():
     began, report = time.monotonic(), Report()
     with tempfile.TemporaryDirectory() as folder:
         sahara = Sahara(Path(options.sahara).resolve(), Path(folder))
-        for part in (interop_ablations, interop_adapters, interop_grafts, interop_smollm2):
+        for part in (interop_ablations, interop_adapters, interop_half_adapter, interop_grafts, interop_smollm2):
             part(sahara, report, options.only)
     print(f"{report.n} cases, {report.failed} failed, {time.monotonic() - began:.0f} s")
     if options.write and not report.failed and not options.only:
