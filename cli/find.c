@@ -9,6 +9,7 @@ static sah_find_options find_options(const cli_options *o)
         .variant = o->variant,
         .start = o->start,
         .shortlist = o->shortlist,
+        .screen = o->screen ? o->top > 0 ? o->top : 10 : 0,
         .random_groups = o->given & OPTION(OPT_RANDOM_GROUPS) ? o->random_groups : 19,
         .seed = o->seed,
         .save_states = o->save_states,
@@ -24,7 +25,7 @@ static sah_status tell_steps(const cli_options *o, sah_error *error)
     sah_status status = sah_result_open(&o->output, 1, &result, error);
     for (size_t i = 0; status == SAH_OK && sah_result_chosen(result, i, &chosen); i++)
         fprintf(stderr, "step %zu: %d-%d adds %.4g degrees%s\n", i, chosen.head.layer, chosen.head.head,
-                chosen.gain, chosen.better_than_chance ? "" : ", no better than chance");
+                chosen.gain, chosen.better_than_chance || o->screen ? "" : ", no better than chance");
     sah_result_close(result);
     return status;
 }
@@ -34,6 +35,7 @@ static int run(const cli_options *o)
     sah_error error = {0};
     cli_scoring s;
     sah_find_options find = find_options(o);
+    if (o->top > 0 && !o->screen) return usage_error("find: --top belongs to --screen");
     sah_status status = scoring_open(o, "sahara", &s, &error);
     if (status == SAH_OK) {
         status = sah_find(s.model, &s.queries, s.contrast, &s.options, &find, o->output, &error);
@@ -61,7 +63,8 @@ const cli_command command_find = {
     .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
                OPTION(OPT_CONTRAST) | OPTION(OPT_MATCH_LENGTH) | OPTION(OPT_CHECK_REFUSAL) |
                OPTION(OPT_STEPS) | OPTION(OPT_RANK) | OPTION(OPT_VARIANT) | OPTION(OPT_START) |
-               OPTION(OPT_SHORTLIST) | OPTION(OPT_RANDOM_GROUPS) | OPTION(OPT_SEED) | OPTION(OPT_SAVE_STATES),
+               OPTION(OPT_SHORTLIST) | OPTION(OPT_RANDOM_GROUPS) | OPTION(OPT_SEED) | OPTION(OPT_SCREEN) |
+               OPTION(OPT_TOP) | OPTION(OPT_SAVE_STATES),
     .least = 2,
     .most = 2,
     .run = run,

@@ -249,6 +249,8 @@ typedef struct sah_find_options {
     sah_variant variant;
     const char *start; /* heads of the group before the first step, as sah_heads_parse() reads them; or NULL */
     size_t shortlist; /* later steps try the first step's so many best heads; 0: all */
+    size_t screen; /* only heads that a sample of the queries does not rule out for the first step's so many
+                      highest; 0: all. Such a search judges no step by chance */
     size_t random_groups; /* drawn for each step behind the first */
     uint64_t seed; /* of their heads */
     const char *save_states; /* a .npy file, float32 [(1 + steps) queries, d_model]: the final-norm hidden

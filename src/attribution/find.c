@@ -14,6 +14,7 @@
 #include "util/error.h"
 #include "util/npy.h"
 #include "util/splitmix.h"
+#include "util/strings.h"
 
 /* ---- Candidates
  * ------------------------------------------------------------------------------------------------- */
@@ -61,7 +62,8 @@ static sah_status list_candidates(const sah_find_run *f, size_t *cells, size_t *
     for (size_t i = 0; i < f->n_heads; i++) {
         /* the list counts heads that joined the group since */
         if (shortened && (listed++ >= most || isnan(f->first[cells[i]]))) continue;
-        if (!sah_find_in_group(f, sah_find_head(f, cells[i]))) cells[(*n)++] = cells[i];
+        if (!f->left_out[cells[i]] && !sah_find_in_group(f, sah_find_head(f, cells[i])))
+            cells[(*n)++] = cells[i];
     }
     free(scores);
     return SAH_OK;
@@ -152,6 +154,130 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
     sah_lapack_threads(lapack);
     pthread_mutex_destroy(&s.writing);
     free(candidates);
+    return status;
+}
+
+/* ---- Screening
+ * -------------------------------------------------------------------------------------------------- */
+
+/* Queries of the sample, of either set. */
+enum { SAMPLE = 24 };
+
+/* The sweep over the sample. */
+typedef struct sample_run {
+    sah_find_run *f;
+    const size_t *cells;
+    size_t n[2];
+    sah_turning *turning;
+    pthread_mutex_t writing;
+} sample_run;
+
+static sah_status sample_base(void *ctx, const float *hidden, sah_error *error)
+{
+    sample_run *s = ctx;
+    const sah_find_options *find = s->f->find;
+    return sah_turning_new(hidden, s->n[0], s->n[1], (size_t)s->f->model->config.d_model, find->rank,
+                           find->variant, &s->turning, error);
+}
+
+static sah_status sample_take(void *ctx, int thread, sah_workspace *workspace, const int32_t *which,
+                              int32_t n, const float *hidden, sah_error *error)
+{
+    sample_run *s = ctx;
+    size_t each = (s->n[0] + s->n[1]) * (size_t)s->f->model->config.d_model;
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_SCORE);
+    double *angles = sah_alloc(s->f->find->rank, sizeof *angles);
+    sah_status status = angles ? SAH_OK : sah_fail_memory(error, "principal angles");
+    (void)thread;
+    for (int32_t i = 0; i < n && status == SAH_OK; i++) {
+        sah_turn turn;
+        sah_turn_evidence evidence;
+        status = sah_turn_measure(s->turning, hidden + (size_t)i * each, "the sample, query", &turn, angles,
+                                  &evidence, error);
+        if (status != SAH_OK) break;
+        pthread_mutex_lock(&s->writing);
+        status = sah_find_write_sample(s->f, s->cells[which[i]], s->n[0], &turn, &evidence, error);
+        pthread_mutex_unlock(&s->writing);
+    }
+    free(angles);
+    sah_workspace_enter(workspace, before);
+    return status;
+}
+
+/* Some of a list, evenly from all of it. */
+static sah_status sample_of(const sah_strings *list, sah_strings *out, sah_error *error)
+{
+    size_t n = list->n < SAMPLE ? list->n : SAMPLE;
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        const char *query = list->items[i * list->n / n];
+        status = sah_strings_add(out, query, strlen(query), error);
+    }
+    return status;
+}
+
+/* Estimates for the cells [n] that have none. */
+static sah_status sample_heads(sah_find_run *f, const size_t *cells, size_t n, sah_error *error)
+{
+    sah_strings lists[2] = {{0}, {0}};
+    const sah_strings *both[2] = {&lists[0], &lists[1]};
+    sample_run s = {.f = f, .cells = cells, .writing = PTHREAD_MUTEX_INITIALIZER};
+    sah_forest *forest = NULL;
+    sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
+    sah_status status = candidates ? SAH_OK : sah_fail_memory(error, "the heads");
+    for (int i = 0; i < 2 && status == SAH_OK; i++) {
+        if (f->lists[i] != NULL) status = sample_of(f->lists[i], &lists[i], error);
+        s.n[i] = lists[i].n;
+    }
+    if (status == SAH_OK)
+        status = sah_run_forest(f->model, both, 2, f->options, SAH_FIND_TEMPLATE, &forest, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++)
+        candidates[i] =
+            sah_candidate_of(&f->model->config, sah_find_head(f, cells[i]), &f->options->ablation);
+    sah_sweep_options options = {.memory = f->options->memory,
+                                 .progress = f->options->progress,
+                                 .user = f->options->user,
+                                 .what = "find, sample: heads"};
+    sah_sink sink = {&s, sample_base, sample_take};
+    int lapack = sah_lapack_threads(1);
+    if (status == SAH_OK)
+        status = sah_sweep(f->model, forest, NULL, 0, candidates, n, &options, &sink, error);
+    sah_lapack_threads(lapack);
+    pthread_mutex_destroy(&s.writing);
+    sah_turning_free(s.turning);
+    sah_forest_free(forest);
+    sah_strings_free(&lists[0]);
+    sah_strings_free(&lists[1]);
+    free(candidates);
+    return status;
+}
+
+static int compare_descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Leaves out the heads whose interval on the sample ends below where that of the last wanted head begins. */
+static sah_status screen_heads(sah_find_run *f, sah_error *error)
+{
+    size_t n = 0, left = 0;
+    size_t *cells = sah_alloc(f->n_heads, sizeof *cells), *missing = sah_alloc(f->n_heads, sizeof *missing);
+    double *lows = sah_alloc(f->n_heads, sizeof *lows);
+    sah_status status = cells && missing && lows ? SAH_OK : sah_fail_memory(error, "the heads");
+    if (status == SAH_OK) status = list_candidates(f, cells, &n, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++)
+        if (isnan(f->estimates[cells[i]].low)) missing[left++] = cells[i];
+    if (status == SAH_OK && left > 0) status = sample_heads(f, missing, left, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++) lows[i] = f->estimates[cells[i]].low;
+    if (status == SAH_OK && n > f->find->screen) {
+        qsort(lows, n, sizeof *lows, compare_descending);
+        for (size_t i = 0; i < n; i++)
+            f->left_out[cells[i]] = f->estimates[cells[i]].high < lows[f->find->screen - 1];
+    }
+    free(cells);
+    free(missing);
+    free(lows);
     return status;
 }
 
@@ -270,6 +396,11 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
     if (find->steps > free_heads)
         return sah_fail(error, SAH_BAD_ARGUMENT, "--steps %zu: only %zu heads are there to choose from",
                         find->steps, free_heads);
+    if (find->screen > 0 && (find->screen < find->steps || f->n_start > 0))
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        f->n_start > 0 ? "--screen looks at heads alone: it goes with no --start"
+                                       : "--screen: --top %zu is less than the %zu steps",
+                        find->screen, find->steps);
     if (find->shortlist > 0 && find->shortlist < find->steps)
         return sah_fail(error, SAH_BAD_ARGUMENT, "--shortlist %zu: fewer heads than the %zu steps",
                         find->shortlist, find->steps);
@@ -284,6 +415,8 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
     const sah_strings *lists[] = {queries, contrast};
     sah_find_run f = {.model = model, .options = options, .find = find, .n_queries = queries->n};
     f.n_contrast = contrast != NULL ? contrast->n : 0;
+    f.lists[0] = queries;
+    f.lists[1] = contrast;
     if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
 
     sah_status status = sah_find_run_init(&f, error);
@@ -291,6 +424,7 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
     if (status == SAH_OK)
         status = sah_run_forest(model, lists, 2, options, SAH_FIND_TEMPLATE, &f.forest, error);
     if (status == SAH_OK) status = sah_find_open(&f, queries, contrast, path, error);
+    if (status == SAH_OK && find->screen > 0 && queries->n > SAMPLE) status = screen_heads(&f, error);
     while (status == SAH_OK && f.step < find->steps) status = run_step(&f, error);
     sah_status closed = sah_journal_close(f.journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;

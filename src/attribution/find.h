@@ -16,10 +16,16 @@ typedef struct sah_find_entry {
     double *permuted; /* [1 + SAH_TURN_PERMUTATIONS] with contrast: the difference, then the permuted ones */
 } sah_find_entry;
 
+/* What a sample of the queries says of a head's score in the first step. */
+typedef struct sah_find_estimate {
+    double low, high; /* 95 %; NaN: not sampled */
+} sah_find_estimate;
+
 typedef struct sah_find_run {
     const sah_model *model;
     const sah_run_options *options;
     const sah_find_options *find;
+    const sah_strings *lists[2]; /* queries, contrast queries or NULL */
     sah_forest *forest;
     sah_journal *journal;
     size_t n_queries, n_contrast;
@@ -34,6 +40,8 @@ typedef struct sah_find_run {
     size_t step; /* under way */
     sah_find_entry *entries; /* [n_cells] */
     size_t n_there; /* entries with a score */
+    sah_find_estimate *estimates; /* [n_cells] */
+    bool *left_out; /* [n_cells] by screening */
     double *first; /* [n_cells] scores of the first step, NaN where there are none */
     double *random; /* [n_random] scores of the step's random groups */
     size_t n_random, random_capacity;
@@ -60,6 +68,10 @@ sah_status sah_find_write_head(sah_find_run *run, size_t cell, const sah_turn *t
                                const sah_turn_evidence *evidence, sah_error *error);
 sah_status sah_find_write_random(sah_find_run *run, const sah_head *heads, size_t n, const sah_turn *turn,
                                  sah_error *error);
+
+/* A line of the sample of n queries, before the first step. */
+sah_status sah_find_write_sample(sah_find_run *run, size_t cell, size_t n, const sah_turn *turn,
+                                 const sah_turn_evidence *evidence, sah_error *error);
 
 /* Chooses among `cells` [n], which all have their lines, writes the step's last line and goes on to the next
  * step. */

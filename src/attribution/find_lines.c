@@ -53,7 +53,10 @@ sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
     f->group_score = f->n_group > 0 ? NAN : 0;
     f->entries = sah_alloc(f->n_cells, sizeof *f->entries);
     f->first = sah_alloc(f->n_cells, sizeof *f->first);
-    if (!f->entries || !f->first) return sah_fail_memory(error, "the heads");
+    f->estimates = sah_alloc(f->n_cells, sizeof *f->estimates);
+    f->left_out = sah_alloc(f->n_cells, sizeof *f->left_out);
+    if (!f->entries || !f->first || !f->estimates || !f->left_out) return sah_fail_memory(error, "the heads");
+    for (size_t i = 0; i < f->n_cells; i++) f->estimates[i] = (sah_find_estimate){NAN, NAN};
     for (size_t i = 0; i < f->n_cells; i++) f->first[i] = NAN;
     clear_entries(f);
     return SAH_OK;
@@ -64,6 +67,8 @@ void sah_find_run_free(sah_find_run *f)
     if (f->entries) clear_entries(f);
     free(f->entries);
     free(f->first);
+    free(f->estimates);
+    free(f->left_out);
     free(f->random);
     free(f->group);
     free(f->heads);
@@ -189,6 +194,22 @@ sah_status sah_find_write_random(sah_find_run *f, const sah_head *heads, size_t 
     return status == SAH_OK ? note_random(f, turn, error) : status;
 }
 
+sah_status sah_find_write_sample(sah_find_run *f, size_t cell, size_t n, const sah_turn *turn,
+                                 const sah_turn_evidence *evidence, sah_error *error)
+{
+    sah_head head = sah_find_head(f, cell);
+    bool contrast = f->n_contrast > 0;
+    sah_find_estimate estimate = {contrast ? evidence->difference_low : evidence->shift_low,
+                                  contrast ? evidence->difference_high : evidence->shift_high};
+    sah_text line = {0};
+    sah_text_addf(&line, "{\"step\":0,\"sample\":%zu,\"of\":\"%d-%d\"", n, head.layer, head.head);
+    add_turn(f, &line, turn);
+    sah_line_number(&line, "low", estimate.low);
+    sah_line_number(&line, "high", estimate.high);
+    f->estimates[cell] = estimate;
+    return add_line(f, &line, error);
+}
+
 /* ---- The end of a step
  * ------------------------------------------------------------------------------------------- */
 
@@ -244,11 +265,12 @@ sah_status sah_find_finish_step(sah_find_run *f, const size_t *cells, size_t n, 
     for (size_t i = 0; i < f->n_group; i++)
         sah_text_addf(&line, "\"%d-%d\",", f->group[i].layer, f->group[i].head);
     sah_text_addf(&line, "\"%d-%d\"]", head.layer, head.head);
-    sah_line_number(&line, "p_heads", s.heads);
-    if (s.random >= 0) sah_line_number(&line, "p_random", s.random);
-    if (s.labels >= 0) sah_line_number(&line, "p_labels", s.labels);
+    bool judged = f->find->screen == 0; /* else the heads that might tell chance were left out */
+    if (judged) sah_line_number(&line, "p_heads", s.heads);
+    if (judged && s.random >= 0) sah_line_number(&line, "p_random", s.random);
+    if (judged && s.labels >= 0) sah_line_number(&line, "p_labels", s.labels);
     bool better = s.heads <= CHANCE && s.random <= CHANCE && s.labels <= CHANCE;
-    sah_text_addf(&line, ",\"better_than_chance\":%s", better ? "true" : "false");
+    if (judged) sah_text_addf(&line, ",\"better_than_chance\":%s", better ? "true" : "false");
     status = add_line(f, &line, error);
     return status == SAH_OK ? note_chosen(f, cells[best], error) : status;
 }
@@ -299,6 +321,11 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
         return sah_fail(error, SAH_FAILED,
                         "line %zu does not belong to step %zu of this run; remove it to carry on", number,
                         f->step);
+    if (json_object_get(line, "sample") != NULL && read_cell(f, line, "of", &cell)) {
+        f->estimates[cell] = (sah_find_estimate){json_number_value(json_object_get(line, "low")),
+                                                 json_number_value(json_object_get(line, "high"))};
+        return SAH_OK;
+    }
     if (json_object_get(line, "random") != NULL) return note_random(f, &turn, error);
     if (json_object_get(line, "chosen") != NULL && read_cell(f, line, "chosen", &cell) &&
         !isnan(f->entries[cell].score))
@@ -326,7 +353,10 @@ static json_t *make_settings(const sah_find_run *f)
                   find->variant == SAH_VARIANT_SPECTRAL ? "spectral" : "subspace", "start", start,
                   "shortlist", find->shortlist > 0 ? json_integer((json_int_t)find->shortlist) : json_null(),
                   "random_groups", (json_int_t)find->random_groups, "seed", (json_int_t)find->seed);
-    if (settings == NULL || own == NULL || json_object_update(settings, own) != 0) {
+    bool good = settings != NULL && own != NULL && json_object_update(settings, own) == 0;
+    if (good && find->screen > 0)
+        good = json_object_set_new(settings, "screen", json_integer((json_int_t)find->screen)) == 0;
+    if (!good) {
         json_decref(settings);
         settings = NULL;
     }

@@ -180,7 +180,8 @@ sah_status sah_result_select(sah_result *r, size_t step, sah_error *error)
     /* Later steps may try fewer heads: those that are not in the group yet, or on a short list. */
     bool finished = step < r->files[0].n_steps && r->files[0].steps[step].finished;
     r->grouped = step > 0 || has_start(r);
-    r->info.judged = r->kind == SAH_KIND_FIND && r->info.n_contrast > 0 && !r->grouped;
+    bool screened = json_object_get(json_object_get(r->files[0].header, "settings"), "screen") != NULL;
+    r->info.judged = r->kind == SAH_KIND_FIND && r->info.n_contrast > 0 && !r->grouped && !screened;
     r->info.n_expected = r->files[0].n_expected;
     if (finished || (r->grouped && r->info.n_scored >= r->info.n_expected))
         r->info.n_expected = r->info.n_scored;

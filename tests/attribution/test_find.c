@@ -339,6 +339,47 @@ static void test_states(void **state)
     sah_model_close(model);
 }
 
+/* Screening: the same heads chosen, with the same shifts, from fewer; wherever the run was cut. */
+static void test_screen(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_model *model = NULL;
+    sah_strings queries = {0};
+    sah_chosen full[2], screened[2];
+    sah_result *result = NULL;
+    size_t size;
+    sah_run_options options = {.ablation = Q, .template_ = "sahara"};
+    sah_find_options find = {.steps = 2, .rank = 1};
+    expect_ok(sah_model_open("models/organism", NULL, &model, &error), &error);
+    expect_ok(sah_queries_read("data/harmful.csv", NULL, 0, &queries, &error), &error);
+    const char *path = result_path();
+    expect_ok(sah_find(model, &queries, NULL, &options, &find, path, &error), &error);
+    read_steps(path, full, 2);
+    find.screen = 3;
+    path = result_path();
+    expect_ok(sah_find(model, &queries, NULL, &options, &find, path, &error), &error);
+    expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+    assert_true(sah_result_describe(result)->n_scored >= 3 && sah_result_describe(result)->n_scored < 32);
+    sah_result_close(result);
+    uint8_t *whole = scratch_read(path, &size);
+    for (size_t i = 0; i < 6; i++) {
+        if (i > 0) scratch_write(path, whole, size * i / 6);
+        expect_ok(sah_find(model, &queries, NULL, &options, &find, path, &error), &error);
+        read_steps(path, screened, 2);
+        for (size_t step = 0; step < 2; step++)
+            assert_true(same_head(full[step].head, screened[step].head) &&
+                        full[step].shift == screened[step].shift);
+    }
+    assert_null(strstr((char *)whole, "better_than_chance")); /* a screened search does not say */
+    find.screen = 1;
+    expect_failure(sah_find(model, &queries, NULL, &options, &find, result_path(), &error), &error,
+                   "--top 1");
+    free(whole);
+    sah_strings_free(&queries);
+    sah_model_close(model);
+}
+
 /* ---- Questions without sense
  * ------------------------------------------------------------------------------------ */
 
@@ -430,11 +471,12 @@ static void test_outstanding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),   cmocka_unit_test(test_one_head),
-        cmocka_unit_test(test_two_heads),   cmocka_unit_test(test_start),
-        cmocka_unit_test(test_null_models), cmocka_unit_test(test_resumes),
-        cmocka_unit_test(test_states),      cmocka_unit_test(test_bad_questions),
-        cmocka_unit_test(test_student),     cmocka_unit_test(test_outstanding),
+        cmocka_unit_test(test_reference),     cmocka_unit_test(test_one_head),
+        cmocka_unit_test(test_two_heads),     cmocka_unit_test(test_start),
+        cmocka_unit_test(test_null_models),   cmocka_unit_test(test_resumes),
+        cmocka_unit_test(test_states),        cmocka_unit_test(test_screen),
+        cmocka_unit_test(test_bad_questions), cmocka_unit_test(test_student),
+        cmocka_unit_test(test_outstanding),
     };
     return cmocka_run_group_tests_name("find", tests, NULL, NULL);
 }
