@@ -325,10 +325,12 @@ static void check_gguf(const char *model, const char *made)
 static void test_gguf_stays(void **state)
 {
     (void)state;
-    static const char *const MODEL[] = {
-        MODELS "llama-gqa/model-f32.gguf", MODELS "llama-gqa/model-f32-v2.gguf",
-        MODELS "llama-tied/model-f32.gguf", /* aligned to 64 */
-        MODELS "qwen3/model-f32.gguf", MODELS "llama-quantised/model-mixed.gguf"};
+    static const char *const MODEL[] = {MODELS "llama-gqa/model-f32.gguf",
+                                        MODELS "llama-gqa/model-f32-v2.gguf",
+                                        MODELS "llama-tied/model-f32.gguf",
+                                        MODELS "llama-headdim-odd-count/model-f32.gguf", /* aligned to 64 */
+                                        MODELS "qwen3/model-f32.gguf",
+                                        MODELS "llama-quantised/model-mixed.gguf"};
     for (size_t i = 0; i < sizeof MODEL / sizeof *MODEL; i++) {
         const char *first = operate(MODEL[i], "1-0", SAH_PART_Q, SAH_OP_SCALE, 0);
         check_gguf(MODEL[i], first);

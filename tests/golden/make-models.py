@@ -54,7 +54,7 @@ MODELS = {
     "mistral-full": (MistralConfig(**shape(kv=2, sliding_window=None)), F32, {"old_rope": True, "few": True}),
     "llama-tied": (LlamaConfig(**shape(kv=2, tied=True)), F32, {"old_rope": True, "gguf": "align64"}),
     "llama-headdim": (LlamaConfig(**shape(kv=2, head_dim=12)), F32, {"gguf": "f32"}),
-    "llama-headdim-odd-count": (LlamaConfig(**shape(d=36, heads=3, kv=1, head_dim=10)), F32, {"gguf": "f32"}),
+    "llama-headdim-odd-count": (LlamaConfig(**shape(d=36, heads=3, kv=1, head_dim=10)), F32, {"gguf": "align64"}),
     "llama3-rope": (LlamaConfig(**shape(kv=2, head_dim=16, rope_parameters=LLAMA3)), F32, {"gguf": "f32"}),
     "llama3-rope-old": (LlamaConfig(**shape(kv=2, head_dim=16, rope_parameters=LLAMA3)), F32,
                         {"old_rope": True, "few": True}),

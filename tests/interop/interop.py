@@ -63,6 +63,7 @@ SOURCES = [
     ("llama.cpp", "llama-tied", "model-f32.gguf", FEW, FLOAT32),
     ("llama.cpp", "llama-bias", "model-f32.gguf", FEW, FLOAT32),
     ("llama.cpp", "llama-headdim", "model-f32.gguf", FEW, FLOAT32),
+    ("llama.cpp", "llama-headdim-odd-count", "model-f32.gguf", ONE_KEY_HEAD, FLOAT32),
     ("llama.cpp", "llama3-rope", "model-f32.gguf", FEW, FLOAT32),
     ("llama.cpp", "llama-quantised", "model-mixed.gguf", ONE_KEY_HEAD, QUANTISED),
 ]
@@ -136,7 +137,7 @@ def in_program(program, path, tokens=TOKENS):
 
 def heads_for(model, part):
     """Two heads of one layer and one of another, where there is more than one key head."""
-    return "0-0,1-0" if model == "llama-quantised" else "0-1,1-0,1-1" if part == "k" else "0-3,1-0,1-1"
+    return "0-0,1-0" if model in ("llama-quantised", "llama-headdim-odd-count") else "0-1,1-0,1-1" if part == "k" else "0-3,1-0,1-1"
 
 
 class Report:
