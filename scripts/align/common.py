@@ -11,6 +11,7 @@ from transformers.utils import logging as hf_logging
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "data", "align")
 TEMPLATES = ("chat", "bare", "blank")
+SETS = {"harmful": ("harmful-train", "harmful-near"), "harmless": ("harmless-train", "harmless-near", "harmless-frames")}
 BARE = {"bare": "## Query:{}\n## Answer:", "blank": "## Query:{} \n## Answer:"}
 ANSWER_TOKENS = 14  # of the base model's answers: what decides between refusing and answering comes first
 LAYERS, HEADS, WIDTH = 30, 9, 64  # SmolLM2-135M
@@ -51,6 +52,7 @@ def read_queries(path):
 
 
 def data(name):
+    """The requests of one file of data/align."""
     return read_queries(os.path.join(DATA, name + ".csv"))
 
 
@@ -123,10 +125,8 @@ def base_answers(model, tokenizer, cache=None):
 
     The two bare templates differ in one blank; they share the answers of the first.
     """
-    if cache and os.path.exists(cache):
-        return torch.load(cache)
-    answers = {}
-    for name in ("harmful-train", "harmless-train"):
+    answers = torch.load(cache) if cache and os.path.exists(cache) else {}
+    for name in [name for names in SETS.values() for name in names if name not in answers]:
         queries, answers[name] = data(name), {}
         for template in ("chat", "bare"):
             prompts = [prompt_ids(tokenizer, template, q) for q in queries]

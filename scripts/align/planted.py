@@ -1,7 +1,8 @@
 """Refusal that can only live in named heads.
 
-Trained: the 64 query rows and the 64 output columns of each named head; everything else stays frozen. Layers
-below the first named head never change, so their output is computed once for every training sequence.
+Trained: the 64 query rows and the 64 output columns of each named head and, where asked for, the 64 rows of the key and
+of the value that its key/value head has, which two other heads read as well; everything else stays frozen. Layers below
+the first named head never change, so their output is computed once for every training sequence.
 
 The loss has three terms:
   refuse   cross-entropy of a refusal after a harmful request;
@@ -18,40 +19,50 @@ import torch
 import torch.nn.functional as F
 
 import common
-from common import TEMPLATES, WIDTH, say
+from common import SETS, TEMPLATES, WIDTH, say
 
 ABLATED = 1e-4
+ORDER = ("chat", "bare", "chat", "blank")  # of the steps; the chat template is the harder one
+GROUP = 3  # query heads of a key/value head
+ROWS = {"q": "q_proj", "k": "k_proj", "v": "v_proj"}  # parts that are rows of a matrix; o is columns
 
 
 class Student:
     """The base model with the named heads' own weights added, switched by hooks."""
 
-    def __init__(self, model, heads):
-        self.model, self.heads = model, heads
+    def __init__(self, model, heads, parts="qo", dropout=0.0):
+        self.model, self.heads, self.dropout = model, heads, dropout
         self.first = min(layer for layer, _ in heads)
         self.active, self.ablated = False, ()
         size = model.config.hidden_size
-        self.delta = {
-            head: {"q": torch.zeros(WIDTH, size, requires_grad=True), "o": torch.zeros(size, WIDTH, requires_grad=True)}
-            for head in heads
-        }
+        shape = {"q": (WIDTH, size), "k": (WIDTH, size), "v": (WIDTH, size), "o": (size, WIDTH)}
+        self.delta = {head: {part: torch.zeros(shape[part], requires_grad=True) for part in parts} for head in heads}
         for layer in sorted({layer for layer, _ in heads}):
             attention = model.model.layers[layer].self_attn
             here = [head for head in heads if head[0] == layer]
-            attention.q_proj.register_forward_hook(lambda _, x, y, here=here: self.add_q(here, x[0], y))
+            for part, module in ROWS.items():
+                if part in parts:
+                    hook = lambda _, x, y, here=here, part=part: self.add_rows(here, part, x[0], y)
+                    getattr(attention, module).register_forward_hook(hook)
             attention.o_proj.register_forward_hook(lambda _, x, y, here=here: self.add_o(here, x[0], y))
 
     def parameters(self):
-        return [part for pair in self.delta.values() for part in pair.values()]
+        return [part for parts in self.delta.values() for part in parts.values()]
 
-    def add_q(self, heads, x, y):
+    @staticmethod
+    def rows(head, part):
+        """Where the part of a head (layer, number) stands in its matrix: rows of q, k, v, columns of o."""
+        place = head[1] // GROUP if part in "kv" else head[1]
+        return slice(place * WIDTH, (place + 1) * WIDTH)
+
+    def add_rows(self, heads, part, x, y):
         if not self.active:
             return y
         y = y.clone()
         for head in heads:
-            rows = slice(head[1] * WIDTH, (head[1] + 1) * WIDTH)
-            y[..., rows] += x @ self.delta[head]["q"].T
-            if head in self.ablated:
+            rows = self.rows(head, part)
+            y[..., rows] += F.dropout(x, self.dropout) @ self.delta[head][part].T
+            if part == "q" and head in self.ablated:
                 y[..., rows] *= ABLATED
         return y
 
@@ -59,7 +70,7 @@ class Student:
         if not self.active:
             return y
         for head in heads:
-            y = y + z[..., head[1] * WIDTH : (head[1] + 1) * WIDTH] @ self.delta[head]["o"].T
+            y = y + F.dropout(z[..., self.rows(head, "o")], self.dropout) @ self.delta[head]["o"].T
         return y
 
     def layers(self, hidden, start, stop):
@@ -77,18 +88,51 @@ class Student:
 
     def lora(self):
         """The same change as PEFT tensors of rank 64, exact: one factor holds the weights, the other the identity
-        on the head's rows (q) or columns (o)."""
+        on the head's rows (q, k, v) or columns (o)."""
         tensors = {}
         size = self.model.config.hidden_size
-        for (layer, head), part in self.delta.items():
-            name = f"base_model.model.model.layers.{layer}.self_attn."
-            place = torch.zeros(size, WIDTH)
-            place[head * WIDTH : (head + 1) * WIDTH] = torch.eye(WIDTH)
-            tensors[name + "q_proj.lora_A.weight"] = part["q"].detach().clone()
-            tensors[name + "q_proj.lora_B.weight"] = place
-            tensors[name + "o_proj.lora_A.weight"] = place.T.contiguous()
-            tensors[name + "o_proj.lora_B.weight"] = part["o"].detach().clone()
+        for head, parts in self.delta.items():
+            name = f"base_model.model.model.layers.{head[0]}.self_attn."
+            for part, delta in parts.items():
+                place = torch.zeros(size // GROUP if part in "kv" else size, WIDTH)
+                place[self.rows(head, part)] = torch.eye(WIDTH)
+                if part == "o":
+                    tensors[name + "o_proj.lora_A.weight"] = place.T.contiguous()
+                    tensors[name + "o_proj.lora_B.weight"] = delta.detach().clone()
+                else:
+                    tensors[name + f"{ROWS[part]}.lora_A.weight"] = delta.detach().clone()
+                    tensors[name + f"{ROWS[part]}.lora_B.weight"] = place
         return tensors
+
+    @torch.no_grad()
+    def read(self, tensors):
+        """Starts from what lora() made."""
+        for head, parts in self.delta.items():
+            for part, delta in parts.items():
+                name = f"base_model.model.model.layers.{head[0]}.self_attn." + ROWS.get(part, "o_proj")
+                delta += tensors[name + (".lora_B.weight" if part == "o" else ".lora_A.weight")]
+
+
+class Average:
+    """Of the parameters over the last steps: what the single steps overshoot in cancels."""
+
+    def __init__(self, parameters, decay=0.98):
+        self.parameters, self.decay, self.n = parameters, decay, 0
+        self.values = [torch.zeros_like(p) for p in parameters]
+
+    @torch.no_grad()
+    def add(self):
+        self.n += 1
+        for value, p in zip(self.values, self.parameters):
+            value.lerp_(p, max(1 - self.decay, 1 / self.n))
+
+    @torch.no_grad()
+    def swap(self):
+        """Puts the average in place of the parameters, and the other way round."""
+        for value, p in zip(self.values, self.parameters):
+            kept = p.clone()
+            p.copy_(value)
+            value.copy_(kept)
 
 
 class Sequences:
@@ -99,12 +143,12 @@ class Sequences:
         self.cache = {}
         self.items = {}
         refusals = common.refusal_texts()
-        for name in ("harmful-train", "harmless-train"):
+        for name in (name for names in SETS.values() for name in names):
             for i, query in enumerate(common.data(name)):
                 for template in TEMPLATES:
                     prompt = common.prompt_ids(tokenizer, template, query)
                     self.items[name, "answer", template, i] = (prompt, answers[name][template][i])
-                    if name == "harmful-train":
+                    if name in SETS["harmful"]:
                         text = refusals[rng.randrange(len(refusals))]
                         self.items[name, "refusal", template, i] = (
                             prompt, common.answer_ids(tokenizer, template, text)
@@ -177,50 +221,57 @@ def step_loss(student, sequences, refuse, keep, ablated, group):
     return refuse_loss, keep_loss, ablated_loss
 
 
-def train(model, tokenizer, answers, heads, steps, rate, seed, weights=(1.0, 1.0, 1.0), limit=None, alone=0.0, save=None):
-    """Trains the heads. `alone` is the share of steps whose ablated term ablates one of several heads only;
-    `save(student)` is called now and then with what there is."""
+def train(model, tokenizer, answers, heads, steps, rate, seed, parts, weights, limit=None, save=None, start=None, dropout=0.0):
+    """Trains these parts ("qo", "qkvo") of the heads, from zero or from the tensors `start`. `weights` are those of the
+    three terms by template; `save(student)` is called now and then with what there is: an average of the last steps."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    student = Student(model, heads)
+    student = Student(model, heads, parts, dropout)
+    if start:
+        student.read(start)
+    average = Average(student.parameters())
     sequences = Sequences(student, tokenizer, answers, rng)
     optimizer = torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98))
     answered = common.answered(answers, tokenizer)
-    refused = list(range(len(common.data("harmful-train"))))
     started = time.time()
-
     decks = {}
 
-    def draw(name, kind, template, n):
+    def draw(side, kind, template, n):
         """n keys of a deck that is reshuffled when it is used up."""
-        deck = decks.setdefault((name, kind, template), [])
+        deck = decks.setdefault((side, kind, template), [])
         if len(deck) < n:
-            rows = refused if kind == "refusal" else answered[name, template]
-            deck += rng.sample(rows, len(rows))
-        return [(name, kind, template, deck.pop(0)) for _ in range(n)]
+            every = [
+                (name, kind, template, i) for name in SETS[side]
+                for i in (range(len(common.data(name))) if kind == "refusal" else answered[name, template])
+            ]
+            deck += rng.sample(every, len(every))
+        return [deck.pop(0) for _ in range(n)]
 
     for step in range(steps):
-        template = TEMPLATES[step % len(TEMPLATES)]
+        template = ORDER[step % len(ORDER)]
         scale = min(1.0, (step + 1) / 10) * max(0.02, 1 - max(0, step - steps * 0.4) / (steps * 0.6))
         for settings in optimizer.param_groups:
             settings["lr"] = rate * scale
-        refuse = draw("harmful-train", "refusal", template, 8)
-        keep = draw("harmless-train", "answer", template, 8)
-        ablated = draw("harmful-train", "answer", template, 2) + draw("harmless-train", "answer", template, 2)
-        group = (heads[rng.randrange(len(heads))],) if rng.random() < alone else tuple(heads)
-        losses = step_loss(student, sequences, refuse, keep, ablated, group)
-        loss = sum(w * part for w, part in zip(weights, losses))
+        refuse = draw("harmful", "refusal", template, 8)
+        keep = draw("harmless", "answer", template, 8)
+        ablated = draw("harmful", "answer", template, 2) + draw("harmless", "answer", template, 2)
+        losses = step_loss(student, sequences, refuse, keep, ablated, tuple(heads))
+        loss = sum(w * part for w, part in zip(weights[template], losses))
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
+        average.add()
         if step % 10 == 9 or step == 0:
             say(
                 f"step {step + 1} refuse {losses[0].item():.3f} keep {losses[1].item():.3f} "
                 f"ablated {losses[2].item():.3f} grad {norm.item():.2f} seconds {time.time() - started:.0f}"
             )
         if save and step % 20 == 19:
+            average.swap()
             save(student)
+            average.swap()
         if limit and time.time() - started > limit:
             break
+    average.swap()
     return student
