@@ -88,6 +88,36 @@ static void test_types(void **state)
     free(wide);
 }
 
+/* A sharded model with the attention of one in a single file and in half the bytes: the index says what there
+ * is. */
+static void test_index(void **state)
+{
+    (void)state;
+    const char *sharded = MODELS "llama-sharded", *f16 = MODELS "llama-f16", *out = fresh("");
+    const sah_graft_options options = {.attention = SAH_SIDE_B};
+    sah_error error = {0};
+    sah_strings notes = {0};
+    sah_checkpoint *made;
+    json_t *index;
+    char path[600];
+    size_t bytes = 0;
+    check(sharded, f16, &options, "");
+    check(f16, sharded, &options, "");
+    expect_ok(sah_graft(sharded, f16, &options, out, &notes, &error), &error);
+    assert_int_equal(notes.n, 1);
+    assert_non_null(strstr(notes.items[0], " and 11 more tensors: F16 instead of F32"));
+    expect_ok(sah_checkpoint_open(out, NULL, true, &made, &error), &error);
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", out);
+    expect_ok(sah_json_read(path, 1u << 20, &index, &error), &error);
+    for (size_t i = 0; i < made->tensors->n; i++) bytes += made->tensors->items[i].bytes;
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(index, "metadata"), "total_size")),
+                     bytes);
+    assert_int_equal(json_object_size(json_object_get(index, "weight_map")), made->tensors->n);
+    json_decref(index);
+    sah_checkpoint_close(made);
+    sah_strings_free(&notes);
+}
+
 /* The graft of a model with its ablated self is the ablated model. */
 static void test_logits(void **state)
 {
@@ -217,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sides),
         cmocka_unit_test(test_types),
+        cmocka_unit_test(test_index),
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_mismatch_is_refused),
     };
