@@ -75,7 +75,7 @@ static void standardise(const double *values, size_t n, double *out)
     for (size_t i = 0; i < n; i++) out[i] = deviation > 0 ? (values[i] - mean) / deviation : 0;
 }
 
-sah_status sah_permuted_p(const double *const *differences, size_t n, size_t n_heads, double *p,
+sah_status sah_permuted_p(const double *const *statistics, size_t n, size_t n_heads, double *p,
                           sah_error *error)
 {
     double *scores = sah_alloc(n + 1, sizeof *scores), *most = sah_alloc(n + 1, sizeof *most);
@@ -87,7 +87,7 @@ sah_status sah_permuted_p(const double *const *differences, size_t n, size_t n_h
     }
     for (size_t r = 0; r <= n; r++) most[r] = -INFINITY;
     for (size_t h = 0; h < n_heads; h++) {
-        standardise(differences[h], n + 1, scores);
+        standardise(statistics[h], n + 1, scores);
         own[h] = scores[0];
         for (size_t r = 1; r <= n; r++) most[r] = fmax(most[r], scores[r]);
     }

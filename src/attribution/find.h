@@ -13,7 +13,7 @@
 typedef struct sah_find_entry {
     double score; /* the difference with contrast, else the shift; NaN: no line yet */
     sah_turn turn;
-    double *permuted; /* [1 + SAH_TURN_PERMUTATIONS] with contrast: the difference, then the permuted ones */
+    double *statistics; /* [1 + SAH_TURN_PERMUTATIONS] with contrast, as in sah_turn_evidence */
 } sah_find_entry;
 
 /* What a sample of the queries says of a head's score in the first step. */

@@ -18,7 +18,7 @@ static const double CHANCE = 0.05;
 static void clear_entries(sah_find_run *f)
 {
     for (size_t i = 0; i < f->n_cells; i++) {
-        free(f->entries[i].permuted);
+        free(f->entries[i].statistics);
         f->entries[i] = (sah_find_entry){.score = NAN};
     }
     f->n_there = 0;
@@ -92,16 +92,15 @@ double sah_find_score(const sah_find_run *f, const sah_turn *turn)
 /* ---- What a line says
  * ------------------------------------------------------------------------------------------ */
 
-/* permuted [SAH_TURN_PERMUTATIONS], or NULL without contrast. */
-static sah_status note_head(sah_find_run *f, size_t cell, const sah_turn *turn, const float *permuted,
+/* statistics [1 + SAH_TURN_PERMUTATIONS], or NULL without contrast. */
+static sah_status note_head(sah_find_run *f, size_t cell, const sah_turn *turn, const float *statistics,
                             sah_error *error)
 {
     sah_find_entry *entry = &f->entries[cell];
-    if (permuted != NULL) {
-        entry->permuted = sah_alloc(1 + SAH_TURN_PERMUTATIONS, sizeof *entry->permuted);
-        if (!entry->permuted) return sah_fail_memory(error, "the permutations");
-        entry->permuted[0] = turn->difference;
-        for (size_t i = 0; i < SAH_TURN_PERMUTATIONS; i++) entry->permuted[1 + i] = (double)permuted[i];
+    if (statistics != NULL) {
+        entry->statistics = sah_alloc(1 + SAH_TURN_PERMUTATIONS, sizeof *entry->statistics);
+        if (!entry->statistics) return sah_fail_memory(error, "the permutations");
+        for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++) entry->statistics[i] = (double)statistics[i];
     }
     entry->turn = *turn;
     entry->score = sah_find_score(f, turn);
@@ -163,15 +162,15 @@ sah_status sah_find_write_head(sah_find_run *f, size_t cell, const sah_turn *tur
         sah_line_number(&line, "difference", turn->difference);
         sah_line_number(&line, "difference_low", evidence->difference_low);
         sah_line_number(&line, "difference_high", evidence->difference_high);
-        sah_text_adds(&line, ",\"permuted\":[");
-        for (size_t i = 0; i < SAH_TURN_PERMUTATIONS; i++) {
-            sah_format_float(evidence->permuted[i], number);
+        sah_text_adds(&line, ",\"statistics\":[");
+        for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++) {
+            sah_format_float(evidence->statistics[i], number);
             sah_text_addf(&line, "%s%s", i > 0 ? "," : "", number);
         }
         sah_text_add(&line, "]", 1);
     }
     sah_status status = add_line(f, &line, error);
-    return status == SAH_OK ? note_head(f, cell, turn, f->n_contrast > 0 ? evidence->permuted : NULL, error)
+    return status == SAH_OK ? note_head(f, cell, turn, f->n_contrast > 0 ? evidence->statistics : NULL, error)
                             : status;
 }
 
@@ -223,25 +222,25 @@ static sah_status judge_step(const sah_find_run *f, const size_t *cells, size_t 
 {
     const sah_find_entry *chosen = &f->entries[cells[best]];
     double *gains = sah_alloc(n, sizeof *gains), *p = sah_alloc(n, sizeof *p);
-    const double **differences = sah_alloc(n, sizeof *differences);
+    const double **statistics = sah_alloc(n, sizeof *statistics);
     size_t others = 0, reached = 1;
-    sah_status status = gains && p && differences ? SAH_OK : sah_fail_memory(error, "the gains");
+    sah_status status = gains && p && statistics ? SAH_OK : sah_fail_memory(error, "the gains");
     *out = (significance){1, -1, -1};
     for (size_t i = 0; i < n && status == SAH_OK; i++) {
         if (i != best) gains[others++] = f->entries[cells[i]].score - f->group_score;
-        differences[i] = f->entries[cells[i]].permuted;
+        statistics[i] = f->entries[cells[i]].statistics;
     }
     if (status == SAH_OK)
         status = sah_outstanding_p(chosen->score - f->group_score, gains, others, &out->heads, error);
     if (status == SAH_OK && f->n_contrast > 0) {
-        status = sah_permuted_p(differences, SAH_TURN_PERMUTATIONS, n, p, error);
+        status = sah_permuted_p(statistics, SAH_TURN_PERMUTATIONS, n, p, error);
         if (status == SAH_OK) out->labels = p[best];
     }
     for (size_t i = 0; i < f->n_random; i++) reached += f->random[i] >= chosen->score;
     if (f->n_random > 0) out->random = (double)reached / (double)(f->n_random + 1);
     free(gains);
     free(p);
-    free(differences);
+    free(statistics);
     return status;
 }
 
@@ -287,13 +286,13 @@ static bool read_turn(const sah_find_run *f, const json_t *line, sah_turn *turn)
            (f->n_contrast == 0 || (json_is_number(contrast) && json_is_number(difference)));
 }
 
-static bool read_permuted(const json_t *line, float permuted[SAH_TURN_PERMUTATIONS])
+static bool read_statistics(const json_t *line, float statistics[1 + SAH_TURN_PERMUTATIONS])
 {
-    const json_t *list = json_object_get(line, "permuted");
-    if (json_array_size(list) != SAH_TURN_PERMUTATIONS) return false;
-    for (size_t i = 0; i < SAH_TURN_PERMUTATIONS; i++) {
+    const json_t *list = json_object_get(line, "statistics");
+    if (json_array_size(list) != 1 + SAH_TURN_PERMUTATIONS) return false;
+    for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++) {
         if (!json_is_number(json_array_get(list, i))) return false;
-        permuted[i] = (float)json_number_value(json_array_get(list, i));
+        statistics[i] = (float)json_number_value(json_array_get(list, i));
     }
     return true;
 }
@@ -313,7 +312,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
 {
     sah_find_run *f = ctx;
     sah_turn turn;
-    float permuted[SAH_TURN_PERMUTATIONS];
+    float statistics[1 + SAH_TURN_PERMUTATIONS];
     size_t cell;
     const json_t *step = json_object_get(line, "step");
     bool contrast = f->n_contrast > 0, there = read_turn(f, line, &turn);
@@ -331,8 +330,8 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
         !isnan(f->entries[cell].score))
         return note_chosen(f, cell, error);
     if (read_cell(f, line, "head", &cell) && isnan(f->entries[cell].score) &&
-        (!contrast || read_permuted(line, permuted)))
-        return note_head(f, cell, &turn, contrast ? permuted : NULL, error);
+        (!contrast || read_statistics(line, statistics)))
+        return note_head(f, cell, &turn, contrast ? statistics : NULL, error);
     return sah_fail(error, SAH_FAILED, "line %zu is not a shift of this run; remove it to carry on", number);
 }
 

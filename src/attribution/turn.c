@@ -14,6 +14,9 @@
 
 static const double DEGREES = 180.0 / 3.14159265358979323846;
 
+/* Degrees: no turn below is more than rounding. */
+static const double ROUNDING = 1e-9;
+
 /* Seeds of what is drawn: resamples of either set, permutations. */
 enum { STREAM_HARMFUL = 1, STREAM_HARMLESS = 2, STREAM_LABELS = 3 };
 
@@ -28,7 +31,9 @@ struct sah_turning {
     size_t n, n_contrast, total, d, rank;
     sah_variant variant;
     double *u, *u_contrast; /* [rank, n], [rank, n_contrast] unablated spaces */
-    weighted *sets; /* resamples of harmful, then of harmless; then of every permutation the two sets */
+    double *gram; /* [total, total] of the unablated states; NULL with first columns */
+    weighted *sets; /* resamples of harmful, then of harmless; then the two sets as they are, and those of
+                       every permutation */
     size_t n_sets;
 };
 
@@ -91,14 +96,15 @@ static sah_status angle_between(const double *u, const double *v, size_t rank, s
     return SAH_OK;
 }
 
-/* Left vectors of W M by subspace iteration from v [rank, n], which it replaces, until a step turns them by
- * less than `tolerance` times their way so far (absolutely, in degrees, with `absolute`). scratch
- * [(rank + 1) n]. */
+/* Left vectors of W M by subspace iteration from v [rank, n], which it replaces, until what is left to turn
+ * is less than `tolerance` times their way so far (absolutely, in degrees, with `absolute`). When steps
+ * shrink by a factor f, step / (1 - f) is left; the last two steps tell f, but early ones promise too much,
+ * so it counts as 0.9 at least. scratch [(rank + 1) n]. */
 static sah_status iterate(const double *gram, const double *w, size_t rank, size_t n, double tolerance,
                           bool absolute, const double *from, double *v, double *scratch, sah_error *error)
 {
-    enum { MOST = 100 };
-    double *next = scratch, *weighed = scratch + rank * n;
+    enum { MOST = 500 };
+    double *next = scratch, *weighed = scratch + rank * n, last = 0;
     for (int i = 0; i < MOST; i++) {
         double step, way = 1;
         for (size_t k = 0; k < rank; k++) apply(gram, w, v + k * n, n, weighed, next + k * n);
@@ -107,9 +113,88 @@ static sah_status iterate(const double *gram, const double *w, size_t rank, size
         memcpy(v, next, rank * n * sizeof *v);
         if (status == SAH_OK && !absolute) status = angle_between(from, v, rank, n, &way, error);
         if (status != SAH_OK) return status;
-        if (step <= tolerance * way) break;
+        double left = step < last ? step * fmax(10, last / (last - step)) : INFINITY;
+        if (left <= tolerance * way || step <= 1e-3 * ROUNDING) break;
+        last = step;
     }
     return SAH_OK;
+}
+
+/* Takes the part along the rows of basis [rank, n] out of z [n]. */
+static void take_out(const double *basis, size_t rank, size_t n, double *z)
+{
+    for (size_t k = 0; k < rank; k++) {
+        const double *row = basis + k * n;
+        double along = 0;
+        for (size_t q = 0; q < n; q++) along += z[q] * row[q];
+        for (size_t q = 0; q < n; q++) z[q] -= along * row[q];
+    }
+}
+
+/* Adds to changes [n] how vector i of `basis`, turning as the weight of query q grows by a relative step,
+ * changes half the sum of squared cosines with `other`. To first order an eigenvector u of A = W G W with
+ * eigenvalue c turns by u_q (c - A)^+ (c + A) e_q, and (c + A) / (c - A) = 1 + 2 (A / c + A² / c² + ...).
+ * Without a Gram matrix (first columns) only the 1 is left. scratch [4 n]. */
+static void add_changes(const double *gram, const double *w, const double *basis, const double *other,
+                        size_t i, size_t rank, size_t n, double *scratch, double *changes)
+{
+    enum { MOST = 500 };
+    const double *u = basis + i * n;
+    double *z = scratch, *sum = z + n, *next = sum + n, *weighed = next + n, value = 0;
+    memset(z, 0, n * sizeof *z);
+    for (size_t k = 0; k < rank; k++) {
+        const double *v = other + k * n;
+        double along = 0;
+        for (size_t q = 0; q < n; q++) along += u[q] * v[q];
+        for (size_t q = 0; q < n; q++) z[q] += along * v[q];
+    }
+    take_out(basis, rank, n, z);
+    memcpy(sum, z, n * sizeof *sum);
+    if (gram) {
+        apply(gram, w, u, n, weighed, next);
+        for (size_t q = 0; q < n; q++) value += u[q] * next[q];
+    }
+    for (int step = 0; step < MOST && value > 0; step++) {
+        double square = 0, whole = 0;
+        apply(gram, w, z, n, weighed, next);
+        for (size_t q = 0; q < n; q++) z[q] = next[q] / value;
+        take_out(basis, rank, n, z);
+        for (size_t q = 0; q < n; q++) {
+            sum[q] += 2 * z[q];
+            square += z[q] * z[q];
+            whole += sum[q] * sum[q];
+        }
+        if (square <= 1e-12 * whole)
+            break; /* what u and v change cancels, all but a part as small as the shift */
+    }
+    for (size_t q = 0; q < n; q++) changes[q] += u[q] * sum[q];
+}
+
+/* The squared standard error of a set's shift by the infinitesimal jackknife: the sum over queries of the
+ * squared change of S, the sum of squared sines, with the query's weight; the shift changes by as large a
+ * part as half of S does. grams: of the unablated and of the ablated states; v [rank, n] spans the latter.
+ * scratch [5 n]. */
+static double squared_error(const double *const grams[2], const weighted *set, const double *v, size_t rank,
+                            size_t n, double shift, double *scratch)
+{
+    double sines = 0, squares = 0, drawn = 0, *changes = scratch;
+    memset(changes, 0, n * sizeof *changes);
+    for (size_t i = 0; i < rank; i++) {
+        add_changes(grams[0], set->w, set->u, v, i, rank, n, scratch + n, changes);
+        add_changes(grams[1], set->w, v, set->u, i, rank, n, scratch + n, changes);
+    }
+    for (size_t q = 0; q < n; q++) {
+        squares += changes[q] * changes[q];
+        drawn += set->w[q] * set->w[q];
+    }
+    for (size_t i = 0; i < rank; i++) {
+        memcpy(changes, v + i * n, n * sizeof *changes);
+        take_out(set->u, rank, n, changes);
+        for (size_t q = 0; q < n; q++) sines += changes[q] * changes[q];
+    }
+    if (!(sines > 0)) return 0;
+    /* More than the shift itself is rounding: no shift to speak of. */
+    return shift * shift * fmin(1, squares / (4 * sines * sines) * drawn / (drawn - 1));
 }
 
 /* The variant by first columns: v [n] = W times the first column, normalised. */
@@ -156,7 +241,9 @@ static sah_status draw_weights(sah_turning *t, sah_error *error)
     for (size_t i = 0; i < SAH_TURN_RESAMPLES; i++) resample(&harmful, 0, t->n, t->sets[i].w);
     for (size_t i = 0; i < SAH_TURN_RESAMPLES && t->n_contrast > 0; i++)
         resample(&harmless, t->n, t->n_contrast, t->sets[SAH_TURN_RESAMPLES + i].w);
-    for (size_t i = 2 * SAH_TURN_RESAMPLES; i < t->n_sets; i += 2)
+    size_t first = 2 * SAH_TURN_RESAMPLES;
+    for (size_t q = 0; q < t->total && t->n_contrast > 0; q++) t->sets[first + (q >= t->n)].w[q] = 1;
+    for (size_t i = first + 2; i < t->n_sets; i += 2)
         permute(&labels, t->n, t->total, order, t->sets[i].w, t->sets[i + 1].w);
     free(order);
     return SAH_OK;
@@ -166,12 +253,14 @@ static sah_status draw_weights(sah_turning *t, sah_error *error)
 static sah_status solve_sets(sah_turning *t, const float *hidden, sah_error *error)
 {
     size_t n = t->total, rank = t->rank;
-    double *gram = sah_alloc(n * n, sizeof *gram), *scratch = sah_alloc((rank + 1) * n, sizeof *scratch);
-    sah_status status = gram && scratch ? SAH_OK : sah_fail_memory(error, "resamples");
-    if (status == SAH_OK) sah_gram_matrix(hidden, n, t->d, gram);
+    bool columns = t->variant == SAH_VARIANT_SPECTRAL;
+    double *scratch = sah_alloc((rank + 1) * n, sizeof *scratch);
+    t->gram = columns ? NULL : sah_alloc(n * n, sizeof *t->gram);
+    sah_status status = scratch && (t->gram || columns) ? SAH_OK : sah_fail_memory(error, "resamples");
+    if (status == SAH_OK && !columns) sah_gram_matrix(hidden, n, t->d, t->gram);
     for (size_t s = 0; s < t->n_sets && status == SAH_OK; s++) {
         weighted *set = &t->sets[s];
-        if (t->variant == SAH_VARIANT_SPECTRAL) {
+        if (columns) {
             first_column(hidden, set->w, n, t->d, set->u);
             continue;
         }
@@ -180,9 +269,8 @@ static sah_status solve_sets(sah_turning *t, const float *hidden, sah_error *err
                 set->u[k * n + q] =
                     set->w[q] * (q < t->n ? t->u[k * t->n + q] : t->u_contrast[k * t->n_contrast + q - t->n]);
         orthonormalise(set->u, rank, n);
-        status = iterate(gram, set->w, rank, n, 1e-10, true, NULL, set->u, scratch, error);
+        status = iterate(t->gram, set->w, rank, n, 1e-3 * ROUNDING, true, NULL, set->u, scratch, error);
     }
-    free(gram);
     free(scratch);
     return status;
 }
@@ -211,7 +299,7 @@ sah_status sah_turning_new(const float *hidden, size_t n, size_t n_contrast, siz
     if (!t) return sah_fail_memory(error, "the unablated states");
     *t = (sah_turning){.n = n, .n_contrast = n_contrast, .total = n + n_contrast, .d = d, .rank = rank};
     t->variant = variant;
-    t->n_sets = n_contrast > 0 ? 2 * (SAH_TURN_RESAMPLES + SAH_TURN_PERMUTATIONS) : SAH_TURN_RESAMPLES;
+    t->n_sets = n_contrast > 0 ? 2 * (SAH_TURN_RESAMPLES + 1 + SAH_TURN_PERMUTATIONS) : SAH_TURN_RESAMPLES;
     sah_status status = SAH_OK;
     t->u = sah_alloc(rank * n, sizeof *t->u);
     t->u_contrast = sah_alloc(rank * n_contrast + 1, sizeof *t->u_contrast);
@@ -245,6 +333,7 @@ void sah_turning_free(sah_turning *t)
     free(t->sets);
     free(t->u);
     free(t->u_contrast);
+    free(t->gram);
     free(t);
 }
 
@@ -297,7 +386,17 @@ static void interval(double values[SAH_TURN_RESAMPLES], double *low, double *hig
     *high = sah_percentile(values, SAH_TURN_RESAMPLES, 0.975);
 }
 
-static void summarise(const sah_turning *t, const double *shifts, sah_turn_evidence *out)
+/* The difference of two shifts over its standard error, which is taken for no smaller than a millionth of
+ * them and than rounding: a number in any case. */
+static double statistic(const double shifts[2], const double squared_errors[2])
+{
+    double least = 1e-6 * (shifts[0] + shifts[1]) + ROUNDING;
+    double error = sqrt(squared_errors[0] + squared_errors[1] + least * least);
+    return (shifts[0] - shifts[1]) / error;
+}
+
+static void summarise(const sah_turning *t, const double *shifts, const double *squared_errors,
+                      sah_turn_evidence *out)
 {
     double values[SAH_TURN_RESAMPLES];
     memcpy(values, shifts, sizeof values);
@@ -306,8 +405,9 @@ static void summarise(const sah_turning *t, const double *shifts, sah_turn_evide
     for (size_t i = 0; i < SAH_TURN_RESAMPLES; i++) values[i] = shifts[i] - shifts[SAH_TURN_RESAMPLES + i];
     interval(values, &out->difference_low, &out->difference_high);
     shifts += 2 * SAH_TURN_RESAMPLES;
-    for (size_t i = 0; i < SAH_TURN_PERMUTATIONS; i++)
-        out->permuted[i] = (float)(shifts[2 * i] - shifts[2 * i + 1]);
+    squared_errors += 2 * SAH_TURN_RESAMPLES;
+    for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++)
+        out->statistics[i] = (float)statistic(shifts + 2 * i, squared_errors + 2 * i);
 }
 
 static sah_status measure_evidence(const sah_turning *t, const float *hidden, sah_turn_evidence *out,
@@ -315,17 +415,23 @@ static sah_status measure_evidence(const sah_turning *t, const float *hidden, sa
 {
     size_t n = t->total, rank = t->rank;
     double *gram = sah_alloc(n * n, sizeof *gram), *v = sah_alloc(rank * n, sizeof *v);
-    double *scratch = sah_alloc((rank + 1) * n, sizeof *scratch);
-    double *shifts = sah_alloc(t->n_sets, sizeof *shifts);
-    sah_status status = gram && v && scratch && shifts ? SAH_OK : sah_fail_memory(error, "resamples");
+    double *scratch = sah_alloc((rank + 5) * n, sizeof *scratch);
+    const double *grams[2] = {t->gram, t->gram ? gram : NULL};
+    double *shifts = sah_alloc(t->n_sets, sizeof *shifts), *errors = sah_alloc(t->n_sets, sizeof *errors);
+    sah_status status =
+        gram && v && scratch && shifts && errors ? SAH_OK : sah_fail_memory(error, "resamples");
     if (status == SAH_OK && t->variant == SAH_VARIANT_SUBSPACE) sah_gram_matrix(hidden, n, t->d, gram);
-    for (size_t i = 0; i < t->n_sets && status == SAH_OK; i++)
+    for (size_t i = 0; i < t->n_sets && status == SAH_OK; i++) {
         status = set_shift(t, &t->sets[i], hidden, gram, v, scratch, &shifts[i], error);
-    if (status == SAH_OK) summarise(t, shifts, out);
+        if (status == SAH_OK && i >= 2 * SAH_TURN_RESAMPLES)
+            errors[i] = squared_error(grams, &t->sets[i], v, rank, n, shifts[i], scratch);
+    }
+    if (status == SAH_OK) summarise(t, shifts, errors, out);
     free(gram);
     free(v);
     free(scratch);
     free(shifts);
+    free(errors);
     return status;
 }
 

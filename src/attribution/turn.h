@@ -26,7 +26,8 @@ typedef struct sah_turn {
 
 typedef struct sah_turn_evidence {
     double shift_low, shift_high, difference_low, difference_high; /* 95 % */
-    float permuted[SAH_TURN_PERMUTATIONS]; /* differences; with contrast queries only */
+    /* With contrast queries only: the difference over its standard error, then that of every permutation. */
+    float statistics[1 + SAH_TURN_PERMUTATIONS];
 } sah_turn_evidence;
 
 /* The turn of ablated states [n + n_contrast, d]; angles [rank] are those of the harmful set, ascending.

@@ -152,7 +152,7 @@ static sah_status rank_ships(const sah_result *result, sah_ranked *items, sah_er
 static sah_status find_p(const sah_result *result, double *p, sah_error *error)
 {
     const sah_result_info *info = &result->info;
-    size_t n_permuted = result->files[0].n_permuted;
+    size_t n_statistics = result->files[0].n_statistics;
     for (size_t h = 0; h < info->n_scored; h++) {
         const double *row = result->rows[h];
         bool few = info->n_queries < 2 || info->n_contrast < 2;
@@ -160,12 +160,12 @@ static sah_status find_p(const sah_result *result, double *p, sah_error *error)
                    : sah_interval_p(row[SAH_FIND_DIFFERENCE], row[SAH_FIND_LOW], row[SAH_FIND_HIGH],
                                     info->n_scored);
     }
-    if (n_permuted == 0) return SAH_OK;
-    const double **differences = sah_alloc(info->n_scored, sizeof *differences);
-    if (differences == NULL) return sah_fail_memory(error, "the ranking");
-    for (size_t h = 0; h < info->n_scored; h++) differences[h] = result->rows[h] + SAH_FIND_DIFFERENCE;
-    sah_status status = sah_permuted_p(differences, n_permuted, info->n_scored, p, error);
-    free(differences);
+    if (n_statistics == 0) return SAH_OK;
+    const double **statistics = sah_alloc(info->n_scored, sizeof *statistics);
+    if (statistics == NULL) return sah_fail_memory(error, "the ranking");
+    for (size_t h = 0; h < info->n_scored; h++) statistics[h] = result->rows[h] + result->files[0].width;
+    sah_status status = sah_permuted_p(statistics, n_statistics - 1, info->n_scored, p, error);
+    free(statistics);
     return status;
 }
 

@@ -8,7 +8,7 @@
 /* Which numbers a line has. */
 typedef enum sah_kind {
     SAH_KIND_SHIPS, /* one KL a query, then one a contrast query */
-    SAH_KIND_FIND, /* those of SAH_FIND_*, then the permuted differences */
+    SAH_KIND_FIND, /* those of SAH_FIND_*, then the statistics */
     SAH_KIND_DIRECTION /* those of SAH_DIRECTION_* */
 } sah_kind;
 
@@ -21,7 +21,7 @@ enum {
     SAH_FIND_CONTRAST,
     SAH_FIND_LOW,
     SAH_FIND_HIGH,
-    SAH_FIND_DIFFERENCE, /* last: the permuted differences follow */
+    SAH_FIND_DIFFERENCE,
     SAH_FIND_N
 };
 enum {
@@ -50,7 +50,7 @@ typedef struct sah_result_file {
     size_t n_expected; /* heads of the settings' ranges */
     size_t n_screened; /* those of them that a race left behind, without scores on every query */
     size_t n_queries, n_contrast;
-    size_t n_permuted; /* find: differences with harmful and harmless shuffled, of every head or of none */
+    size_t n_statistics; /* find: of the labels as they are and shuffled, of every head or of none */
     size_t width; /* numbers of a row, those left aside */
     sah_result_step *steps; /* [n_steps] */
     size_t n_steps, step_capacity;

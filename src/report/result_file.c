@@ -119,7 +119,7 @@ static bool is_needed(const sah_result_file *f, size_t i)
     return i == SAH_FIND_SHIFT || (i >= SAH_FIND_CONTRAST && f->n_contrast > 0);
 }
 
-/* The numbers of a head's line into row [f->width + f->n_permuted]. */
+/* The numbers of a head's line into row [f->width + f->n_statistics]. */
 static sah_status read_row(const sah_result_file *f, const json_t *line, size_t number, double *row,
                            sah_error *error)
 {
@@ -138,9 +138,9 @@ static sah_status read_row(const sah_result_file *f, const json_t *line, size_t 
                             keys[i]);
         row[i] = NAN;
     }
-    if (!read_numbers(json_object_get(line, "permuted"), f->n_permuted, row + f->width))
-        return sah_fail(error, SAH_FAILED, "%s: line %zu does not have %zu permuted differences", f->path,
-                        number, f->n_permuted);
+    if (!read_numbers(json_object_get(line, "statistics"), f->n_statistics, row + f->width))
+        return sah_fail(error, SAH_FAILED, "%s: line %zu does not have %zu statistics", f->path, number,
+                        f->n_statistics);
     return SAH_OK;
 }
 
@@ -174,8 +174,8 @@ static sah_status add_row(sah_result_file *f, const json_t *line, size_t number,
     sah_result_step *step;
     sah_head head;
     if (f->kind == SAH_KIND_FIND && f->n_contrast > 0 && f->n_steps == 0) /* the first line of a head */
-        f->n_permuted = json_array_size(json_object_get(line, "permuted"));
-    double *row = sah_alloc(f->width + f->n_permuted, sizeof *row);
+        f->n_statistics = json_array_size(json_object_get(line, "statistics"));
+    double *row = sah_alloc(f->width + f->n_statistics, sizeof *row);
     if (row == NULL) return sah_fail_memory(error, f->path);
     sah_status status = read_head(f, line, number, &head, error);
     if (status == SAH_OK) status = find_step(f, line, number, &step, error);
