@@ -120,17 +120,28 @@ static void test_reference(void **state)
 
 enum { N_QUERIES = 24 };
 
-static void search(const planted *p, size_t steps, size_t shortlist, bool contrast, const char *path)
+/* What a search runs on: harmful queries, the same with harmless ones as contrast, or every second of both as
+ * one set. */
+typedef enum given { HARMFUL, CONTRAST, MIXED } given;
+
+static void search(const planted *p, size_t steps, size_t shortlist, given set, const char *path)
 {
     sah_error error = {0};
     sah_model *model = planted_open(p);
     sah_strings harmful = planted_queries(true, 700, N_QUERIES),
-                harmless = planted_queries(false, 700, N_QUERIES);
+                harmless = planted_queries(false, 700, N_QUERIES), mixed = {0};
+    for (size_t i = 0; i < N_QUERIES; i++) {
+        const char *query = (i % 2 ? harmful : harmless).items[i];
+        expect_ok(sah_strings_add(&mixed, query, strlen(query), &error), &error);
+    }
     sah_run_options options = {.ablation = Q, .template_ = "sahara"};
     sah_find_options find = {.steps = steps, .rank = 1, .shortlist = shortlist, .random_groups = 19};
-    expect_ok(sah_find(model, &harmful, contrast ? &harmless : NULL, &options, &find, path, &error), &error);
+    expect_ok(sah_find(model, set == MIXED ? &mixed : &harmful, set == CONTRAST ? &harmless : NULL, &options,
+                       &find, path, &error),
+              &error);
     sah_strings_free(&harmful);
     sah_strings_free(&harmless);
+    sah_strings_free(&mixed);
     sah_model_close(model);
 }
 
@@ -144,8 +155,8 @@ static void read_steps(const char *path, sah_chosen *chosen, size_t n)
     sah_result_close(result);
 }
 
-/* One head: first. Its shift, 0.2 degrees beside up to 0.1 of other heads, is nothing that one of many heads
- * could not have by chance; the search says so (test_outstanding has gains that are). */
+/* One head: first. Its shift among harmful queries alone is 0.2 degrees beside up to 0.1 of other heads,
+ * nothing that one of many heads could not have by chance. */
 static void test_one_head(void **state)
 {
     (void)state;
@@ -155,7 +166,7 @@ static void test_one_head(void **state)
     for (size_t i = 0; i < 3; i++) {
         sah_chosen chosen;
         const char *path = result_path();
-        search(&models[i], 1, 0, false, path);
+        search(&models[i], 1, 0, HARMFUL, path);
         read_steps(path, &chosen, 1);
         assert_true(same_head(chosen.head, models[i].safety[0]));
         assert_true(chosen.gain == chosen.shift && chosen.shift > 0.15);
@@ -174,18 +185,83 @@ static void test_two_heads(void **state)
         const planted *p = &models[i];
         sah_chosen chosen[2], again[2];
         const char *path = result_path();
-        search(p, 2, 0, false, path);
+        search(p, 2, 0, HARMFUL, path);
         read_steps(path, chosen, 2);
         bool first = same_head(chosen[0].head, p->safety[1]);
         assert_true(same_head(chosen[0].head, p->safety[first]) &&
                     same_head(chosen[1].head, p->safety[!first]));
         assert_true(chosen[1].shift > 1.5 * chosen[0].shift);
         path = result_path();
-        search(p, 2, 4, false, path);
+        search(p, 2, 4, HARMFUL, path);
         read_steps(path, again, 2);
         for (size_t step = 0; step < 2; step++)
             assert_true(same_head(chosen[step].head, again[step].head) &&
                         chosen[step].shift == again[step].shift);
+    }
+}
+
+/* What the head decides tells some queries from others where both kinds are in the set: the search finds it
+ * and says that this is no chance (most times: with 16 heads there is little to compare with),
+ * and never says so of the step that has nothing left to find. Of two redundant heads the first alone may or
+ * may not stand out. */
+static void test_better_than_chance(void **state)
+{
+    (void)state;
+    const planted models[] = {
+        {PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51},         {PLANTED_ONE, {{3, 1}}, {0}, 4, 2, 52},
+        {PLANTED_ONE, {{0, 6}}, {0}, 8, 8, 53},         {PLANTED_GENERAL, {{2, 2}}, {2, 3}, 4, 2, 33},
+        {PLANTED_GENERAL, {{0, 6}}, {0, 1}, 8, 2, 34},  {PLANTED_TWO, {{0, 1}, {2, 3}}, {0}, 4, 4, 61},
+        {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62}, {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63}};
+    size_t n = sizeof models / sizeof *models, better = 0;
+    for (size_t i = 0; i < n; i++) {
+        sah_chosen chosen[2];
+        const planted *p = &models[i];
+        const char *path = result_path();
+        search(p, 2, 0, MIXED, path);
+        read_steps(path, chosen, 2);
+        bool two = p->kind == PLANTED_TWO, first = two && same_head(chosen[0].head, p->safety[1]);
+        assert_true(same_head(chosen[0].head, p->safety[first]));
+        assert_true(!two || same_head(chosen[1].head, p->safety[!first]));
+        better += chosen[two].better_than_chance;
+        assert_true(two || !chosen[1].better_than_chance);
+    }
+    print_message("better than chance: %zu of %zu\n", better, n);
+    assert_true(better >= 6);
+}
+
+/* With contrast every planted safety head is called one, and nothing else is; the general head, whose
+ * ablation moves all states in much the same way, is general or turns next to nothing (test_planted: Ships
+ * calls it general). */
+static void test_verdicts(void **state)
+{
+    (void)state;
+    const planted models[] = {
+        {PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51},         {PLANTED_ONE, {{0, 6}}, {0}, 8, 8, 53},
+        {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62}, {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63},
+        {PLANTED_GENERAL, {{2, 1}}, {1, 2}, 4, 4, 31},  {PLANTED_GENERAL, {{2, 2}}, {2, 3}, 4, 2, 33},
+        {PLANTED_GENERAL, {{0, 6}}, {0, 1}, 8, 2, 34}};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        sah_error error = {0};
+        const planted *p = &models[i];
+        const char *path = result_path();
+        sah_result *result = NULL;
+        sah_ranked *ranked = NULL;
+        size_t n;
+        search(p, 1, 0, CONTRAST, path);
+        expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+        expect_ok(sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, &error), &error);
+        for (size_t h = 0; h < n; h++) {
+            bool safety = same_head(ranked[h].head, p->safety[0]) ||
+                          (p->kind == PLANTED_TWO && same_head(ranked[h].head, p->safety[1]));
+            bool general = p->kind == PLANTED_GENERAL && same_head(ranked[h].head, p->general);
+            if (safety != (ranked[h].verdict == SAH_SAFETY))
+                fail_msg("model %zu, head %d-%d: %s", i, ranked[h].head.layer, ranked[h].head.head,
+                         sah_selectivity_name(ranked[h].verdict));
+            assert_true(!general || ranked[h].verdict == SAH_GENERAL || ranked[h].verdict == SAH_NEGLIGIBLE);
+            assert_true(safety == (h == 0 || (p->kind == PLANTED_TWO && h == 1)));
+        }
+        free(ranked);
+        sah_result_close(result);
     }
 }
 
@@ -197,7 +273,7 @@ static void test_start(void **state)
     sah_error error = {0};
     sah_chosen chosen[2], one;
     const char *path = result_path();
-    search(&p, 2, 0, false, path);
+    search(&p, 2, 0, HARMFUL, path);
     read_steps(path, chosen, 2);
     char start[32], other[512];
     snprintf(start, sizeof start, "%d-%d", chosen[0].head.layer, chosen[0].head.head);
@@ -216,7 +292,8 @@ static void test_start(void **state)
     sah_model_close(model);
 }
 
-/* Random weights: a step may be called better than chance in at most 5 of 100 models. */
+/* Random weights: in at most 5 of 100 models may any step be called better than chance, or with contrast any
+ * head a safety head. */
 static void test_null_models(void **state)
 {
     (void)state;
@@ -225,19 +302,33 @@ static void test_null_models(void **state)
 #else
     enum { SEEDS = 100, MOST = 5 };
 #endif
-    int found = 0, found_with_contrast = 0;
+    int found[3] = {0}, safety = 0;
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         const planted p = {PLANTED_NONE, {{0}}, {0}, 8, 4, 9000 + seed};
-        for (int contrast = 0; contrast < 2; contrast++) {
-            sah_chosen chosen;
+        for (given set = HARMFUL; set <= MIXED; set++) {
+            sah_error error = {0};
+            sah_chosen chosen[2];
+            sah_result *result = NULL;
+            sah_ranked *ranked = NULL;
+            size_t n, steps = set == CONTRAST ? 1 : 2;
             const char *path = result_path();
-            search(&p, 1, 0, contrast, path);
-            read_steps(path, &chosen, 1);
-            *(contrast ? &found_with_contrast : &found) += chosen.better_than_chance;
+            search(&p, steps, 0, set, path);
+            read_steps(path, chosen, steps);
+            found[set] += chosen[0].better_than_chance || (steps == 2 && chosen[1].better_than_chance);
+            expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+            expect_ok(sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, &error), &error);
+            bool any = false;
+            for (size_t h = 0; h < n; h++) any = any || ranked[h].verdict == SAH_SAFETY;
+            safety += any;
+            free(ranked);
+            sah_result_close(result);
         }
     }
-    print_message("better than chance: %d of %d, with contrast %d\n", found, SEEDS, found_with_contrast);
-    assert_true(found <= MOST && found_with_contrast <= MOST);
+    print_message(
+        "of %d models, harmful queries: %d better than chance; with contrast: %d, and %d with a safety head; "
+        "mixed queries: %d\n",
+        SEEDS, found[HARMFUL], found[CONTRAST], safety, found[MIXED]);
+    assert_true(found[HARMFUL] <= MOST && found[CONTRAST] <= MOST && found[MIXED] <= MOST && safety <= MOST);
 }
 
 /* ---- The journal
@@ -267,15 +358,15 @@ static void test_resumes(void **state)
     const planted p = {PLANTED_TWO, {{1, 0}, {1, 3}}, {0}, 4, 4, 71};
     const char *path = result_path();
     size_t size;
-    search(&p, 1, 0, true, path);
-    search(&p, 3, 0, true, path); /* more steps carry on */
+    search(&p, 1, 0, CONTRAST, path);
+    search(&p, 3, 0, CONTRAST, path); /* more steps carry on */
     char *whole = sorted(path);
     uint8_t *bytes = scratch_read(path, &size);
     size_t header = (size_t)((uint8_t *)memchr(bytes, '\n', size) - bytes) + 1;
     for (size_t i = 1; i < 9; i++) {
         size_t cut = header + (size - header) * i / 9;
         scratch_write(path, bytes, cut);
-        search(&p, 3, 0, true, path);
+        search(&p, 3, 0, CONTRAST, path);
         char *again = sorted(path);
         if (strcmp(whole, again) != 0) fail_msg("cut at byte %zu: another result", cut);
         free(again);
@@ -463,16 +554,24 @@ static void test_outstanding(void **state)
     assert_true(p == 1);
     expect_ok(sah_outstanding_p(50, none, 2, &p, &error), &error);
     assert_true(p == 1);
-    others[0] = others[1] = others[2] = 60; /* three of a kind do not hide one another */
-    expect_ok(sah_outstanding_p(60, others, 10, &p, &error), &error);
-    print_message("p of one among four: %g\n", p);
+    /* Others of the kind do not hide it while they are fewer than a tenth; more are what heads are like here.
+     */
+    double many[31];
+    for (size_t i = 0; i < 31; i++) many[i] = 1 + 0.02 * (double)i;
+    many[0] = many[1] = many[2] = 60;
+    expect_ok(sah_outstanding_p(60, many, 31, &p, &error), &error);
+    assert_true(p < 1e-3);
+    many[3] = many[4] = many[5] = 60;
+    expect_ok(sah_outstanding_p(60, many, 31, &p, &error), &error);
+    assert_true(p == 1);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),     cmocka_unit_test(test_one_head),
-        cmocka_unit_test(test_two_heads),     cmocka_unit_test(test_start),
+        cmocka_unit_test(test_two_heads),     cmocka_unit_test(test_better_than_chance),
+        cmocka_unit_test(test_verdicts),      cmocka_unit_test(test_start),
         cmocka_unit_test(test_null_models),   cmocka_unit_test(test_resumes),
         cmocka_unit_test(test_states),        cmocka_unit_test(test_screen),
         cmocka_unit_test(test_bad_questions), cmocka_unit_test(test_student),
