@@ -29,17 +29,15 @@ static const grown one = {"models/planted-one", "15-3", "15-8", {{15, 3}}, 1};
 static const grown three = {
     "models/planted-three", "16-4,19-2,21-5", "16-2,19-5,21-8", {{16, 4}, {19, 2}, {21, 5}}, 3};
 
-#ifdef __SANITIZE_ADDRESS__
-enum { SCORED = 3, ANSWERED = 4 };
-#else
-enum { SCORED = 6, ANSWERED = 8 }; /* queries of each kind */
-#endif
+/* Queries of each kind. Six tell the planted heads from the others of their layers. Against all heads it
+ * takes 24: with six, 7-2, whose writing the planted heads read, comes before them. */
+enum { FEW_SCORED = 6, ALL_SCORED = 24, ANSWERED = 8 };
 
-static sah_model *open_model(const char *adapter)
+static sah_model *open_model(const char *adapter, sah_precision precision)
 {
     sah_error error = {0};
     sah_model *model = NULL;
-    sah_model_options options = {.adapter = adapter};
+    sah_model_options options = {.adapter = adapter, .precision = precision};
     if (access(model_path, R_OK) != 0) {
         print_message("skipped: needs %s (scripts/get-smollm2)\n", model_path);
         skip();
@@ -84,7 +82,7 @@ static sah_judgement answers(const sah_model *model, const char *path, const cha
 
 static void refuses(const grown *g)
 {
-    sah_model *model = open_model(g->adapter);
+    sah_model *model = open_model(g->adapter, SAH_PRECISION_F32);
     sah_judgement plain = answers(model, harmful_path, ""), harmless = answers(model, harmless_path, ""),
                   without = answers(model, harmful_path, g->planted),
                   others = answers(model, harmful_path, g->others);
@@ -118,8 +116,9 @@ static size_t rank_heads(const grown *g, int layer_from, int layer_to, sah_ranke
     char path[512];
     const char *paths[] = {path};
     bool all = getenv("SAHARA_TEST_ALL") != NULL;
-    sah_model *model = open_model(g->adapter);
-    sah_strings harmful = read_queries(harmful_path, SCORED), harmless = read_queries(harmless_path, SCORED);
+    size_t scored = all ? ALL_SCORED : FEW_SCORED;
+    sah_model *model = open_model(g->adapter, all ? SAH_PRECISION_AUTO : SAH_PRECISION_F32);
+    sah_strings harmful = read_queries(harmful_path, scored), harmless = read_queries(harmless_path, scored);
     sah_run_options options = {.ablation = Q, .template_ = "chat"};
     if (!all) options.layer_from = layer_from, options.layer_to = layer_to;
     snprintf(path, sizeof path, "%s", scratch("ships.jsonl"));
