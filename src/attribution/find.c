@@ -288,7 +288,7 @@ static sah_status screen_heads(sah_find_run *f, sah_error *error)
  * group will have. heads [n_group + 1]. */
 static void draw_group(const sah_find_run *f, size_t k, sah_head *heads)
 {
-    uint64_t state = f->find->seed ^ ((uint64_t)f->step << 32) ^ k;
+    uint64_t seed = f->find->seed, state = sah_splitmix(&seed) ^ ((uint64_t)f->step << 32) ^ k;
     size_t n = f->n_start;
     memcpy(heads, f->group, n * sizeof *heads);
     while (n < f->n_group + 1) {
