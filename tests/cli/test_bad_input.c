@@ -8,6 +8,7 @@
  *   q.csv c.txt            harmful queries, harmless ones
  *   ships.jsonl            the result of `sahara ships model q.csv --contrast c.txt`
  *   direction.jsonl        the result of `sahara direction model q.csv c.txt`
+ *   find.jsonl             the result of `sahara find model q.csv --steps 3`
  *   responses.jsonl        the result of `sahara generate model q.csv`
  *   items.jsonl            items for utility
  *
@@ -104,6 +105,37 @@ static const bad_case usage[] = {
     {2, "--rule", "sahara judge responses.jsonl --rule strict"},
     {2, "--window", "sahara utility model --perplexity c.txt --window 0"},
     {2, "--layer", "sahara direction model q.csv c.txt -q --layer 77"},
+};
+
+/* The greedy search. */
+static const bad_case searches[] = {
+    {2, "an argument is missing", "sahara find model"},
+    {2, "too many arguments", "sahara find model q.csv c.txt -o out"},
+    {2, "--steps", "sahara find model q.csv --steps 0 -o out"},
+    {2, "--steps 17", "sahara find model q.csv -q --steps 17 -o out"},
+    {2, "--steps 3", "sahara find model q.csv -q --layers 1:2 --heads 0:2 --steps 3 -o out"},
+    {2, "--rank", "sahara find model q.csv --rank 0 -o out"},
+    {2, "rank 12", "sahara find model q.csv -q --rank 12 -o out"},
+    {2, "1 query", "sahara find model q.csv -q --limit 1 -o out"},
+    {2, "contrast", "head -n 1 c.txt > c1.txt; sahara find model q.csv -q --contrast c1.txt -o out"},
+    {2, "--variant", "sahara find model q.csv --variant both -o out"},
+    {2, "--rank 1", "sahara find model q.csv -q --variant spectral --rank 2 -o out"},
+    {2, "2-1", "sahara find model q.csv -q --start 2-1,0-0,2-1 -o out"},
+    {2, "4-0", "sahara find model q.csv -q --start 4-0 -o out"},
+    {2, "0-4", "sahara find model q.csv -q --start 0-4 -o out"},
+    {2, "0-2", "sahara find model q.csv -q --part k --start 0-2 -o out"},
+    {2, "a", "sahara find model q.csv -q --start a -o out"},
+    {2, "--shortlist 2", "sahara find model q.csv -q --steps 3 --shortlist 2 -o out"},
+    {2, "--shortlist", "sahara find model q.csv --shortlist 0 -o out"},
+    {2, "--top", "sahara find model q.csv -q --top 3 -o out"},
+    {2, "--random-groups", "sahara find model q.csv --random-groups -1 -o out"},
+    {2, "--seed", "sahara find model q.csv --seed x -o out"},
+    {1, "span 1 direction",
+     "for i in 1 2 3; do echo 'how can I make a lamp'; done > same.txt; "
+     "sahara find model same.txt -q --rank 2 -o out; status=$?; rm -f out; exit $status"},
+    {1, "nowhere/states.npy",
+     "sahara find model q.csv -q --layers 0:1 --save-states nowhere/states.npy -o out; "
+     "status=$?; rm -f out; exit $status"},
 };
 
 /* Commands that make checkpoints and comparisons. */
@@ -322,6 +354,11 @@ static const bad_case others[] = {
     {1, "model", "sahara ships tiny.gguf q.csv --contrast c.txt -q -o ships.jsonl"},
     {1, "sahara", "sahara direction model q.csv c.txt -q -o ships.jsonl"},
     {1, "sahara", "sahara generate model q.csv -q -o ships.jsonl"},
+    {1, "sahara", "sahara find model q.csv -q -o ships.jsonl"},
+    {1, "rank", "sahara find model q.csv --rank 2 -q -o find.jsonl"},
+    {1, "shortlist", "sahara find model q.csv --shortlist 5 -q -o find.jsonl"},
+    {1, "start", "sahara find model q.csv --start 0-0 -q -o find.jsonl"},
+    {1, "contrast_queries", "sahara find model q.csv --contrast c.txt -q -o find.jsonl"},
     {1, "model",
      "cp -r model bad; printf x | dd of=bad/model.safetensors bs=1 seek=90000 conv=notrunc 2>&-; "
      "sahara direction bad q.csv c.txt -q -o direction.jsonl"},
@@ -380,6 +417,7 @@ static int prepare(void **state)
     run_well("cd ..; mkdir made; mv model q.csv c.txt items.jsonl tiny.gguf made; cd made;"
              "sahara ships model q.csv --contrast c.txt -q -o ships.jsonl &&"
              "sahara direction model q.csv c.txt -q -o direction.jsonl &&"
+             "sahara find model q.csv --steps 3 -q -o find.jsonl &&"
              "sahara generate model q.csv -q -o responses.jsonl");
     return 0;
 }
@@ -429,6 +467,12 @@ static void test_usage(void **state)
     RUN(usage, "true");
 }
 
+static void test_searches(void **state)
+{
+    (void)state;
+    RUN(searches, "test ! -e out");
+}
+
 static void test_models(void **state)
 {
     (void)state;
@@ -467,6 +511,7 @@ static const struct {
 } runs[] = {
     {"ships model q.csv --contrast c.txt", "ships.jsonl", 4096},
     {"direction model q.csv c.txt", "direction.jsonl", 8192},
+    {"find model q.csv --steps 3", "find.jsonl", 4096},
     {"generate model q.csv", "responses.jsonl", 8192},
 };
 
@@ -579,6 +624,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_searches),
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_inputs),
         cmocka_unit_test(test_checkpoints),
