@@ -18,7 +18,9 @@ SONAME  := libsahara.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- Flags ----------------------------------------------------------------------------------------------------
 
-PACKAGES := jansson libpcre2-8 libutf8proc libxxhash lapacke
+PACKAGES := jansson libpcre2-8 libutf8proc libxxhash
+# Debian's oneDNN has no pkg-config file; that of LAPACKE would ask whoever links statically for a Fortran compiler.
+LINKED   := -llapacke -ldnnl -lm
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(if $(WERROR),-Werror)
 OPTIMISE := -O3
@@ -36,7 +38,7 @@ INCLUDE_tests := -Isrc -Itests
 INCLUDE_fuzz  := -Isrc
 INCLUDE_bench := -Isrc
 COMPILE   = $(CC) $(FLAGS) $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS_) $(CFLAGS) -MMD -MP
-LIBS      = $(PACKAGE_LIBS) -ldnnl -lm
+LIBS      = $(PACKAGE_LIBS) $(LINKED)
 
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 PACKAGE_LIBS   := $(shell pkg-config --libs $(PACKAGES))
@@ -115,7 +117,7 @@ $(SHARED): $(LIB_OBJECTS)
 # Afresh each time: it depends on PREFIX, which may differ from one call to the next.
 $(BUILD)/sahara.pc: sahara.pc.in FORCE
 	@mkdir -p $(@D)
-	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@PACKAGES@|$(PACKAGES)|' $< > $@
+	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@PACKAGES@|$(PACKAGES)|; s|@LINKED@|$(LINKED)|' $< > $@
 
 $(BUILD)/sahara: $(CLI_OBJECTS) $(STATIC)
 	$(CC) $(FLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
