@@ -6,6 +6,7 @@
 
 #include "attribution/journal.h"
 #include "attribution/run.h"
+#include "engine/ablation.h"
 #include "eval/philox.h"
 #include "eval/respond.h"
 #include "util/alloc.h"
@@ -80,6 +81,18 @@ static sah_status make_sets(generate *g, sah_error *error)
         if (g->drawn != NULL && n > 0) g->sets[g->n_sets++] = (head_set){g->drawn, n, true};
     }
     return SAH_OK;
+}
+
+/* Heads that cannot be ablated are an error before there is a file. */
+static sah_status check_heads(const generate *g, sah_error *error)
+{
+    sah_edit *edits = NULL;
+    size_t n;
+    sah_status status = sah_edits_new(sah_model_describe(g->model), g->options->heads, g->options->n_heads,
+                                      &g->options->ablation, &edits, &n, error);
+    if (status == SAH_OK) status = sah_edits_check(&g->model->config, edits, n, error);
+    free(edits);
+    return status;
 }
 
 static json_t *head_names(const sah_head *heads, size_t n)
@@ -336,6 +349,7 @@ sah_status sah_generate(const sah_model *model, const sah_strings *queries,
                                                              : "chat";
     if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to answer");
     sah_status status = check_options(options, error);
+    if (status == SAH_OK) status = check_heads(&g, error);
     if (status == SAH_OK) status = make_sets(&g, error);
     if (status == SAH_OK) status = make_prompts(&g, error);
     if (status != SAH_OK) goto done;
