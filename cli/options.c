@@ -56,9 +56,9 @@ static const option_spec specs[N_OPTIONS] = {
                           "of the harmless queries take one for each harmful one, of like length"},
     [OPT_SCREEN] = {"screen", 0, NULL, "only the --top highest heads (default: 10), by a race: much faster"},
     [OPT_STEPS] = {"steps", 0, "N", "heads to choose, one a step (default: 1)"},
-    [OPT_RANK] = {"rank", 0, "R", "left singular vectors compared (default: 1)"},
-    [OPT_VARIANT] = {"variant", 0, "subspace|spectral",
-                     "spaces compared, or first columns (default: subspace)"},
+    [OPT_RANK] = {"rank", 0, "R", "singular vectors compared (default: 1)"},
+    [OPT_VARIANT] = {"variant", 0, "subspace|right|spectral",
+                     "compare spaces of left singular vectors (default) or of right ones,\nor first columns"},
     [OPT_START] = {"start", 0, "HEADS", "heads that are in the group before the first step"},
     [OPT_SHORTLIST] = {"shortlist", 0, "K", "later steps try only the first step's K best heads"},
     [OPT_RANDOM_GROUPS] = {"random-groups", 0, "N",
@@ -319,8 +319,10 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
         o->rank = (size_t)count;
         return true;
     case OPT_VARIANT:
-        o->variant = strcmp(value, "spectral") == 0 ? SAH_VARIANT_SPECTRAL : SAH_VARIANT_SUBSPACE;
-        return o->variant == SAH_VARIANT_SPECTRAL || strcmp(value, "subspace") == 0;
+        o->variant = strcmp(value, "spectral") == 0 ? SAH_VARIANT_SPECTRAL
+                     : strcmp(value, "right") == 0  ? SAH_VARIANT_RIGHT
+                                                    : SAH_VARIANT_SUBSPACE;
+        return o->variant != SAH_VARIANT_SUBSPACE || strcmp(value, "subspace") == 0;
     case OPT_START:
         o->start = value;
         return true;

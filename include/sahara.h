@@ -204,9 +204,9 @@ typedef struct sah_matching {
     double tokens, contrast_tokens; /* mean length of the prompts, of the sample's */
 } sah_matching;
 
-/* Keeps of the contrast queries one for each query, such that their prompts' lengths in tokens differ as little as can be
- * in sum (an exact matching); all when there are no more than queries. `template_` and `system` as for
- * sah_prompt_wrap. */
+/* Keeps of the contrast queries one for each query, such that their prompts' lengths in tokens differ as
+ * little as can be in sum (an exact matching); all when there are no more than queries. `template_` and
+ * `system` as for sah_prompt_wrap. */
 sah_status sah_match_lengths(const sah_model *model, const sah_strings *queries, const char *template_,
                              const char *system, sah_strings *contrast, sah_matching *out, sah_error *error);
 
@@ -230,24 +230,28 @@ typedef struct sah_run_options {
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
-/* The `top` heads of highest mean Ships (with `contrast`: highest difference), exactly, without scoring all heads on
- * all queries: a race in which heads leave that have no chance any more (docs/method.md, "Screening"). Lines of
- * heads that stayed to the end have every score and "exact": true; of the others null where there is none, and
- * "exact": false. Resumes as sah_ships() does. */
+/* The `top` heads of highest mean Ships (with `contrast`: highest difference), exactly, without scoring all
+ * heads on all queries: a race in which heads leave that have no chance any more (docs/method.md,
+ * "Screening"). Lines of heads that stayed to the end have every score and "exact": true; of the others null
+ * where there is none, and "exact": false. Resumes as sah_ships() does. */
 sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                             const sah_run_options *options, size_t top, const char *path, sah_error *error);
 
 /* How far apart two sets of hidden states M, M' [queries, d_model] are said to be. */
 typedef enum sah_variant {
     SAH_VARIANT_SUBSPACE = 0, /* principal angles between the first left singular vectors */
-    SAH_VARIANT_SPECTRAL /* the angle between the first columns; rank 1 */
+    SAH_VARIANT_SPECTRAL, /* the angle between the first columns; rank 1 */
+    SAH_VARIANT_RIGHT /* principal angles between the first right singular vectors: where the states lie, not
+                         how the queries differ; sees an ablation that moves all queries alike
+                         (docs/method.md) */
 } sah_variant;
 
 typedef struct sah_find_options {
     size_t steps; /* heads to choose, at least 1 */
-    size_t rank; /* left singular vectors compared, r; at least 1, fewer than queries */
+    size_t rank; /* singular vectors compared, r; at least 1, fewer than queries */
     sah_variant variant;
-    const char *start; /* heads of the group before the first step, as sah_heads_parse() reads them; or NULL */
+    const char
+        *start; /* heads of the group before the first step, as sah_heads_parse() reads them; or NULL */
     size_t shortlist; /* later steps try the first step's so many best heads; 0: all */
     size_t screen; /* only heads that a sample of the queries does not rule out for the first step's so many
                       highest; 0: all. Such a search judges no step by chance */
@@ -259,11 +263,11 @@ typedef struct sah_find_options {
 } sah_find_options;
 
 /* Generalized Ships (one step) and Sahara (more): the greedy search for the heads whose ablation turns the
- * representation of the queries most (method.md; paper, equations 8 to 10), shifts in degrees. With `contrast`
- * (or NULL) heads are chosen by the shift less that of the contrast queries. Appends to the journal `path`
- * (docs/files.md), resuming inside a step when it is there and its header agrees, and carrying on when more
- * steps are asked for; NULL or "-" writes to standard output. SAH_BAD_ARGUMENT: too few queries for the rank,
- * more steps than heads, a starting group outside the model. */
+ * representation of the queries most (method.md; paper, equations 8 to 10), shifts in degrees. With
+ * `contrast` (or NULL) heads are chosen by the shift less that of the contrast queries. Appends to the
+ * journal `path` (docs/files.md), resuming inside a step when it is there and its header agrees, and carrying
+ * on when more steps are asked for; NULL or "-" writes to standard output. SAH_BAD_ARGUMENT: too few queries
+ * for the rank, more steps than heads, a starting group outside the model. */
 sah_status sah_find(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                     const sah_run_options *options, const sah_find_options *find, const char *path,
                     sah_error *error);

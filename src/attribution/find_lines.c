@@ -337,6 +337,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
 
 static json_t *make_settings(const sah_find_run *f)
 {
+    static const char *const variants[] = {"subspace", "spectral", "right"};
     const sah_find_options *find = f->find;
     json_t *settings = sah_run_settings(f->model, f->options, SAH_FIND_TEMPLATE), *start = json_array();
     char name[32];
@@ -349,7 +350,7 @@ static json_t *make_settings(const sah_find_run *f)
     }
     json_t *own =
         json_pack("{s:I, s:s, s:o, s:o, s:I, s:I}", "rank", (json_int_t)find->rank, "variant",
-                  find->variant == SAH_VARIANT_SPECTRAL ? "spectral" : "subspace", "start", start,
+                  variants[find->variant], "start", start,
                   "shortlist", find->shortlist > 0 ? json_integer((json_int_t)find->shortlist) : json_null(),
                   "random_groups", (json_int_t)find->random_groups, "seed", (json_int_t)find->seed);
     bool good = settings != NULL && own != NULL && json_object_update(settings, own) == 0;

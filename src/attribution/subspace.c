@@ -150,6 +150,38 @@ sah_status sah_first_column(const float *m, size_t n, size_t d, const char *what
     return SAH_OK;
 }
 
+void sah_orthonormalise(double *v, size_t rank, size_t n)
+{
+    for (size_t i = 0; i < rank; i++) {
+        double *row = v + i * n, square = 0;
+        for (size_t j = 0; j < i; j++) {
+            const double *other = v + j * n;
+            double along = 0;
+            for (size_t q = 0; q < n; q++) along += row[q] * other[q];
+            for (size_t q = 0; q < n; q++) row[q] -= along * other[q];
+        }
+        for (size_t q = 0; q < n; q++) square += row[q] * row[q];
+        double scale = square > 1e-300 ? 1.0 / sqrt(square) : 0.0;
+        for (size_t q = 0; q < n; q++) row[q] *= scale;
+    }
+}
+
+SAH_SIMD void sah_right_vectors(const float *m, const double *w, size_t n, size_t d, const double *u,
+                                size_t rank, double *v)
+{
+    for (size_t i = 0; i < rank; i++) {
+        double *out = v + i * d;
+        for (size_t k = 0; k < d; k++) out[k] = 0;
+        for (size_t q = 0; q < n; q++) {
+            double share = u[i * n + q] * (w ? w[q] : 1);
+            const float *row = m + q * d;
+            if (share == 0) continue;
+            for (size_t k = 0; k < d; k++) out[k] += share * (double)row[k];
+        }
+    }
+    sah_orthonormalise(v, rank, d);
+}
+
 /* ---- Angles
  * ------------------------------------------------------------------------------------------------- */
 

@@ -1,7 +1,8 @@
-/* How far a matrix of hidden states moved: principal angles between the spaces of left singular vectors
- * (method.md, "Generalized Ships"; paper, equation 9), in float64 and accurate for tiny angles.
+/* How far a matrix of hidden states moved: principal angles between the spaces of left (or right) singular
+ * vectors (method.md, "Generalized Ships"; paper, equation 9), in float64 and accurate for tiny angles.
  *
- * A space is stored as its basis, [rank, n]: `rank` orthonormal vectors over the n queries. */
+ * A space is stored as its basis, [rank, n]: `rank` orthonormal vectors over the n queries;
+ * of right vectors [rank, d], over the d components of a state. */
 #ifndef SAH_ATTRIBUTION_SUBSPACE_H
 #define SAH_ATTRIBUTION_SUBSPACE_H
 
@@ -20,6 +21,15 @@ sah_status sah_subspace(const float *m, size_t n, size_t d, size_t rank, const c
 /* The spectral-norm variant: the direction of m's first column, u [n]; *found is 0 when that is zero. */
 sah_status sah_first_column(const float *m, size_t n, size_t d, const char *what, double *u, size_t *found,
                             sah_error *error);
+
+/* Makes rows v [rank, n] orthonormal, in order (modified Gram-Schmidt); a row that depends on those before it
+ * becomes 0. */
+void sah_orthonormalise(double *v, size_t rank, size_t n);
+
+/* The right singular vectors v [rank, d] that belong to left ones u [rank, n] of W M, m [n, d] and w [n]
+ * (NULL: all 1). */
+void sah_right_vectors(const float *m, const double *w, size_t n, size_t d, const double *u, size_t rank,
+                       double *v);
 
 /* Principal angles in degrees, ascending, [rank], between u [rank, n] and v [found, n], found <= rank. Below
  * 45 degrees from the sine, above from the cosine (Björck and Golub 1973). The rank - found directions that v

@@ -34,7 +34,8 @@ def space(m, counts, rank, variant):
     weighed = np.sqrt(counts)[:, None] * m
     if variant == "spectral":
         return weighed[:, :1] / np.linalg.norm(weighed[:, 0])
-    return np.linalg.svd(weighed, full_matrices=False)[0][:, :rank]
+    u, _, vt = np.linalg.svd(weighed, full_matrices=False)
+    return vt[:rank].T if variant == "right" else u[:, :rank]
 
 
 def sines(m, other, counts, rank, variant):
@@ -99,7 +100,10 @@ def cases():
     for name, n, contrast, d, rank, variant, size in [("rank 1", 9, 7, 12, 1, "subspace", 0.05),
                                                       ("a small turn", 8, 8, 20, 1, "subspace", 1e-5),
                                                       ("rank 2", 12, 10, 12, 2, "subspace", 0.02),
-                                                      ("first columns", 9, 7, 12, 1, "spectral", 0.1)]:
+                                                      ("first columns", 9, 7, 12, 1, "spectral", 0.1),
+                                                      ("right", 9, 7, 12, 1, "right", 0.05),
+                                                      ("right, a small turn", 8, 8, 20, 1, "right", 1e-5),
+                                                      ("right, rank 2", 12, 10, 12, 2, "right", 0.02)]:
         m = states(n + contrast, d)
         # Harmful queries move more.
         other = m + size * rng.standard_normal(m.shape) * np.where(np.arange(len(m)) < n, 2, 1)[:, None]
