@@ -471,6 +471,35 @@ static void test_screen(void **state)
     sah_model_close(model);
 }
 
+/* The organism's refusal sits in 2-1, 2-6 and 3-3. Ablating one moves every harmful request alike, from
+ * refusing to answering, which right vectors show: the first two steps choose two of the three. */
+static void test_organism_by_right_vectors(void **state)
+{
+    (void)state;
+    static const sah_head trained[] = {{2, 1}, {2, 6}, {3, 3}};
+    sah_error error = {0};
+    sah_model *model = NULL;
+    sah_strings harmful = {0}, harmless = {0};
+    sah_chosen chosen[2];
+    sah_run_options options = {.ablation = Q, .template_ = "chat"};
+    sah_find_options find = {.steps = 2, .rank = 1, .variant = SAH_VARIANT_RIGHT};
+    expect_ok(sah_model_open("models/organism", NULL, &model, &error), &error);
+    expect_ok(sah_queries_read("data/harmful.csv", NULL, 40, &harmful, &error), &error);
+    expect_ok(sah_queries_read("data/harmless.csv", NULL, 40, &harmless, &error), &error);
+    const char *path = result_path();
+    expect_ok(sah_find(model, &harmful, &harmless, &options, &find, path, &error), &error);
+    read_steps(path, chosen, 2);
+    for (size_t step = 0; step < 2; step++) {
+        size_t hits = 0;
+        for (size_t i = 0; i < 3; i++) hits += same_head(chosen[step].head, trained[i]);
+        if (hits != 1)
+            fail_msg("step %zu chose %d-%d", step, chosen[step].head.layer, chosen[step].head.head);
+    }
+    sah_strings_free(&harmful);
+    sah_strings_free(&harmless);
+    sah_model_close(model);
+}
+
 /* ---- Questions without sense
  * ------------------------------------------------------------------------------------ */
 
@@ -569,12 +598,19 @@ static void test_outstanding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),     cmocka_unit_test(test_one_head),
-        cmocka_unit_test(test_two_heads),     cmocka_unit_test(test_better_than_chance),
-        cmocka_unit_test(test_verdicts),      cmocka_unit_test(test_start),
-        cmocka_unit_test(test_null_models),   cmocka_unit_test(test_resumes),
-        cmocka_unit_test(test_states),        cmocka_unit_test(test_screen),
-        cmocka_unit_test(test_bad_questions), cmocka_unit_test(test_student),
+        cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_one_head),
+        cmocka_unit_test(test_two_heads),
+        cmocka_unit_test(test_better_than_chance),
+        cmocka_unit_test(test_verdicts),
+        cmocka_unit_test(test_start),
+        cmocka_unit_test(test_null_models),
+        cmocka_unit_test(test_resumes),
+        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_screen),
+        cmocka_unit_test(test_organism_by_right_vectors),
+        cmocka_unit_test(test_bad_questions),
+        cmocka_unit_test(test_student),
         cmocka_unit_test(test_outstanding),
     };
     return cmocka_run_group_tests_name("find", tests, NULL, NULL);

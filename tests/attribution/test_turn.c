@@ -125,6 +125,36 @@ static void test_no_turn(void **state)
     json_decref(golden);
 }
 
+/* All states along one direction, ablated along one 30 degrees from it: the queries differ as before, which
+ * is what left vectors tell; the right one turned by 30 degrees. */
+static void test_all_alike(void **state)
+{
+    (void)state;
+    enum { COUNT = 6, WIDTH = 4 };
+    sah_error error = {0};
+    float m[COUNT * WIDTH] = {0}, ablated[COUNT * WIDTH] = {0};
+    for (int q = 0; q < COUNT; q++) {
+        float size = 1 + (float)q;
+        m[q * WIDTH] = size;
+        ablated[q * WIDTH] = size * cosf(0.5235988f);
+        ablated[q * WIDTH + 2] = size * sinf(0.5235988f);
+    }
+    for (int right = 0; right < 2; right++) {
+        sah_turning *turning;
+        sah_turn turn;
+        sah_turn_evidence evidence;
+        double angle, wanted = right ? 30 : 0;
+        expect_ok(sah_turning_new(m, COUNT, 0, WIDTH, 1, right ? SAH_VARIANT_RIGHT : SAH_VARIANT_SUBSPACE,
+                                  &turning, &error),
+                  &error);
+        expect_ok(sah_turn_measure(turning, ablated, "query", &turn, &angle, &evidence, &error), &error);
+        expect_near("all alike", "shift", turn.shift, wanted, 1e-5);
+        expect_near("all alike", "shift_low", evidence.shift_low, wanted, 1e-5);
+        expect_near("all alike", "shift_high", evidence.shift_high, wanted, 1e-5);
+        sah_turning_free(turning);
+    }
+}
+
 static void test_outstanding(void **state)
 {
     (void)state;
@@ -150,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_evidence),
         cmocka_unit_test(test_no_turn),
+        cmocka_unit_test(test_all_alike),
         cmocka_unit_test(test_outstanding),
     };
     return cmocka_run_group_tests_name("turns", tests, NULL, NULL);
