@@ -110,21 +110,70 @@ static void attend_segment(const sah_attention *at, const sah_segment *segment, 
     }
 }
 
-/* ---- One row a segment
- * ------------------------------------------------------------------------------------- */
+/* ---- One row a segment ----------------------------------------------------------------------------------
+ */
 
-/* out[r][j] = sum over p of weights[r][p] * values[path[p]][j], j < n <= LANES. */
+/* How many keys ahead memory is asked for: a row of one head is too short for the processor to see where it
+ * goes on. */
+enum { AHEAD = 12 };
+
+SAH_INLINE void ask_for(const float *row, int D)
+{
+    for (int i = 0; i < D; i += LANES) __builtin_prefetch(row + i);
+}
+
+/* scores[r * seen + p] = factor * q[r] . key p. */
+SAH_INLINE void score(const sah_attention *at, const int32_t *path, int seen, const float *keys,
+                      const float *values, const float *const q[ROWS], int rows, float *scores)
+{
+    int D = at->head_dim, whole = D / LANES * LANES;
+    float factor = 1.0f / sqrtf((float)D);
+    for (int p = 0; p < seen; p++) {
+        const float *k = keys + path[p] * at->k_stride;
+        float sum[ROWS][LANES] = {{0.0f}};
+        ask_for(keys + path[p + AHEAD < seen ? p + AHEAD : seen - 1] * at->k_stride, D);
+        ask_for(values + path[p] * at->v_stride, D);
+        for (int i = 0; i < whole; i += LANES)
+            for (int r = 0; r < rows; r++)
+#pragma omp simd
+                for (int j = 0; j < LANES; j++) sum[r][j] += q[r][i + j] * k[i + j];
+        for (int r = 0; r < rows; r++) {
+            for (int i = whole; i < D; i++) sum[r][i - whole] += q[r][i] * k[i];
+            for (int width = LANES / 2; width > 0; width /= 2)
+                for (int j = 0; j < width; j++) sum[r][j] += sum[r][j + width];
+            scores[r * seen + p] = factor * sum[r][0];
+        }
+    }
+}
+
+/* z[r][j] = sum over p of scores[r * seen + p] * values[path[p]][j], j < n <= LANES. */
 SAH_INLINE void mix(const sah_attention *at, const int32_t *path, int seen, const float *values,
-                    const float *scores, int n, float *const z[ROWS], int n_rows)
+                    const float *scores, int n, float *const z[ROWS], int at_column, int rows)
 {
     float sum[ROWS][LANES] = {{0.0f}};
     for (int p = 0; p < seen; p++) {
-        const float *v = values + path[p] * at->v_stride;
-        for (int r = 0; r < ROWS; r++)
+        const float *v = values + path[p] * at->v_stride + at_column;
+        for (int r = 0; r < rows; r++)
 #pragma omp simd
             for (int j = 0; j < n; j++) sum[r][j] += scores[r * seen + p] * v[j];
     }
-    for (int r = 0; r < n_rows; r++) memcpy(z[r], sum[r], (size_t)n * sizeof(float));
+    for (int r = 0; r < rows; r++) memcpy(z[r] + at_column, sum[r], (size_t)n * sizeof(float));
+}
+
+/* `rows` query heads that share keys and values; a constant where this melts in. */
+SAH_INLINE void attend_heads(const sah_attention *at, const int32_t *path, int seen, const float *keys,
+                             const float *values, const float *const q[ROWS], float *const z[ROWS], int rows,
+                             float *scores)
+{
+    int D = at->head_dim;
+    score(at, path, seen, keys, values, q, rows, scores);
+    for (int r = 0; r < rows; r++) sah_softmax(scores + (int64_t)r * seen, seen);
+    for (int i = 0; i < D; i += LANES) {
+        if (D - i >= LANES)
+            mix(at, path, seen, values, scores, LANES, z, i, rows);
+        else
+            mix(at, path, seen, values, scores, D - i, z, i, rows);
+    }
 }
 
 /* All query heads of one key/value head, for a segment of one row. scores [ROWS, seen] is scratch. */
@@ -135,33 +184,26 @@ SAH_SIMD static void attend_single(const sah_attention *at, const sah_segment *s
     int seen = depth + 1 - from;
     const int32_t *path = segment->path + from;
     const float *keys = at->k + (int64_t)kv * D, *values = at->v + (int64_t)kv * D;
-    float factor = 1.0f / sqrtf((float)D);
     for (int h = 0; h < group; h += ROWS) {
-        int n_rows = group - h < ROWS ? group - h : ROWS;
         const float *q[ROWS];
         float *z[ROWS];
-        for (int r = 0; r < ROWS; r++) {
-            int64_t column = ((int64_t)kv * group + h + (r < n_rows ? r : 0)) * D; /* spare rows: the first */
+        for (int r = 0; r < ROWS && h + r < group; r++) {
+            int64_t column = ((int64_t)kv * group + h + r) * D;
             q[r] = at->q + segment->row * at->q_stride + column;
             z[r] = at->z + segment->row * at->z_stride + column;
         }
-        for (int p = 0; p < seen; p++) {
-            const float *k = keys + path[p] * at->k_stride;
-            for (int r = 0; r < ROWS; r++) {
-                float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-                for (int i = 0; i < D; i++) sum += q[r][i] * k[i];
-                scores[r * seen + p] = factor * sum;
-            }
-        }
-        for (int r = 0; r < ROWS; r++) sah_softmax(scores + (int64_t)r * seen, seen);
-        for (int i = 0; i < D; i += LANES) {
-            float *out[ROWS];
-            for (int r = 0; r < ROWS; r++) out[r] = z[r] + i;
-            if (D - i >= LANES)
-                mix(at, path, seen, values + i, scores, LANES, out, n_rows);
-            else
-                mix(at, path, seen, values + i, scores, D - i, out, n_rows);
+        switch (group - h) {
+        case 1:
+            attend_heads(at, path, seen, keys, values, q, z, 1, scores);
+            break;
+        case 2:
+            attend_heads(at, path, seen, keys, values, q, z, 2, scores);
+            break;
+        case 3:
+            attend_heads(at, path, seen, keys, values, q, z, 3, scores);
+            break;
+        default:
+            attend_heads(at, path, seen, keys, values, q, z, ROWS, scores);
         }
     }
 }

@@ -7,6 +7,11 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
+/* Rows of keys and values are given to a sequence in runs, so that attention reads what lies together: rows
+ * dealt out singly, one a step to each of a hundred sequences, would have every key on a memory page of its
+ * own. */
+enum { RUN = 16 };
+
 struct sah_decoding {
     const sah_model *model;
     sah_forest *forest;
@@ -14,8 +19,8 @@ struct sah_decoding {
     sah_pass pass;
     float *angles;
     float **kv; /* [n_layers] of [capacity, 2 Hkv D]: a row is a node, the forest's first */
-    int32_t capacity, used; /* rows; those below `used` were filled once */
-    int32_t *free_rows; /* [n_free] rows of sequences that left */
+    int32_t capacity, used; /* rows; those below `used` belong to the forest or to a run */
+    int32_t *free_runs; /* [n_free] first rows of runs of sequences that left */
     int32_t n_free;
     int32_t longest; /* of a path */
     int32_t *paths; /* [n_prompts, longest] the rows of a sequence's tokens */
@@ -38,11 +43,17 @@ static size_t kv_width(const sah_config *c)
     return 2 * (size_t)c->n_kv_heads * (size_t)c->head_dim;
 }
 
+/* Rows of a sequence's runs. */
+static bool in_runs(size_t most_steps, size_t *rows)
+{
+    return sah_mul(most_steps / RUN + (most_steps % RUN != 0), RUN, rows);
+}
+
 bool sah_decoding_bytes(const sah_config *c, size_t n, size_t n_tokens, size_t most_steps, size_t *bytes)
 {
     size_t d = (size_t)c->d_model, qkv = (size_t)sah_qkv_width(c);
     size_t kept = kv_width(c) * (size_t)c->n_layers, kept_bytes, pass_bytes, row_bytes, steps, nodes;
-    return sah_mul(n, most_steps, &steps) && sah_add(steps, n_tokens, &nodes) &&
+    return in_runs(most_steps, &steps) && sah_mul(n, steps, &steps) && sah_add(steps, n_tokens, &nodes) &&
            sah_mul(nodes, kept * sizeof(float), &kept_bytes) &&
            sah_mul(n_tokens, (d + qkv) * sizeof(float), &pass_bytes) &&
            sah_mul(n, (2 * d + 2 * qkv) * sizeof(float), &row_bytes) &&
@@ -53,15 +64,16 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
 {
     const sah_config *c = &s->model->config;
     size_t n = (size_t)s->forest->n_prompts, d = (size_t)c->d_model, rows, size, path;
-    bool fits = sah_mul(n, (size_t)most_steps, &rows) && sah_add(rows, (size_t)s->forest->n_nodes, &rows) &&
-                rows <= INT32_MAX && sah_mul(rows, kv_width(c), &size) &&
+    bool fits = in_runs((size_t)most_steps, &rows) && sah_mul(n, rows, &rows) &&
+                sah_add(rows, (size_t)s->forest->n_nodes, &rows) && rows <= INT32_MAX &&
+                sah_mul(rows, kv_width(c), &size) &&
                 sah_add((size_t)s->forest->longest, (size_t)most_steps, &path) && path <= INT32_MAX &&
                 sah_mul(n, path, &path);
     if (!fits) return sah_fail_memory(error, "the sequences: too many tokens");
     s->capacity = (int32_t)rows;
     s->longest = s->forest->longest + most_steps;
     s->kv = sah_alloc((size_t)c->n_layers, sizeof *s->kv);
-    s->free_rows = sah_alloc_aligned(rows, sizeof *s->free_rows);
+    s->free_runs = sah_alloc(rows / RUN + 1, sizeof *s->free_runs);
     s->paths = sah_alloc_aligned(path, sizeof *s->paths);
     s->lengths = sah_alloc(n, sizeof *s->lengths);
     s->live = sah_alloc(n, sizeof *s->live);
@@ -72,7 +84,7 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
     s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
     s->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *s->qkv);
     s->q = sah_alloc_aligned(n * (size_t)(c->n_heads * c->head_dim), sizeof *s->q);
-    bool there = s->kv && s->free_rows && s->paths && s->lengths && s->live && s->segments && s->positions &&
+    bool there = s->kv && s->free_runs && s->paths && s->lengths && s->live && s->segments && s->positions &&
                  s->tokens && s->x && s->hidden && s->qkv && s->q;
     for (int l = 0; l < c->n_layers && there; l++) {
         s->kv[l] = sah_alloc_aligned(size, sizeof **s->kv); /* pages are taken as rows are filled */
@@ -90,7 +102,7 @@ void sah_decoding_free(sah_decoding *s)
     sah_forest_free(s->forest);
     free(s->angles);
     free(s->kv);
-    free(s->free_rows);
+    free(s->free_runs);
     free(s->paths);
     free(s->lengths);
     free(s->live);
@@ -107,6 +119,11 @@ void sah_decoding_free(sah_decoding *s)
 /* ---- Prompts
  * ------------------------------------------------------------------------------------------------ */
 
+static int32_t prompt_length(const sah_decoding *s, int32_t sequence)
+{
+    return s->forest->end_segments[s->forest->end_of[sequence]].depth + 1;
+}
+
 /* Every sequence begins as the path to its prompt's last node. */
 static void start_sequences(sah_decoding *s)
 {
@@ -116,7 +133,7 @@ static void start_sequences(sah_decoding *s)
     for (int32_t i = 0; i < f->n_prompts; i++) {
         const sah_segment *end = &f->end_segments[f->end_of[i]];
         s->live[i] = i;
-        s->lengths[i] = end->depth + 1;
+        s->lengths[i] = prompt_length(s, i);
         memcpy(s->paths + (int64_t)i * s->longest, end->path, (size_t)s->lengths[i] * sizeof *s->paths);
     }
 }
@@ -163,12 +180,23 @@ const float *sah_decoding_hidden(const sah_decoding *s)
 /* ---- A step
  * ------------------------------------------------------------------------------------------------- */
 
-/* Gives the rows of a sequence's own tokens back; those of its prompt stay, other prompts may share them. */
+/* Gives a sequence's runs back; the rows of its prompt stay, other prompts may share them. */
 static void leave(sah_decoding *s, int32_t sequence)
 {
     const int32_t *path = s->paths + (int64_t)sequence * s->longest;
-    for (int32_t i = s->lengths[sequence]; i-- > 0 && path[i] >= s->forest->n_nodes;)
-        s->free_rows[s->n_free++] = path[i];
+    for (int32_t i = prompt_length(s, sequence); i < s->lengths[sequence]; i += RUN)
+        s->free_runs[s->n_free++] = path[i];
+}
+
+/* A row for the token that makes the sequence longer than `depth`; -1: there is none. */
+static int32_t next_row(sah_decoding *s, int32_t sequence, int32_t depth)
+{
+    if ((depth - prompt_length(s, sequence)) % RUN != 0)
+        return s->paths[(int64_t)sequence * s->longest + depth - 1] + 1;
+    if (s->n_free > 0) return s->free_runs[--s->n_free];
+    if (s->capacity - s->used < RUN) return -1;
+    s->used += RUN;
+    return s->used - RUN;
 }
 
 /* The sequences that go on, each with a new node: fills live, tokens, positions and segments. */
@@ -183,11 +211,12 @@ static sah_status append(sah_decoding *s, const int32_t *tokens, sah_error *erro
         if (tokens[i] < 0) continue;
         if (tokens[i] >= s->model->config.n_vocab)
             return sah_fail(error, SAH_BAD_ARGUMENT, "token %d is outside the vocabulary", (int)tokens[i]);
-        if (s->lengths[sequence] == s->longest || (s->n_free == 0 && s->used == s->capacity))
+        int32_t depth = s->lengths[sequence], row = depth < s->longest ? next_row(s, sequence, depth) : -1;
+        if (row < 0)
             return sah_fail(error, SAH_BAD_ARGUMENT, "sequence %d is given more tokens than it was made for",
                             (int)sequence);
-        int32_t depth = s->lengths[sequence]++;
-        path[depth] = s->n_free > 0 ? s->free_rows[--s->n_free] : s->used++;
+        s->lengths[sequence]++;
+        path[depth] = row;
         s->live[rows] = sequence;
         s->tokens[rows] = tokens[i];
         s->positions[rows] = depth;
