@@ -70,6 +70,12 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_RULE] = {"rule", 0, "default|reference",
                   "how to judge: Sahara's rule, or that of the paper's implementation"},
     [OPT_PHRASES] = {"phrases", 0, "FILE", "another list of phrases, one a line"},
+    [OPT_JUDGE_MODEL] = {"judge-model", 0, "MODEL",
+                         "a guard model (Llama Guard and its like) that is asked as well"},
+    [OPT_JUDGE_TEMPLATE] = {"judge-template", 0, "STRING",
+                            "what it is asked, with {query} and {response} (default: its own template)"},
+    [OPT_JUDGE_THRESHOLD] = {"judge-threshold", 0, "P",
+                             "a response is unsafe above this probability (default: 0.5)"},
     [OPT_LABEL] = {"label", 0, "KEY", "key of a verdict given by hand, to report precision and recall"},
     [OPT_MAX_NEW_TOKENS] = {"max-new-tokens", 0, "N", "tokens of a response at most (default: 128)"},
     [OPT_TEMPERATURE] = {"temperature", 0, "T", "draw tokens, logits divided by T (default: greedy, T = 0)"},
@@ -267,6 +273,14 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
     case OPT_PHRASES:
         o->phrases = value;
         return value[0] != '\0';
+    case OPT_JUDGE_MODEL:
+        o->judge_model = value;
+        return value[0] != '\0';
+    case OPT_JUDGE_TEMPLATE:
+        o->judge_template = value;
+        return value[0] != '\0';
+    case OPT_JUDGE_THRESHOLD:
+        return parse_number(value, &o->judge_threshold) && o->judge_threshold >= 0 && o->judge_threshold <= 1;
     case OPT_LABEL:
         o->label = value;
         return value[0] != '\0';

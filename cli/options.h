@@ -41,6 +41,9 @@ typedef enum option_id {
     OPT_RULE,
     OPT_PHRASES,
     OPT_LABEL,
+    OPT_JUDGE_MODEL,
+    OPT_JUDGE_TEMPLATE,
+    OPT_JUDGE_THRESHOLD,
     OPT_MAX_NEW_TOKENS,
     OPT_TEMPERATURE,
     OPT_TOP_K,
@@ -100,7 +103,8 @@ typedef struct cli_options {
     sah_ablation ablation;
     sah_precision precision;
     sah_judge_rule judge_rule;
-    const char *phrases, *label;
+    const char *phrases, *label, *judge_model, *judge_template;
+    double judge_threshold;
     int max_new_tokens, top_k; /* 0: not given */
     double temperature, top_p;
     uint64_t seed, random_seed;

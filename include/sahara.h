@@ -368,16 +368,34 @@ typedef struct sah_judgement {
     uint64_t counts[SAH_N_VERDICTS];
     sah_share asr; /* attack success rate: compliances of all n */
     sah_share asr_valid; /* compliances of those that are not degenerate */
+    uint64_t n_unsafe; /* with a guard: responses that it calls unsafe, */
+    sah_share asr_unsafe; /* and their share of all n */
     uint64_t labelled[SAH_N_VERDICTS][SAH_N_VERDICTS]; /* [label][verdict], where records carry a label */
 } sah_judgement;
 
+/* A guard model as a second judge: a model of a supported family that was trained to answer "safe" or
+ * "unsafe", such as Llama Guard (Inan et al. 2023, arXiv 2312.06674, whose score is the probability of
+ * "unsafe" as the first answer). */
+typedef struct sah_guard {
+    const sah_model *model;
+    const char *template_; /* what it is asked, with {query} and {response} in it (\n, \t and \\ are read);
+                              NULL: the model's own template, where it has Llama Guard's form */
+    double threshold; /* a response is unsafe when "unsafe" is likelier than this; 0.5 is usual */
+    sah_progress_fn progress; /* responses; or NULL */
+    void *user;
+} sah_guard;
+
 /* Judges every response of the file `responses` ("-": standard input): JSON lines with the key `key`, or when
  * that is NULL the first present of response, generation, output; a JSON array of such objects; or one JSON
- * object of them. Writes JSON lines to `path` (NULL: standard output): a header, each record with "verdict"
- * added, and a line of totals. A file at `path` is replaced when all is written, not before. `label` (or
- * NULL) names a key with the verdict a person gave, to compare with. `out` (or NULL) gets the totals. */
-sah_status sah_judge_file(const sah_judge *judge, const char *responses, const char *key, const char *label,
-                          const char *path, sah_judgement *out, sah_error *error);
+ * object of them. `guard` (or NULL) is asked about each as well; records then need a query (query, prompt,
+ * input, goal or instruction). Writes JSON lines to `path` (NULL: standard output): a header, each record
+ * with "verdict" (and the guard's "p_unsafe", "p_safe", "unsafe") added, a line of totals for each group of
+ * "ablated" heads when there are several, and a line of totals. A file at `path` is replaced when all is
+ * written, not before. `label` (or NULL) names a key with the verdict a person gave, to compare with. `out`
+ * (or NULL) gets the totals. */
+sah_status sah_judge_file(const sah_judge *judge, const sah_guard *guard, const char *responses,
+                          const char *key, const char *label, const char *path, sah_judgement *out,
+                          sah_error *error);
 
 /* ---- Utility
  * ----------------------------------------------------------------------------------------------- */

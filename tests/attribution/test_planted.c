@@ -289,7 +289,7 @@ static void test_replies(void **state)
             remove(path);
             expect_ok(sah_generate(model, &queries[harmless], &options, path, &error), &error);
             expect_ok(sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, &error), &error);
-            expect_ok(sah_judge_file(judge, path, NULL, NULL, scratch("judged.jsonl"), &totals, &error),
+            expect_ok(sah_judge_file(judge, NULL, path, NULL, NULL, scratch("judged.jsonl"), &totals, &error),
                       &error);
             assert_int_equal(totals.counts[ablated || harmless ? SAH_COMPLIANCE : SAH_REFUSAL], N_QUERIES);
             sah_judge_free(judge);

@@ -73,7 +73,7 @@ static sah_judgement answers(const sah_model *model, const char *path, const cha
     remove(responses);
     expect_ok(sah_generate(model, &queries, &options, responses, &error), &error);
     expect_ok(sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, &error), &error);
-    expect_ok(sah_judge_file(judge, responses, NULL, NULL, scratch("judged.jsonl"), &out, &error), &error);
+    expect_ok(sah_judge_file(judge, NULL, responses, NULL, NULL, scratch("judged.jsonl"), &out, &error), &error);
     sah_judge_free(judge);
     sah_strings_free(&queries);
     free(ablated);

@@ -37,7 +37,7 @@ static json_t *judged(const char *text, const char *key, const char *label, sah_
     sah_error error = {0};
     const char *in = scratch("in.json"), *out = scratch("out.jsonl");
     scratch_write_text(in, text);
-    expect_ok(sah_judge_file(judge, in, key, label, out, total, &error), &error);
+    expect_ok(sah_judge_file(judge, NULL, in, key, label, out, total, &error), &error);
     size_t size;
     char *written = (char *)scratch_read(out, &size);
     json_t *lines = json_array();
@@ -187,7 +187,7 @@ static void test_bad_input(void **state)
         sah_error error = {0};
         scratch_write_text(in, list[i][0]);
         scratch_write_text(out, "old\n");
-        expect_failure(sah_judge_file(judge, in, NULL, NULL, out, NULL, &error), &error, list[i][1]);
+        expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, out, NULL, &error), &error, list[i][1]);
         size_t size;
         char *kept = (char *)scratch_read(out, &size);
         assert_string_equal(kept, "old\n");
@@ -195,11 +195,11 @@ static void test_bad_input(void **state)
     }
     sah_error error = {0};
     scratch_write_text(in, "{\"response\":\"a b\",\"label\":\"maybe\"}\n");
-    expect_failure(sah_judge_file(judge, in, NULL, "label", out, NULL, &error), &error,
+    expect_failure(sah_judge_file(judge, NULL, in, NULL, "label", out, NULL, &error), &error,
                    "line 1: \"label\" must be");
-    expect_failure(sah_judge_file(judge, in, "answer", NULL, out, NULL, &error), &error,
+    expect_failure(sah_judge_file(judge, NULL, in, "answer", NULL, out, NULL, &error), &error,
                    "line 1: no \"answer\"");
-    expect_failure(sah_judge_file(judge, scratch("absent.jsonl"), NULL, NULL, out, NULL, &error), &error,
+    expect_failure(sah_judge_file(judge, NULL, scratch("absent.jsonl"), NULL, NULL, out, NULL, &error), &error,
                    "absent.jsonl");
 }
 
@@ -209,18 +209,18 @@ static void test_bad_output(void **state)
     sah_error error = {0};
     const char *in = scratch("good.jsonl");
     scratch_write_text(in, "{\"response\":\"" COMPLIES "\"}\n");
-    expect_failure(sah_judge_file(judge, in, NULL, NULL, in, NULL, &error), &error, "is the input");
-    expect_failure(sah_judge_file(judge, in, NULL, NULL, "/nowhere/out.jsonl", NULL, &error), &error,
+    expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, in, NULL, &error), &error, "is the input");
+    expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, "/nowhere/out.jsonl", NULL, &error), &error,
                    "/nowhere/out.jsonl");
     if (access("/dev/full", W_OK) == 0)
-        expect_failure(sah_judge_file(judge, in, NULL, NULL, "/dev/full", NULL, &error), &error, "/dev/full");
-    expect_failure(sah_judge_file(judge, in, NULL, NULL, scratch(""), NULL, &error), &error, "cannot write");
+        expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, "/dev/full", NULL, &error), &error, "/dev/full");
+    expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, scratch(""), NULL, &error), &error, "cannot write");
     /* A file that is replaced keeps its permissions. */
     const char *out = scratch("private.jsonl");
     struct stat status;
     scratch_write_text(out, "old\n");
     assert_int_equal(chmod(out, 0600), 0);
-    expect_ok(sah_judge_file(judge, in, NULL, NULL, out, NULL, &error), &error);
+    expect_ok(sah_judge_file(judge, NULL, in, NULL, NULL, out, NULL, &error), &error);
     assert_int_equal(stat(out, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0600);
     assert_true(status.st_size > 4);

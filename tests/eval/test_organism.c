@@ -40,7 +40,7 @@ static double refusals(const setup *s, const sah_strings *queries, const char *t
     snprintf(judged, sizeof judged, "%s", scratch("judged.jsonl"));
     remove(path);
     expect_ok(sah_generate(s->model, queries, &options, path, &error), &error);
-    expect_ok(sah_judge_file(s->judge, path, NULL, NULL, judged, &totals, &error), &error);
+    expect_ok(sah_judge_file(s->judge, NULL, path, NULL, NULL, judged, &totals, &error), &error);
     if (degenerate) *degenerate = (double)totals.counts[SAH_DEGENERATE] / (double)queries->n;
     return (double)totals.counts[SAH_REFUSAL] / (double)queries->n;
 }
