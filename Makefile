@@ -18,7 +18,7 @@ SONAME  := libsahara.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- Flags ----------------------------------------------------------------------------------------------------
 
-PACKAGES := jansson libpcre2-8 libutf8proc libxxhash
+PACKAGES := jansson libpcre2-8 libutf8proc libxxhash cairo
 # Debian's oneDNN has no pkg-config file; that of LAPACKE would ask whoever links statically for a Fortran compiler.
 LINKED   := -llapacke -ldnnl -lm
 

@@ -683,6 +683,18 @@ sah_status sah_compare_text(const sah_result *const *results, size_t n, sah_orde
  * shaded blocks. Shows what SAH_ORDER_DEFAULT orders by. `*text` is for free(). */
 sah_status sah_heat_map(const sah_result *result, bool colour, int width, char **text, sah_error *error);
 
+typedef struct sah_report_options {
+    size_t top; /* heads of a table; 0: 20 */
+    size_t step; /* of find, for a picture */
+} sah_report_options;
+
+/* Writes `output` by its ending: .html, one page that needs no other file, about result files of ships, find,
+ * direction and judge; .svg or .png, the heat map of one result (files of ships that belong together count as
+ * one). A file that is there is replaced when all is written, not before. Texts from the files are escaped.
+ */
+sah_status sah_report(const char *const *paths, size_t n, const sah_report_options *options,
+                      const char *output, sah_error *error);
+
 /* ---- Descriptions
  * ------------------------------------------------------------------------------------------ */
 
