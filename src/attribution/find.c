@@ -16,8 +16,7 @@
 #include "util/splitmix.h"
 #include "util/strings.h"
 
-/* ---- Candidates
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Candidates ----------------------------------------------------------------------------------------- */
 
 bool sah_find_in_group(const sah_find_run *f, sah_head head)
 {
@@ -69,8 +68,7 @@ static sah_status list_candidates(const sah_find_run *f, size_t *cells, size_t *
     return SAH_OK;
 }
 
-/* ---- The sweep of a step
- * ---------------------------------------------------------------------------------------- */
+/* ---- The sweep of a step -------------------------------------------------------------------------------- */
 
 /* What a step's sweep shares. */
 typedef struct step_run {
@@ -157,8 +155,7 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
     return status;
 }
 
-/* ---- Screening
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Screening ------------------------------------------------------------------------------------------ */
 
 /* Queries of the sample, of either set. */
 enum { SAMPLE = 24 };
@@ -281,8 +278,7 @@ static sah_status screen_heads(sah_find_run *f, sah_error *error)
     return status;
 }
 
-/* ---- Random groups
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Random groups -------------------------------------------------------------------------------------- */
 
 /* The step's group k: the starting heads and others of the ranges drawn at random, as many as the step's
  * group will have. heads [n_group + 1]. */
@@ -327,8 +323,7 @@ static sah_status measure_random(sah_find_run *f, sah_error *error)
     return status;
 }
 
-/* ---- Steps
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Steps ---------------------------------------------------------------------------------------------- */
 
 static sah_status run_step(sah_find_run *f, sah_error *error)
 {
@@ -375,8 +370,7 @@ static sah_status save_states(const sah_find_run *f, sah_error *error)
     return status;
 }
 
-/* ---- The run
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- The run -------------------------------------------------------------------------------------------- */
 
 static sah_status check_options(const sah_find_run *f, sah_error *error)
 {
