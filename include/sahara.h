@@ -30,7 +30,7 @@ extern "C" {
 
 #define SAH_VERSION "0.1.0"
 
-/* ---- Status and errors ---------------------------------------------------------------------------------- */
+/* ---- Status and errors --------------------------------------------------------------------------------- */
 
 typedef enum sah_status {
     SAH_OK = 0,
@@ -45,7 +45,7 @@ typedef struct sah_error {
     char message[1024]; /* one line without a line end; empty when status is SAH_OK */
 } sah_error;
 
-/* ---- Strings and queries -------------------------------------------------------------------------------- */
+/* ---- Strings and queries ------------------------------------------------------------------------------- */
 
 /* A list of strings that owns its memory. Start from {0}. */
 typedef struct sah_strings {
@@ -64,7 +64,7 @@ void sah_strings_free(sah_strings *strings);
 sah_status sah_queries_read(const char *path, const char *column, size_t limit, sah_strings *out,
                             sah_error *error);
 
-/* ---- Models --------------------------------------------------------------------------------------------- */
+/* ---- Models -------------------------------------------------------------------------------------------- */
 
 typedef struct sah_model sah_model;
 
@@ -109,7 +109,7 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
 void sah_model_close(sah_model *model);
 const sah_model_info *sah_model_describe(const sah_model *model);
 
-/* ---- Tokens and prompts --------------------------------------------------------------------------------- */
+/* ---- Tokens and prompts -------------------------------------------------------------------------------- */
 
 /* Text to token ids, special tokens in the text recognised, BOS put in front only if the model asks for one
  * and `text` does not begin with it. Bytes that are not UTF-8 are taken as U+FFFD each. `*ids` is for free().
@@ -131,7 +131,7 @@ bool sah_is_end_token(const sah_model *model, int32_t id);
 sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system,
                            const char *query, char **prompt, sah_error *error);
 
-/* ---- Heads and ablations -------------------------------------------------------------------------------- */
+/* ---- Heads and ablations ------------------------------------------------------------------------------- */
 
 typedef struct sah_head {
     int layer, head;
@@ -181,7 +181,7 @@ sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size
 sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,
                       size_t n_edits, float *logits, sah_error *error);
 
-/* ---- Runs ----------------------------------------------------------------------------------------------- */
+/* ---- Runs ---------------------------------------------------------------------------------------------- */
 
 /* Called now and then from one thread at a time: `done` of `total` units. Return false to stop the run: it
  * ends with SAH_INTERRUPTED and everything finished kept. */
@@ -282,7 +282,7 @@ typedef struct sah_direction_options {
 sah_status sah_direction(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                          const sah_direction_options *options, const char *path, sah_error *error);
 
-/* ---- Generating ----------------------------------------------------------------------------------------- */
+/* ---- Generating ---------------------------------------------------------------------------------------- */
 
 typedef struct sah_generate_options {
     const char
@@ -312,7 +312,7 @@ typedef struct sah_generate_options {
 sah_status sah_generate(const sah_model *model, const sah_strings *queries,
                         const sah_generate_options *options, const char *path, sah_error *error);
 
-/* ---- Judging -------------------------------------------------------------------------------------------- */
+/* ---- Judging ------------------------------------------------------------------------------------------- */
 
 typedef enum sah_verdict {
     SAH_REFUSAL = 0, /* declines what was asked, in whole */
@@ -389,7 +389,7 @@ sah_status sah_judge_file(const sah_judge *judge, const sah_guard *guard, const 
                           const char *key, const char *label, const char *path, sah_judgement *out,
                           sah_error *error);
 
-/* ---- Utility -------------------------------------------------------------------------------------------- */
+/* ---- Utility ------------------------------------------------------------------------------------------- */
 
 /* A multiple-choice question. */
 typedef struct sah_item {
@@ -444,7 +444,7 @@ typedef struct sah_utility_totals {
 sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
                        sah_utility_totals *out, sah_error *error);
 
-/* ---- Measuring ------------------------------------------------------------------------------------------ */
+/* ---- Measuring ----------------------------------------------------------------------------------------- */
 
 /* Where the time of a sweep goes. */
 typedef enum sah_stage {
@@ -488,7 +488,7 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
 /* The result as text for a person, or as one JSON object; `*text` is for free(). */
 sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
 
-/* ---- Surgery and grafts --------------------------------------------------------------------------------- */
+/* ---- Surgery and grafts -------------------------------------------------------------------------------- */
 
 typedef struct sah_surgery_options {
     const char *heads; /* to ablate, as sah_heads_parse() reads them; NULL or "": none */
@@ -522,7 +522,7 @@ typedef struct sah_graft_options {
 sah_status sah_graft(const char *a, const char *b, const sah_graft_options *options, const char *out,
                      sah_strings *notes, sah_error *error);
 
-/* ---- Reading results ------------------------------------------------------------------------------------ */
+/* ---- Reading results ----------------------------------------------------------------------------------- */
 
 /* One or several result files of the same model and settings, their queries one behind another. */
 typedef struct sah_result sah_result;
@@ -683,7 +683,7 @@ typedef struct sah_report_options {
 sah_status sah_report(const char *const *paths, size_t n, const sah_report_options *options,
                       const char *output, sah_error *error);
 
-/* ---- Descriptions --------------------------------------------------------------------------------------- */
+/* ---- Descriptions -------------------------------------------------------------------------------------- */
 
 /* sah_model_describe() as text for a person, or as one JSON object; `*text` is for free(). */
 sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_error *error);

@@ -41,7 +41,7 @@ const char *sah_stage_name(sah_stage stage)
     return (int)stage >= 0 && (int)stage < SAH_N_STAGES ? names[stage] : "";
 }
 
-/* ---- The product alone ---------------------------------------------------------------------------------- */
+/* ---- The product alone --------------------------------------------------------------------------------- */
 
 /* How long a shape is measured, in seconds, to find its best number of rows and then at that number: a
  * processor's clock wanders within tens of milliseconds. */
@@ -136,7 +136,7 @@ static void reset_peak_memory(void)
     (void)fclose(file);
 }
 
-/* ---- The run -------------------------------------------------------------------------------------------- */
+/* ---- The run ------------------------------------------------------------------------------------------- */
 
 static sah_status built_in_queries(sah_strings *out, sah_error *error)
 {
@@ -227,7 +227,7 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
     return status;
 }
 
-/* ---- As text -------------------------------------------------------------------------------------------- */
+/* ---- As text ------------------------------------------------------------------------------------------- */
 
 /* Stages from the one that should take all the time to those that should take none. */
 static const sah_stage order[SAH_N_STAGES] = {SAH_STAGE_PRODUCT,     SAH_STAGE_LM_HEAD, SAH_STAGE_ATTENTION,

@@ -37,7 +37,7 @@ typedef struct layer_parts {
     float *row; /* [H D] of Wo */
 } layer_parts;
 
-/* ---- The pass ------------------------------------------------------------------------------------------- */
+/* ---- The pass ------------------------------------------------------------------------------------------ */
 
 static void see(void *ctx, sah_place place, int layer, const double *rows)
 {
@@ -89,7 +89,7 @@ static sah_status unit_behind(const direction *a, size_t layer, double *unit, do
     return SAH_OK;
 }
 
-/* ---- The heads of a layer ------------------------------------------------------------------------------- */
+/* ---- The heads of a layer ------------------------------------------------------------------------------ */
 
 static void mean_outputs(const direction *a, size_t layer, layer_parts *p)
 {
@@ -180,7 +180,7 @@ static sah_status take_head(const direction *a, size_t layer, size_t h, const la
     return SAH_OK;
 }
 
-/* ---- All layers ----------------------------------------------------------------------------------------- */
+/* ---- All layers ---------------------------------------------------------------------------------------- */
 
 static sah_status parts_new(const direction *a, layer_parts *p, sah_error *error)
 {

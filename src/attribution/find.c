@@ -16,7 +16,7 @@
 #include "util/splitmix.h"
 #include "util/strings.h"
 
-/* ---- Candidates ----------------------------------------------------------------------------------------- */
+/* ---- Candidates ---------------------------------------------------------------------------------------- */
 
 bool sah_find_in_group(const sah_find_run *f, sah_head head)
 {
@@ -68,7 +68,7 @@ static sah_status list_candidates(const sah_find_run *f, size_t *cells, size_t *
     return SAH_OK;
 }
 
-/* ---- The sweep of a step -------------------------------------------------------------------------------- */
+/* ---- The sweep of a step ------------------------------------------------------------------------------- */
 
 /* What a step's sweep shares. */
 typedef struct step_run {
@@ -155,7 +155,7 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
     return status;
 }
 
-/* ---- Screening ------------------------------------------------------------------------------------------ */
+/* ---- Screening ----------------------------------------------------------------------------------------- */
 
 /* Queries of the sample, of either set. */
 enum { SAMPLE = 24 };
@@ -278,7 +278,7 @@ static sah_status screen_heads(sah_find_run *f, sah_error *error)
     return status;
 }
 
-/* ---- Random groups -------------------------------------------------------------------------------------- */
+/* ---- Random groups ------------------------------------------------------------------------------------- */
 
 /* The step's group k: the starting heads and others of the ranges drawn at random, as many as the step's
  * group will have. heads [n_group + 1]. */
@@ -323,7 +323,7 @@ static sah_status measure_random(sah_find_run *f, sah_error *error)
     return status;
 }
 
-/* ---- Steps ---------------------------------------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------------------------------------- */
 
 static sah_status run_step(sah_find_run *f, sah_error *error)
 {
@@ -370,7 +370,7 @@ static sah_status save_states(const sah_find_run *f, sah_error *error)
     return status;
 }
 
-/* ---- The run -------------------------------------------------------------------------------------------- */
+/* ---- The run ------------------------------------------------------------------------------------------- */
 
 static sah_status check_options(const sah_find_run *f, sah_error *error)
 {

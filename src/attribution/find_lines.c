@@ -12,7 +12,7 @@
 /* Above this probability a step is no better than chance. */
 static const double CHANCE = 0.05;
 
-/* ---- Memory --------------------------------------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------------------------------------- */
 
 static void clear_entries(sah_find_run *f)
 {
@@ -88,7 +88,7 @@ double sah_find_score(const sah_find_run *f, const sah_turn *turn)
     return f->n_contrast > 0 ? turn->difference : turn->shift;
 }
 
-/* ---- What a line says ----------------------------------------------------------------------------------- */
+/* ---- What a line says ---------------------------------------------------------------------------------- */
 
 /* statistics [1 + SAH_TURN_PERMUTATIONS], or NULL without contrast. */
 static sah_status note_head(sah_find_run *f, size_t cell, const sah_turn *turn, const float *statistics,
@@ -124,7 +124,7 @@ static sah_status note_chosen(sah_find_run *f, size_t cell, sah_error *error)
     return status;
 }
 
-/* ---- Writing -------------------------------------------------------------------------------------------- */
+/* ---- Writing ------------------------------------------------------------------------------------------- */
 
 static sah_status add_line(sah_find_run *f, sah_text *line, sah_error *error)
 {
@@ -206,7 +206,7 @@ sah_status sah_find_write_sample(sah_find_run *f, size_t cell, size_t n, const s
     return add_line(f, &line, error);
 }
 
-/* ---- The end of a step ---------------------------------------------------------------------------------- */
+/* ---- The end of a step --------------------------------------------------------------------------------- */
 
 /* How likely chance makes such a step; < 0: nothing to say. */
 typedef struct significance {
@@ -270,7 +270,7 @@ sah_status sah_find_finish_step(sah_find_run *f, const size_t *cells, size_t n, 
     return status == SAH_OK ? note_chosen(f, cells[best], error) : status;
 }
 
-/* ---- Reading -------------------------------------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------------------------------------- */
 
 static bool read_turn(const sah_find_run *f, const json_t *line, sah_turn *turn)
 {

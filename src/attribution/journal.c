@@ -24,7 +24,7 @@ struct sah_journal {
     char *path;
 };
 
-/* ---- Headers -------------------------------------------------------------------------------------------- */
+/* ---- Headers ------------------------------------------------------------------------------------------- */
 
 json_t *sah_journal_header(const char *command, const sah_model *model)
 {
@@ -136,7 +136,7 @@ bool sah_json_difference(const json_t *there, const json_t *here, char *what, si
     return differ(there, here, &at, what, size);
 }
 
-/* ---- Writing -------------------------------------------------------------------------------------------- */
+/* ---- Writing ------------------------------------------------------------------------------------------- */
 
 static sah_status write_failed(const sah_journal *journal, sah_error *error)
 {
@@ -172,7 +172,7 @@ sah_status sah_journal_add(sah_journal *journal, const char *text, size_t size, 
     return status;
 }
 
-/* ---- Opening -------------------------------------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------------------------------------- */
 
 /* Reads the whole file into *data. */
 static sah_status read_back(const sah_journal *journal, size_t size, char **data, sah_error *error)

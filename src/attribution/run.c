@@ -9,7 +9,7 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-/* ---- Queries to a forest -------------------------------------------------------------------------------- */
+/* ---- Queries to a forest ------------------------------------------------------------------------------- */
 
 sah_status sah_run_prompt(const sah_model *model, const char *template_, const char *system,
                           const char *query, char **prompt, int32_t **tokens, size_t *n, sah_error *error)
@@ -54,7 +54,7 @@ sah_status sah_run_forest(const sah_model *model, const sah_strings *const *list
     return status;
 }
 
-/* ---- Heads ---------------------------------------------------------------------------------------------- */
+/* ---- Heads --------------------------------------------------------------------------------------------- */
 
 int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablation)
 {
@@ -101,7 +101,7 @@ bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out)
     return strcmp(again, text) == 0;
 }
 
-/* ---- Settings ------------------------------------------------------------------------------------------- */
+/* ---- Settings ------------------------------------------------------------------------------------------ */
 
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options, const char *default_template)
 {

@@ -34,7 +34,7 @@ typedef struct scores {
     pthread_mutex_t taking;
 } scores;
 
-/* ---- The unablated model -------------------------------------------------------------------------------- */
+/* ---- The unablated model ------------------------------------------------------------------------------- */
 
 static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
 {
@@ -63,7 +63,7 @@ static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
     return status;
 }
 
-/* ---- One ablated head after another --------------------------------------------------------------------- */
+/* ---- One ablated head after another -------------------------------------------------------------------- */
 
 static bool make_room(const scores *s, thread_memory *memory, int workspace_threads, size_t n_scores)
 {
@@ -125,7 +125,7 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
     return status;
 }
 
-/* ---- The sweep ------------------------------------------------------------------------------------------ */
+/* ---- The sweep ----------------------------------------------------------------------------------------- */
 
 static sah_status make_memory(scores *s, sah_error *error)
 {

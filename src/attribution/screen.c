@@ -49,7 +49,7 @@ typedef struct race {
     sah_journal *journal;
 } race;
 
-/* ---- Rounds --------------------------------------------------------------------------------------------- */
+/* ---- Rounds -------------------------------------------------------------------------------------------- */
 
 /* Queries of a set of n that are drawn before round `r`. */
 static size_t drawn_before(size_t n, size_t r)
@@ -152,7 +152,7 @@ static sah_status drop_heads(race *s, sah_error *error)
     return SAH_OK;
 }
 
-/* ---- Lines ---------------------------------------------------------------------------------------------- */
+/* ---- Lines --------------------------------------------------------------------------------------------- */
 
 static sah_status add_line(race *s, sah_text *line, sah_error *error)
 {
@@ -250,7 +250,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     return sah_fail(error, SAH_FAILED, "line %zu is not a score of this run; remove it to carry on", number);
 }
 
-/* ---- The race ------------------------------------------------------------------------------------------- */
+/* ---- The race ------------------------------------------------------------------------------------------ */
 
 /* Whether a head's scores of the round under way are there. */
 static bool is_scored(const race *s, size_t head)

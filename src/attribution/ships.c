@@ -38,7 +38,7 @@ static sah_status write_head(void *ctx, size_t index, const double *kl, sah_erro
     return status;
 }
 
-/* ---- Resuming ------------------------------------------------------------------------------------------- */
+/* ---- Resuming ------------------------------------------------------------------------------------------ */
 
 static bool is_list_of(const json_t *value, size_t n)
 {
@@ -67,7 +67,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     return SAH_OK;
 }
 
-/* ---- The run -------------------------------------------------------------------------------------------- */
+/* ---- The run ------------------------------------------------------------------------------------------- */
 
 /* Sweeps the heads that the journal does not have. */
 static sah_status sweep_heads(ships *s, const sah_forest *forest, sah_sweep_report *report, sah_error *error)

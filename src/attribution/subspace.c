@@ -37,7 +37,7 @@ static sah_status lapack_failed(int info, sah_error *error)
                     info);
 }
 
-/* ---- Left singular vectors ------------------------------------------------------------------------------ */
+/* ---- Left singular vectors ----------------------------------------------------------------------------- */
 
 SAH_SIMD void sah_gram_matrix(const float *m, size_t n, size_t d, double *g)
 {
@@ -181,7 +181,7 @@ SAH_SIMD void sah_right_vectors(const float *m, const double *w, size_t n, size_
     sah_orthonormalise(v, rank, d);
 }
 
-/* ---- Angles --------------------------------------------------------------------------------------------- */
+/* ---- Angles -------------------------------------------------------------------------------------------- */
 
 /* Singular values of a [columns, rows] by columns, descending; overwrites a. */
 static sah_status singular_values(double *a, size_t rows, size_t columns, double *values, sah_error *error)

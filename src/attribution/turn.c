@@ -32,7 +32,7 @@ struct sah_turning {
     size_t n_sets;
 };
 
-/* ---- The unablated states ------------------------------------------------------------------------------- */
+/* ---- The unablated states ------------------------------------------------------------------------------ */
 
 static sah_shape shape_of_set(const sah_turning *t, bool contrast)
 {
@@ -184,7 +184,7 @@ void sah_turning_free(sah_turning *t)
     free(t);
 }
 
-/* ---- Ablated states ------------------------------------------------------------------------------------- */
+/* ---- Ablated states ------------------------------------------------------------------------------------ */
 
 /* Principal angles of one set of queries, [rank], and their sum. */
 static sah_status shift_of(const sah_turning *t, const float *hidden, bool contrast, const char *what,

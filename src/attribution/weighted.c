@@ -45,7 +45,7 @@ size_t sah_space_scratch(const sah_shape *shape)
     return (shape->rank + 5) * shape->n + shape->d;
 }
 
-/* ---- Singular vectors ----------------------------------------------------------------------------------- */
+/* ---- Singular vectors ---------------------------------------------------------------------------------- */
 
 /* out [n] = W G W v, over the queries whose weight is not 0. */
 SAH_SIMD static void apply(const double *gram, const double *w, const double *v, size_t n, double *weighed,
@@ -133,7 +133,7 @@ sah_status sah_space_shift(const sah_shape *shape, const sah_space *a, const sah
     return angle_between(compared(shape, a), compared(shape, b), shape->rank, width(shape), degrees, error);
 }
 
-/* ---- Their error ---------------------------------------------------------------------------------------- */
+/* ---- Their error --------------------------------------------------------------------------------------- */
 
 /* Takes the part along the rows of basis [rank, n] out of z [n]. */
 static void take_out(const double *basis, size_t rank, size_t n, double *z)

@@ -23,7 +23,7 @@ static size_t header_size(const sah_mapfile *file)
     return size;
 }
 
-/* ---- A shard -------------------------------------------------------------------------------------------- */
+/* ---- A shard ------------------------------------------------------------------------------------------- */
 
 /* A tensor of the header, of a type that the reader knows or not. */
 typedef struct entry {
@@ -161,7 +161,7 @@ static sah_status copy_shard(sah_rewrite *rewrite, const sah_mapfile *file, sah_
     return status;
 }
 
-/* ---- The rest of the folder ----------------------------------------------------------------------------- */
+/* ---- The rest of the folder ---------------------------------------------------------------------------- */
 
 static sah_status write_text(const char *name, const char *text, size_t size, sah_output *output,
                              sah_error *error)

@@ -30,7 +30,7 @@ typedef struct surgery {
     size_t n_edits;
 } surgery;
 
-/* ---- Which tensors -------------------------------------------------------------------------------------- */
+/* ---- Which tensors ------------------------------------------------------------------------------------- */
 
 static bool takes(const job *j, const sah_edit *edit)
 {
@@ -79,7 +79,7 @@ static void add_jobs(surgery *s, int layer)
     }
 }
 
-/* ---- Their values --------------------------------------------------------------------------------------- */
+/* ---- Their values -------------------------------------------------------------------------------------- */
 
 /* The tensor [rows, columns] in the file's order of rows, adapter merged. A head's rows stay together in
  * either order. */
@@ -151,7 +151,7 @@ static sah_status job_values(const void *context, size_t index, float *out, sah_
     return j->part != 0 ? apply(j, tensor, out, error) : SAH_OK;
 }
 
-/* ---- Their types ---------------------------------------------------------------------------------------- */
+/* ---- Their types --------------------------------------------------------------------------------------- */
 
 /* True when a 16-bit type holds the block as well as it holds numbers in its normal range: the largest error
  * of rounding is no more than half a unit in the last place of the block's largest number. Numbers that
@@ -233,7 +233,7 @@ static sah_status plan(const surgery *s, sah_rewrite *rewrite, sah_error *error)
     return status;
 }
 
-/* ---- What cannot be exact ------------------------------------------------------------------------------- */
+/* ---- What cannot be exact ------------------------------------------------------------------------------ */
 
 static sah_status check(const sah_config *config, const sah_ablation *ablation, sah_strings *notes,
                         sah_error *error)
@@ -267,7 +267,7 @@ static sah_status check(const sah_config *config, const sah_ablation *ablation, 
     return notes != NULL ? sah_strings_add(notes, NOTE, strlen(NOTE), error) : SAH_OK;
 }
 
-/* ---- All of it ------------------------------------------------------------------------------------------ */
+/* ---- All of it ----------------------------------------------------------------------------------------- */
 
 static json_t *settings_of(const sah_surgery_options *options, const sah_head *heads, size_t n)
 {

@@ -110,7 +110,7 @@ static void attend_segment(const sah_attention *at, const sah_segment *segment, 
     }
 }
 
-/* ---- One row a segment ---------------------------------------------------------------------------------- */
+/* ---- One row a segment --------------------------------------------------------------------------------- */
 
 /* How many keys ahead memory is asked for: a row of one head is too short for the processor to see where it
  * goes on. */

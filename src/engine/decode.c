@@ -35,7 +35,7 @@ struct sah_decoding {
     float *q; /* [H D] */
 };
 
-/* ---- Memory --------------------------------------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------------------------------------- */
 
 static size_t kv_width(const sah_config *c)
 {
@@ -115,7 +115,7 @@ void sah_decoding_free(sah_decoding *s)
     free(s);
 }
 
-/* ---- Prompts -------------------------------------------------------------------------------------------- */
+/* ---- Prompts ------------------------------------------------------------------------------------------- */
 
 static int32_t prompt_length(const sah_decoding *s, int32_t sequence)
 {
@@ -175,7 +175,7 @@ const float *sah_decoding_hidden(const sah_decoding *s)
     return s->hidden;
 }
 
-/* ---- A step --------------------------------------------------------------------------------------------- */
+/* ---- A step -------------------------------------------------------------------------------------------- */
 
 /* Gives a sequence's runs back; the rows of its prompt stay, other prompts may share them. */
 static void leave(sah_decoding *s, int32_t sequence)

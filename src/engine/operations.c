@@ -1,6 +1,6 @@
 #include "engine/operations.h"
 
-/* ---- Candidates ----------------------------------------------------------------------------------------- */
+/* ---- Candidates ---------------------------------------------------------------------------------------- */
 
 sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sah_ablation *ablation)
 {
@@ -25,7 +25,7 @@ bool sah_candidate_edits(const sah_candidate *candidate, const sah_config *confi
     return false;
 }
 
-/* ---- Counting ------------------------------------------------------------------------------------------- */
+/* ---- Counting ------------------------------------------------------------------------------------------ */
 
 void sah_forest_measure(const sah_forest *forest, int window, sah_forest_size *out)
 {

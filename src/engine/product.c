@@ -103,7 +103,7 @@ static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engin
 
 #endif
 
-/* ---- Weights -------------------------------------------------------------------------------------------- */
+/* ---- Weights ------------------------------------------------------------------------------------------- */
 
 /* The layout is asked for at this many rows; primitives for other numbers of rows are held to it. */
 enum { LAYOUT_ROWS = 256 };
@@ -335,7 +335,7 @@ size_t sah_weights_bytes(const sah_weights *weights)
     return weights->bytes;
 }
 
-/* ---- Workspace ------------------------------------------------------------------------------------------ */
+/* ---- Workspace ----------------------------------------------------------------------------------------- */
 
 /* Enough for every shape of a model at the few row counts of a run; the least recently used one makes room.
  */
@@ -495,7 +495,7 @@ static dnnl_status_t entry_find(sah_workspace *workspace, const product_key *key
     return status;
 }
 
-/* ---- The product ---------------------------------------------------------------------------------------- */
+/* ---- The product --------------------------------------------------------------------------------------- */
 
 static bool need_bytes(void **buffer, size_t *size, size_t need)
 {

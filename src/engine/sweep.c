@@ -50,7 +50,7 @@ typedef struct rows {
     float *hidden; /* [unit_size, n_prompts, d] */
 } rows;
 
-/* ---- One unit ------------------------------------------------------------------------------------------- */
+/* ---- One unit ------------------------------------------------------------------------------------------ */
 
 /* out [rows, D] -= the base's output of the head. */
 static void subtract_base(const sah_snapshot *s, int head, int D, float *out)
@@ -151,7 +151,7 @@ static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, in
     return SAH_OK;
 }
 
-/* ---- Workers -------------------------------------------------------------------------------------------- */
+/* ---- Workers ------------------------------------------------------------------------------------------- */
 
 static void rows_free(rows *r)
 {
@@ -240,7 +240,7 @@ static void work(sweep *sw, int worker)
     sah_workspace_free(ws);
 }
 
-/* ---- The whole ------------------------------------------------------------------------------------------ */
+/* ---- The whole ----------------------------------------------------------------------------------------- */
 
 /* Bytes of one candidate's rows. */
 static uint64_t candidate_bytes(const sah_config *c, const sah_forest *f)

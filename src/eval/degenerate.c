@@ -76,7 +76,7 @@ static code_class classify(uint32_t code)
     }
 }
 
-/* ---- The text, read once -------------------------------------------------------------------------------- */
+/* ---- The text, read once ------------------------------------------------------------------------------- */
 
 typedef struct reading {
     uint32_t *codes; /* letters and digits, lower case, words one after another */
@@ -153,7 +153,7 @@ static void reading_close(reading *r)
     free(r->numeric);
 }
 
-/* ---- Measures ------------------------------------------------------------------------------------------- */
+/* ---- Measures ------------------------------------------------------------------------------------------ */
 
 /* Share of items[0..n) that lie in runs of at least `least` items seen before (as Lempel and Ziv parse a
  * text; a run may overlap its model, so the second round of a loop counts to its end). */

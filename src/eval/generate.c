@@ -38,7 +38,7 @@ typedef struct generate {
     sah_journal *journal;
 } generate;
 
-/* ---- Which heads ---------------------------------------------------------------------------------------- */
+/* ---- Which heads --------------------------------------------------------------------------------------- */
 
 /* Random heads, none of them given, in the order in which they are ablated. */
 static sah_status draw_heads(generate *g, sah_error *error)
@@ -107,7 +107,7 @@ static json_t *head_names(const sah_head *heads, size_t n)
     return array;
 }
 
-/* ---- The header ----------------------------------------------------------------------------------------- */
+/* ---- The header ---------------------------------------------------------------------------------------- */
 
 static json_t *make_settings(const generate *g)
 {
@@ -143,7 +143,7 @@ static json_t *make_header(const generate *g)
     return NULL;
 }
 
-/* ---- Lines ---------------------------------------------------------------------------------------------- */
+/* ---- Lines --------------------------------------------------------------------------------------------- */
 
 /* A line of an earlier run: marks its query's first place that has none yet. */
 static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_error *error)
@@ -228,7 +228,7 @@ static void write_held(generate *g)
     }
 }
 
-/* ---- The run -------------------------------------------------------------------------------------------- */
+/* ---- The run ------------------------------------------------------------------------------------------- */
 
 static sah_status make_prompts(generate *g, sah_error *error)
 {

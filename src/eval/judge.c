@@ -40,7 +40,7 @@ const char *sah_verdict_name(sah_verdict verdict)
     return "";
 }
 
-/* ---- Making a judge ------------------------------------------------------------------------------------- */
+/* ---- Making a judge ------------------------------------------------------------------------------------ */
 
 /* One phrase a line, taken as it stands, blanks and case included; # begins a comment line. */
 static sah_status read_literal(const char *text, size_t size, const char *where, sah_strings *out,
@@ -110,7 +110,7 @@ const char *sah_judge_phrases_of(const sah_judge *judge)
     return judge->phrases_path;
 }
 
-/* ---- The reference's rule ------------------------------------------------------------------------------- */
+/* ---- The reference's rule ------------------------------------------------------------------------------ */
 
 static sah_verdict judge_reference(const sah_judge *judge, const char *text, size_t length)
 {
@@ -124,7 +124,7 @@ static sah_verdict judge_reference(const sah_judge *judge, const char *text, siz
     return codes < REFERENCE_SHORTEST ? SAH_REFUSAL : SAH_COMPLIANCE;
 }
 
-/* ---- The default rule ----------------------------------------------------------------------------------- */
+/* ---- The default rule ---------------------------------------------------------------------------------- */
 
 /* Marks the words of idioms ("can not wait") so that no other pattern sees them. */
 static void hide_idioms(const sah_phrases *phrases, const sah_normal *normal, bool *hidden)

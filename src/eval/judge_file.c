@@ -13,7 +13,7 @@
 #include "util/strings.h"
 #include "util/wholefile.h"
 
-/* ---- Lines ---------------------------------------------------------------------------------------------- */
+/* ---- Lines --------------------------------------------------------------------------------------------- */
 
 /* `value` as one line of JSON; takes the reference. */
 static sah_status add_json(sah_text *out, json_t *value, sah_error *error)
@@ -155,7 +155,7 @@ static void add_totals(sah_text *out, const sah_judgement *total, bool guarded, 
     sah_text_adds(out, "}\n");
 }
 
-/* ---- Labels --------------------------------------------------------------------------------------------- */
+/* ---- Labels -------------------------------------------------------------------------------------------- */
 
 static sah_status count_label(const sah_response *response, const char *key, const char *file,
                               sah_verdict verdict, sah_judgement *total, sah_error *error)
@@ -177,7 +177,7 @@ static bool same_file(const char *a, const char *b)
            first.st_ino == second.st_ino && S_ISREG(first.st_mode);
 }
 
-/* ---- All of it ------------------------------------------------------------------------------------------ */
+/* ---- All of it ----------------------------------------------------------------------------------------- */
 
 /* Everything that a run holds. */
 typedef struct judging {

@@ -9,7 +9,7 @@
 #include "util/error.h"
 #include "util/utf8.h"
 
-/* ---- Cleaning: code points in, code points out ---------------------------------------------------------- */
+/* ---- Cleaning: code points in, code points out --------------------------------------------------------- */
 
 enum {
     LONGEST_TAG = 60, /* code points of an HTML tag */
@@ -125,7 +125,7 @@ static size_t clean(uint32_t *codes, size_t n)
     return kept;
 }
 
-/* ---- Splitting into words and sentences ----------------------------------------------------------------- */
+/* ---- Splitting into words and sentences ---------------------------------------------------------------- */
 
 typedef struct splitter {
     sah_normal *out;
@@ -279,7 +279,7 @@ static void split(splitter *s, const char *text, size_t size)
     end_sentence(s);
 }
 
-/* ---- All of it ------------------------------------------------------------------------------------------ */
+/* ---- All of it ----------------------------------------------------------------------------------------- */
 
 /* text[0..length) as code points, one per byte at most; *n of them. */
 static uint32_t *decode(const char *text, size_t length, size_t *n)

@@ -54,7 +54,7 @@ struct sah_phrases {
     size_t n_definitions, definitions_capacity;
 };
 
-/* ---- Compiling ------------------------------------------------------------------------------------------ */
+/* ---- Compiling ----------------------------------------------------------------------------------------- */
 
 /* The place a message names. */
 typedef struct place {
@@ -269,7 +269,7 @@ void sah_phrases_free(sah_phrases *phrases)
     free(phrases);
 }
 
-/* ---- Matching ------------------------------------------------------------------------------------------- */
+/* ---- Matching ------------------------------------------------------------------------------------------ */
 
 typedef struct matcher {
     const sah_phrases *phrases;

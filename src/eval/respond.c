@@ -26,7 +26,7 @@ typedef struct respond {
     size_t *lengths; /* [n] */
 } respond;
 
-/* ---- One step ------------------------------------------------------------------------------------------- */
+/* ---- One step ------------------------------------------------------------------------------------------ */
 
 /* next[from + i] for n rows of logits, of the live sequences from `from` on. */
 static void pick(const respond *r, const int32_t *live, size_t from, size_t n)
@@ -106,7 +106,7 @@ static sah_status run_wave(respond *r, sah_decoding *decoding, sah_error *error)
     }
 }
 
-/* ---- Waves ---------------------------------------------------------------------------------------------- */
+/* ---- Waves --------------------------------------------------------------------------------------------- */
 
 static uint64_t default_memory(void)
 {

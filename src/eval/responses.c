@@ -36,7 +36,7 @@ static json_t *find_text(const sah_responses *r, const json_t *object)
     return NULL;
 }
 
-/* ---- Opening -------------------------------------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------------------------------------- */
 
 /* True for an object of records by name, or of responses by number; anything else is one record, if a poor
  * one. */
@@ -133,7 +133,7 @@ void sah_responses_close(sah_responses *responses)
     *responses = (sah_responses){0};
 }
 
-/* ---- Reading -------------------------------------------------------------------------------------------- */
+/* ---- Reading ------------------------------------------------------------------------------------------- */
 
 static sah_status next_from_lines(sah_responses *r, sah_response *out, sah_error *error)
 {

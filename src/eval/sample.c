@@ -4,7 +4,7 @@
 
 #include "engine/elementwise.h"
 
-/* ---- A heap of choices, the likeliest on top, the lowest id first among equals -------------------------- */
+/* ---- A heap of choices, the likeliest on top, the lowest id first among equals ------------------------- */
 
 static bool before(const sah_choice *a, const sah_choice *b)
 {
@@ -39,7 +39,7 @@ static int32_t pop(sah_choice *heap, int32_t n, int32_t most, double enough)
     return popped;
 }
 
-/* ---- Drawing -------------------------------------------------------------------------------------------- */
+/* ---- Drawing ------------------------------------------------------------------------------------------- */
 
 /* Going through n choices from the last to the first: */
 static double weigh(const sah_choice *choices, int32_t n)

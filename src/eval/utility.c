@@ -59,7 +59,7 @@ static void run_free(run *r)
     free(r->text);
 }
 
-/* ---- Texts to units ------------------------------------------------------------------------------------- */
+/* ---- Texts to units ------------------------------------------------------------------------------------ */
 
 static sah_status item_tokens(run *r, size_t index, sah_error *error)
 {
@@ -123,7 +123,7 @@ static sah_status make_units(run *r, sah_error *error)
     return status;
 }
 
-/* ---- Lines ---------------------------------------------------------------------------------------------- */
+/* ---- Lines --------------------------------------------------------------------------------------------- */
 
 static void add_list(sah_text *line, const char *key, const double *values, size_t n)
 {
@@ -205,7 +205,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     return SAH_OK;
 }
 
-/* ---- Header --------------------------------------------------------------------------------------------- */
+/* ---- Header -------------------------------------------------------------------------------------------- */
 
 static void digest(XXH64_hash_t hash, char out[17])
 {
@@ -286,7 +286,7 @@ static json_t *make_header(const run *r)
     return NULL;
 }
 
-/* ---- The run -------------------------------------------------------------------------------------------- */
+/* ---- The run ------------------------------------------------------------------------------------------- */
 
 /* Per-token scores of units from..to-1 to their values: summed for a choice, as they are for a window. */
 static void keep_scores(const run *r, size_t from, size_t to, const double *scores, double *values)

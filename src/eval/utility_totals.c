@@ -11,7 +11,7 @@
 #include "util/error.h"
 #include "util/json.h"
 
-/* ---- Multiple choice ------------------------------------------------------------------------------------ */
+/* ---- Multiple choice ----------------------------------------------------------------------------------- */
 
 size_t sah_best_choice(const sah_item *item, const double *loglikelihoods, bool by_length)
 {
@@ -48,7 +48,7 @@ static void count_items(const sah_items *items, const sah_likelihoods *l, bool b
     *difference = sah_paired_difference(both, n_asked - both, n_base - both, items->n);
 }
 
-/* ---- Perplexity ----------------------------------------------------------------------------------------- */
+/* ---- Perplexity ---------------------------------------------------------------------------------------- */
 
 static void set_perplexity(const sah_utility_totals *totals, const double *tokens, sah_utility_score *out)
 {
@@ -118,7 +118,7 @@ sah_status sah_utility_count(const sah_items *items, const char *text, size_t te
     return compare_texts(l, &out->log_perplexity_difference, error);
 }
 
-/* ---- The line ------------------------------------------------------------------------------------------- */
+/* ---- The line ------------------------------------------------------------------------------------------ */
 
 /* A perplexity of a broken model may be beyond all numbers: null. */
 static void add_number(sah_text *out, const char *prefix, const char *key, const char *suffix, double value)

@@ -55,7 +55,7 @@ void sah_text_list_free(sah_text_list *list)
     *list = (sah_text_list){0};
 }
 
-/* ---- The steps: one token's text ------------------------------------------------------------------------ */
+/* ---- The steps: one token's text ----------------------------------------------------------------------- */
 
 /* Bytes of the byte alphabet's characters; a token with any other character stands for itself. */
 static void add_bytes(const char *text, size_t size, sah_text *out)
@@ -116,7 +116,7 @@ static void add_unspaced(const sah_decode_step *step, const char *text, size_t s
     }
 }
 
-/* ---- The steps: the list -------------------------------------------------------------------------------- */
+/* ---- The steps: the list ------------------------------------------------------------------------------- */
 
 /* Bytes of a maximal part of a sequence that cannot be completed (Unicode, 3.9, "Substitution of Maximal
  * Subparts"): what one U+FFFD stands for when bytes are decoded. text[0] begins no valid sequence. */

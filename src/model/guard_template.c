@@ -7,7 +7,7 @@
 #include "util/error.h"
 #include "util/strings.h"
 
-/* ---- A string ------------------------------------------------------------------------------------------- */
+/* ---- A string ------------------------------------------------------------------------------------------ */
 
 static sah_status fill_string(const char *string, const char *query, const char *response, sah_text *out,
                               sah_error *error)
@@ -32,7 +32,7 @@ static sah_status fill_string(const char *string, const char *query, const char 
     return SAH_OK;
 }
 
-/* ---- A model's own template ----------------------------------------------------------------------------- */
+/* ---- A model's own template ---------------------------------------------------------------------------- */
 
 #define L    SAH_JINJA_LITERAL
 #define NAME SAH_JINJA_NAME

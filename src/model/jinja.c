@@ -9,7 +9,7 @@ static bool is_name_character(char c)
     return isalnum((unsigned char)c) || c == '_';
 }
 
-/* ---- Spelling out --------------------------------------------------------------------------------------- */
+/* ---- Spelling out -------------------------------------------------------------------------------------- */
 
 /* The quoted text at `at`, decoded; returns what follows, or NULL when it does not end. */
 static const char *spell_literal(const char *at, sah_text *out)
@@ -140,7 +140,7 @@ void sah_jinja_free(sah_jinja *jinja)
     *jinja = (sah_jinja){0};
 }
 
-/* ---- Searching ------------------------------------------------------------------------------------------ */
+/* ---- Searching ----------------------------------------------------------------------------------------- */
 
 /* The end of the match of `pattern` at `at`, or NULL. A place holder takes as little as it can. */
 static const char *match(const char *at, const char *pattern, sah_capture *capture)

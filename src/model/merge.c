@@ -31,7 +31,7 @@ sah_status sah_ids_add(sah_ids *ids, int32_t id, sah_error *error)
     return SAH_OK;
 }
 
-/* ---- The table of merges -------------------------------------------------------------------------------- */
+/* ---- The table of merges ------------------------------------------------------------------------------- */
 
 static uint64_t pair_key(int32_t left, int32_t right)
 {
@@ -89,7 +89,7 @@ sah_status sah_merger_add(sah_merger *merger, const char *a, size_t a_size, cons
     return SAH_OK;
 }
 
-/* ---- Scores --------------------------------------------------------------------------------------------- */
+/* ---- Scores -------------------------------------------------------------------------------------------- */
 
 typedef struct scored {
     float score;
@@ -139,7 +139,7 @@ void sah_merger_find_bytes(sah_merger *merger)
     }
 }
 
-/* ---- Characters ----------------------------------------------------------------------------------------- */
+/* ---- Characters ---------------------------------------------------------------------------------------- */
 
 static sah_status add_symbol(sah_merge_scratch *scratch, int32_t id, size_t at, size_t size, sah_error *error)
 {
@@ -199,7 +199,7 @@ static sah_status piece_symbols(const sah_merger *merger, const char *word, size
     return status;
 }
 
-/* ---- The queue: a binary heap, best candidate first ----------------------------------------------------- */
+/* ---- The queue: a binary heap, best candidate first ---------------------------------------------------- */
 
 static bool comes_before(const sah_candidate *a, const sah_candidate *b)
 {
@@ -234,7 +234,7 @@ static sah_candidate pop(sah_merge_scratch *scratch)
     return best;
 }
 
-/* ---- Merging -------------------------------------------------------------------------------------------- */
+/* ---- Merging ------------------------------------------------------------------------------------------- */
 
 /* What the symbol `left` and the one behind it merge into: false when they do not. */
 static bool find_merge(const sah_merger *merger, const sah_symbol *symbols, const char *word, int32_t left,
@@ -291,7 +291,7 @@ static sah_status merge_all(const sah_merger *merger, sah_merge_scratch *scratch
     return status;
 }
 
-/* ---- Ids ------------------------------------------------------------------------------------------------ */
+/* ---- Ids ----------------------------------------------------------------------------------------------- */
 
 /* A symbol that is no token: its bytes, or the unknown token. */
 static sah_status add_fallback(const sah_merger *merger, const char *text, size_t size, sah_ids *ids,

@@ -18,7 +18,7 @@ struct sah_pattern {
     size_t literal_size;
 };
 
-/* ---- From Oniguruma's spelling to PCRE2's --------------------------------------------------------------- */
+/* ---- From Oniguruma's spelling to PCRE2's -------------------------------------------------------------- */
 
 typedef struct translation {
     const char *regex, *at;
@@ -207,7 +207,7 @@ static sah_status translate(translation *t)
     return status;
 }
 
-/* ---- Compiling ------------------------------------------------------------------------------------------ */
+/* ---- Compiling ----------------------------------------------------------------------------------------- */
 
 static sah_status compile(const char *regex, sah_pattern *pattern, sah_error *error)
 {
@@ -290,7 +290,7 @@ void sah_pattern_free(sah_pattern *pattern)
     free(pattern);
 }
 
-/* ---- Searching ------------------------------------------------------------------------------------------ */
+/* ---- Searching ----------------------------------------------------------------------------------------- */
 
 static sah_status add_span(sah_spans *spans, size_t begin, size_t end, bool match, sah_error *error)
 {

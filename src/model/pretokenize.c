@@ -8,7 +8,7 @@
 #include "util/error.h"
 #include "util/utf8.h"
 
-/* ---- Characters ----------------------------------------------------------------------------------------- */
+/* ---- Characters ---------------------------------------------------------------------------------------- */
 
 /* GPT-2 keeps the bytes that are printable in Latin-1 and moves the others, in order, to U+0100 and up. */
 static bool is_printable_byte(unsigned byte)
@@ -63,7 +63,7 @@ bool sah_is_word_character(uint32_t code)
     }
 }
 
-/* ---- Steps ---------------------------------------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------------------------------------- */
 
 static void free_step(sah_step *step)
 {

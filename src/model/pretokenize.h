@@ -73,7 +73,7 @@ int sah_character_byte(uint32_t character);
 bool sah_is_white_space(uint32_t code);
 bool sah_is_word_character(uint32_t code);
 
-/* ---- Added tokens --------------------------------------------------------------------------------------- */
+/* ---- Added tokens -------------------------------------------------------------------------------------- */
 
 typedef struct sah_added {
     char *text;

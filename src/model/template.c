@@ -27,7 +27,7 @@ const char *sah_template_recognise(const char *jinja)
     return family;
 }
 
-/* ---- Strings with {} ------------------------------------------------------------------------------------ */
+/* ---- Strings with {} ----------------------------------------------------------------------------------- */
 
 static const char *bare_text(const char *name)
 {
@@ -72,7 +72,7 @@ static sah_status wrap_string(const char *string, bool escapes, const char *quer
     return SAH_OK;
 }
 
-/* ---- Chat families -------------------------------------------------------------------------------------- */
+/* ---- Chat families ------------------------------------------------------------------------------------- */
 
 /* White space as Python's str.strip() has it. */
 static bool is_stripped(uint32_t code)

@@ -12,7 +12,7 @@
 #define KNOWLEDGE     "Cutting Knowledge Date: "
 #define LLAMA3_SYSTEM "<|start_header_id|>system<|end_header_id|>\n\n"
 
-/* ---- The usual forms ------------------------------------------------------------------------------------ */
+/* ---- The usual forms ----------------------------------------------------------------------------------- */
 
 enum { CHATML, LLAMA2, LLAMA3, LLAMA31, MISTRAL, VICUNA, ZEPHYR, ORGANISM, FAMILIES };
 
@@ -104,7 +104,7 @@ const char *sah_shape_names(void)
     return "chatml, llama2, llama3, llama3.1, mistral, vicuna, zephyr, organism";
 }
 
-/* ---- Recognising ---------------------------------------------------------------------------------------- */
+/* ---- Recognising --------------------------------------------------------------------------------------- */
 
 static bool has(const char *spelled, const char *pattern)
 {

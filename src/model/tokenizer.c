@@ -8,7 +8,7 @@
 #include "util/error.h"
 #include "util/utf8.h"
 
-/* ---- Building ------------------------------------------------------------------------------------------- */
+/* ---- Building ------------------------------------------------------------------------------------------ */
 
 sah_status sah_tokenizer_add_split(sah_steps *steps, const char *regex, sah_split split, sah_error *error)
 {
@@ -104,7 +104,7 @@ void sah_tokenizer_free(sah_tokenizer *tokenizer)
     free(tokenizer);
 }
 
-/* ---- Encoding ------------------------------------------------------------------------------------------- */
+/* ---- Encoding ------------------------------------------------------------------------------------------ */
 
 /* The text as pieces: added tokens, and words in the model's alphabet. */
 static sah_status cut_into_words(const sah_tokenizer *tokenizer, const char *text, size_t length,
@@ -182,7 +182,7 @@ sah_status sah_tokenizer_encode(const sah_tokenizer *tokenizer, const char *text
     return SAH_OK;
 }
 
-/* ---- Decoding ------------------------------------------------------------------------------------------- */
+/* ---- Decoding ------------------------------------------------------------------------------------------ */
 
 /* A C string ends at the first NUL, so a NUL in the text becomes U+FFFD, as do bytes of a GGUF token that are
  * not UTF-8. */
@@ -229,7 +229,7 @@ sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *i
     return status;
 }
 
-/* ---- Questions ------------------------------------------------------------------------------------------ */
+/* ---- Questions ----------------------------------------------------------------------------------------- */
 
 size_t sah_tokenizer_size(const sah_tokenizer *tokenizer)
 {

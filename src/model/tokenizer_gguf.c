@@ -27,7 +27,7 @@ static const struct {
     {"qwen2", QWEN2_WORDS},
 };
 
-/* ---- Reading arrays ------------------------------------------------------------------------------------- */
+/* ---- Reading arrays ------------------------------------------------------------------------------------ */
 
 static sah_status find_array(const sah_gguf *gguf, const char *key, sah_gguf_type item,
                              const sah_gguf_value **out, sah_error *error)
@@ -56,7 +56,7 @@ static int32_t int_item(const sah_gguf_value *array, size_t i)
     return number;
 }
 
-/* ---- Vocabulary ----------------------------------------------------------------------------------------- */
+/* ---- Vocabulary ---------------------------------------------------------------------------------------- */
 
 /* Does merging produce tokens of this type? */
 static bool is_model_type(int32_t type)
@@ -102,7 +102,7 @@ static sah_status token_id(const sah_gguf *gguf, const char *key, const sah_voca
     return SAH_OK;
 }
 
-/* ---- Byte-level BPE ------------------------------------------------------------------------------------- */
+/* ---- Byte-level BPE ------------------------------------------------------------------------------------ */
 
 static sah_status word_rule_of(const sah_gguf *gguf, word_rule *out, sah_error *error)
 {
@@ -176,7 +176,7 @@ static sah_status read_byte_level(const sah_gguf *gguf, sah_tokenizer *tokenizer
     return status;
 }
 
-/* ---- SentencePiece -------------------------------------------------------------------------------------- */
+/* ---- SentencePiece ------------------------------------------------------------------------------------- */
 
 static sah_status read_scores(const sah_gguf *gguf, const sah_gguf_value *types, sah_tokenizer *tokenizer,
                               sah_error *error)
@@ -241,7 +241,7 @@ static sah_status read_sentencepiece(const sah_gguf *gguf, const sah_gguf_value 
     return status;
 }
 
-/* ---- All together --------------------------------------------------------------------------------------- */
+/* ---- All together -------------------------------------------------------------------------------------- */
 
 /* BOS, EOS and end tokens. Without a key SentencePiece's own numbers stand: unknown 0, BOS 1, EOS 2. */
 static sah_status read_specials(const sah_gguf *gguf, bool sentencepiece, bool add_bos,

@@ -11,7 +11,7 @@
 
 enum { LARGEST_TOKENIZER = 256 << 20, LARGEST_CONFIG = 16 << 20 }; /* bytes */
 
-/* ---- The model: vocabulary and merges ------------------------------------------------------------------- */
+/* ---- The model: vocabulary and merges ------------------------------------------------------------------ */
 
 static sah_status read_vocabulary(const json_t *model, sah_vocab *vocab, const char *where, sah_error *error)
 {
@@ -105,7 +105,7 @@ static sah_status read_model(const json_t *model, sah_tokenizer *tokenizer, cons
     return sah_fail(error, SAH_FAILED, "%s: unk_token \"%s\" is not in the vocabulary", where, unknown);
 }
 
-/* ---- Added tokens --------------------------------------------------------------------------------------- */
+/* ---- Added tokens -------------------------------------------------------------------------------------- */
 
 typedef struct added_token {
     sah_added token;
@@ -215,7 +215,7 @@ static sah_status read_added_tokens(const json_t *list, sah_tokenizer *tokenizer
     return status == SAH_OK ? add_matches(list, false, tokenizer, where, error) : status;
 }
 
-/* ---- Post-processor ------------------------------------------------------------------------------------- */
+/* ---- Post-processor ------------------------------------------------------------------------------------ */
 
 /* The ids of special token `name` of a TemplateProcessing. */
 static sah_status add_template_token(const json_t *processor, const char *name, const sah_vocab *vocab,
@@ -286,7 +286,7 @@ static sah_status read_post_processor(const json_t *json, bool nested, sah_token
     return sah_fail(error, SAH_FAILED, "%s: post_processor \"%s\" is not supported", where, type);
 }
 
-/* ---- The files beside it -------------------------------------------------------------------------------- */
+/* ---- The files beside it ------------------------------------------------------------------------------- */
 
 /* DIR/name, or an empty object when it is not there. */
 static sah_status read_optional(const char *directory, const char *name, json_t **out, sah_error *error)
@@ -374,7 +374,7 @@ end:
     return status;
 }
 
-/* ---- All together --------------------------------------------------------------------------------------- */
+/* ---- All together -------------------------------------------------------------------------------------- */
 
 static sah_status read_tokenizer(const json_t *json, const char *directory, sah_tokenizer *tokenizer,
                                  const char *where, sah_error *error)

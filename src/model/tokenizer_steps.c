@@ -47,7 +47,7 @@ static sah_status pattern_of(const json_t *json, sah_pattern **out, const char *
     return status == SAH_OK ? SAH_OK : sah_fail_in(error, where);
 }
 
-/* ---- Normalizers ---------------------------------------------------------------------------------------- */
+/* ---- Normalizers --------------------------------------------------------------------------------------- */
 
 static sah_status add_replace(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
 {
@@ -109,7 +109,7 @@ sah_status sah_json_normaliser(const json_t *json, sah_steps *steps, const char 
     return json == NULL || json_is_null(json) ? SAH_OK : add_normaliser(json, 0, steps, where, error);
 }
 
-/* ---- Pre-tokenizers ------------------------------------------------------------------------------------- */
+/* ---- Pre-tokenizers ------------------------------------------------------------------------------------ */
 
 static sah_status add_split(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
 {
@@ -211,7 +211,7 @@ sah_status sah_json_words(const json_t *json, sah_steps *steps, const char *wher
     return json == NULL || json_is_null(json) ? SAH_OK : add_words(json, 0, steps, where, error);
 }
 
-/* ---- Decoders ------------------------------------------------------------------------------------------- */
+/* ---- Decoders ------------------------------------------------------------------------------------------ */
 
 static sah_status add_decoder_text(sah_decoder *decoder, sah_decode_step step, const char *text,
                                    sah_error *error)

@@ -124,7 +124,7 @@ sah_status sah_compare(const sah_result *a, const sah_result *b, sah_order order
     return status;
 }
 
-/* ---- As text -------------------------------------------------------------------------------------------- */
+/* ---- As text ------------------------------------------------------------------------------------------- */
 
 static void add_tsv(sah_text *text, const char *a, const char *b, const sah_comparison *c)
 {

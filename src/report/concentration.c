@@ -104,7 +104,7 @@ sah_status sah_concentrate(const sah_result *result, sah_order order, sah_concen
     return status;
 }
 
-/* ---- As text -------------------------------------------------------------------------------------------- */
+/* ---- As text ------------------------------------------------------------------------------------------- */
 
 static void add_share(sah_text *text, uint64_t part, uint64_t whole, bool tsv)
 {

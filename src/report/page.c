@@ -23,7 +23,7 @@ static const char STYLE[] =
 /* Bytes of a file of responses. */
 static const size_t LARGEST_FILE = (size_t)1 << 31;
 
-/* ---- Pieces --------------------------------------------------------------------------------------------- */
+/* ---- Pieces -------------------------------------------------------------------------------------------- */
 
 /* Tab-separated lines, the first one names, as a table. */
 static void add_table(sah_text *out, const char *tsv)
@@ -95,7 +95,7 @@ static void add_heading(sah_text *out, const char *command, const json_t *header
     sah_text_adds(out, "</h2>\n");
 }
 
-/* ---- Heads ---------------------------------------------------------------------------------------------- */
+/* ---- Heads --------------------------------------------------------------------------------------------- */
 
 static void add_warnings(sah_text *out, const sah_result *result)
 {
@@ -204,7 +204,7 @@ static sah_status add_heads(sah_text *out, const sah_result *result, size_t top,
     return status;
 }
 
-/* ---- Judged responses ----------------------------------------------------------------------------------- */
+/* ---- Judged responses ---------------------------------------------------------------------------------- */
 
 static double number(const json_t *object, const char *key)
 {
@@ -273,7 +273,7 @@ static sah_status add_judged(sah_text *out, const char *path, bool *is_judged, s
     return SAH_OK;
 }
 
-/* ---- The page ------------------------------------------------------------------------------------------- */
+/* ---- The page ------------------------------------------------------------------------------------------ */
 
 static void add_comparison(sah_text *out, const sah_result *const *results, size_t n)
 {

@@ -20,7 +20,7 @@ static double mean_of(const double *values, size_t n)
     return sum / (double)n;
 }
 
-/* ---- One query ------------------------------------------------------------------------------------------ */
+/* ---- One query ----------------------------------------------------------------------------------------- */
 
 typedef struct scored {
     double kl;
@@ -63,7 +63,7 @@ static sah_status count_top_ten(const sah_result *result, sah_ranked *ranked, sa
     return status;
 }
 
-/* ---- All queries ---------------------------------------------------------------------------------------- */
+/* ---- All queries --------------------------------------------------------------------------------------- */
 
 /* Below these a head is called negligible: a KL of 0.02 nats changes no token's probability by more than 0.1
  * (Pinsker's inequality); an angle of 0.1 degrees changes the direction by less than a 500th of its length.

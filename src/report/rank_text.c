@@ -12,7 +12,7 @@
 /* How many heads the reference keeps of a query. */
 enum { TEN = 10 };
 
-/* ---- Over all queries ----------------------------------------------------------------------------------- */
+/* ---- Over all queries ---------------------------------------------------------------------------------- */
 
 /* A column of the table: a number of sah_ranked (8 bytes each), or one of the fields that are not. */
 typedef struct column {
@@ -118,7 +118,7 @@ static sah_status write_table(const sah_result *result, const sah_rank_options *
     return SAH_OK;
 }
 
-/* ---- Query by query ------------------------------------------------------------------------------------- */
+/* ---- Query by query ------------------------------------------------------------------------------------ */
 
 static void add_query(const sah_result *result, size_t query, const size_t *order, size_t n,
                       sah_rank_format format, sah_text *text)

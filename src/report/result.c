@@ -9,7 +9,7 @@
 #include "util/error.h"
 #include "util/strings.h"
 
-/* ---- Several as one ------------------------------------------------------------------------------------- */
+/* ---- Several as one ------------------------------------------------------------------------------------ */
 
 /* The same model and settings, whatever the version and the queries. */
 static sah_status check_same(const sah_result_file *first, const sah_result_file *f, sah_error *error)
@@ -152,7 +152,7 @@ sah_status sah_result_contrast(sah_result *r, const sah_result *harmless, sah_er
     return SAH_OK;
 }
 
-/* ---- Steps ---------------------------------------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------------------------------------- */
 
 /* Heads of settings.start, a list or "5-6,18-8". */
 static bool has_start(const sah_result *r)
@@ -194,7 +194,7 @@ bool sah_result_chosen(const sah_result *r, size_t step, sah_chosen *out)
     return true;
 }
 
-/* ---- Opening -------------------------------------------------------------------------------------------- */
+/* ---- Opening ------------------------------------------------------------------------------------------- */
 
 static sah_status fill(sah_result *r, sah_error *error)
 {

@@ -19,7 +19,7 @@ static const char *const find_keys[] = {"shift",          "shift_low",       "sh
                                         "difference_low", "difference_high", "difference"};
 static const char *const direction_keys[] = {"contribution", "harmful", "harmless", "low", "high"};
 
-/* ---- Header --------------------------------------------------------------------------------------------- */
+/* ---- Header -------------------------------------------------------------------------------------------- */
 
 static bool all_strings(const json_t *array)
 {
@@ -92,7 +92,7 @@ static sah_status read_header(sah_result_file *f, const char *text, size_t size,
     return read_shape(f, model, settings, error);
 }
 
-/* ---- Lines ---------------------------------------------------------------------------------------------- */
+/* ---- Lines --------------------------------------------------------------------------------------------- */
 
 static bool read_number(const json_t *value, double *out)
 {

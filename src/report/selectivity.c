@@ -10,7 +10,7 @@
 /* Chance that any head of a model without safety heads is called one. */
 static const double FAMILY_ERROR = 0.05;
 
-/* ---- Permutations --------------------------------------------------------------------------------------- */
+/* ---- Permutations -------------------------------------------------------------------------------------- */
 
 /* masks [SAH_PERMUTATIONS + 1, n]: which n_a of the n queries count as harmful; the first row as it is. */
 static void draw_masks(size_t n_a, size_t n, uint8_t *masks)
@@ -113,7 +113,7 @@ double sah_interval_p(double difference, double low, double high, size_t n_heads
     return fmin(1, (double)n_heads * 0.5 * erfc(z / sqrt(2)));
 }
 
-/* ---- Verdict -------------------------------------------------------------------------------------------- */
+/* ---- Verdict ------------------------------------------------------------------------------------------- */
 
 sah_selectivity sah_judge_head(const sah_evidence *e)
 {

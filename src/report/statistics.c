@@ -28,7 +28,7 @@ void sah_overlap_chance(size_t n, size_t k, size_t shared, double *expected, dou
     *p = fmin(*p, 1);
 }
 
-/* ---- Rank correlation ----------------------------------------------------------------------------------- */
+/* ---- Rank correlation ---------------------------------------------------------------------------------- */
 
 typedef struct placed {
     double value;
@@ -76,7 +76,7 @@ sah_status sah_spearman(const double *x, const double *y, size_t n, double *rho,
     return status;
 }
 
-/* ---- Inequality ----------------------------------------------------------------------------------------- */
+/* ---- Inequality ---------------------------------------------------------------------------------------- */
 
 static int compare_doubles(const void *a, const void *b)
 {

@@ -15,7 +15,7 @@
 #include "util/json.h"
 #include "util/scratch.h"
 
-/* ---- Against PyTorch ------------------------------------------------------------------------------------ */
+/* ---- Against PyTorch ----------------------------------------------------------------------------------- */
 
 typedef struct token_sets {
     sah_prompt prompts[16];
@@ -104,7 +104,7 @@ static void test_pytorch(void **state)
     json_decref(cases);
 }
 
-/* ---- One query in each set ------------------------------------------------------------------------------ */
+/* ---- One query in each set ----------------------------------------------------------------------------- */
 
 /* The attention block's write of a plain pass, layer by layer: write [n_layers, d]. */
 typedef struct writes {
@@ -170,7 +170,7 @@ static void test_single_queries(void **state)
     free(directions);
 }
 
-/* ---- The organism --------------------------------------------------------------------------------------- */
+/* ---- The organism -------------------------------------------------------------------------------------- */
 
 static sah_status run(const char *harmful_path, const char *harmless_path, sah_direction_options options,
                       const char *path, sah_error *error)

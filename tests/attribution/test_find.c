@@ -36,7 +36,7 @@ static bool same_head(sah_head a, sah_head b)
     return a.layer == b.layer && a.head == b.head;
 }
 
-/* ---- The reference -------------------------------------------------------------------------------------- */
+/* ---- The reference ------------------------------------------------------------------------------------- */
 
 /* All layers and both steps with SAHARA_TEST_ALL (scripts/test sets it), else the first step of the last
  * layers, whose shifts are the smallest. */
@@ -114,7 +114,7 @@ static void test_reference(void **state)
     json_decref(reference);
 }
 
-/* ---- Planted models ------------------------------------------------------------------------------------- */
+/* ---- Planted models ------------------------------------------------------------------------------------ */
 
 enum { N_QUERIES = 24 };
 
@@ -329,7 +329,7 @@ static void test_null_models(void **state)
     assert_true(found[HARMFUL] <= MOST && found[CONTRAST] <= MOST && found[MIXED] <= MOST && safety <= MOST);
 }
 
-/* ---- The journal ---------------------------------------------------------------------------------------- */
+/* ---- The journal --------------------------------------------------------------------------------------- */
 
 static int compare_lines_of(const void *a, const void *b)
 {
@@ -497,7 +497,7 @@ static void test_organism_by_right_vectors(void **state)
     sah_model_close(model);
 }
 
-/* ---- Questions without sense ---------------------------------------------------------------------------- */
+/* ---- Questions without sense --------------------------------------------------------------------------- */
 
 static sah_status ask(const sah_model *model, const char *const *texts, size_t n,
                       const sah_find_options *find, sah_error *error)
@@ -550,7 +550,7 @@ static void test_bad_questions(void **state)
     sah_model_close(model);
 }
 
-/* ---- Significance --------------------------------------------------------------------------------------- */
+/* ---- Significance -------------------------------------------------------------------------------------- */
 
 /* Against tables of Student's t, and the Cauchy distribution, which is t with one degree of freedom. */
 static void test_student(void **state)

@@ -28,7 +28,7 @@ static const char *result_path(void)
     return path;
 }
 
-/* ---- Passes of their own -------------------------------------------------------------------------------- */
+/* ---- Passes of their own ------------------------------------------------------------------------------- */
 
 /* Final hidden states [N, D] of the queries with `heads` ablated, by the plain pass. */
 static void states(const sah_model *model, const sah_checkpoint *checkpoint, const sah_strings *queries,
@@ -196,7 +196,7 @@ static void test_against_plain(void **state)
     sah_model_close(model);
 }
 
-/* ---- Runs stopped and carried on ------------------------------------------------------------------------ */
+/* ---- Runs stopped and carried on ----------------------------------------------------------------------- */
 
 static int compare_lines(const void *a, const void *b)
 {
@@ -282,7 +282,7 @@ static void test_stopped(void **state)
     sah_model_close(model);
 }
 
-/* ---- Random groups -------------------------------------------------------------------------------------- */
+/* ---- Random groups ------------------------------------------------------------------------------------- */
 
 /* The random groups of a run with this seed, in a list. */
 static json_t *groups(const sah_model *model, uint64_t seed)
@@ -324,7 +324,7 @@ static void test_seeds(void **state)
     sah_model_close(model);
 }
 
-/* ---- Broken checkpoints --------------------------------------------------------------------------------- */
+/* ---- Broken checkpoints -------------------------------------------------------------------------------- */
 
 static void test_not_finite(void **state)
 {

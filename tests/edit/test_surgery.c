@@ -98,7 +98,7 @@ static void test_table(void **state)
     golden_close(&g);
 }
 
-/* ---- What stays ----------------------------------------------------------------------------------------- */
+/* ---- What stays ---------------------------------------------------------------------------------------- */
 
 static void test_rest_stays(void **state)
 {
@@ -207,7 +207,7 @@ static void test_provenance(void **state)
     }
 }
 
-/* ---- v mean, adapters ----------------------------------------------------------------------------------- */
+/* ---- v mean, adapters ---------------------------------------------------------------------------------- */
 
 /* Rows of v_proj are the mean over the heads, which is not the run-time mean, and is said not to be. */
 static void test_v_mean(void **state)
@@ -265,7 +265,7 @@ static void test_adapter(void **state)
     golden_close(&g);
 }
 
-/* ---- What is refused ------------------------------------------------------------------------------------ */
+/* ---- What is refused ----------------------------------------------------------------------------------- */
 
 static void refuse(const char *model, const char *heads, sah_ablation ablation, const char *out,
                    const char *part)

@@ -26,7 +26,7 @@ static sah_checkpoint *checkpoint_of(const char *path)
     return c;
 }
 
-/* ---- The other heads ------------------------------------------------------------------------------------ */
+/* ---- The other heads ----------------------------------------------------------------------------------- */
 
 /* True for the weights of `head` (a key head where the matrix has those) in row `row`, column `column`. */
 static bool in_head(const sah_matrix *matrix, bool columns, int n_heads, int head, size_t row, size_t column)
@@ -87,7 +87,7 @@ static void test_other_heads_stay(void **state)
     }
 }
 
-/* ---- Safetensors ---------------------------------------------------------------------------------------- */
+/* ---- Safetensors --------------------------------------------------------------------------------------- */
 
 static uint8_t *file_in(const char *folder, const char *name, size_t *size)
 {
@@ -288,7 +288,7 @@ static void test_widened_shard(void **state)
     json_decref(is);
 }
 
-/* ---- GGUF ----------------------------------------------------------------------------------------------- */
+/* ---- GGUF ---------------------------------------------------------------------------------------------- */
 
 /* Metadata pair by pair but for the provenance; order, places and alignment of the tensors. */
 static void check_gguf(const char *model, const char *made)
@@ -396,7 +396,7 @@ static void test_types(void **state)
     }
 }
 
-/* ---- Stopped half way ----------------------------------------------------------------------------------- */
+/* ---- Stopped half way ---------------------------------------------------------------------------------- */
 
 static bool is_there(const char *path)
 {

@@ -20,7 +20,7 @@
 
 enum { MOST = 64, MOST_LINES = 64 };
 
-/* ---- Against transformers ------------------------------------------------------------------------------- */
+/* ---- Against transformers ------------------------------------------------------------------------------ */
 
 static json_t *read_golden(void)
 {
@@ -112,7 +112,7 @@ static void test_tokens(void **state)
     json_decref(json);
 }
 
-/* ---- Models and runs ------------------------------------------------------------------------------------ */
+/* ---- Models and runs ----------------------------------------------------------------------------------- */
 
 /* A copy of a model of FOLDER in the scratch directory, to be changed. */
 static const char *copy_model(const char *name)
@@ -201,7 +201,7 @@ static char *texts[] = {
 /* The first and the fourth are the same. */
 static const sah_strings queries = {texts, sizeof texts / sizeof *texts, 0};
 
-/* ---- Texts against transformers ------------------------------------------------------------------------- */
+/* ---- Texts against transformers ------------------------------------------------------------------------ */
 
 /* The golden edits are heads whose queries are scaled by one factor. */
 static void check_texts(const json_t *entry)
@@ -252,7 +252,7 @@ static void test_texts(void **state)
     json_decref(json);
 }
 
-/* ---- Ends ----------------------------------------------------------------------------------------------- */
+/* ---- Ends ---------------------------------------------------------------------------------------------- */
 
 static void test_length(void **state)
 {
@@ -373,7 +373,7 @@ static void test_bad_options(void **state)
     sah_model_close(model);
 }
 
-/* ---- Whatever happens beside ---------------------------------------------------------------------------- */
+/* ---- Whatever happens beside --------------------------------------------------------------------------- */
 
 static const sah_head some[] = {{1, 2}, {0, 0}};
 
@@ -507,7 +507,7 @@ static void test_seed(void **state)
     sah_model_close(model);
 }
 
-/* ---- Interrupted ---------------------------------------------------------------------------------------- */
+/* ---- Interrupted --------------------------------------------------------------------------------------- */
 
 /* Cut at any byte, in the header too, the run carries on to the same file. */
 static void test_resume(void **state)
@@ -609,7 +609,7 @@ static void test_interruption(void **state)
     sah_model_close(model);
 }
 
-/* ---- The curve ------------------------------------------------------------------------------------------ */
+/* ---- The curve ----------------------------------------------------------------------------------------- */
 
 /* Every point of the curve is what a run of its own with these heads gives; random heads are as many, and
  * none of the given. */

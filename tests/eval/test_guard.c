@@ -57,7 +57,7 @@ static sah_model *open_model(const char *name)
     return model;
 }
 
-/* ---- Against transformers ------------------------------------------------------------------------------- */
+/* ---- Against transformers ------------------------------------------------------------------------------ */
 
 static void test_probabilities(void **state)
 {
@@ -116,7 +116,7 @@ static void test_prompts(void **state)
     }
 }
 
-/* ---- Files ---------------------------------------------------------------------------------------------- */
+/* ---- Files --------------------------------------------------------------------------------------------- */
 
 static sah_status judge_text(const sah_guard *guard, const char *responses, json_t **lines,
                              sah_judgement *total, sah_error *error)

@@ -57,7 +57,7 @@ static void check(sah_judge_rule rule, const expectation *list, size_t n)
 
 #define CHECK(rule, list) check(rule, list, sizeof(list) / sizeof *(list))
 
-/* ---- The default rule ----------------------------------------------------------------------------------- */
+/* ---- The default rule ---------------------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
 {
@@ -141,7 +141,7 @@ static void test_measures(void **state)
     assert_true(sah_degeneracy_found(&m));
 }
 
-/* ---- The reference's rule ------------------------------------------------------------------------------- */
+/* ---- The reference's rule ------------------------------------------------------------------------------ */
 
 static void test_reference(void **state)
 {
@@ -168,7 +168,7 @@ static void test_reference(void **state)
     CHECK(SAH_RULE_REFERENCE, list);
 }
 
-/* ---- The labelled set ----------------------------------------------------------------------------------- */
+/* ---- The labelled set ---------------------------------------------------------------------------------- */
 
 typedef struct table {
     int n[SAH_N_VERDICTS][SAH_N_VERDICTS]; /* [label][verdict] */
@@ -252,7 +252,7 @@ static void test_labelled_set_by_reference(void **state)
     }
 }
 
-/* ---- Normalising ---------------------------------------------------------------------------------------- */
+/* ---- Normalising --------------------------------------------------------------------------------------- */
 
 /* The words of `text`, blanks between, | behind each sentence. */
 static char *words_of(const char *text)
@@ -305,7 +305,7 @@ static void test_normalise(void **state)
     }
 }
 
-/* ---- Phrase lists --------------------------------------------------------------------------------------- */
+/* ---- Phrase lists -------------------------------------------------------------------------------------- */
 
 static bool finds(const char *patterns, const char *text)
 {
@@ -387,7 +387,7 @@ static void test_bad_lists(void **state)
     }
 }
 
-/* ---- Wilson --------------------------------------------------------------------------------------------- */
+/* ---- Wilson -------------------------------------------------------------------------------------------- */
 
 static void test_wilson(void **state)
 {
@@ -412,7 +412,7 @@ static void test_wilson(void **state)
     assert_true(nothing.value == 0 && nothing.low == 0 && nothing.high == 1);
 }
 
-/* ---- Any bytes ------------------------------------------------------------------------------------------ */
+/* ---- Any bytes ----------------------------------------------------------------------------------------- */
 
 /* Random bytes, and random strings of pieces that the rules act on: always a verdict, always the same one. */
 static void test_any_bytes(void **state)

@@ -58,7 +58,7 @@ static double number(const json_t *object, const char *key)
     return json_number_value(json_object_get(object, key));
 }
 
-/* ---- The harness ---------------------------------------------------------------------------------------- */
+/* ---- The harness --------------------------------------------------------------------------------------- */
 
 static void check_golden(const char *name, const json_t *golden)
 {
@@ -110,7 +110,7 @@ static void test_golden(void **state)
     json_decref(golden);
 }
 
-/* ---- The definition ------------------------------------------------------------------------------------- */
+/* ---- The definition ------------------------------------------------------------------------------------ */
 
 /* ln p of one sequence's scored tokens, a forward pass each. */
 static double by_definition(const sah_model *model, const sah_continuation *c, const sah_edit *edits,
@@ -212,7 +212,7 @@ static void test_words(void **state)
         assert_int_equal(sah_count_words(cases[i].text, strlen(cases[i].text)), cases[i].words);
 }
 
-/* ---- Intervals ------------------------------------------------------------------------------------------ */
+/* ---- Intervals ----------------------------------------------------------------------------------------- */
 
 /* Examples of Newcombe's paper (method 10), four digits. */
 static void test_newcombe(void **state)
@@ -232,7 +232,7 @@ static void test_newcombe(void **state)
     assert_true(none.low < -0.99 && none.high > 0.99);
 }
 
-/* ---- The journal ---------------------------------------------------------------------------------------- */
+/* ---- The journal --------------------------------------------------------------------------------------- */
 
 static void test_chunks_and_resume(void **state)
 {
@@ -283,7 +283,7 @@ static void test_chunks_and_resume(void **state)
     sah_model_close(model);
 }
 
-/* ---- Bad input ------------------------------------------------------------------------------------------ */
+/* ---- Bad input ----------------------------------------------------------------------------------------- */
 
 static void test_bad_items(void **state)
 {

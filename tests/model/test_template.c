@@ -22,7 +22,7 @@ static const char *member(const json_t *row, const char *key)
     return json_string_value(json_object_get(row, key));
 }
 
-/* ---- Goldens -------------------------------------------------------------------------------------------- */
+/* ---- Goldens ------------------------------------------------------------------------------------------- */
 
 static void check_row(const json_t *row)
 {
@@ -92,7 +92,7 @@ static void goldens_name_their_family(void **state)
     json_decref(rows);
 }
 
-/* ---- Forms of our own ----------------------------------------------------------------------------------- */
+/* ---- Forms of our own ---------------------------------------------------------------------------------- */
 
 #define CHATML_LOOP                                                                                          \
     "{%- for m in messages %}{%- set message = m %}"                                                         \
@@ -188,7 +188,7 @@ static void organism_family(void **state)
     free(prompt);
 }
 
-/* ---- Spelling ------------------------------------------------------------------------------------------- */
+/* ---- Spelling ------------------------------------------------------------------------------------------ */
 
 static void check_spelling(const char *source, const char *expected)
 {
@@ -212,7 +212,7 @@ static void spelling(void **state)
     check_spelling("{{ a }}  {% b %}", "{{a}}  {%b%}");
 }
 
-/* ---- Bare templates and strings ------------------------------------------------------------------------- */
+/* ---- Bare templates and strings ------------------------------------------------------------------------ */
 
 static void check_wrap(const char *name, const char *query, const char *expected)
 {

@@ -22,7 +22,7 @@
 #define GOLDEN     "tests/golden/tokenizers/"
 #define REAL_MODEL "models/cache/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-/* ---- Goldens -------------------------------------------------------------------------------------------- */
+/* ---- Goldens ------------------------------------------------------------------------------------------- */
 
 static json_t *load(const char *path)
 {
@@ -263,7 +263,7 @@ static void goldens_real_smollm2(void **state)
     sah_tokenizer_free(tokenizer);
 }
 
-/* ---- Files written by the test -------------------------------------------------------------------------- */
+/* ---- Files written by the test ------------------------------------------------------------------------- */
 
 typedef struct folder {
     char path[64];
@@ -437,7 +437,7 @@ static void end_tokens(void **state)
     remove_folder(&at);
 }
 
-/* ---- GGUF metadata written by the test ------------------------------------------------------------------ */
+/* ---- GGUF metadata written by the test ----------------------------------------------------------------- */
 
 static void put(sah_text *out, uint64_t number, size_t bytes)
 {
@@ -563,7 +563,7 @@ static void unused_pieces_are_taken_apart(void **state)
     sah_tokenizer_free(tokenizer);
 }
 
-/* ---- Pieces of the machinery ---------------------------------------------------------------------------- */
+/* ---- Pieces of the machinery --------------------------------------------------------------------------- */
 
 /* Cuts "text" by regex and joins the parts with '|', matches in upper brackets. */
 static void check_cut(const char *regex, const char *text, const char *expected)
@@ -656,7 +656,7 @@ static void byte_alphabet(void **state)
     assert_int_equal(sah_character_byte(0x144), -1);
 }
 
-/* ---- Bad text and long text ----------------------------------------------------------------------------- */
+/* ---- Bad text and long text ---------------------------------------------------------------------------- */
 
 static void invalid_utf8_is_replaced(void **state)
 {
