@@ -26,7 +26,8 @@ sah_status print_verdicts(const sah_result *result, sah_error *error)
     for (size_t i = 0; i < n; i++) counts[ranked[i].verdict]++;
     fprintf(stderr, "%zu heads:", n);
     for (int v = SAH_SAFETY; v <= SAH_NEGLIGIBLE; v++)
-        fprintf(stderr, "%s %zu %s", v > SAH_SAFETY ? "," : "", counts[v], sah_selectivity_name((sah_selectivity)v));
+        fprintf(stderr, "%s %zu %s", v > SAH_SAFETY ? "," : "", counts[v],
+                sah_selectivity_name((sah_selectivity)v));
     fputc('\n', stderr);
     free(ranked);
     return SAH_OK;

@@ -11,8 +11,8 @@ double sah_student_tail(double t, double freedom);
 
 /* Probability that the largest of n + 1 gains stands out from the other n as `gain` does, if all came from
  * one distribution: how far ln |gain| lies above the median of the others' logarithms, in units of their
- * spread, against Student's t and for as many heads as were tried. Others like it do not hide it while they are fewer
- * than a tenth. 1 with fewer than three others, or when the gain is not positive. */
+ * spread, against Student's t and for as many heads as were tried. Others like it do not hide it while they
+ * are fewer than a tenth. 1 with fewer than three others, or when the gain is not positive. */
 sah_status sah_outstanding_p(double gain, const double *others, size_t n, double *p, sah_error *error);
 
 /* p [n_heads]: for every head the probability of so large a difference between harmful and harmless queries

@@ -343,11 +343,10 @@ static json_t *make_settings(const sah_find_run *f)
             start = NULL;
         }
     }
-    json_t *own =
-        json_pack("{s:I, s:s, s:o, s:o, s:I, s:I}", "rank", (json_int_t)find->rank, "variant",
-                  variants[find->variant], "start", start,
-                  "shortlist", find->shortlist > 0 ? json_integer((json_int_t)find->shortlist) : json_null(),
-                  "random_groups", (json_int_t)find->random_groups, "seed", (json_int_t)find->seed);
+    json_t *own = json_pack("{s:I, s:s, s:o, s:o, s:I, s:I}", "rank", (json_int_t)find->rank, "variant",
+                            variants[find->variant], "start", start, "shortlist",
+                            find->shortlist > 0 ? json_integer((json_int_t)find->shortlist) : json_null(),
+                            "random_groups", (json_int_t)find->random_groups, "seed", (json_int_t)find->seed);
     bool good = settings != NULL && own != NULL && json_object_update(settings, own) == 0;
     if (good && find->screen > 0)
         good = json_object_set_new(settings, "screen", json_integer((json_int_t)find->screen)) == 0;

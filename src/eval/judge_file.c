@@ -37,8 +37,9 @@ static sah_status add_header(sah_text *out, const sah_judge *judge, const sah_gu
     json_t *responses = json_object_get(from, "settings");
     bool good = settings != NULL;
     if (good && guard != NULL) {
-        json_t *made = json_pack("{s:o?, s:s?, s:f}", "model", sah_model_record(sah_model_describe(guard->model)),
-                                 "template", guard->template_, "threshold", guard->threshold);
+        json_t *made =
+            json_pack("{s:o?, s:s?, s:f}", "model", sah_model_record(sah_model_describe(guard->model)),
+                      "template", guard->template_, "threshold", guard->threshold);
         good = json_object_set_new(settings, "judge_model", made) == 0;
     }
     if (good && json_is_object(responses)) good = json_object_set(settings, "responses", responses) == 0;

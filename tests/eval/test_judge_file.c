@@ -199,8 +199,8 @@ static void test_bad_input(void **state)
                    "line 1: \"label\" must be");
     expect_failure(sah_judge_file(judge, NULL, in, "answer", NULL, out, NULL, &error), &error,
                    "line 1: no \"answer\"");
-    expect_failure(sah_judge_file(judge, NULL, scratch("absent.jsonl"), NULL, NULL, out, NULL, &error), &error,
-                   "absent.jsonl");
+    expect_failure(sah_judge_file(judge, NULL, scratch("absent.jsonl"), NULL, NULL, out, NULL, &error),
+                   &error, "absent.jsonl");
 }
 
 static void test_bad_output(void **state)
@@ -213,8 +213,10 @@ static void test_bad_output(void **state)
     expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, "/nowhere/out.jsonl", NULL, &error), &error,
                    "/nowhere/out.jsonl");
     if (access("/dev/full", W_OK) == 0)
-        expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, "/dev/full", NULL, &error), &error, "/dev/full");
-    expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, scratch(""), NULL, &error), &error, "cannot write");
+        expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, "/dev/full", NULL, &error), &error,
+                       "/dev/full");
+    expect_failure(sah_judge_file(judge, NULL, in, NULL, NULL, scratch(""), NULL, &error), &error,
+                   "cannot write");
     /* A file that is replaced keeps its permissions. */
     const char *out = scratch("private.jsonl");
     struct stat status;
