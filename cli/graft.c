@@ -11,6 +11,7 @@ static int run(const cli_options *o)
     sah_graft_options options = {.attention = o->attention,
                                  .mlp = o->mlp,
                                  .rest = o->given & OPTION(OPT_REST) ? o->rest : o->mlp,
+                                 .adapters = {o->adapter, o->adapter_b},
                                  .progress = progress_show,
                                  .user = &progress};
     if (o->output == NULL)
@@ -34,8 +35,11 @@ const cli_command command_graft = {
                "and MLP weights come\n"
                "from the models named; everything else (embedding, norms, LM head, configuration, tokenizer) "
                "comes from\n"
-               "the model of --rest. Both must have the same shape and format. OUT must not exist.\n",
-    .options = OPTION(OPT_ATTENTION) | OPTION(OPT_MLP) | OPTION(OPT_REST) | OPTION(OPT_OUTPUT),
+               "the model of --rest. Both must have the same shape and format; adapters are "
+               "merged first, --adapter into A and\n"
+               "--adapter-b into B. OUT must not exist.\n",
+    .options = OPTION(OPT_ATTENTION) | OPTION(OPT_MLP) | OPTION(OPT_REST) | OPTION(OPT_ADAPTER) |
+               OPTION(OPT_ADAPTER_B) | OPTION(OPT_OUTPUT),
     .least = 2,
     .most = 2,
     .run = run,

@@ -29,6 +29,7 @@ static const option_spec specs[N_OPTIONS] = {
                       "or a string with {} for the query and \\n for a line end"},
     [OPT_SYSTEM] = {"system", 0, "TEXT", "system prompt, where the template has a place for one"},
     [OPT_ADAPTER] = {"adapter", 0, "DIR", "a LoRA adapter (PEFT's layout), merged while loading"},
+    [OPT_ADAPTER_B] = {"adapter-b", 0, "DIR", "the same for MODEL_B, where --adapter is for MODEL_A"},
     [OPT_LIMIT] = {"limit", 0, "N", "only the first N queries"},
     [OPT_COLUMN] = {"column", 0, "NAME",
                     "column or key of the queries (default: input, goal, query or prompt),\n"
@@ -203,6 +204,9 @@ static bool set_option(cli_options *o, option_id id, const char *value, sah_erro
         return true;
     case OPT_ADAPTER:
         o->adapter = value;
+        return value[0] != '\0';
+    case OPT_ADAPTER_B:
+        o->adapter_b = value;
         return value[0] != '\0';
     case OPT_COLUMN:
         o->column = value;

@@ -20,6 +20,7 @@ typedef enum option_id {
     OPT_TEMPLATE,
     OPT_SYSTEM,
     OPT_ADAPTER,
+    OPT_ADAPTER_B,
     OPT_LIMIT,
     OPT_COLUMN,
     OPT_PRECISION,
@@ -93,7 +94,7 @@ typedef struct cli_options {
     bool quiet, json, by_query, heat, concentration, screen, match_length;
     bool check_refusal; /* means something when given */
     const char *output; /* NULL: standard output */
-    const char *template_, *system, *adapter, *column, *contrast;
+    const char *template_, *system, *adapter, *adapter_b, *column, *contrast;
     const char *ablate, *tokens, *tokens_in, *text, *prompt, *format, *sort;
     int threads;
     size_t limit, top; /* 0: all */

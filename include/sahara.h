@@ -513,12 +513,14 @@ typedef struct sah_graft_options {
     sah_side attention; /* q, k, v, o projections, their biases, and the norms of q and k */
     sah_side mlp; /* gate, up, down projections and their biases */
     sah_side rest; /* embedding, norms, LM head; configuration, tokenizer and chat template */
+    const char *adapters[2]; /* LoRA adapters to merge into A and B before; NULL: none */
     sah_progress_fn progress; /* bytes written; or NULL */
     void *user;
 } sah_graft_options;
 
 /* Writes a checkpoint mixed from two of the same shape and container; a difference between them is an error
- * that names the first. `out` and `notes` as above. */
+ * that names the first. SAH_BAD_ARGUMENT for an adapter of which nothing comes into the result. `out` and
+ * `notes` as above. */
 sah_status sah_graft(const char *a, const char *b, const sah_graft_options *options, const char *out,
                      sah_strings *notes, sah_error *error);
 

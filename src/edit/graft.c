@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "edit/provenance.h"
+#include "edit/values.h"
 #include "model/record.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -72,58 +73,110 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
 /* ---- Whose tensors
  * ----------------------------------------------------------------------------------------------- */
 
-enum { ATTENTION_TENSORS = 10, MLP_TENSORS = 6 };
+/* Where a tensor of the result comes from; matrix NULL: a bias or norm. */
+typedef struct source {
+    const sah_tensor *tensor;
+    const sah_matrix *matrix;
+} source;
 
-/* NULL where the model has none. */
-static void attention_of(const sah_layer_files *f, const sah_tensor *out[ATTENTION_TENSORS])
+/* What a layer's attention and MLP are made of; tensor NULL where the model has none. */
+enum { ATTENTION = 10, MLP = 6 };
+
+static void attention_of(const sah_layer_files *f, source out[ATTENTION])
 {
-    const sah_tensor *all[ATTENTION_TENSORS] = {f->q.tensor, f->k.tensor, f->v.tensor, f->o.tensor,
-                                                f->q_bias,   f->k_bias,   f->v_bias,   f->o_bias,
-                                                f->q_norm,   f->k_norm};
+    const source all[ATTENTION] = {{f->q.tensor, &f->q}, {f->k.tensor, &f->k}, {f->v.tensor, &f->v},
+                                   {f->o.tensor, &f->o}, {f->q_bias, NULL},    {f->k_bias, NULL},
+                                   {f->v_bias, NULL},    {f->o_bias, NULL},    {f->q_norm, NULL},
+                                   {f->k_norm, NULL}};
     memcpy(out, all, sizeof all);
 }
 
-static void mlp_of(const sah_layer_files *f, const sah_tensor *out[MLP_TENSORS])
+static void mlp_of(const sah_layer_files *f, source out[MLP])
 {
-    const sah_tensor *all[MLP_TENSORS] = {f->gate.tensor, f->up.tensor, f->down.tensor,
-                                          f->gate_bias,   f->up_bias,   f->down_bias};
+    const source all[MLP] = {{f->gate.tensor, &f->gate}, {f->up.tensor, &f->up}, {f->down.tensor, &f->down},
+                             {f->gate_bias, NULL},       {f->up_bias, NULL},     {f->down_bias, NULL}};
     memcpy(out, all, sizeof all);
 }
 
-/* The tensors `to` of the base become those of the donor, byte for byte and in their type. */
-static void take(sah_rewrite *rewrite, const sah_tensor *const *to, const sah_tensor *const *from, size_t n)
+typedef struct graft {
+    sah_checkpoint *models[2]; /* A, B */
+    source *sources; /* [tensors of the base]; of the tensors that are made anew */
+    size_t n_merged[2]; /* matrices taken with an adapter merged */
+} graft;
+
+/* The tensors `to` of the base become those of `side`: byte for byte and in their type, or with the adapter
+ * merged. */
+static void take(graft *g, sah_rewrite *rewrite, const source *to, const source *from, size_t n,
+                 sah_side side)
 {
     for (size_t i = 0; i < n; i++) {
-        if (to[i] == NULL) continue;
-        rewrite->changes[to[i] - rewrite->base->tensors->items] =
-            (sah_change){.changed = true, .type = from[i]->type, .data = from[i]->data};
+        if (to[i].tensor == NULL) continue;
+        const size_t index = (size_t)(to[i].tensor - rewrite->base->tensors->items);
+        if (from[i].matrix != NULL && from[i].matrix->lora != NULL) {
+            g->sources[index] = from[i];
+            g->n_merged[side]++;
+            rewrite->changes[index].changed = true;
+        } else if (from[i].tensor != to[i].tensor) {
+            rewrite->changes[index] =
+                (sah_change){.changed = true, .type = from[i].tensor->type, .data = from[i].tensor->data};
+        }
     }
 }
 
-static void plan(sah_rewrite *rewrite, const sah_checkpoint *donor, bool attention, bool mlp)
+static void take_all(graft *g, sah_rewrite *rewrite, const sah_graft_options *o)
 {
-    for (int l = 0; l < donor->config.n_layers; l++) {
-        const sah_tensor *to[ATTENTION_TENSORS], *from[ATTENTION_TENSORS];
-        attention_of(&rewrite->base->layers[l], to);
-        attention_of(&donor->layers[l], from);
-        if (attention) take(rewrite, to, from, ATTENTION_TENSORS);
-        mlp_of(&rewrite->base->layers[l], to);
-        mlp_of(&donor->layers[l], from);
-        if (mlp) take(rewrite, to, from, MLP_TENSORS);
+    for (int l = 0; l < rewrite->base->config.n_layers; l++) {
+        const sah_layer_files *base = &rewrite->base->layers[l];
+        source to[ATTENTION], from[ATTENTION];
+        attention_of(base, to);
+        attention_of(&g->models[o->attention]->layers[l], from);
+        take(g, rewrite, to, from, ATTENTION, o->attention);
+        mlp_of(base, to);
+        mlp_of(&g->models[o->mlp]->layers[l], from);
+        take(g, rewrite, to, from, MLP, o->mlp);
     }
+}
+
+static sah_status merged_values(const void *context, size_t index, float *out, sah_error *error)
+{
+    const source *from = &((const graft *)context)->sources[index];
+    (void)error;
+    sah_values_read(from->tensor, from->matrix, out);
+    return SAH_OK;
+}
+
+static sah_dtype merged_type(const void *context, size_t index, const float *values)
+{
+    const source *from = &((const graft *)context)->sources[index];
+    return sah_values_type(from->tensor, from->matrix, values);
+}
+
+/* An adapter that leaves no trace was given by mistake. */
+static sah_status check_adapters(const graft *g, const sah_graft_options *options, sah_error *error)
+{
+    for (int i = 0; i < 2; i++) {
+        if (options->adapters[i] == NULL || g->n_merged[i] > 0) continue;
+        return sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "adapter %s changes nothing that the graft takes from %s: neither its attention nor its MLP",
+            options->adapters[i], g->models[i]->path);
+    }
+    return SAH_OK;
 }
 
 /* ---- All of it
  * ----------------------------------------------------------------------------------------------- */
 
-static json_t *settings_of(sah_checkpoint *const models[2], const sah_graft_options *options)
+static json_t *settings_of(const graft *g, const sah_graft_options *options)
 {
     static const char *const NAMES[] = {"A", "B"};
-    json_t *settings = json_pack("{s:s, s:s, s:s, s:o, s:o}", "attention", NAMES[options->attention], "mlp",
-                                 NAMES[options->mlp], "rest", NAMES[options->rest], "A",
-                                 sah_model_record(&models[0]->info), "B", sah_model_record(&models[1]->info));
+    json_t *settings = json_pack(
+        "{s:s, s:s, s:s, s:o, s:o, s:s?, s:s?}", "attention", NAMES[options->attention], "mlp",
+        NAMES[options->mlp], "rest", NAMES[options->rest], "A", sah_model_record(&g->models[0]->info), "B",
+        sah_model_record(&g->models[1]->info), "adapter", sah_provenance_name(options->adapters[0]),
+        "adapter_b", sah_provenance_name(options->adapters[1]));
     /* What had been done to the base is told as `before`; of the other it is told here. */
-    json_t *other = models[1 - options->rest]->provenance;
+    json_t *other = g->models[1 - options->rest]->provenance;
     if (settings == NULL || other == NULL || json_object_set(settings, "before_other", other) == 0)
         return settings;
     json_decref(settings);
@@ -133,31 +186,41 @@ static json_t *settings_of(sah_checkpoint *const models[2], const sah_graft_opti
 sah_status sah_graft(const char *a, const char *b, const sah_graft_options *options, const char *out,
                      sah_strings *notes, sah_error *error)
 {
-    const char *inputs[] = {a, b};
-    sah_checkpoint *models[2] = {0};
+    const char *inputs[4] = {a, b};
+    size_t n_inputs = 2;
+    graft g = {0};
     char *provenance = NULL;
-    sah_rewrite rewrite = {.progress = options->progress, .user = options->user};
+    sah_rewrite rewrite = {.values = merged_values,
+                           .type = merged_type,
+                           .context = &g,
+                           .progress = options->progress,
+                           .user = options->user};
     sah_status status = SAH_OK;
-    for (int i = 0; i < 2 && status == SAH_OK; i++)
-        status = sah_checkpoint_open(inputs[i], NULL, false, &models[i], error);
-    if (status == SAH_OK) status = compare(models[0], models[1], error);
+    for (int i = 0; i < 2 && status == SAH_OK; i++) {
+        status = sah_checkpoint_open(inputs[i], options->adapters[i], false, &g.models[i], error);
+        if (options->adapters[i] != NULL) inputs[n_inputs++] = options->adapters[i];
+    }
+    if (status == SAH_OK) status = compare(g.models[0], g.models[1], error);
     if (status != SAH_OK) goto done;
-    rewrite.base = models[options->rest];
+    rewrite.base = g.models[options->rest];
     rewrite.changes = sah_alloc(rewrite.base->tensors->n, sizeof *rewrite.changes);
-    if (rewrite.changes == NULL) {
+    g.sources = sah_alloc(rewrite.base->tensors->n, sizeof *g.sources);
+    if (rewrite.changes == NULL || g.sources == NULL) {
         status = sah_fail_memory(error, "the graft");
         goto done;
     }
-    plan(&rewrite, models[1 - options->rest], options->attention != options->rest,
-         options->mlp != options->rest);
-    if (notes != NULL) status = sah_provenance_notes(&rewrite, NULL, notes, error);
+    take_all(&g, &rewrite, options);
+    status = check_adapters(&g, options, error);
+    if (status == SAH_OK) status = sah_rewrite_plan(&rewrite, error);
+    if (status == SAH_OK && notes != NULL) status = sah_provenance_notes(&rewrite, NULL, notes, error);
     if (status == SAH_OK)
-        status = sah_provenance_text("graft", &rewrite, settings_of(models, options), &provenance, error);
+        status = sah_provenance_text("graft", &rewrite, settings_of(&g, options), &provenance, error);
     rewrite.provenance = provenance;
-    if (status == SAH_OK) status = sah_rewrite_run(&rewrite, out, inputs, 2, error);
+    if (status == SAH_OK) status = sah_rewrite_run(&rewrite, out, inputs, n_inputs, error);
 done:
     free(provenance);
     free(rewrite.changes);
-    for (int i = 0; i < 2; i++) sah_checkpoint_close(models[i]);
+    free(g.sources);
+    for (int i = 0; i < 2; i++) sah_checkpoint_close(g.models[i]);
     return status;
 }

@@ -41,6 +41,12 @@ sah_status sah_provenance_text(const char *command, const sah_rewrite *rewrite, 
     return *text != NULL ? SAH_OK : sah_fail_memory(error, "sahara.json");
 }
 
+const char *sah_provenance_name(const char *adapter)
+{
+    const char *slash = adapter != NULL ? strrchr(adapter, '/') : NULL;
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : adapter;
+}
+
 sah_status sah_provenance_notes(const sah_rewrite *rewrite, const char *lost, sah_strings *notes,
                                 sah_error *error)
 {

@@ -9,6 +9,9 @@
 sah_status sah_provenance_text(const char *command, const sah_rewrite *rewrite, json_t *settings, char **text,
                                sah_error *error);
 
+/* An adapter as the record names it, whatever the path to it; NULL for NULL. */
+const char *sah_provenance_name(const char *adapter);
+
 /* Says of every type that was not kept how many tensors became what. `lost`: what the 16-bit type would have
  * lost, or NULL where that is not the reason. */
 sah_status sah_provenance_notes(const sah_rewrite *rewrite, const char *lost, sah_strings *notes,

@@ -1,5 +1,6 @@
 #include "edit/rewrite.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,42 @@ void sah_narrow(sah_dtype type, const float *values, size_t n, uint8_t *out)
         uint16_t half = type == SAH_F16 ? sah_f32_to_f16(values[i]) : sah_f32_to_bf16(values[i]);
         memcpy(out + 2 * i, &half, sizeof half);
     }
+}
+
+static sah_status plan_tensor(sah_rewrite *rewrite, size_t index, sah_error *error)
+{
+    const sah_tensor *tensor = &rewrite->base->tensors->items[index];
+    const size_t n = sah_tensor_values(tensor);
+    size_t bytes;
+    float *values = sah_alloc_aligned(n, sizeof *values);
+    if (values == NULL) return sah_fail_memory(error, tensor->name);
+    sah_status status = rewrite->values(rewrite->context, index, values, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        if (!isfinite(values[i]))
+            status =
+                sah_fail(error, SAH_FAILED, "tensor %s would hold a number that is not finite", tensor->name);
+    }
+    if (status == SAH_OK) {
+        rewrite->changes[index].type = rewrite->type(rewrite->context, index, values);
+        if (!sah_dtype_bytes(rewrite->changes[index].type, n, &bytes))
+            status = sah_fail(error, SAH_FAILED, "tensor %s is too large", tensor->name);
+    }
+    free(values);
+    return status;
+}
+
+sah_status sah_rewrite_plan(sah_rewrite *rewrite, sah_error *error)
+{
+    const sah_checkpoint *base = rewrite->base;
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < base->tensors->n && status == SAH_OK; i++) {
+        if (rewrite->changes[i].changed && rewrite->changes[i].data == NULL)
+            status = plan_tensor(rewrite, i, error);
+        if (status == SAH_OK && rewrite->progress != NULL &&
+            !rewrite->progress(rewrite->user, "bytes", 0, base->info.file_bytes))
+            status = sah_fail(error, SAH_INTERRUPTED, "interrupted: nothing was written");
+    }
+    return status;
 }
 
 /* Cannot overflow: the plan that set the type has asked sah_dtype_bytes(). */

@@ -19,12 +19,17 @@ typedef struct sah_rewrite {
     sah_change *changes; /* [base->tensors->n] */
     /* The new values of tensor `index`, in the file's order; `context` is for it. */
     sah_status (*values)(const void *context, size_t index, float *out, sah_error *error);
+    /* The type they are to be written in: F32, F16 or BF16. */
+    sah_dtype (*type)(const void *context, size_t index, const float *values);
     const void *context;
     const char *provenance; /* JSON text that goes with the result (docs/files.md, "sahara.json") */
     sah_progress_fn progress; /* bytes written; or NULL */
     void *user;
     uint64_t done, total; /* bytes of tensors, for the progress */
 } sah_rewrite;
+
+/* Sets the types of the changes without data: their values are made once for it, and must be finite. */
+sah_status sah_rewrite_plan(sah_rewrite *rewrite, sah_error *error);
 
 /* Writes the result to `path`, which must not exist; `inputs` are the paths it was made from. */
 sah_status sah_rewrite_run(sah_rewrite *rewrite, const char *path, const char *const *inputs, size_t n_inputs,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "edit/provenance.h"
+#include "edit/values.h"
 #include "model/record.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -81,31 +82,14 @@ static void add_jobs(surgery *s, int layer)
 
 /* ---- Their values -------------------------------------------------------------------------------------- */
 
-/* The tensor [rows, columns] in the file's order of rows, adapter merged. A head's rows stay together in
- * either order. */
-static void read_values(const sah_tensor *tensor, const sah_matrix *matrix, float *out)
-{
-    if (matrix == NULL) {
-        sah_vector_read(tensor, 0, out);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (size_t row = 0; row < matrix->rows; row++)
-        sah_matrix_read(matrix, row, 1, out + sah_matrix_file_row(matrix, row) * matrix->columns);
-}
-
-/* A head's weights inside [rows, columns]: `n` runs of `length` values, `stride` apart. */
-typedef struct block {
-    size_t first, n, length, stride;
-} block;
-
-static block head_block(const job *j, const sah_tensor *tensor, int head)
+/* A head's weights inside [rows, columns]. */
+static sah_block head_block(const job *j, const sah_tensor *tensor, int head)
 {
     const size_t rows = tensor->dims[0], columns = tensor->n_dims > 1 ? tensor->dims[1] : 1;
     const size_t n_heads = (size_t)j->n_heads, h = (size_t)head;
-    if (j->columns) return (block){h * (columns / n_heads), rows, columns / n_heads, columns};
+    if (j->columns) return (sah_block){h * (columns / n_heads), rows, columns / n_heads, columns};
     const size_t size = rows / n_heads * columns;
-    return (block){h * size, 1, size, size};
+    return (sah_block){h * size, 1, size, size};
 }
 
 /* The mean over the heads of weights whose heads are rows: mean[rows / n_heads * columns]. */
@@ -124,7 +108,7 @@ static sah_status apply(const job *j, const sah_tensor *tensor, float *values, s
     float *mean = NULL;
     for (size_t i = 0; i < j->n_edits; i++) {
         const sah_edit *edit = &j->edits[i];
-        const block b = head_block(j, tensor, edit->head);
+        const sah_block b = head_block(j, tensor, edit->head);
         if (!takes(j, edit)) continue;
         if (edit->op == SAH_OP_MEAN && mean == NULL) {
             mean = sah_alloc_aligned(b.length, sizeof *mean);
@@ -147,90 +131,25 @@ static sah_status job_values(const void *context, size_t index, float *out, sah_
     const surgery *s = context;
     const job *j = &s->jobs[index];
     const sah_tensor *tensor = &s->checkpoint->tensors->items[index];
-    read_values(tensor, j->matrix, out);
+    sah_values_read(tensor, j->matrix, out);
     return j->part != 0 ? apply(j, tensor, out, error) : SAH_OK;
 }
 
 /* ---- Their types --------------------------------------------------------------------------------------- */
 
-/* True when a 16-bit type holds the block as well as it holds numbers in its normal range: the largest error
- * of rounding is no more than half a unit in the last place of the block's largest number. Numbers that
- * overflow or that sink below float16's range (1e-4 times most weights does) fail it. */
-static bool holds(sah_dtype type, const float *values, block b)
+/* That of the whole tensor, and where it has 16 bits each edited head must fit as well. */
+static sah_dtype job_type(const void *context, size_t index, const float *values)
 {
-    const double roundoff = type == SAH_F16 ? 0x1p-11 : 0x1p-8;
-    double largest = 0, worst = 0;
-    for (size_t r = 0; r < b.n; r++) {
-        for (size_t c = 0; c < b.length; c++) {
-            const float value = values[b.first + r * b.stride + c];
-            const float kept = type == SAH_F16 ? sah_f16_to_f32(sah_f32_to_f16(value))
-                                               : sah_bf16_to_f32(sah_f32_to_bf16(value));
-            largest = fmax(largest, fabs((double)value));
-            worst = fmax(worst, fabs((double)kept - (double)value));
-        }
-    }
-    return worst <= roundoff * largest;
-}
-
-static bool is_exact(const float *values, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float kept = sah_f16_to_f32(sah_f32_to_f16(values[i]));
-        if (memcmp(&kept, &values[i], sizeof kept) != 0) return false;
-    }
-    return true;
-}
-
-/* The file's own type where it holds what was changed, else float32. What was quantised becomes float16 where
- * that is exact. */
-static sah_dtype choose_type(const job *j, const sah_tensor *tensor, const float *values)
-{
-    const size_t n = sah_tensor_values(tensor);
-    if (tensor->type == SAH_F32) return SAH_F32;
-    if (tensor->type != SAH_F16 && tensor->type != SAH_BF16)
-        return j->matrix != NULL && is_exact(values, n) ? SAH_F16 : SAH_F32;
-    if (j->matrix != NULL && j->matrix->lora != NULL && !holds(tensor->type, values, (block){0, 1, n, n}))
-        return SAH_F32;
+    const surgery *s = context;
+    const job *j = &s->jobs[index];
+    const sah_tensor *tensor = &s->checkpoint->tensors->items[index];
+    const sah_dtype type = sah_values_type(tensor, j->matrix, values);
+    if (type != tensor->type || type == SAH_F32) return type;
     for (size_t i = 0; i < j->n_edits; i++) {
-        if (takes(j, &j->edits[i]) && !holds(tensor->type, values, head_block(j, tensor, j->edits[i].head)))
+        if (takes(j, &j->edits[i]) && !sah_values_fit(type, values, head_block(j, tensor, j->edits[i].head)))
             return SAH_F32;
     }
-    return tensor->type;
-}
-
-static sah_status plan_tensor(const surgery *s, size_t index, sah_change *change, sah_error *error)
-{
-    const sah_tensor *tensor = &s->checkpoint->tensors->items[index];
-    const size_t n = sah_tensor_values(tensor);
-    size_t bytes;
-    float *values = sah_alloc_aligned(n, sizeof *values);
-    if (values == NULL) return sah_fail_memory(error, tensor->name);
-    sah_status status = job_values(s, index, values, error);
-    for (size_t i = 0; i < n && status == SAH_OK; i++) {
-        if (!isfinite(values[i]))
-            status =
-                sah_fail(error, SAH_FAILED, "tensor %s would hold a number that is not finite", tensor->name);
-    }
-    if (status == SAH_OK) {
-        *change = (sah_change){.changed = true, .type = choose_type(&s->jobs[index], tensor, values)};
-        if (!sah_dtype_bytes(change->type, n, &bytes))
-            status = sah_fail(error, SAH_FAILED, "tensor %s is too large", tensor->name);
-    }
-    free(values);
-    return status;
-}
-
-static sah_status plan(const surgery *s, sah_rewrite *rewrite, sah_error *error)
-{
-    const size_t n = s->checkpoint->tensors->n;
-    sah_status status = SAH_OK;
-    for (size_t i = 0; i < n && status == SAH_OK; i++) {
-        if (s->jobs[i].wanted) status = plan_tensor(s, i, &rewrite->changes[i], error);
-        if (status == SAH_OK && rewrite->progress != NULL &&
-            !rewrite->progress(rewrite->user, "bytes", 0, s->checkpoint->info.file_bytes))
-            status = sah_fail(error, SAH_INTERRUPTED, "interrupted: nothing was written");
-    }
-    return status;
+    return type;
 }
 
 /* ---- What cannot be exact ------------------------------------------------------------------------------ */
@@ -273,7 +192,6 @@ static json_t *settings_of(const sah_surgery_options *options, const sah_head *h
 {
     const sah_ablation *ablation = &options->ablation;
     const bool scale = ablation->op == SAH_OP_SCALE;
-    const char *slash = options->adapter != NULL ? strrchr(options->adapter, '/') : NULL;
     char parts[8];
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
@@ -282,8 +200,8 @@ static json_t *settings_of(const sah_surgery_options *options, const sah_head *h
             return NULL;
         }
     }
-    json_t *settings = json_pack("{s:o, s:s?}", "heads", list, "adapter",
-                                 slash != NULL && slash[1] != '\0' ? slash + 1 : options->adapter);
+    json_t *settings =
+        json_pack("{s:o, s:s?}", "heads", list, "adapter", sah_provenance_name(options->adapter));
     if (settings == NULL || n == 0) return settings;
     sah_parts_name(ablation->parts, parts);
     json_t *how = json_pack("{s:s, s:s, s:o, s:b}", "part", parts, "op", scale ? "scale" : "mean", "scale",
@@ -305,8 +223,11 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
     size_t n = 0;
     char *provenance = NULL;
     const char *inputs[] = {path, options->adapter};
-    sah_rewrite rewrite = {
-        .values = job_values, .context = &s, .progress = options->progress, .user = options->user};
+    sah_rewrite rewrite = {.values = job_values,
+                           .type = job_type,
+                           .context = &s,
+                           .progress = options->progress,
+                           .user = options->user};
     sah_status status = sah_checkpoint_open(path, options->adapter, false, &checkpoint, error);
     if (status != SAH_OK) return status;
     const char *text = options->heads != NULL ? options->heads : "";
@@ -325,7 +246,8 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
         goto done;
     }
     for (int l = 0; l < checkpoint->config.n_layers; l++) add_jobs(&s, l);
-    status = plan(&s, &rewrite, error);
+    for (size_t i = 0; i < checkpoint->tensors->n; i++) rewrite.changes[i].changed = s.jobs[i].wanted;
+    status = sah_rewrite_plan(&rewrite, error);
     if (status == SAH_OK && notes != NULL)
         status = sah_provenance_notes(&rewrite, n > 0 ? "the edit" : "the adapter", notes, error);
     if (status == SAH_OK)

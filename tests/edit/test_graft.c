@@ -74,6 +74,68 @@ static void test_sides(void **state)
     }
 }
 
+/* The same tensors, of the same types and bytes. */
+static void expect_same(const char *a, const char *b)
+{
+    sah_error error = {0};
+    sah_checkpoint *x, *y;
+    expect_ok(sah_checkpoint_open(a, NULL, true, &x, &error), &error);
+    expect_ok(sah_checkpoint_open(b, NULL, true, &y, &error), &error);
+    assert_int_equal(x->tensors->n, y->tensors->n);
+    for (size_t i = 0; i < x->tensors->n; i++) {
+        const sah_tensor *have = &x->tensors->items[i], *want = sah_tensors_find(y->tensors, have->name);
+        assert_non_null(want);
+        assert_int_equal(have->type, want->type);
+        assert_int_equal(have->bytes, want->bytes);
+        assert_memory_equal(have->data, want->data, have->bytes);
+    }
+    sah_checkpoint_close(x);
+    sah_checkpoint_close(y);
+}
+
+/* Adapters merged on the way give what a graft of the merged checkpoints gives. */
+static void test_adapters(void **state)
+{
+    (void)state;
+    static const char *const MODEL[] = {MODELS "llama-gqa", MODELS "llama-gqa/model-f32.gguf"};
+    const char *const adapters[] = {"tests/golden/adapters/plain", "tests/golden/adapters/patterns"};
+    for (int i = 0; i < 2; i++) {
+        const char *suffix = i ? ".gguf" : "";
+        sah_error error = {0};
+        char *merged[2];
+        for (int m = 0; m < 2; m++) {
+            const sah_surgery_options merge = {.adapter = adapters[m]};
+            merged[m] = strdup(fresh(suffix));
+            expect_ok(sah_surgery(MODEL[i], &merge, merged[m], NULL, &error), &error);
+        }
+        for (unsigned s = 0; s < 32; s++) {
+            sah_graft_options options = {.attention = s & 1 ? SAH_SIDE_B : SAH_SIDE_A,
+                                         .mlp = s & 2 ? SAH_SIDE_B : SAH_SIDE_A,
+                                         .rest = s & 4 ? SAH_SIDE_B : SAH_SIDE_A};
+            const char *from[2] = {MODEL[i], MODEL[i]};
+            char *want = strdup(fresh(suffix)), *have = strdup(fresh(suffix));
+            bool traced = true;
+            for (unsigned m = 0; m < 2; m++) {
+                if (!(s & 8U << m)) continue;
+                from[m] = merged[m];
+                traced = traced && (options.attention == m || options.mlp == m);
+            }
+            expect_ok(sah_graft(from[0], from[1], &options, want, NULL, &error), &error);
+            for (unsigned m = 0; m < 2; m++) options.adapters[m] = s & 8U << m ? adapters[m] : NULL;
+            sah_status status = sah_graft(MODEL[i], MODEL[i], &options, have, NULL, &error);
+            if (traced) {
+                expect_ok(status, &error);
+                expect_same(have, want);
+            } else {
+                expect_failure(status, &error, "changes nothing that the graft takes");
+            }
+            free(want);
+            free(have);
+        }
+        for (int m = 0; m < 2; m++) free(merged[m]);
+    }
+}
+
 /* Tensors of unlike types live beside one another, in either container. */
 static void test_types(void **state)
 {
@@ -240,16 +302,19 @@ static void test_mismatch_is_refused(void **state)
     refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-mha", "is the input");
     refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-gqa", "is there already");
     refuse(MODELS "llama-mha", MODELS "none", out, "none");
+
+    const char *model = MODELS "llama-gqa", *adapter = "tests/golden/adapters/plain";
+    const sah_graft_options merging = {.attention = SAH_SIDE_B, .adapters = {NULL, adapter}};
+    sah_error error = {0};
+    expect_failure(sah_graft(model, model, &merging, adapter, NULL, &error), &error, "is the input");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sides),
-        cmocka_unit_test(test_types),
-        cmocka_unit_test(test_index),
-        cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_mismatch_is_refused),
+        cmocka_unit_test(test_sides),  cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_types),  cmocka_unit_test(test_index),
+        cmocka_unit_test(test_logits), cmocka_unit_test(test_mismatch_is_refused),
     };
     return cmocka_run_group_tests_name("graft", tests, NULL, NULL);
 }

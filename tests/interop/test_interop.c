@@ -103,12 +103,19 @@ static void check_graft(const json_t *record)
     const char *a = json_string_value(json_array_get(models, 0)),
                *b = json_string_value(json_array_get(models, 1)), *adapter = text_of(record, "adapter");
     char *second = strdup(adapter != NULL ? fresh(suffix_of(b)) : b), *made = strdup(fresh(suffix_of(a)));
-    const sah_graft_options options = {.attention = side_of(record, "attention"),
-                                       .mlp = side_of(record, "mlp"),
-                                       .rest = side_of(record, "rest")};
+    sah_graft_options options = {.attention = side_of(record, "attention"),
+                                 .mlp = side_of(record, "mlp"),
+                                 .rest = side_of(record, "rest")};
     if (adapter != NULL) surgery_of(b, adapter, NULL, (sah_ablation){0}, second);
     expect_ok(sah_graft(a, second, &options, made, NULL, &error), &error);
     compare(record, made, NULL, NULL, "the graft");
+    if (adapter != NULL) {
+        char *merging = strdup(fresh(suffix_of(a)));
+        options.adapters[1] = adapter;
+        expect_ok(sah_graft(a, b, &options, merging, NULL, &error), &error);
+        compare(record, merging, NULL, NULL, "the graft that merges");
+        free(merging);
+    }
     free(second);
     free(made);
 }
