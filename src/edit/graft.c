@@ -156,10 +156,8 @@ static sah_status check_adapters(const graft *g, const sah_graft_options *option
 {
     for (int i = 0; i < 2; i++) {
         if (options->adapters[i] == NULL || g->n_merged[i] > 0) continue;
-        return sah_fail(
-            error, SAH_BAD_ARGUMENT,
-            "adapter %s changes nothing that the graft takes from %s: neither its attention nor its MLP",
-            options->adapters[i], g->models[i]->path);
+        return sah_fail(error, SAH_BAD_ARGUMENT, "adapter %s changes nothing that the graft takes from %s",
+                        options->adapters[i], g->models[i]->path);
     }
     return SAH_OK;
 }
