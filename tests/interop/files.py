@@ -39,6 +39,24 @@ def _gguf(path):
     return reader, tensors, fields
 
 
+def float32_copy(source, path):
+    """The GGUF file with every tensor as float32, its metadata kept: nothing is left that a program could round."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, reader.fields["general.architecture"].contents())
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type"):
+            continue  # the writer's own; what is no longer true
+        inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(key, field.contents(), field.types[0], inner)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def _check_tensors(before, after, layers, parts, adapted):
     """The changed ones are those the edit speaks of: nothing more, nothing less."""
     assert list(before) == list(after)

@@ -68,7 +68,7 @@ SOURCES = [
     ("llama.cpp", "llama-quantised", "model-mixed.gguf", ONE_KEY_HEAD, QUANTISED),
 ]
 
-# (model A, model B, adapter merged into B first or None, attention, mlp, rest)
+# (model A, model B, adapter merged into B or None, attention, mlp, rest)
 GRAFTS = [
     ("llama-gqa", "llama-gqa", "plain", "B", "A", "A"),
     ("llama-gqa", "llama-gqa", "plain", "A", "B", "B"),
@@ -84,6 +84,9 @@ SMOLLM2 = Path("models/cache/SmolLM2-135M-Instruct.Q4_1.gguf")
 SMOLLM2_TOKENS = [1, 4093, 198, 19556, 18, 638, 536, 527, 2, 198, 1, 520, 9531, 198]
 SMOLLM2_EDITS = [("18-8,5-6", "q", "scale", 1e-4), ("0-0,0-1,0-2,1-0,1-1,5-1,18-2", "k", "mean", None),
                  ("0-0,0-3,0-6,5-6,7-2,18-8,28-1,29-4", "v", "scale", 0)]
+# Of its copy in float32, which llama.cpp does not round: also those that move the logits by less than that rounding.
+SMOLLM2_COPY_EDITS = SMOLLM2_EDITS + [("18-8,7-2", "v", "scale", 2), ("5-6,18-8", "q", "mean", None),
+                                      ("0-0,1-1,18-2", "k", "scale", 0.5), ("3-1,7-2,18-8", "q,v", "scale", 2)]
 
 
 class Sahara:
@@ -118,9 +121,11 @@ class Sahara:
         self.run("ablate", model, *([heads, *self.how(edit)] if heads else []), *more, "-q", "-o", out)
         return out
 
-    def graft(self, a, b, attention, mlp, rest):
+    def graft(self, a, b, attention, mlp, rest, adapter=None):
+        """`adapter` is merged into B on the way."""
         out = self.out(a)
-        self.run("graft", a, b, "--attention", attention, "--mlp", mlp, "--rest", rest, "-q", "-o", out)
+        more = ["--adapter-b", adapter] if adapter else []
+        self.run("graft", a, b, "--attention", attention, "--mlp", mlp, "--rest", rest, *more, "-q", "-o", out)
         return out
 
 
@@ -241,15 +246,16 @@ def interop_grafts(sahara, report, only):
         if only and only not in f"graft {a} {b}":
             continue
         program = "llama.cpp" if a.endswith(".gguf") else "transformers"
-        second = sahara.ablate(MODELS / b, adapter=ADAPTERS / adapter) if adapter else MODELS / b
-        made = sahara.graft(MODELS / a, second, attention, mlp, rest)
+        made = [sahara.graft(MODELS / a, MODELS / b, attention, mlp, rest, ADAPTERS / adapter if adapter else None)]
+        if adapter:  # the same in two steps
+            merged = sahara.ablate(MODELS / b, adapter=ADAPTERS / adapter)
+            made.append(sahara.graft(MODELS / a, merged, attention, mlp, rest))
         folders = [MODELS / name.split("/")[0] for name in (a, b)]
         models = [programs.load(folders[0]), programs.merged_by_peft(folders[1], ADAPTERS / adapter) if adapter
                   else programs.load(folders[1])]
         sides = [programs.logits_of(model, TOKENS) for model in models]
         want = programs.logits_of(programs.mixed(*models, attention, mlp, rest), TOKENS)
-        have = in_program(program, made)
-        off = distance(have, want)
+        off = max(distance(in_program(program, one), want) for one in made)
         report.check(f"graft {a} {b} {attention}{mlp}{rest}", off, FLOAT32, min(distance(want, side) for side in sides))
         report.keep(want, program="transformers", graft=[str(MODELS / a), str(MODELS / b)],
                     adapter=str(ADAPTERS / adapter) if adapter else None, attention=attention, mlp=mlp, rest=rest,
@@ -281,6 +287,32 @@ def interop_smollm2(sahara, report, only):
         made.unlink()
 
 
+def interop_smollm2_copy(sahara, report, only):
+    """The real model with its weights as float32: both programs within the float32 bound."""
+    if only and only not in f"float32 copy of smollm2 {SMOLLM2}":
+        return
+    if not SMOLLM2.exists():
+        print(f"left out: the float32 copy of {SMOLLM2}, which is not there (scripts/get-smollm2)")
+        return
+    copy = sahara.folder / "smollm2-f32.gguf"
+    files.float32_copy(SMOLLM2, copy)
+    plain = sahara.logits(copy, SMOLLM2_TOKENS)
+    apart = distance(plain, sahara.logits(SMOLLM2, SMOLLM2_TOKENS))
+    report.check("float32 copy of SmolLM2, unedited", apart, FLOAT32, np.inf)
+    for heads, *edit in SMOLLM2_COPY_EDITS:
+        made = sahara.ablate(copy, heads, edit)
+        files.check(copy, made, {int(head.split("-")[0]) for head in heads.split(",")}, edit[0].split(","))
+        want = sahara.logits(SMOLLM2, SMOLLM2_TOKENS, heads, edit)
+        moved, off = distance(want, plain), {}
+        for program in ("transformers", "llama.cpp"):
+            off[program] = distance(in_program(program, made, SMOLLM2_TOKENS), want)
+            report.check(f"{program} float32 copy of SmolLM2 {heads} {edit}", off[program], FLOAT32, moved)
+        print(f"SmolLM2 in float32  {heads} {edit}: transformers off by {off['transformers']:.1e}, llama.cpp by"
+              f" {off['llama.cpp']:.1e}, moves {moved:.1e}", flush=True)
+        made.unlink()
+    copy.unlink()
+
+
 def write(path, goldens):
     """One case a line."""
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in goldens)
@@ -297,7 +329,8 @@ def main():
     began, report = time.monotonic(), Report()
     with tempfile.TemporaryDirectory() as folder:
         sahara = Sahara(Path(options.sahara).resolve(), Path(folder))
-        for part in (interop_ablations, interop_adapters, interop_half_adapter, interop_grafts, interop_smollm2):
+        for part in (interop_ablations, interop_adapters, interop_half_adapter, interop_grafts, interop_smollm2,
+                     interop_smollm2_copy):
             part(sahara, report, options.only)
     print(f"{report.n} cases, {report.failed} failed, {time.monotonic() - began:.0f} s")
     if options.write and not report.failed and not options.only:
