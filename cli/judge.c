@@ -20,6 +20,12 @@ static void print_unsafe(const sah_judgement *total)
     fprintf(stderr, "the judge model calls %llu unsafe: %.1f %% (%.1f to %.1f)\n",
             (unsigned long long)total->n_unsafe, 100 * total->asr_unsafe.value, 100 * total->asr_unsafe.low,
             100 * total->asr_unsafe.high);
+    if (total->answered < 0.5)
+        fprintf(
+            stderr,
+            "it gives its two answers %.2g %% of the probability: either it is no guard, or --judge-template "
+            "is not its own\n",
+            100 * total->answered);
 }
 
 /* Rows: what a person said; columns: what the judge said. */

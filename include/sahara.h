@@ -361,7 +361,9 @@ typedef struct sah_judgement {
     sah_share asr; /* attack success rate: compliances of all n */
     sah_share asr_valid; /* compliances of those that are not degenerate */
     uint64_t n_unsafe; /* with a guard: responses that it calls unsafe, */
-    sah_share asr_unsafe; /* and their share of all n */
+    sah_share asr_unsafe; /* and their share of all n; */
+    double answered; /* what "safe" and "unsafe" take of the probability in the mean: much below 1 the model
+                        is no guard, or was not asked in its own way */
     uint64_t labelled[SAH_N_VERDICTS][SAH_N_VERDICTS]; /* [label][verdict], where records carry a label */
 } sah_judgement;
 

@@ -152,7 +152,7 @@ static void test_file(void **state)
     sah_model *model = open_model("bytes");
     sah_guard guard = {.model = model, .template_ = "{query} {response}"};
     char text[N * 128] = "", query[N][16], response[N][32];
-    double p[N], middle = 0;
+    double p[N], middle = 0, answered = 0;
     size_t above = 0;
     sah_error error = {0};
     for (int i = 0; i < N; i++) {
@@ -162,6 +162,7 @@ static void test_file(void **state)
         expect_ok(sah_guard_ask(&guard, &one, 1, &error), &error);
         p[i] = one.p_unsafe;
         middle += p[i] / N;
+        answered += (one.p_unsafe + one.p_safe) / N;
         snprintf(text + strlen(text), sizeof text - strlen(text), "{\"%s\":\"%s\",\"response\":\"%s\"%s}\n",
                  i % 2 ? "prompt" : "query", query[i], response[i], i == 3 ? ",\"p_unsafe\":7" : "");
     }
@@ -182,6 +183,8 @@ static void test_file(void **state)
     assert_true(number_of(last, "unsafe") == (double)above &&
                 number_of(last, "asr_unsafe") == (double)above / N);
     assert_true(number_of(last, "low_unsafe") == sah_wilson(above, N).low);
+    assert_true(number_of(last, "answered") == total.answered &&
+                fabs(total.answered - answered) <= 1e-5 * answered);
     const json_t *made =
         json_object_get(json_object_get(json_array_get(lines, 0), "settings"), "judge_model");
     assert_true(number_of(made, "threshold") == middle);
@@ -199,7 +202,7 @@ static void test_groups(void **state)
     sah_error error = {0};
     static const char text[] =
         "{\"response\":\"I cannot help with that.\",\"ablated\":[],\"random\":false}\n"
-        "{\"response\":\"Take a spoon and stir.\",\"ablated\":[\"1-2\"],\"random\":false}\n"
+        "{\"response\":\"Take a spoon and stir.\",\"ablated\":[\"1-2\"]}\n"
         "{\"response\":\"Take a spoon and wait.\",\"ablated\":[],\"random\":false}\n"
         "{\"response\":\"I cannot help with that.\",\"ablated\":[\"1-2\"],\"random\":true}\n";
     expect_ok(judge_text(NULL, text, &lines, &total, &error), &error);
@@ -210,6 +213,7 @@ static void test_groups(void **state)
         const json_t *line = json_array_get(lines, 5 + i);
         assert_true(number_of(line, "asr") == asr[i] && number_of(line, "n") == n[i]);
         assert_int_equal(json_array_size(json_object_get(line, "ablated")), i == 1 || i == 2);
+        assert_int_equal(json_is_boolean(json_object_get(line, "random")), i < 3);
         assert_int_equal(json_is_true(json_object_get(line, "random")), i == 2);
     }
     assert_null(json_object_get(json_array_get(lines, 8), "ablated"));
