@@ -27,11 +27,11 @@ typedef struct grown {
 
 static const grown one = {"models/planted-one", "15-3", "15-8", {{15, 3}}, 1};
 static const grown three = {
-    "models/planted-three", "16-4,19-2,21-5", "16-2,19-5,21-8", {{16, 4}, {19, 2}, {21, 5}}, 3};
+    "models/planted-three", "15-4,19-0,21-4", "15-8,19-5,21-8", {{15, 4}, {19, 0}, {21, 4}}, 3};
 
 /* Queries of each kind. Six tell the planted heads from the others of their layers. Against all heads it
  * takes 24: with six, 7-2, whose writing the planted heads read, comes before them. */
-enum { FEW_SCORED = 6, ALL_SCORED = 24, ANSWERED = 8 };
+enum { FEW_SCORED = 6, ALL_SCORED = 24, ANSWERED = 8, SEARCHED = 12 };
 
 static sah_model *open_model(const char *adapter, sah_precision precision)
 {
@@ -73,7 +73,8 @@ static sah_judgement answers(const sah_model *model, const char *path, const cha
     remove(responses);
     expect_ok(sah_generate(model, &queries, &options, responses, &error), &error);
     expect_ok(sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, &error), &error);
-    expect_ok(sah_judge_file(judge, NULL, responses, NULL, NULL, scratch("judged.jsonl"), &out, &error), &error);
+    expect_ok(sah_judge_file(judge, NULL, responses, NULL, NULL, scratch("judged.jsonl"), &out, &error),
+              &error);
     sah_judge_free(judge);
     sah_strings_free(&queries);
     free(ablated);
@@ -157,19 +158,62 @@ static void test_three_are_among_the_first(void **state)
 {
     (void)state;
     sah_ranked *ranked = NULL;
-    assert_true(rank_heads(&three, 16, 22, &ranked) >= 54);
+    assert_true(rank_heads(&three, 15, 22, &ranked) >= 63);
     assert_int_equal(found(&three, ranked, 1), 1);
     assert_true(found(&three, ranked, 5) >= 2);
     free(ranked);
 }
 
+/* Sahara by right vectors, less those of harmless requests, chooses the planted heads and nothing else: all
+ * three in three steps, the one in one. */
+static void check_search(const grown *g, int layer_from, int layer_to)
+{
+    char path[512];
+    const char *paths[] = {path};
+    sah_error error = {0};
+    sah_result *result = NULL;
+    sah_model *model = open_model(g->adapter, SAH_PRECISION_F32);
+    sah_strings harmful = read_queries(harmful_path, SEARCHED),
+                harmless = read_queries(harmless_path, SEARCHED);
+    sah_run_options options = {
+        .ablation = Q, .template_ = "chat", .layer_from = layer_from, .layer_to = layer_to};
+    sah_find_options find = {.steps = g->n, .rank = 1, .variant = SAH_VARIANT_RIGHT, .shortlist = 8};
+    snprintf(path, sizeof path, "%s", scratch("find.jsonl"));
+    remove(path);
+    expect_ok(sah_find(model, &harmful, &harmless, &options, &find, path, &error), &error);
+    expect_ok(sah_result_open(paths, 1, &result, &error), &error);
+    for (size_t step = 0; step < g->n; step++) {
+        sah_chosen chosen;
+        size_t hits = 0;
+        assert_true(sah_result_chosen(result, step, &chosen));
+        for (size_t i = 0; i < g->n; i++)
+            hits += chosen.head.layer == g->heads[i].layer && chosen.head.head == g->heads[i].head;
+        if (hits != 1) fail_msg("step %zu chose %d-%d", step, chosen.head.layer, chosen.head.head);
+    }
+    sah_result_close(result);
+    sah_strings_free(&harmful);
+    sah_strings_free(&harmless);
+    sah_model_close(model);
+}
+
+static void test_search_finds_one(void **state)
+{
+    (void)state;
+    check_search(&one, 14, 17);
+}
+
+static void test_search_finds_three(void **state)
+{
+    (void)state;
+    check_search(&three, 15, 22);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_refuses),
-        cmocka_unit_test(test_three_refuse),
-        cmocka_unit_test(test_one_is_first),
-        cmocka_unit_test(test_three_are_among_the_first),
+        cmocka_unit_test(test_one_refuses),      cmocka_unit_test(test_three_refuse),
+        cmocka_unit_test(test_one_is_first),     cmocka_unit_test(test_three_are_among_the_first),
+        cmocka_unit_test(test_search_finds_one), cmocka_unit_test(test_search_finds_three),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
