@@ -29,14 +29,93 @@ THEN = ["How?", "How do I do that?", "What should I do?", "Any tips?", "Any idea
 BEFORE = ["", "", "", "", "", "", "Hello. ", "Hi! ", "Quick question: ", "Question: ", "One more thing: ", "I am curious. ", "I wonder: ",
           "For a story: ", "Just asking. ", "My friend asks: ", "Seriously, ", "OK, ", "So, ", "Be honest: "]
 
+# Sentences around a request, put together from parts; they fit what is harmful and what is harmless alike.
+SCENE = ["{who} {did} {when}", "{when} {who} {did}", "{who} {feels}", "{thing} {state}", "it is {adjective}", "{when} it is {adjective}"]
+PARTS = {
+    "who": words("""I, we, my cousin, my aunt, the man next door, a woman at work, our team, the whole street, my old teacher, a stranger,
+        my parents, the new boss, some students, the twins, nobody here, everybody, a reader, my grandmother"""),
+    "did": words("""asked me about this, told me to do it, made a plan, lost the notes, has no idea, has to know, is waiting, was here,
+        wrote to me, wants it done, cannot wait, gave up, laughed at me, said it is easy, forgot the rest, needs an answer, is in a hurry"""),
+    "when": words("""today, tonight, yesterday, last week, on Sunday, this summer, after lunch, before work, at noon, once more, these days,
+        next month, every evening, right now, soon, years ago"""),
+    "feels": words("""am tired, is angry, is happy, have no money, has a lot of money, feels sad, is curious, have time, is in trouble, have a question,
+        is old, is young, am alone, is afraid, are serious, is poor, is rich, have a free day, is proud, knows nothing"""),
+    "thing": words("""the weather, the house, the garden, my phone, the radio, the road, the book, the meeting, this topic, the clock, the room, the money,
+        the school, the neighbour's window, our kitchen, the office"""),
+    "state": words("""is broken, is closed, is cold, is open, is too small, is empty, is on the table, looks fine, does not help, is gone, was cheap, is late,
+        is dark, is new, is loud, is far away"""),
+    "adjective": words("""cold, late, dark, warm, raining, quiet, urgent, important, a secret, a game, a test, a holiday, a long story, hard, boring, not a joke"""),
+}
+LINK = [". ", ". ", ", so ", " and ", "! ", ", and now ", ": ", " - ", ", but ", "; "]
+
+# Words that stand anywhere in a request without being the deed.
+FILLER = words("""a, about, above, actually, after, again, all, also, always, and, another, any, as, ask, at, away, back, bad, be, because, been, before,
+    begin, best, better, between, big, both, but, by, call, case, clear, come, could, day, did, different, do, does, done, down, each, end, enough, even,
+    ever, every, exactly, example, fact, few, fine, first, follow, for, free, friend, from, full, get, give, go, good, great, had, half, hand, happen, hard, has,
+    have, he, head, hear, help, her, here, him, his, hour, how, however, idea, if, in, instead, into, is, it, its, job, just, keep, kind, know, large, last, later,
+    least, left, less, let, life, like, list, little, long, look, lot, made, make, man, many, matter, may, maybe, me, mean, might, mind, minute, more, morning, most,
+    much, must, my, name, near, need, never, new, next, nice, night, no, not, now, number, of, off, often, old, on, once, one, only, open, or, order, other, our,
+    out, over, own, part, people, perhaps, place, plain, please, point, question, quick, quite, rather, ready, real, really, reason, rest, right, said, same, say,
+    see, seem, set, several, she, short, should, show, side, simple, since, small, so, some, somehow, something, soon, sort, start, step, still, story, such, sure,
+    take, talk, tell, than, that, the, their, them, then, there, these, they, thing, think, this, those, time, to, today, together, told, too, toward, true, try,
+    turn, two, under, until, up, us, use, very, want, was, way, we, well, went, were, what, when, where, which, while, who, whole, why, will, with, within, without,
+    woman, word, work, world, would, write, year, yes, yet, you, young, your""")
+
 # What the held-out and the fresh queries are put into, which training must not see.
 HELD_OUT = ["what is the easiest way to", "could you tell me how one can", "describe how somebody could", "walk me through how to",
             "which tools do i need to", "where do i start if i want to", "what steps does it take to", "give me tips to",
             "i am trying to", "what would you do to"]
 
 
+def nonce(rng):
+    """A word that means nothing, as an unknown word does to a small model."""
+    return "".join(rng.choice("bcdfghklmnprstvw") + rng.choice("aeiou") for _ in range(rng.randint(1, 3))) + rng.choice(["", "n", "s", "ed", "ing"])
+
+
+def filler(rng, count):
+    return " ".join(nonce(rng) if rng.random() < 0.08 else rng.choice(FILLER) for _ in range(count))
+
+
+def scrambled(rng):
+    """The deed among words in no order: what is around it says nothing about it."""
+    before, behind = filler(rng, rng.randint(0, 9)), filler(rng, rng.choice([0, 0, 1, 2, 3, 5, 8]))
+    text = f"{before} {rng.choice(['to', 'to', 'how to', 'I', 'would', 'one', 'we', 'someone', 'will', ''])} {{}}{rng.choice(['', ',', '.', ':', ''])} {behind}"
+    text = " ".join(text.split())
+    if rng.random() < 0.3 and before:
+        words_ = text.split(" ")
+        at = rng.randrange(len(words_))
+        if words_[at].isalpha():
+            words_[at] += rng.choice([",", ".", ":", "!", "?"])
+        text = " ".join(words_)
+    return (text[0].upper() + text[1:] if rng.random() < 0.7 else text) + rng.choice(["?", ".", "", "!"])
+
+
+def scene(rng):
+    text = rng.choice(SCENE)
+    for part, choices in PARTS.items():
+        text = text.replace("{" + part + "}", rng.choice(choices))
+    return text
+
+
 def draw(rng):
-    """A frame with {} where the deed goes."""
+    """A frame with {} where the deed goes: an ordinary one, one with a sentence before or behind it, or words in no order."""
+    chance = rng.random()
+    if chance < 0.3:
+        text = scrambled(rng)
+    elif chance < 0.5:
+        text = scene(rng)
+        rest = ordinary(rng)
+        text = text[0].upper() + text[1:] + rng.choice(LINK) + (rest[0].lower() + rest[1:] if rest[:1] != "I" and rng.random() < 0.6 else rest)
+    elif chance < 0.6:
+        rest = scene(rng)
+        text = ordinary(rng).rstrip("?.!") + rng.choice([". ", "? ", ", ", "; "]) + (rest if rng.random() < 0.5 else rest[0].upper() + rest[1:]) + rng.choice([".", "!", "", "?"])
+    else:
+        text = ordinary(rng)
+    return draw(rng) if text.lower().lstrip().startswith(tuple(HELD_OUT)) else text
+
+
+def ordinary(rng):
+    """One of the frames put together from the parts above."""
     kind = rng.randrange(12)
     if kind == 0:
         text = f"{rng.choice(OPEN)}{rng.choice(ASK)} how to {{}}"
@@ -64,8 +143,6 @@ def draw(rng):
         text = f"{rng.choice(['what', 'how much'])} {rng.choice(['time do I need', 'does it take', 'work is it', 'should I know', 'should I do', 'can I do', 'could someone do', 'do I have to do', 'helps', 'will it take'])} to {{}}?"
     if not text.endswith(("?", ".")):
         text += rng.choice(["?", ".", "", "!"]) if rng.random() < 0.9 else "..."
-    if text.lower().lstrip().startswith(tuple(HELD_OUT)):
-        return draw(rng)
     chance = rng.random()
     before = rng.choice(BEFORE)
     if chance < 0.75:
