@@ -10,8 +10,10 @@ Measured are
   expert     all prompts in one padded batch, the residual below the head's layer kept; one head in some
              layers, a straight line through them (a pass costs more the lower it starts), summed over all
   llama.cpp  tokens a second of prompt processing, where llama-cpp-python is there
+  screened   with --screen: the whole command `sahara ships --screen`, loading included, and how many of the exact top
+             ten (of a full run, which is not timed) it found
 
-Loading is in none of the times. Before a time counts the sample's KL is compared with ours, so that all three
+Loading is in none of the other times. Before a time counts the sample's KL is compared with ours, so that all three
 compute the same. Needs torch, transformers, gguf, numpy (made with torch 2.13.0, transformers 5.23.0) and, for
 the last line, llama-cpp-python 0.3.36. A machine with nothing else to do, or the figures mean little.
 """
@@ -62,6 +64,23 @@ def our_ships(a, layers):
             with open(out, encoding="utf-8") as file:
                 found[layer] = [json.loads(line) for line in file][1]["kl"]
     return found
+
+
+def top_ten(a, out):
+    lines = run_sahara(a, "rank", out, "--top", "10").splitlines()[1:]
+    return {line.split("\t")[1] for line in lines}
+
+
+def screened(a):
+    """(seconds of the screened run, how many of the exact top ten it has)"""
+    with tempfile.TemporaryDirectory() as folder:
+        full, race = os.path.join(folder, "full.jsonl"), os.path.join(folder, "race.jsonl")
+        common = ["ships", a.model, a.queries, "--template", a.template, "--check-refusal", "off"] + (["--limit", str(a.limit)] if a.limit else [])
+        start = time.perf_counter()
+        run_sahara(a, *common, "--screen", "-o", race)
+        seconds = time.perf_counter() - start
+        run_sahara(a, *common, "-o", full)
+        return seconds, len(top_ten(a, full) & top_ten(a, race))
 
 
 def prompt_ids(a, tokenizer, query):
@@ -184,6 +203,7 @@ def main():
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--heads", default=None, help="A:B of every layer, for ours; default all")
     parser.add_argument("--passes", type=int, default=40)
+    parser.add_argument("--screen", action="store_true", help="also a screened run, and a full one to hold it against")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
@@ -201,6 +221,7 @@ def main():
     ours = measure_ours(a)
     expert, expert_kl = expert_way(model, prompts, layers)
     rate = llama_cpp_rate(a.model, a.threads)
+    race = screened(a) if a.screen else None
     scores = our_ships(a, layers)
     check("reference", reference_kl.values(), [scores[0][i] for i in reference_kl])
     for layer in layers:
@@ -214,6 +235,8 @@ def main():
           f"memory {ours['peak_memory'] / 1e6:.0f} MB, {ours['nodes']:.0f} of {ours['tokens']:.0f} tokens")
     print(f"reference  {reference:8.0f} s   {reference / seconds:.1f} times ours; {each * 1e3:.1f} ms a pass, {n_passes} passes")
     print(f"expert     {expert:8.0f} s   {expert / seconds:.1f} times ours")
+    if race:
+        print(f"screened   {race[0]:8.1f} s   {reference / race[0]:.1f} times faster than the reference's way; {race[1]} of the exact top ten")
     if rate:
         note = "" if rate[1] else "; without its extra buffers, with which it crashed"
         print(f"llama.cpp  {rate[0]:8.0f} tokens/s of prompt processing, the file's own types{note}")
