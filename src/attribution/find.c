@@ -88,10 +88,11 @@ static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
     /* a starting group, which no line speaks of */
     double *angles = sah_alloc(f->find->rank, sizeof *angles);
     sah_turn turn;
-    sah_status status =
-        angles ? sah_turn_measure(f->turning, hidden, "the starting group, query", &turn, angles, NULL, error)
-               : sah_fail_memory(error, "principal angles");
-    if (status == SAH_OK) f->group_score = sah_find_score(f, &turn);
+    sah_turn_evidence evidence;
+    sah_status status = angles ? sah_turn_measure(f->turning, hidden, "the starting group, query", &turn,
+                                                  angles, &evidence, error)
+                               : sah_fail_memory(error, "principal angles");
+    if (status == SAH_OK) status = sah_find_note_group(f, &turn, &evidence, error);
     free(angles);
     return status;
 }

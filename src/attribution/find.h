@@ -37,6 +37,8 @@ typedef struct sah_find_run {
     sah_head *group; /* [n_group], the first n_start of them from --start */
     size_t n_group, n_start, group_capacity;
     double group_score; /* NaN: not known */
+    sah_turn group_turn; /* with contrast, of the group so far: */
+    double *group_statistics; /* [1 + SAH_TURN_PERMUTATIONS]; NULL: of no heads */
     size_t step; /* under way */
     sah_find_entry *entries; /* [n_cells] */
     size_t n_there; /* entries with a score */
@@ -63,6 +65,10 @@ bool sah_find_in_group(const sah_find_run *run, sah_head head);
 /* What heads are chosen by: the difference with contrast queries, else the shift. */
 double sah_find_score(const sah_find_run *run, const sah_turn *turn);
 
+/* The starting group's own turn. */
+sah_status sah_find_note_group(sah_find_run *run, const sah_turn *turn, const sah_turn_evidence *evidence,
+                               sah_error *error);
+
 /* Lines of the step under way. */
 sah_status sah_find_write_head(sah_find_run *run, size_t cell, const sah_turn *turn, const double *angles,
                                const sah_turn_evidence *evidence, sah_error *error);
@@ -72,6 +78,16 @@ sah_status sah_find_write_random(sah_find_run *run, const sah_head *heads, size_
 /* A line of the sample of n queries, before the first step. */
 sah_status sah_find_write_sample(sah_find_run *run, size_t cell, size_t n, const sah_turn *turn,
                                  const sah_turn_evidence *evidence, sah_error *error);
+
+/* How likely chance makes a step; < 0: nothing to say. */
+typedef struct sah_find_judgement {
+    double heads, random, labels;
+    bool better; /* than chance */
+} sah_find_judgement;
+
+/* Of the step that chooses cells[best] among `cells` [n], which all have their lines. */
+sah_status sah_find_judge(const sah_find_run *run, const size_t *cells, size_t n, size_t best,
+                          sah_find_judgement *out, sah_error *error);
 
 /* Chooses among `cells` [n], which all have their lines, writes the step's last line and goes on to the next
  * step. */

@@ -5,12 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/chance.h"
 #include "util/alloc.h"
 #include "util/error.h"
-
-/* Above this probability a step is no better than chance. */
-static const double CHANCE = 0.05;
 
 /* ---- Memory -------------------------------------------------------------------------------------------- */
 
@@ -69,6 +65,7 @@ void sah_find_run_free(sah_find_run *f)
     free(f->estimates);
     free(f->left_out);
     free(f->random);
+    free(f->group_statistics);
     free(f->group);
     free(f->heads);
 }
@@ -90,16 +87,34 @@ double sah_find_score(const sah_find_run *f, const sah_turn *turn)
 
 /* ---- What a line says ---------------------------------------------------------------------------------- */
 
-/* statistics [1 + SAH_TURN_PERMUTATIONS], or NULL without contrast. */
+/* A copy in float64 of statistics [1 + SAH_TURN_PERMUTATIONS], or NULL without contrast. */
+static sah_status keep_statistics(const sah_find_run *f, const float *statistics, double **out,
+                                  sah_error *error)
+{
+    *out = NULL;
+    if (f->n_contrast == 0) return SAH_OK;
+    double *kept = sah_alloc(1 + SAH_TURN_PERMUTATIONS, sizeof *kept);
+    if (!kept) return sah_fail_memory(error, "the permutations");
+    for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++) kept[i] = (double)statistics[i];
+    *out = kept;
+    return SAH_OK;
+}
+
+sah_status sah_find_note_group(sah_find_run *f, const sah_turn *turn, const sah_turn_evidence *evidence,
+                               sah_error *error)
+{
+    f->group_turn = *turn;
+    f->group_score = sah_find_score(f, turn);
+    free(f->group_statistics);
+    return keep_statistics(f, evidence->statistics, &f->group_statistics, error);
+}
+
 static sah_status note_head(sah_find_run *f, size_t cell, const sah_turn *turn, const float *statistics,
                             sah_error *error)
 {
     sah_find_entry *entry = &f->entries[cell];
-    if (statistics != NULL) {
-        entry->statistics = sah_alloc(1 + SAH_TURN_PERMUTATIONS, sizeof *entry->statistics);
-        if (!entry->statistics) return sah_fail_memory(error, "the permutations");
-        for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++) entry->statistics[i] = (double)statistics[i];
-    }
+    sah_status status = keep_statistics(f, statistics, &entry->statistics, error);
+    if (status != SAH_OK) return status;
     entry->turn = *turn;
     entry->score = sah_find_score(f, turn);
     if (f->step == 0) f->first[cell] = entry->score;
@@ -117,7 +132,12 @@ static sah_status note_random(sah_find_run *f, const sah_turn *turn, sah_error *
 
 static sah_status note_chosen(sah_find_run *f, size_t cell, sah_error *error)
 {
-    f->group_score = f->entries[cell].score;
+    sah_find_entry *entry = &f->entries[cell];
+    f->group_score = entry->score;
+    f->group_turn = entry->turn;
+    free(f->group_statistics);
+    f->group_statistics = entry->statistics;
+    entry->statistics = NULL;
     sah_status status = join(f, sah_find_head(f, cell), error);
     clear_entries(f);
     f->step++;
@@ -167,8 +187,7 @@ sah_status sah_find_write_head(sah_find_run *f, size_t cell, const sah_turn *tur
         sah_text_add(&line, "]", 1);
     }
     sah_status status = add_line(f, &line, error);
-    return status == SAH_OK ? note_head(f, cell, turn, f->n_contrast > 0 ? evidence->statistics : NULL, error)
-                            : status;
+    return status == SAH_OK ? note_head(f, cell, turn, evidence->statistics, error) : status;
 }
 
 static void add_turn(const sah_find_run *f, sah_text *line, const sah_turn *turn)
@@ -208,48 +227,16 @@ sah_status sah_find_write_sample(sah_find_run *f, size_t cell, size_t n, const s
 
 /* ---- The end of a step --------------------------------------------------------------------------------- */
 
-/* How likely chance makes such a step; < 0: nothing to say. */
-typedef struct significance {
-    double heads, random, labels;
-} significance;
-
-static sah_status judge_step(const sah_find_run *f, const size_t *cells, size_t n, size_t best,
-                             significance *out, sah_error *error)
-{
-    const sah_find_entry *chosen = &f->entries[cells[best]];
-    double *gains = sah_alloc(n, sizeof *gains), *p = sah_alloc(n, sizeof *p);
-    const double **statistics = sah_alloc(n, sizeof *statistics);
-    size_t others = 0, reached = 1;
-    sah_status status = gains && p && statistics ? SAH_OK : sah_fail_memory(error, "the gains");
-    *out = (significance){1, -1, -1};
-    for (size_t i = 0; i < n && status == SAH_OK; i++) {
-        if (i != best) gains[others++] = f->entries[cells[i]].score - f->group_score;
-        statistics[i] = f->entries[cells[i]].statistics;
-    }
-    if (status == SAH_OK)
-        status = sah_outstanding_p(chosen->score - f->group_score, gains, others, &out->heads, error);
-    if (status == SAH_OK && f->n_contrast > 0) {
-        status = sah_permuted_p(statistics, SAH_TURN_PERMUTATIONS, n, p, error);
-        if (status == SAH_OK) out->labels = p[best];
-    }
-    for (size_t i = 0; i < f->n_random; i++) reached += f->random[i] >= chosen->score;
-    if (f->n_random > 0) out->random = (double)reached / (double)(f->n_random + 1);
-    free(gains);
-    free(p);
-    free(statistics);
-    return status;
-}
-
 sah_status sah_find_finish_step(sah_find_run *f, const size_t *cells, size_t n, sah_error *error)
 {
     size_t best = 0;
     sah_text line = {0};
-    significance s;
+    sah_find_judgement s;
     for (size_t i = 1; i < n; i++) {
         double score = f->entries[cells[i]].score, most = f->entries[cells[best]].score;
         if (score > most || (score == most && cells[i] < cells[best])) best = i;
     }
-    sah_status status = judge_step(f, cells, n, best, &s, error);
+    sah_status status = sah_find_judge(f, cells, n, best, &s, error);
     if (status != SAH_OK) return status;
     const sah_find_entry *chosen = &f->entries[cells[best]];
     sah_head head = sah_find_head(f, cells[best]);
@@ -264,8 +251,7 @@ sah_status sah_find_finish_step(sah_find_run *f, const size_t *cells, size_t n, 
     if (judged) sah_line_number(&line, "p_heads", s.heads);
     if (judged && s.random >= 0) sah_line_number(&line, "p_random", s.random);
     if (judged && s.labels >= 0) sah_line_number(&line, "p_labels", s.labels);
-    bool better = s.heads <= CHANCE && s.random <= CHANCE && s.labels <= CHANCE;
-    if (judged) sah_text_addf(&line, ",\"better_than_chance\":%s", better ? "true" : "false");
+    if (judged) sah_text_addf(&line, ",\"better_than_chance\":%s", s.better ? "true" : "false");
     status = add_line(f, &line, error);
     return status == SAH_OK ? note_chosen(f, cells[best], error) : status;
 }
@@ -326,7 +312,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
         return note_chosen(f, cell, error);
     if (read_cell(f, line, "head", &cell) && isnan(f->entries[cell].score) &&
         (!contrast || read_statistics(line, statistics)))
-        return note_head(f, cell, &turn, contrast ? statistics : NULL, error);
+        return note_head(f, cell, &turn, statistics, error);
     return sah_fail(error, SAH_FAILED, "line %zu is not a shift of this run; remove it to carry on", number);
 }
 

@@ -118,9 +118,9 @@ static void test_reference(void **state)
 
 enum { N_QUERIES = 24 };
 
-/* What a search runs on: harmful queries, the same with harmless ones as contrast, or every second of both as
- * one set. */
-typedef enum given { HARMFUL, CONTRAST, MIXED } given;
+/* What a search runs on: harmful queries, the same with harmless ones as contrast by left or right vectors,
+ * or every second of both as one set. */
+typedef enum given { HARMFUL, CONTRAST, CONTRAST_RIGHT, MIXED } given;
 
 static void search(const planted *p, size_t steps, size_t shortlist, given set, const char *path)
 {
@@ -134,8 +134,10 @@ static void search(const planted *p, size_t steps, size_t shortlist, given set, 
     }
     sah_run_options options = {.ablation = Q, .template_ = "sahara"};
     sah_find_options find = {.steps = steps, .rank = 1, .shortlist = shortlist, .random_groups = 19};
-    expect_ok(sah_find(model, set == MIXED ? &mixed : &harmful, set == CONTRAST ? &harmless : NULL, &options,
-                       &find, path, &error),
+    bool contrast = set == CONTRAST || set == CONTRAST_RIGHT;
+    if (set == CONTRAST_RIGHT) find.variant = SAH_VARIANT_RIGHT;
+    expect_ok(sah_find(model, set == MIXED ? &mixed : &harmful, contrast ? &harmless : NULL, &options, &find,
+                       path, &error),
               &error);
     sah_strings_free(&harmful);
     sah_strings_free(&harmless);
@@ -227,6 +229,42 @@ static void test_better_than_chance(void **state)
     assert_true(better >= 6);
 }
 
+/* With contrast, labels dealt out anew tell where the group ends: by right vectors every step that takes a
+ * safety head is better than chance, and no step behind it; by left ones, where a second head of two adds
+ * fractions of a degree, most are and none too many. */
+static void test_contrast_tells_the_end(void **state)
+{
+    (void)state;
+    const planted models[] = {
+        {PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51},         {PLANTED_ONE, {{3, 1}}, {0}, 4, 2, 52},
+        {PLANTED_ONE, {{0, 6}}, {0}, 8, 8, 53},         {PLANTED_GENERAL, {{2, 2}}, {2, 3}, 4, 2, 33},
+        {PLANTED_GENERAL, {{0, 6}}, {0, 1}, 8, 2, 34},  {PLANTED_TWO, {{0, 1}, {2, 3}}, {0}, 4, 4, 61},
+        {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62}, {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63}};
+    enum { STEPS = 3 };
+    size_t safe = 0, called = 0;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        for (given set = CONTRAST; set <= CONTRAST_RIGHT; set++) {
+            sah_chosen chosen[STEPS];
+            const planted *p = &models[i];
+            size_t planted_heads = p->kind == PLANTED_TWO ? 2 : 1;
+            const char *path = result_path();
+            search(p, STEPS, 0, set, path);
+            read_steps(path, chosen, STEPS);
+            for (size_t step = 0; step < STEPS; step++) {
+                bool safety = same_head(chosen[step].head, p->safety[0]) ||
+                              (planted_heads == 2 && same_head(chosen[step].head, p->safety[1]));
+                assert_true(safety == (step < planted_heads));
+                assert_true(safety || !chosen[step].better_than_chance);
+                assert_true(set == CONTRAST || safety == chosen[step].better_than_chance);
+                safe += set == CONTRAST && safety;
+                called += set == CONTRAST && chosen[step].better_than_chance;
+            }
+        }
+    print_message("by left vectors %zu of %zu steps that take a safety head are better than chance\n", called,
+                  safe);
+    assert_true(4 * called >= 3 * safe);
+}
+
 /* With contrast every planted safety head is called one, and nothing else is; the general head, whose
  * ablation moves all states in much the same way, is general or turns next to nothing (test_planted: Ships
  * calls it general). */
@@ -300,7 +338,7 @@ static void test_null_models(void **state)
 #else
     enum { SEEDS = 100, MOST = 5 };
 #endif
-    int found[3] = {0}, safety = 0;
+    int found[4] = {0}, safety[4] = {0};
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         const planted p = {PLANTED_NONE, {{0}}, {0}, 8, 4, 9000 + seed};
         for (given set = HARMFUL; set <= MIXED; set++) {
@@ -308,25 +346,27 @@ static void test_null_models(void **state)
             sah_chosen chosen[2];
             sah_result *result = NULL;
             sah_ranked *ranked = NULL;
-            size_t n, steps = set == CONTRAST ? 1 : 2;
+            size_t n;
             const char *path = result_path();
-            search(&p, steps, 0, set, path);
-            read_steps(path, chosen, steps);
-            found[set] += chosen[0].better_than_chance || (steps == 2 && chosen[1].better_than_chance);
+            search(&p, 2, 0, set, path);
+            read_steps(path, chosen, 2);
+            found[set] += chosen[0].better_than_chance || chosen[1].better_than_chance;
             expect_ok(sah_result_open(&path, 1, &result, &error), &error);
             expect_ok(sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, &error), &error);
             bool any = false;
             for (size_t h = 0; h < n; h++) any = any || ranked[h].verdict == SAH_SAFETY;
-            safety += any;
+            safety[set] += any;
             free(ranked);
             sah_result_close(result);
         }
     }
-    print_message(
-        "of %d models, harmful queries: %d better than chance; with contrast: %d, and %d with a safety head; "
-        "mixed queries: %d\n",
-        SEEDS, found[HARMFUL], found[CONTRAST], safety, found[MIXED]);
-    assert_true(found[HARMFUL] <= MOST && found[CONTRAST] <= MOST && found[MIXED] <= MOST && safety <= MOST);
+    static const char *const sets[] = {"harmful queries", "with contrast", "with contrast, right vectors",
+                                       "mixed queries"};
+    for (given set = HARMFUL; set <= MIXED; set++) {
+        print_message("of %d models, %s: %d better than chance, %d with a safety head\n", SEEDS, sets[set],
+                      found[set], safety[set]);
+        assert_true(found[set] <= MOST && safety[set] <= MOST);
+    }
 }
 
 /* ---- The journal --------------------------------------------------------------------------------------- */
@@ -490,7 +530,7 @@ static void test_organism_by_right_vectors(void **state)
     for (size_t step = 0; step < 2; step++) {
         size_t hits = 0;
         for (size_t i = 0; i < 3; i++) hits += same_head(chosen[step].head, trained[i]);
-        if (hits != 1)
+        if (hits != 1 || !chosen[step].better_than_chance)
             fail_msg("step %zu chose %d-%d", step, chosen[step].head.layer, chosen[step].head.head);
     }
     sah_strings_free(&harmful);
@@ -598,6 +638,7 @@ int main(void)
         cmocka_unit_test(test_one_head),
         cmocka_unit_test(test_two_heads),
         cmocka_unit_test(test_better_than_chance),
+        cmocka_unit_test(test_contrast_tells_the_end),
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_start),
         cmocka_unit_test(test_null_models),

@@ -164,8 +164,9 @@ static void test_three_are_among_the_first(void **state)
     free(ranked);
 }
 
-/* Sahara by right vectors, less those of harmless requests, chooses the planted heads and nothing else: all
- * three in three steps, the one in one. */
+/* Sahara by right vectors, less those of harmless requests, chooses the planted heads, all three in three
+ * steps, the one in one, says that these steps are better than chance, and of the one behind them that it is
+ * not. */
 static void check_search(const grown *g, int layer_from, int layer_to)
 {
     char path[512];
@@ -177,18 +178,20 @@ static void check_search(const grown *g, int layer_from, int layer_to)
                 harmless = read_queries(harmless_path, SEARCHED);
     sah_run_options options = {
         .ablation = Q, .template_ = "chat", .layer_from = layer_from, .layer_to = layer_to};
-    sah_find_options find = {.steps = g->n, .rank = 1, .variant = SAH_VARIANT_RIGHT, .shortlist = 8};
+    sah_find_options find = {.steps = g->n + 1, .rank = 1, .variant = SAH_VARIANT_RIGHT, .shortlist = 8};
     snprintf(path, sizeof path, "%s", scratch("find.jsonl"));
     remove(path);
     expect_ok(sah_find(model, &harmful, &harmless, &options, &find, path, &error), &error);
     expect_ok(sah_result_open(paths, 1, &result, &error), &error);
-    for (size_t step = 0; step < g->n; step++) {
+    for (size_t step = 0; step <= g->n; step++) {
         sah_chosen chosen;
         size_t hits = 0;
         assert_true(sah_result_chosen(result, step, &chosen));
         for (size_t i = 0; i < g->n; i++)
             hits += chosen.head.layer == g->heads[i].layer && chosen.head.head == g->heads[i].head;
-        if (hits != 1) fail_msg("step %zu chose %d-%d", step, chosen.head.layer, chosen.head.head);
+        if (hits != (step < g->n) || chosen.better_than_chance != (step < g->n))
+            fail_msg("step %zu chose %d-%d, better than chance: %d", step, chosen.head.layer,
+                     chosen.head.head, chosen.better_than_chance);
     }
     sah_result_close(result);
     sah_strings_free(&harmful);
