@@ -200,6 +200,13 @@ static void test_two_heads(void **state)
     }
 }
 
+/* One head, one beside a general one, two of which either suffices. */
+static const planted searched[] = {
+    {PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51},         {PLANTED_ONE, {{3, 1}}, {0}, 4, 2, 52},
+    {PLANTED_ONE, {{0, 6}}, {0}, 8, 8, 53},         {PLANTED_GENERAL, {{2, 2}}, {2, 3}, 4, 2, 33},
+    {PLANTED_GENERAL, {{0, 6}}, {0, 1}, 8, 2, 34},  {PLANTED_TWO, {{0, 1}, {2, 3}}, {0}, 4, 4, 61},
+    {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62}, {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63}};
+
 /* What the head decides tells some queries from others where both kinds are in the set: the search finds it
  * and says that this is no chance (most times: with 16 heads there is little to compare with),
  * and never says so of the step that has nothing left to find. Of two redundant heads the first alone may or
@@ -207,15 +214,10 @@ static void test_two_heads(void **state)
 static void test_better_than_chance(void **state)
 {
     (void)state;
-    const planted models[] = {
-        {PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51},         {PLANTED_ONE, {{3, 1}}, {0}, 4, 2, 52},
-        {PLANTED_ONE, {{0, 6}}, {0}, 8, 8, 53},         {PLANTED_GENERAL, {{2, 2}}, {2, 3}, 4, 2, 33},
-        {PLANTED_GENERAL, {{0, 6}}, {0, 1}, 8, 2, 34},  {PLANTED_TWO, {{0, 1}, {2, 3}}, {0}, 4, 4, 61},
-        {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62}, {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63}};
-    size_t n = sizeof models / sizeof *models, better = 0;
+    size_t n = sizeof searched / sizeof *searched, better = 0;
     for (size_t i = 0; i < n; i++) {
         sah_chosen chosen[2];
-        const planted *p = &models[i];
+        const planted *p = &searched[i];
         const char *path = result_path();
         search(p, 2, 0, MIXED, path);
         read_steps(path, chosen, 2);
@@ -235,17 +237,12 @@ static void test_better_than_chance(void **state)
 static void test_contrast_tells_the_end(void **state)
 {
     (void)state;
-    const planted models[] = {
-        {PLANTED_ONE, {{1, 3}}, {0}, 4, 4, 51},         {PLANTED_ONE, {{3, 1}}, {0}, 4, 2, 52},
-        {PLANTED_ONE, {{0, 6}}, {0}, 8, 8, 53},         {PLANTED_GENERAL, {{2, 2}}, {2, 3}, 4, 2, 33},
-        {PLANTED_GENERAL, {{0, 6}}, {0, 1}, 8, 2, 34},  {PLANTED_TWO, {{0, 1}, {2, 3}}, {0}, 4, 4, 61},
-        {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62}, {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63}};
     enum { STEPS = 3 };
     size_t safe = 0, called = 0;
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+    for (size_t i = 0; i < sizeof searched / sizeof *searched; i++)
         for (given set = CONTRAST; set <= CONTRAST_RIGHT; set++) {
             sah_chosen chosen[STEPS];
-            const planted *p = &models[i];
+            const planted *p = &searched[i];
             size_t planted_heads = p->kind == PLANTED_TWO ? 2 : 1;
             const char *path = result_path();
             search(p, STEPS, 0, set, path);
