@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/elementwise.h"
+#include "engine/tiles.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -122,6 +123,8 @@ struct sah_weights {
     desc_t layout;
     void *packed;
     size_t bytes;
+    bool on_tiles; /* float32 on a processor with bfloat16 tiles: instead of layout and packed */
+    sah_tiles *tiles;
 };
 
 /* One per process: a oneDNN engine is a handle on "the CPU" and is safe to share. */
@@ -131,6 +134,12 @@ static dnnl_engine_t cpu_engine(void)
 #pragma omp critical(sah_cpu_engine)
     if (!engine && dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) engine = NULL;
     return engine;
+}
+
+/* Whether oneDNN takes AMX, or not, as the number of rows suggests. */
+static bool has_amx(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
 }
 
 static sah_status fail_dnnl(sah_error *error, const char *what, dnnl_status_t status)
@@ -271,13 +280,27 @@ static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision pr
     weights->inputs = inputs;
     weights->type = precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     weights->padded = padded_inputs(inputs, weights->type);
+    weights->on_tiles = weights->type == dnnl_f32 && has_amx() && sah_tiles_usable();
     *out = weights; /* the caller frees it, whatever comes */
+    if (weights->on_tiles) return SAH_OK;
 
     dnnl_status_t status = choose_layout(weights);
     if (status != dnnl_success) return fail_dnnl(error, "matrix product", status);
     weights->bytes = dnnl_memory_desc_get_size(desc_of(&weights->layout));
     weights->packed = sah_alloc_aligned(weights->bytes, 1);
     return weights->packed ? SAH_OK : sah_fail_memory(error, "weights");
+}
+
+static sah_status weights_fill(sah_weights *weights, float *values, int64_t stride, sah_error *error)
+{
+    if (weights->on_tiles) {
+        sah_status status =
+            sah_tiles_new(weights->outputs, weights->inputs, values, stride, &weights->tiles, error);
+        if (status == SAH_OK) weights->bytes = sah_tiles_bytes(weights->tiles);
+        return status;
+    }
+    dnnl_status_t packed = pack(weights, values, stride);
+    return packed == dnnl_success ? SAH_OK : fail_dnnl(error, "packing weights", packed);
 }
 
 sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
@@ -294,10 +317,8 @@ sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_pr
     for (int i = 0; i < n && status == SAH_OK; i++)
         status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), precision, &out[i], error);
     if (status == SAH_OK) read_matrix(outputs, inputs, read, source, values, stride);
-    for (int i = 0; i < n && status == SAH_OK; i++) {
-        dnnl_status_t packed = pack(out[i], values + (i > 0 ? ends[i - 1] : 0), stride);
-        if (packed != dnnl_success) status = fail_dnnl(error, "packing weights", packed);
-    }
+    for (int i = 0; i < n && status == SAH_OK; i++)
+        status = weights_fill(out[i], values + (i > 0 ? ends[i - 1] : 0), stride, error);
     free(values);
     for (int i = 0; i < n && status != SAH_OK; i++) {
         sah_weights_free(out[i]);
@@ -317,6 +338,7 @@ void sah_weights_free(sah_weights *weights)
     if (!weights) return;
     desc_free(&weights->layout);
     free(weights->packed);
+    sah_tiles_free(weights->tiles);
     free(weights);
 }
 
@@ -399,12 +421,6 @@ void sah_workspace_free(sah_workspace *workspace)
 int sah_workspace_threads(const sah_workspace *workspace)
 {
     return workspace->threads;
-}
-
-/* Whether oneDNN takes AMX, or not, as the number of rows suggests. */
-static bool has_amx(void)
-{
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
 }
 
 void sah_workspace_fix_rows(sah_workspace *workspace)
@@ -517,6 +533,12 @@ const void *sah_product_input(sah_workspace *workspace, int slot, const sah_weig
                               const float *x)
 {
     int64_t inputs = weights->inputs, padded = weights->padded, given = rows_given(workspace, weights, rows);
+    if (rows == 0) return x;
+    if (weights->on_tiles) {
+        void *pieces = sah_workspace_scratch(workspace, slot, sah_tiles_input_floats(inputs, rows));
+        if (pieces) sah_tiles_input(x, inputs, rows, workspace->threads, pieces);
+        return pieces;
+    }
     if (weights->type != dnnl_bf16) return x;
     /* two bfloat16 to the float */
     void *memory = sah_workspace_scratch(workspace, slot, (size_t)(given * padded / 2));
@@ -591,9 +613,13 @@ sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, 
     if (rows == 0) return SAH_OK;
     sah_stage stage = workspace->stage == SAH_STAGE_LM_HEAD ? SAH_STAGE_LM_HEAD : SAH_STAGE_PRODUCT;
     sah_stage before = sah_workspace_enter(workspace, stage);
-    sah_status status = workspace->fixed_rows && weights->type == dnnl_bf16
-                            ? multiply_blocks(workspace, weights, rows, input, y, add, error)
-                            : multiply(workspace, weights, rows, input, y, add, error);
+    sah_status status = SAH_OK;
+    if (weights->on_tiles)
+        sah_tiles_multiply(weights->tiles, rows, input, y, add, workspace->threads);
+    else if (workspace->fixed_rows && weights->type == dnnl_bf16)
+        status = multiply_blocks(workspace, weights, rows, input, y, add, error);
+    else
+        status = multiply(workspace, weights, rows, input, y, add, error);
     workspace->books.operations[stage] +=
         2.0 * (double)rows * (double)weights->outputs * (double)weights->inputs;
     sah_workspace_enter(workspace, before);
