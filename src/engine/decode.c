@@ -228,6 +228,8 @@ static sah_status append(sah_decoding *s, const int32_t *tokens, sah_error *erro
 static void keep_rows(const sah_decoding *s, int layer, const float *rows, int64_t width)
 {
     int64_t kept = (int64_t)kv_width(&s->model->config);
+    int threads = sah_workspace_threads(s->pass.workspace);
+#pragma omp parallel for if (threads > 1 && s->n_live > 8) num_threads(threads)
     for (int32_t r = 0; r < s->n_live; r++) {
         int64_t row = s->segments[r].path[s->segments[r].depth];
         memcpy(s->kv[layer] + row * kept, rows + (r + 1) * width - kept, (size_t)kept * sizeof *rows);

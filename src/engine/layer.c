@@ -224,34 +224,37 @@ sah_status sah_layer_output(const sah_pass *pass, int layer, const float *z, int
 {
     const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[layer];
+    int threads = sah_workspace_threads(pass->workspace);
     int64_t width = (int64_t)c->n_heads * c->head_dim, step = block_rows(pass, rows);
     float *dense = sah_workspace_scratch(pass->workspace, SLOT_NORMED, (size_t)(step * width));
     if (!dense) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         int64_t n = rows - from < step ? rows - from : step;
         const float *block = z + from * z_stride;
-        for (int64_t r = 0; r < n && z_stride != width; r++)
-            memcpy(dense + r * width, block + r * z_stride, (size_t)width * sizeof *dense);
-        sah_status status = sah_product(pass->workspace, weights->o, n, z_stride == width ? block : dense,
-                                        x + from * c->d_model, true, error);
+        if (z_stride != width) {
+#pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
+            for (int64_t r = 0; r < n; r++)
+                memcpy(dense + r * width, block + r * z_stride, (size_t)width * sizeof *dense);
+            block = dense;
+        }
+        sah_status status =
+            sah_product(pass->workspace, weights->o, n, block, x + from * c->d_model, true, error);
         if (status != SAH_OK) return status;
     }
     add_bias(pass, weights->o_bias, c->d_model, rows, x);
     return SAH_OK;
 }
 
-/* out [rows, n] = silu(gate) * up of a slice's rows [gate | up]. */
-static void activate(const sah_pass *pass, const sah_mlp_slice *slice, const float *bias, int64_t rows,
+/* out [rows, n] = silu(gate) * up of rows [gate | up]. */
+static void activate(const sah_pass *pass, int n, const float *gate_bias, const float *up_bias, int64_t rows,
                      float *gate_up, float *out)
 {
-    int threads = sah_workspace_threads(pass->workspace), n = (int)slice->n;
-    const float *gate_bias = bias ? bias + slice->from : NULL;
-    const float *up_bias = bias ? gate_bias + pass->model->config.d_ff : NULL;
+    int threads = sah_workspace_threads(pass->workspace);
     sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
     for (int64_t r = 0; r < rows; r++) {
         float *row = gate_up + r * 2 * n;
-        if (bias) {
+        if (gate_bias) {
             sah_vector_add(gate_bias, n, row);
             sah_vector_add(up_bias, n, row + n);
         }
@@ -260,18 +263,36 @@ static void activate(const sah_pass *pass, const sah_mlp_slice *slice, const flo
     sah_workspace_enter(pass->workspace, before);
 }
 
+/* block [rows, d] += a slice's part of the MLP, of the normed rows as its gate_up takes them. */
+static sah_status add_slice(const sah_pass *pass, const sah_mlp_slice *slice, const float *bias, int64_t rows,
+                            const void *input, float *block, sah_error *error)
+{
+    sah_workspace *ws = pass->workspace;
+    const float *gate_bias = bias ? bias + slice->from : NULL;
+    const float *up_bias = bias ? gate_bias + pass->model->config.d_ff : NULL;
+    if (sah_product_gates(slice->gate_up)) {
+        const void *gated =
+            sah_product_gate(ws, SLOT_INNER, slice->gate_up, rows, input, gate_bias, up_bias);
+        if (!gated) return sah_fail_memory(error, "a block of rows");
+        return sah_product_of(ws, slice->down, rows, gated, block, true, error);
+    }
+    float *gate_up = sah_workspace_scratch(ws, SLOT_GATE_UP, (size_t)(rows * 2 * slice->n));
+    float *inner = sah_workspace_scratch(ws, SLOT_INNER, (size_t)(rows * slice->n));
+    if (!gate_up || !inner) return sah_fail_memory(error, "a block of rows");
+    sah_status status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, false, error);
+    if (status != SAH_OK) return status;
+    activate(pass, (int)slice->n, gate_bias, up_bias, rows, gate_up, inner);
+    return sah_product(ws, slice->down, rows, inner, block, true, error);
+}
+
 sah_status sah_layer_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[layer];
     sah_workspace *ws = pass->workspace;
-    int64_t d = c->d_model, step = block_rows(pass, rows), widest = 0;
-    for (int i = 0; i < weights->n_slices; i++)
-        if (weights->slices[i].n > widest) widest = weights->slices[i].n;
+    int64_t d = c->d_model, step = block_rows(pass, rows);
     float *normed = sah_workspace_scratch(ws, SLOT_NORMED, (size_t)(step * d));
-    float *gate_up = sah_workspace_scratch(ws, SLOT_GATE_UP, (size_t)(step * 2 * widest));
-    float *inner = sah_workspace_scratch(ws, SLOT_INNER, (size_t)(step * widest));
-    if (!normed || !gate_up || !inner) return sah_fail_memory(error, "a block of rows");
+    if (!normed) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         int64_t n = rows - from < step ? rows - from : step;
         float *block = x + from * d;
@@ -279,11 +300,8 @@ sah_status sah_layer_mlp(const sah_pass *pass, int layer, int64_t rows, float *x
         const void *input = sah_product_input(ws, SLOT_INPUT, weights->slices[0].gate_up, n, normed);
         if (!input) return sah_fail_memory(error, "a block of rows");
         for (int i = 0; i < weights->n_slices; i++) {
-            const sah_mlp_slice *slice = &weights->slices[i];
-            sah_status status = sah_product_of(ws, slice->gate_up, n, input, gate_up, false, error);
-            if (status != SAH_OK) return status;
-            activate(pass, slice, weights->gate_up_bias, n, gate_up, inner);
-            status = sah_product(ws, slice->down, n, inner, block, true, error);
+            sah_status status =
+                add_slice(pass, &weights->slices[i], weights->gate_up_bias, n, input, block, error);
             if (status != SAH_OK) return status;
         }
     }

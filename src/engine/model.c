@@ -47,14 +47,22 @@ static void release(const sah_model *model, const stack *s)
     for (int i = 0; i < s->n; i++) sah_checkpoint_release(model->checkpoint, s->parts[i].matrix->tensor);
 }
 
-static sah_status pack(const sah_model *model, stack s, sah_weights **out, sah_error *error)
+static sah_status pack_with(const sah_model *model, stack s,
+                            sah_status (*make)(int64_t, int64_t, sah_precision, sah_rows_fn, const void *,
+                                               sah_weights **, sah_error *),
+                            sah_weights **out, sah_error *error)
 {
     size_t rows = 0;
     for (int i = 0; i < s.n; i++) rows += s.parts[i].n;
-    sah_status status = sah_weights_new((int64_t)rows, (int64_t)s.parts[0].matrix->columns, model->precision,
-                                        read_stack, &s, out, error);
+    sah_status status = make((int64_t)rows, (int64_t)s.parts[0].matrix->columns, model->precision, read_stack,
+                             &s, out, error);
     release(model, &s);
     return status;
+}
+
+static sah_status pack(const sah_model *model, stack s, sah_weights **out, sah_error *error)
+{
+    return pack_with(model, s, sah_weights_new, out, error);
 }
 
 /* Bytes of a slice's gate and up: what stays in a second-level cache. But a slice has a least width, below
@@ -88,7 +96,7 @@ static sah_status load_mlp(const sah_model *model, const sah_layer_files *f, sah
         slice->n = ends[i] - slice->from;
         part gate = {&f->gate, (size_t)slice->from, (size_t)slice->n};
         part up = {&f->up, (size_t)slice->from, (size_t)slice->n};
-        status = pack(model, (stack){{gate, up}, 2}, &slice->gate_up, error);
+        status = pack_with(model, (stack){{gate, up}, 2}, sah_weights_gate, &slice->gate_up, error);
     }
     if (status == SAH_OK)
         status = sah_weights_split(model->config.d_model, ends, n, model->precision, read_stack, &down,
@@ -256,6 +264,15 @@ sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const f
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
     sah_status status = sah_product(workspace, model->lm_head, rows, hidden, logits, false, error);
+    sah_workspace_enter(workspace, before);
+    return status;
+}
+
+sah_status sah_lm_head_top(const sah_model *model, sah_workspace *workspace, const float *hidden,
+                           int64_t rows, int32_t *tokens, sah_error *error)
+{
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    sah_status status = sah_product_top(workspace, model->lm_head, rows, hidden, tokens, error);
     sah_workspace_enter(workspace, before);
     return status;
 }

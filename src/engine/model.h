@@ -41,6 +41,11 @@ struct sah_model {
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error);
 
+/* tokens [rows] = the token with the highest logit of each row, the first of equals; -1: a logit is not finite.
+ * Where sah_product_knows_top() of the LM head. */
+sah_status sah_lm_head_top(const sah_model *model, sah_workspace *workspace, const float *hidden,
+                           int64_t rows, int32_t *tokens, sah_error *error);
+
 /* Bytes of all packed matrices. */
 uint64_t sah_model_weight_bytes(const sah_model *model);
 

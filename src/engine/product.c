@@ -124,6 +124,7 @@ struct sah_weights {
     void *packed;
     size_t bytes;
     bool on_tiles; /* float32 on a processor with bfloat16 tiles: instead of layout and packed */
+    bool gated; /* only there: sah_product_gate() */
     sah_tiles *tiles;
 };
 
@@ -271,8 +272,8 @@ static int64_t padded_inputs(int64_t inputs, dnnl_data_type_t type)
 }
 
 /* A matrix of the chosen layout, not yet filled. */
-static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision precision, sah_weights **out,
-                               sah_error *error)
+static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision precision, bool gated,
+                               sah_weights **out, sah_error *error)
 {
     sah_weights *weights = sah_alloc(1, sizeof *weights);
     if (!weights) return sah_fail_memory(error, "weights");
@@ -281,6 +282,7 @@ static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision pr
     weights->type = precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     weights->padded = padded_inputs(inputs, weights->type);
     weights->on_tiles = weights->type == dnnl_f32 && has_amx() && sah_tiles_usable();
+    weights->gated = gated && weights->on_tiles && outputs % SAH_TILES_GATED == 0;
     *out = weights; /* the caller frees it, whatever comes */
     if (weights->on_tiles) return SAH_OK;
 
@@ -295,7 +297,7 @@ static sah_status weights_fill(sah_weights *weights, float *values, int64_t stri
 {
     if (weights->on_tiles) {
         sah_status status =
-            sah_tiles_new(weights->outputs, weights->inputs, values, stride, &weights->tiles, error);
+            sah_tiles_new(weights->outputs, weights->inputs, values, stride, weights->gated, &weights->tiles, error);
         if (status == SAH_OK) weights->bytes = sah_tiles_bytes(weights->tiles);
         return status;
     }
@@ -303,8 +305,8 @@ static sah_status weights_fill(sah_weights *weights, float *values, int64_t stri
     return packed == dnnl_success ? SAH_OK : fail_dnnl(error, "packing weights", packed);
 }
 
-sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
-                             sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
+static sah_status read_and_pack(int64_t outputs, const int64_t *ends, int n, sah_precision precision, bool gated,
+                                sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
 {
     sah_status status = SAH_OK;
     int64_t inputs = ends[n - 1];
@@ -315,7 +317,7 @@ sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_pr
     if (sah_mul((size_t)outputs, (size_t)stride, &size)) values = sah_alloc_aligned(size, sizeof *values);
     if (!values) return sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++)
-        status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), precision, &out[i], error);
+        status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), precision, gated, &out[i], error);
     if (status == SAH_OK) read_matrix(outputs, inputs, read, source, values, stride);
     for (int i = 0; i < n && status == SAH_OK; i++)
         status = weights_fill(out[i], values + (i > 0 ? ends[i - 1] : 0), stride, error);
@@ -330,7 +332,19 @@ sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_pr
 sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
                            const void *source, sah_weights **out, sah_error *error)
 {
-    return sah_weights_split(outputs, &inputs, 1, precision, read, source, out, error);
+    return read_and_pack(outputs, &inputs, 1, precision, false, read, source, out, error);
+}
+
+sah_status sah_weights_gate(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
+                            const void *source, sah_weights **out, sah_error *error)
+{
+    return read_and_pack(outputs, &inputs, 1, precision, true, read, source, out, error);
+}
+
+sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
+                             sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
+{
+    return read_and_pack(outputs, ends, n, precision, false, read, source, out, error);
 }
 
 void sah_weights_free(sah_weights *weights)
@@ -632,6 +646,42 @@ sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int
     const void *input = sah_product_input(workspace, SLOT_ROUNDED, weights, rows, x);
     if (!input) return sah_fail_memory(error, "a matrix product");
     return sah_product_of(workspace, weights, rows, input, y, add, error);
+}
+
+bool sah_product_gates(const sah_weights *weights)
+{
+    return weights->gated;
+}
+
+const void *sah_product_gate(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
+                             const void *input, const float *gate_bias, const float *up_bias)
+{
+    size_t size = sah_tiles_input_floats(weights->outputs / 2, rows);
+    void *inner = sah_workspace_scratch(workspace, slot, size);
+    if (!inner) return NULL;
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_PRODUCT);
+    sah_tiles_gate(weights->tiles, rows, input, gate_bias, up_bias, workspace->threads, inner);
+    workspace->books.operations[SAH_STAGE_PRODUCT] +=
+        2.0 * (double)rows * (double)weights->outputs * (double)weights->inputs;
+    sah_workspace_enter(workspace, before);
+    return inner;
+}
+
+bool sah_product_knows_top(const sah_weights *weights)
+{
+    return weights->on_tiles;
+}
+
+sah_status sah_product_top(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                           int32_t *top, sah_error *error)
+{
+    if (rows == 0) return SAH_OK;
+    float *scratch =
+        sah_workspace_scratch(workspace, SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
+    const void *input = sah_product_input(workspace, SLOT_ROUNDED, weights, rows, x);
+    if (!scratch || !input) return sah_fail_memory(error, "a matrix product");
+    sah_tiles_top(weights->tiles, rows, x, input, scratch, workspace->threads, top);
+    return SAH_OK;
 }
 
 bool sah_product_has_bf16(void)

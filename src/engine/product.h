@@ -19,6 +19,9 @@ typedef void (*sah_rows_fn)(const void *source, size_t row, size_t n, float *out
  * once, beside the packed one, while it runs. */
 sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
                            const void *source, sah_weights **out, sah_error *error);
+/* The same for rows [gate | up] of an MLP, whose product sah_product_gate() makes where sah_product_gates(). */
+sah_status sah_weights_gate(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
+                            const void *source, sah_weights **out, sah_error *error);
 /* The same in n pieces of columns, piece i being [outputs, ends[i] - ends[i - 1]]: the product with all
  * inputs is the sum of theirs. All ends but the last are multiples of 32. On failure no piece is left in
  * out [n]. */
@@ -54,6 +57,18 @@ const void *sah_product_input(sah_workspace *workspace, int slot, const sah_weig
                               const float *x);
 sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
                           const void *input, float *y, bool add, sah_error *error);
+
+/* silu(g) * u of the products g, u [rows, outputs / 2] with both halves of the weights, plus biases [outputs / 2]
+ * or NULL; as the next product's input, in a scratch slot. NULL: no memory. */
+bool sah_product_gates(const sah_weights *weights);
+const void *sah_product_gate(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
+                             const void *input, const float *gate_bias, const float *up_bias);
+
+/* top [rows] = the output with the largest product, the first of equals; -1: one is not finite. Only for
+ * weights that know it without all products. */
+bool sah_product_knows_top(const sah_weights *weights);
+sah_status sah_product_top(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                           int32_t *top, sah_error *error);
 
 /* Seconds of a workspace by stage, every moment in one, and the floating-point operations its products did
  * there (a multiply-add is two). */

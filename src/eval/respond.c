@@ -46,6 +46,17 @@ static void pick(const respond *r, const int32_t *live, size_t from, size_t n)
     }
 }
 
+/* next[from + i] of n final states [n, d]. */
+static sah_status next_tokens(const respond *r, const int32_t *live, size_t from, size_t n,
+                              const float *hidden, sah_error *error)
+{
+    if (!(r->options->sampling.temperature > 0.0) && sah_product_knows_top(r->model->lm_head))
+        return sah_lm_head_top(r->model, r->workspace, hidden, (int64_t)n, r->next + from, error);
+    sah_status status = sah_lm_head(r->model, r->workspace, hidden, (int64_t)n, r->logits, error);
+    if (status == SAH_OK) pick(r, live, from, n);
+    return status;
+}
+
 static sah_status finish(const respond *r, int32_t sequence, bool ended, sah_error *error)
 {
     const sah_respond_options *o = r->options;
@@ -97,8 +108,7 @@ static sah_status run_wave(respond *r, sah_decoding *decoding, sah_error *error)
         sah_status status = go_on(r->options, error);
         for (size_t from = 0; from < n && status == SAH_OK; from += r->rows) {
             size_t rows = n - from < r->rows ? n - from : r->rows;
-            status = sah_lm_head(r->model, r->workspace, hidden + from * d, (int64_t)rows, r->logits, error);
-            if (status == SAH_OK) pick(r, sequences, from, rows);
+            status = next_tokens(r, sequences, from, rows, hidden + from * d, error);
         }
         if (status == SAH_OK) status = take_tokens(r, sequences, n, error);
         if (status == SAH_OK) status = sah_decoding_step(decoding, r->next, error);
