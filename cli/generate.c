@@ -63,6 +63,7 @@ static int run(const cli_options *o)
 {
     sah_error error = {0};
     sah_model_options model_options = options_model(o);
+    model_options.generates = true;
     sah_generate_options options = options_generate(o);
     sah_model *model = NULL;
     sah_strings queries = {0};

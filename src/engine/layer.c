@@ -271,8 +271,7 @@ static sah_status add_slice(const sah_pass *pass, const sah_mlp_slice *slice, co
     const float *gate_bias = bias ? bias + slice->from : NULL;
     const float *up_bias = bias ? gate_bias + pass->model->config.d_ff : NULL;
     if (sah_product_gates(slice->gate_up)) {
-        const void *gated =
-            sah_product_gate(ws, SLOT_INNER, slice->gate_up, rows, input, gate_bias, up_bias);
+        const void *gated = sah_product_gate(ws, SLOT_INNER, slice->gate_up, rows, input, gate_bias, up_bias);
         if (!gated) return sah_fail_memory(error, "a block of rows");
         return sah_product_of(ws, slice->down, rows, gated, block, true, error);
     }

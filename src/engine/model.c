@@ -48,14 +48,14 @@ static void release(const sah_model *model, const stack *s)
 }
 
 static sah_status pack_with(const sah_model *model, stack s,
-                            sah_status (*make)(int64_t, int64_t, sah_precision, sah_rows_fn, const void *,
-                                               sah_weights **, sah_error *),
+                            sah_status (*make)(int64_t, int64_t, sah_precision, bool, sah_rows_fn,
+                                               const void *, sah_weights **, sah_error *),
                             sah_weights **out, sah_error *error)
 {
     size_t rows = 0;
     for (int i = 0; i < s.n; i++) rows += s.parts[i].n;
-    sah_status status = make((int64_t)rows, (int64_t)s.parts[0].matrix->columns, model->precision, read_stack,
-                             &s, out, error);
+    sah_status status = make((int64_t)rows, (int64_t)s.parts[0].matrix->columns, model->precision,
+                             model->tiles, read_stack, &s, out, error);
     release(model, &s);
     return status;
 }
@@ -99,8 +99,8 @@ static sah_status load_mlp(const sah_model *model, const sah_layer_files *f, sah
         status = pack_with(model, (stack){{gate, up}, 2}, sah_weights_gate, &slice->gate_up, error);
     }
     if (status == SAH_OK)
-        status = sah_weights_split(model->config.d_model, ends, n, model->precision, read_stack, &down,
-                                   pieces, error);
+        status = sah_weights_split(model->config.d_model, ends, n, model->precision, model->tiles, read_stack,
+                                   &down, pieces, error);
     for (int i = 0; i < n && status == SAH_OK; i++) layer->slices[i].down = pieces[i];
     release(model, &down);
     free(ends);
@@ -191,6 +191,7 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
     if (!options) options = &defaults;
     sah_model *model = sah_alloc(1, sizeof *model);
     if (!model) return sah_fail_memory(error, "the model");
+    model->tiles = options->generates;
     model->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     sah_status status =
         sah_checkpoint_open(path, options->adapter, options->describe_only, &model->checkpoint, error);

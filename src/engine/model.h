@@ -29,6 +29,7 @@ struct sah_model {
     sah_checkpoint *checkpoint;
     sah_config config; /* = checkpoint->config */
     sah_precision precision; /* F32 or BF16 */
+    bool tiles; /* float32 products on bfloat16 tiles where the processor has them */
     int threads;
     sah_layer *layers;
     sah_weights *lm_head; /* [V, d] */
@@ -41,8 +42,8 @@ struct sah_model {
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error);
 
-/* tokens [rows] = the token with the highest logit of each row, the first of equals; -1: a logit is not finite.
- * Where sah_product_knows_top() of the LM head. */
+/* tokens [rows] = the token with the highest logit of each row, the first of equals; -1: a logit is not
+ * finite. Where sah_product_knows_top() of the LM head. */
 sah_status sah_lm_head_top(const sah_model *model, sah_workspace *workspace, const float *hidden,
                            int64_t rows, int32_t *tokens, sah_error *error);
 

@@ -22,7 +22,7 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
 {
     size_t columns = (size_t)inputs;
     sah_weights *weights = NULL;
-    sah_status result = sah_weights_new(outputs, inputs, precision, fill, &columns, &weights, error);
+    sah_status result = sah_weights_new(outputs, inputs, precision, false, fill, &columns, &weights, error);
     *rate = 0.0;
     if (result != SAH_OK) return result;
 

@@ -272,8 +272,8 @@ static int64_t padded_inputs(int64_t inputs, dnnl_data_type_t type)
 }
 
 /* A matrix of the chosen layout, not yet filled. */
-static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision precision, bool gated,
-                               sah_weights **out, sah_error *error)
+static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
+                               bool gated, sah_weights **out, sah_error *error)
 {
     sah_weights *weights = sah_alloc(1, sizeof *weights);
     if (!weights) return sah_fail_memory(error, "weights");
@@ -281,7 +281,7 @@ static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision pr
     weights->inputs = inputs;
     weights->type = precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     weights->padded = padded_inputs(inputs, weights->type);
-    weights->on_tiles = weights->type == dnnl_f32 && has_amx() && sah_tiles_usable();
+    weights->on_tiles = tiles && weights->type == dnnl_f32 && has_amx() && sah_tiles_usable();
     weights->gated = gated && weights->on_tiles && outputs % SAH_TILES_GATED == 0;
     *out = weights; /* the caller frees it, whatever comes */
     if (weights->on_tiles) return SAH_OK;
@@ -296,8 +296,8 @@ static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision pr
 static sah_status weights_fill(sah_weights *weights, float *values, int64_t stride, sah_error *error)
 {
     if (weights->on_tiles) {
-        sah_status status =
-            sah_tiles_new(weights->outputs, weights->inputs, values, stride, weights->gated, &weights->tiles, error);
+        sah_status status = sah_tiles_new(weights->outputs, weights->inputs, values, stride, weights->gated,
+                                          &weights->tiles, error);
         if (status == SAH_OK) weights->bytes = sah_tiles_bytes(weights->tiles);
         return status;
     }
@@ -305,8 +305,9 @@ static sah_status weights_fill(sah_weights *weights, float *values, int64_t stri
     return packed == dnnl_success ? SAH_OK : fail_dnnl(error, "packing weights", packed);
 }
 
-static sah_status read_and_pack(int64_t outputs, const int64_t *ends, int n, sah_precision precision, bool gated,
-                                sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
+static sah_status read_and_pack(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
+                                bool tiles, bool gated, sah_rows_fn read, const void *source,
+                                sah_weights **out, sah_error *error)
 {
     sah_status status = SAH_OK;
     int64_t inputs = ends[n - 1];
@@ -317,7 +318,8 @@ static sah_status read_and_pack(int64_t outputs, const int64_t *ends, int n, sah
     if (sah_mul((size_t)outputs, (size_t)stride, &size)) values = sah_alloc_aligned(size, sizeof *values);
     if (!values) return sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++)
-        status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), precision, gated, &out[i], error);
+        status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), precision, tiles, gated, &out[i],
+                              error);
     if (status == SAH_OK) read_matrix(outputs, inputs, read, source, values, stride);
     for (int i = 0; i < n && status == SAH_OK; i++)
         status = weights_fill(out[i], values + (i > 0 ? ends[i - 1] : 0), stride, error);
@@ -329,22 +331,22 @@ static sah_status read_and_pack(int64_t outputs, const int64_t *ends, int n, sah
     return status;
 }
 
-sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
-                           const void *source, sah_weights **out, sah_error *error)
+sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
+                           sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
 {
-    return read_and_pack(outputs, &inputs, 1, precision, false, read, source, out, error);
+    return read_and_pack(outputs, &inputs, 1, precision, tiles, false, read, source, out, error);
 }
 
-sah_status sah_weights_gate(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
-                            const void *source, sah_weights **out, sah_error *error)
+sah_status sah_weights_gate(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
+                            sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
 {
-    return read_and_pack(outputs, &inputs, 1, precision, true, read, source, out, error);
+    return read_and_pack(outputs, &inputs, 1, precision, tiles, true, read, source, out, error);
 }
 
-sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
+sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision, bool tiles,
                              sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
 {
-    return read_and_pack(outputs, ends, n, precision, false, read, source, out, error);
+    return read_and_pack(outputs, ends, n, precision, tiles, false, read, source, out, error);
 }
 
 void sah_weights_free(sah_weights *weights)
@@ -676,8 +678,7 @@ sah_status sah_product_top(sah_workspace *workspace, const sah_weights *weights,
                            int32_t *top, sah_error *error)
 {
     if (rows == 0) return SAH_OK;
-    float *scratch =
-        sah_workspace_scratch(workspace, SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
+    float *scratch = sah_workspace_scratch(workspace, SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
     const void *input = sah_product_input(workspace, SLOT_ROUNDED, weights, rows, x);
     if (!scratch || !input) return sah_fail_memory(error, "a matrix product");
     sah_tiles_top(weights->tiles, rows, x, input, scratch, workspace->threads, top);

@@ -15,17 +15,19 @@ typedef struct sah_workspace sah_workspace; /* one caller's primitives and scrat
 /* Fills rows [row, row + n) of a matrix, out [n, inputs]. */
 typedef void (*sah_rows_fn)(const void *source, size_t row, size_t n, float *out);
 
-/* Packs [outputs, inputs] values that `read` gives. `precision` is F32 or BF16. Needs the float32 matrix
+/* Packs [outputs, inputs] values that `read` gives. `precision` is F32 or BF16. With `tiles`, float32
+ * products run on the processor's bfloat16 tiles where it has them (tiles.h). Needs the float32 matrix
  * once, beside the packed one, while it runs. */
-sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
-                           const void *source, sah_weights **out, sah_error *error);
-/* The same for rows [gate | up] of an MLP, whose product sah_product_gate() makes where sah_product_gates(). */
-sah_status sah_weights_gate(int64_t outputs, int64_t inputs, sah_precision precision, sah_rows_fn read,
-                            const void *source, sah_weights **out, sah_error *error);
+sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
+                           sah_rows_fn read, const void *source, sah_weights **out, sah_error *error);
+/* The same for rows [gate | up] of an MLP, whose product sah_product_gate() makes where sah_product_gates().
+ */
+sah_status sah_weights_gate(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
+                            sah_rows_fn read, const void *source, sah_weights **out, sah_error *error);
 /* The same in n pieces of columns, piece i being [outputs, ends[i] - ends[i - 1]]: the product with all
  * inputs is the sum of theirs. All ends but the last are multiples of 32. On failure no piece is left in
  * out [n]. */
-sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
+sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision, bool tiles,
                              sah_rows_fn read, const void *source, sah_weights **out, sah_error *error);
 void sah_weights_free(sah_weights *weights);
 int64_t sah_weights_outputs(const sah_weights *weights);
@@ -58,8 +60,8 @@ const void *sah_product_input(sah_workspace *workspace, int slot, const sah_weig
 sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
                           const void *input, float *y, bool add, sah_error *error);
 
-/* silu(g) * u of the products g, u [rows, outputs / 2] with both halves of the weights, plus biases [outputs / 2]
- * or NULL; as the next product's input, in a scratch slot. NULL: no memory. */
+/* silu(g) * u of the products g, u [rows, outputs / 2] with both halves of the weights, plus biases [outputs
+ * / 2] or NULL; as the next product's input, in a scratch slot. NULL: no memory. */
 bool sah_product_gates(const sah_weights *weights);
 const void *sah_product_gate(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
                              const void *input, const float *gate_bias, const float *up_bias);

@@ -148,7 +148,7 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
     for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
         if (!base->slice[s->layer * c->n_heads + h]) continue;
         slice_source source = {o, (size_t)h * (size_t)c->head_dim, (size_t)c->head_dim, row};
-        status = sah_weights_new(c->d_model, c->head_dim, model->precision, read_slice, &source,
+        status = sah_weights_new(c->d_model, c->head_dim, model->precision, false, read_slice, &source,
                                  &s->output[h], error);
     }
     free(row);

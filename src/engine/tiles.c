@@ -13,10 +13,17 @@
 /* A tile is 16 rows of 64 bytes. Sums: [rows of X, 16 outputs] in float32. X: [rows, 32 inputs] in bfloat16.
  * W: [16, 16 outputs, 2 inputs], a row for two inputs, which the product adds up.
  *
- * Work goes by panels of 32 outputs and pairs of tiles of X: four tiles of sums, two of X, two of W. A step is
- * 32 inputs. W lies as [panel][step][its tiles, the rest before the first piece], X as [pair][step][piece][2].
- * All rows of X are dealt out to their tiles evenly: time goes by rows, also by those of a tile in part. */
-enum { TILE_ROWS = 16, TILE_INPUTS = 32, TILE = TILE_ROWS * TILE_INPUTS, PANEL = 2 * TILE_ROWS, X_PIECES = 3 };
+ * Work goes by panels of 32 outputs and pairs of tiles of X: four tiles of sums, two of X, two of W. A step
+ * is 32 inputs. W lies as [panel][step][its tiles, the rest before the first piece], X as
+ * [pair][step][piece][2]. All rows of X are dealt out to their tiles evenly: time goes by rows, also by those
+ * of a tile in part. */
+enum {
+    TILE_ROWS = 16,
+    TILE_INPUTS = 32,
+    TILE = TILE_ROWS * TILE_INPUTS,
+    PANEL = 2 * TILE_ROWS,
+    X_PIECES = 3
+};
 
 /* Steps at once: X and two panels of W stay in a second-level cache. */
 enum { STEPS = 32 };
@@ -90,7 +97,8 @@ static void raise_norm(float *norm, double square)
     if (!isnan(*norm) && !(here <= *norm)) *norm = here;
 }
 
-/* The matrix's row that is a panel's output n. Gated: gates in the first half, what they gate in the second. */
+/* The matrix's row that is a panel's output n. Gated: gates in the first half, what they gate in the second.
+ */
 static int64_t row_of(const sah_tiles *w, int64_t panel, int64_t n)
 {
     if (!w->gated) return panel * PANEL + n;
@@ -173,7 +181,7 @@ size_t sah_tiles_top_floats(const sah_tiles *tiles, int64_t rows)
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define ON_TILES __attribute__((target("amx-tile,amx-bf16,avx512f,avx512vl,avx512bw,avx512dq")))
+#define ON_TILES        __attribute__((target("amx-tile,amx-bf16,avx512f,avx512vl,avx512bw,avx512dq")))
 #define ON_TILES_INLINE ON_TILES static inline __attribute__((always_inline))
 
 bool sah_tiles_usable(void)
@@ -221,7 +229,8 @@ ON_TILES static void row_pieces(const float *x, int64_t inputs, int64_t steps, u
 
 void sah_tiles_input(const float *x, int64_t inputs, int64_t rows, int threads, void *pieces)
 {
-    int64_t steps = divide_up(inputs, TILE_INPUTS), each = tile_rows(rows), places = 2 * pairs_of(rows) * each;
+    int64_t steps = divide_up(inputs, TILE_INPUTS), each = tile_rows(rows),
+            places = 2 * pairs_of(rows) * each;
     uint16_t *out = pieces;
 #pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
     for (int64_t r = 0; r < places; r++) {
@@ -231,7 +240,8 @@ void sah_tiles_input(const float *x, int64_t inputs, int64_t rows, int threads, 
     }
 }
 
-/* Tiles 0 to 3: sums [first and second tile of X][first and second half of the panel]; 4 and 5: X; 6, 7: W. */
+/* Tiles 0 to 3: sums [first and second tile of X][first and second half of the panel]; 4 and 5: X; 6, 7: W.
+ */
 ON_TILES static void configure(int64_t rows)
 {
     tile_config config = {.palette = 1};
@@ -430,7 +440,8 @@ void sah_tiles_multiply(const sah_tiles *tiles, int64_t rows, const void *pieces
 {
     for (int64_t from = 0; from < tiles->steps; from += STEPS) {
         int64_t n = tiles->steps - from < STEPS ? tiles->steps - from : STEPS;
-        task t = {.w = tiles, .rows = rows, .from = from, .n = n, .x = pieces, .y = y, .add = add || from > 0};
+        task t = {
+            .w = tiles, .rows = rows, .from = from, .n = n, .x = pieces, .y = y, .add = add || from > 0};
 #pragma omp parallel num_threads(threads) if (threads > 1)
         multiply_share(&t, omp_get_thread_num(), omp_get_num_threads());
     }
@@ -486,7 +497,8 @@ ON_TILES static void panel_top(const sah_tiles *w, int64_t rows, const uint16_t 
     }
 }
 
-/* The panel's largest product with x, in float64 over all pieces: raises *top and *token where it is above. */
+/* The panel's largest product with x, in float64 over all pieces: raises *top and *token where it is above.
+ */
 SAH_SIMD static void exact_top(const sah_tiles *w, const float *x, int64_t panel, double *top, int32_t *token)
 {
     double sums[PANEL] = {0.0};

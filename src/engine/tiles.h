@@ -21,8 +21,8 @@ typedef struct sah_tiles sah_tiles; /* a matrix [outputs, inputs] in pieces; rea
  * have them (the caller asks it). */
 bool sah_tiles_usable(void);
 
-/* Packs values [outputs, inputs], whose rows lie `stride` apart. Gated: rows are gates, then as many that these
- * gate, and outputs a multiple of SAH_TILES_GATED; such a matrix serves sah_tiles_gate() alone. */
+/* Packs values [outputs, inputs], whose rows lie `stride` apart. Gated: rows are gates, then as many that
+ * these gate, and outputs a multiple of SAH_TILES_GATED; such a matrix serves sah_tiles_gate() alone. */
 #define SAH_TILES_GATED 64
 sah_status sah_tiles_new(int64_t outputs, int64_t inputs, const float *values, int64_t stride, bool gated,
                          sah_tiles **out, sah_error *error);
@@ -39,7 +39,8 @@ void sah_tiles_multiply(const sah_tiles *tiles, int64_t rows, const void *pieces
                         int threads);
 
 /* The pieces of silu(g) * u [rows, outputs / 2], of a gated matrix: g and u are the products with its halves
- * plus the biases [outputs / 2] (or NULL). What an MLP's last matrix takes, without the way through memory. */
+ * plus the biases [outputs / 2] (or NULL). What an MLP's last matrix takes, without the way through memory.
+ */
 void sah_tiles_gate(const sah_tiles *tiles, int64_t rows, const void *pieces, const float *gate_bias,
                     const float *up_bias, int threads, void *inner);
 

@@ -36,8 +36,8 @@ static product product_new(int64_t rows, int64_t outputs, int64_t inputs, sah_pr
     product p = {.rows = rows, .outputs = outputs, .inputs = inputs};
     size_t columns = (size_t)inputs;
     sah_error error = {0};
-    assert_int_equal(sah_weights_new(outputs, inputs, precision, read_rows, &columns, &p.weights, &error),
-                     SAH_OK);
+    assert_int_equal(
+        sah_weights_new(outputs, inputs, precision, false, read_rows, &columns, &p.weights, &error), SAH_OK);
     assert_int_equal(sah_workspace_new(1, &p.workspace, &error), SAH_OK);
     p.x = malloc((size_t)(rows * inputs) * sizeof *p.x);
     p.y = malloc((size_t)(rows * outputs) * sizeof *p.y);
