@@ -72,6 +72,7 @@ enum { SLICE_BYTES = 2 << 20, SLICE_LEAST = 384, SLICE_TILE = 64 };
 
 static int slices_of(const sah_model *model)
 {
+    if (model->tiles) return 1; /* a panel's results do not leave the core, so threads need meet but twice */
     int64_t each = 2 * (int64_t)model->config.d_model * (model->precision == SAH_PRECISION_BF16 ? 2 : 4);
     int64_t width = SLICE_BYTES / each;
     if (width < SLICE_LEAST) width = SLICE_LEAST;
@@ -191,7 +192,6 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
     if (!options) options = &defaults;
     sah_model *model = sah_alloc(1, sizeof *model);
     if (!model) return sah_fail_memory(error, "the model");
-    model->tiles = options->generates;
     model->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     sah_status status =
         sah_checkpoint_open(path, options->adapter, options->describe_only, &model->checkpoint, error);
@@ -206,6 +206,8 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
                                       model->info.precision_note, sizeof model->info.precision_note, error);
         snprintf(model->info.precision, sizeof model->info.precision, "%s",
                  model->precision == SAH_PRECISION_BF16 ? "bf16" : "f32");
+        model->tiles =
+            options->generates && model->precision != SAH_PRECISION_BF16 && sah_product_has_tiles();
         if (status == SAH_OK) status = load_weights(model, error);
         omp_set_num_threads(before);
     }

@@ -143,6 +143,11 @@ static bool has_amx(void)
     return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
 }
 
+bool sah_product_has_tiles(void)
+{
+    return has_amx() && sah_tiles_usable();
+}
+
 static sah_status fail_dnnl(sah_error *error, const char *what, dnnl_status_t status)
 {
     if (status == dnnl_out_of_memory) return sah_fail_memory(error, what);
@@ -281,7 +286,7 @@ static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision pr
     weights->inputs = inputs;
     weights->type = precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     weights->padded = padded_inputs(inputs, weights->type);
-    weights->on_tiles = tiles && weights->type == dnnl_f32 && has_amx() && sah_tiles_usable();
+    weights->on_tiles = tiles && weights->type == dnnl_f32 && sah_product_has_tiles();
     weights->gated = gated && weights->on_tiles && outputs % SAH_TILES_GATED == 0;
     *out = weights; /* the caller frees it, whatever comes */
     if (weights->on_tiles) return SAH_OK;

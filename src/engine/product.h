@@ -86,6 +86,8 @@ sah_stage sah_workspace_enter(sah_workspace *workspace, sah_stage stage);
 /* Adds all since the workspace was made to `books`. */
 void sah_workspace_count(sah_workspace *workspace, sah_books *books);
 
+/* True when the processor has the tiles of float32 products, and oneDNN may use its like. */
+bool sah_product_has_tiles(void);
 /* True when the processor's bfloat16 products run at all in oneDNN (at whatever speed). */
 bool sah_product_has_bf16(void);
 

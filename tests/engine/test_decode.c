@@ -94,10 +94,12 @@ static void test_against_plain(void **state)
     golden g;
     golden_open(*state, &g);
     assert_true(g.n_prompts >= 2);
-    sah_model *model = golden_model(*state, NULL, NULL);
-    compare_with_plain(model, &g, NULL, 0);
-    compare_with_plain(model, &g, edits, N_EDITS);
-    sah_model_close(model);
+    for (int tiles = 0; tiles < 2; tiles++) {
+        sah_model *model = golden_model(*state, NULL, &(sah_model_options){.generates = tiles == 1});
+        compare_with_plain(model, &g, NULL, 0);
+        compare_with_plain(model, &g, edits, N_EDITS);
+        sah_model_close(model);
+    }
     golden_close(&g);
 }
 
@@ -129,12 +131,12 @@ static void run(const sah_model *model, const sah_prompt *prompts, size_t n_prom
     sah_decoding_free(decoding);
 }
 
-static void check_independence(const char *name, sah_precision precision)
+static void check_independence(const char *name, sah_precision precision, bool generates)
 {
     golden g;
     golden_open(name, &g);
-    sah_model_options one_thread = {.threads = 1, .precision = precision};
-    sah_model_options three_threads = {.threads = 3, .precision = precision};
+    sah_model_options one_thread = {.threads = 1, .precision = precision, .generates = generates};
+    sah_model_options three_threads = {.threads = 3, .precision = precision, .generates = generates};
     sah_model *one = golden_model(name, NULL, &one_thread), *three = golden_model(name, NULL, &three_threads);
     size_t all = (STEPS + 1) * (size_t)one->config.d_model, size = all * sizeof(float);
     float *alone = calloc(all, sizeof *alone), *other = calloc(all, sizeof *other);
@@ -159,9 +161,10 @@ static void check_independence(const char *name, sah_precision precision)
 
 static void test_independence(void **state)
 {
-    check_independence(*state, SAH_PRECISION_F32);
+    check_independence(*state, SAH_PRECISION_F32, false);
+    check_independence(*state, SAH_PRECISION_F32, true);
     if (sah_product_has_bf16())
-        check_independence(*state, SAH_PRECISION_BF16);
+        check_independence(*state, SAH_PRECISION_BF16, false);
     else
         print_message("no bfloat16 products on this processor: independence tested in float32 alone\n");
 }

@@ -151,7 +151,9 @@ static sah_model *open_model(const char *path, int threads)
 {
     sah_error error = {0};
     sah_model *model = NULL;
-    expect_ok(sah_model_open(path, &(sah_model_options){.threads = threads}, &model, &error), &error);
+    expect_ok(
+        sah_model_open(path, &(sah_model_options){.threads = threads, .generates = true}, &model, &error),
+        &error);
     return model;
 }
 
