@@ -249,6 +249,7 @@ ON_TILES static void configure(int64_t rows)
         config.row_bytes[i] = TILE_INPUTS * sizeof(uint16_t);
         config.rows[i] = (uint8_t)(i < 6 ? rows : TILE_ROWS);
     }
+    __asm__ volatile("" ::"r"(&config) : "memory"); /* gcc believes that only 8 bytes of it are read */
     _tile_loadconfig(&config);
 }
 
