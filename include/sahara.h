@@ -80,8 +80,8 @@ typedef struct sah_model_options {
     const char *adapter; /* directory of a LoRA adapter in PEFT's layout, merged while loading; NULL: none */
     bool describe_only; /* read sizes, tokenizer and template but no weights (inspect) */
     bool generates; /* opened to generate: float32 products run on the processor's bfloat16 tiles where it has
-                       them (Intel AMX). Logits are then as near float64's as those of float32 products, but
-                       not the same; weights count to 2^-17 of themselves. Leave it off for scores. */
+                       them (Intel AMX). Logits are then about as near float64's as those of float32 products,
+                       but not the same; weights count to 2^-17 of themselves. Leave it off for scores. */
 } sah_model_options;
 
 typedef struct sah_model_info {

@@ -4,7 +4,7 @@
  * bits. Rows of X are taken in all three, so exactly; weights in one piece where that is all of them (a
  * checkpoint in bfloat16), else in two (float16 exactly; any float32 to 2^-17 of itself). Of the products of
  * pieces those below 2^-24 are left out; products of two bfloat16 are exact, and sums are float32. Logits are
- * as near float64's as those of float32 products are (docs/performance.md), at two to three times the speed.
+ * about as near float64's as those of float32 products are (docs/performance.md).
  * The idea: Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence datatype for
  * higher-precision computations", ARITH 2019.
  *
