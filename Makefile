@@ -33,6 +33,7 @@ endif
 FLAGS     = -std=c17 $(OPTIMISE) -g -ffp-contract=fast -fopenmp $(EXTRA_FLAGS)
 CPPFLAGS_ = -D_GNU_SOURCE -Iinclude $(PACKAGE_CFLAGS) $(CPPFLAGS)
 # The program and the examples see the public header alone.
+INCLUDE_cli   := -Icli
 INCLUDE_src   := -Isrc
 INCLUDE_tests := -Isrc -Itests
 INCLUDE_fuzz  := -Isrc
@@ -45,8 +46,8 @@ PACKAGE_LIBS   := $(shell pkg-config --libs $(PACKAGES))
 
 # ---- What is built from what ------------------------------------------------------------------------------------
 
-LIB_SOURCES     := $(sort $(wildcard src/*/*.c))
-CLI_SOURCES     := $(sort $(wildcard cli/*.c))
+LIB_SOURCES     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+CLI_SOURCES     := $(sort $(wildcard cli/*.c cli/commands/*.c))
 EXAMPLE_SOURCES := $(sort $(wildcard examples/*.c))
 BENCH_SOURCES   := $(sort $(wildcard bench/*.c))
 FUZZ_SOURCES    := $(sort $(wildcard fuzz/fuzz_*.c))
@@ -188,7 +189,7 @@ install: all $(if $(shell command -v scdoc),man)
 	else echo "scdoc is not installed: manual pages left out"; fi
 
 format:
-	clang-format -i $(wildcard include/*.h src/*/*.[ch] cli/*.[ch] examples/*.c bench/*.c fuzz/*.c tests/*.[ch] tests/*/*.[ch])
+	clang-format -i $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] cli/*/*.[ch] examples/*.c bench/*.c fuzz/*.c tests/*.[ch] tests/*/*.[ch])
 
 clean:
 	rm -rf $(BUILD) build-asan build-fuzz

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How far logits are from float64's: with float32 products, and with products of bfloat16 pieces as src/engine/tiles.c takes them (here
+"""How far logits are from float64's: with float32 products, and with products of bfloat16 pieces as src/engine/cpu/tiles.c takes them (here
 with sums in float64, so that only what the pieces leave out shows).
 
     bench/pieces.py MODEL.gguf QUERIES.csv [--limit 12] [--template ships]

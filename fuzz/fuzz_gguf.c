@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "fuzz_input.h"
-#include "model/config.h"
+#include "model/checkpoint/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

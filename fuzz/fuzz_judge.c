@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "eval/phrases.h"
-#include "eval/responses.h"
+#include "eval/judge/phrases.h"
+#include "eval/judge/responses.h"
 #include "sahara.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fuzz_input.h"
-#include "model/safetensors.h"
+#include "model/format/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,9 +6,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "model/pattern.h"
-#include "model/template.h"
-#include "model/tokenizer_parts.h"
+#include "model/tokenizer/pattern.h"
+#include "model/template/template.h"
+#include "model/tokenizer/tokenizer_parts.h"
 #include "util/strings.h"
 #include "util/utf8.h"
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/run.h"
+#include "run/prompts.h"
 #include "attribution/ships.h"
 #include "engine/precision.h"
 #include "util/alloc.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/bootstrap.h"
+#include "stats/bootstrap.h"
 #include "engine/forward.h"
 #include "util/alloc.h"
 #include "util/error.h"

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "attribution/direction.h"
-#include "attribution/journal.h"
-#include "attribution/run.h"
+#include "run/journal.h"
+#include "run/prompts.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/npy.h"

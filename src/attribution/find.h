@@ -3,9 +3,9 @@
 #ifndef SAH_ATTRIBUTION_FIND_H
 #define SAH_ATTRIBUTION_FIND_H
 
-#include "attribution/journal.h"
-#include "attribution/run.h"
-#include "attribution/turn.h"
+#include "run/journal.h"
+#include "run/prompts.h"
+#include "attribution/shift.h"
 
 #define SAH_FIND_TEMPLATE "sahara"
 

@@ -1,7 +1,7 @@
 /* Whether a greedy step found more than chance would (docs/method.md, "Significance"). */
 #include <stdlib.h>
 
-#include "attribution/chance.h"
+#include "stats/chance.h"
 #include "attribution/find.h"
 #include "util/alloc.h"
 #include "util/error.h"

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/chance.h"
-#include "attribution/journal.h"
-#include "attribution/run.h"
-#include "attribution/scores.h"
+#include "stats/chance.h"
+#include "run/journal.h"
+#include "run/prompts.h"
+#include "attribution/ships_sweep.h"
 #include "attribution/ships.h"
 #include "util/alloc.h"
 #include "util/error.h"

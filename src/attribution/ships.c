@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 
-#include "attribution/journal.h"
-#include "attribution/run.h"
-#include "attribution/scores.h"
+#include "run/journal.h"
+#include "run/prompts.h"
+#include "attribution/ships_sweep.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"

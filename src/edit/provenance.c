@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/record.h"
+#include "model/checkpoint/identity.h"
 #include "util/error.h"
 #include "util/strings.h"
 

@@ -4,7 +4,7 @@
 #define SAH_EDIT_REWRITE_H
 
 #include "edit/output.h"
-#include "model/checkpoint.h"
+#include "model/checkpoint/checkpoint.h"
 #include "util/json.h"
 
 /* What becomes of one tensor. */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "edit/provenance.h"
-#include "edit/values.h"
-#include "model/record.h"
+#include "edit/edited_tensor.h"
+#include "model/checkpoint/identity.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"

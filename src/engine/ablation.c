@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/elementwise.h"
+#include "engine/cpu/elementwise.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -3,8 +3,8 @@
 #ifndef SAH_ENGINE_ABLATION_H
 #define SAH_ENGINE_ABLATION_H
 
-#include "engine/attention.h"
-#include "model/config.h"
+#include "engine/cpu/attention.h"
+#include "model/checkpoint/config.h"
 
 /* The edits of one layer. NULL: that part of that head stays as it is. */
 typedef struct sah_plan {

@@ -3,8 +3,8 @@
 #ifndef SAH_ENGINE_MODEL_H
 #define SAH_ENGINE_MODEL_H
 
-#include "engine/product.h"
-#include "model/checkpoint.h"
+#include "engine/cpu/product.h"
+#include "model/checkpoint/checkpoint.h"
 
 /* A slice of the MLP: gate and up of some of its d_ff inner values, and what down makes of those. All that a
  * block of rows needs of a slice stays in a core's cache. */

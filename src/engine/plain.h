@@ -4,7 +4,7 @@
 #define SAH_ENGINE_PLAIN_H
 
 #include "engine/observer.h"
-#include "model/checkpoint.h"
+#include "model/checkpoint/checkpoint.h"
 
 /* Final-norm hidden state [d] of the last of n tokens under the edits, every sum in float64; logits [V] too
  * when not NULL. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/product.h"
+#include "engine/cpu/product.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -2,7 +2,7 @@
 #ifndef SAH_ENGINE_PRECISION_H
 #define SAH_ENGINE_PRECISION_H
 
-#include "model/config.h"
+#include "model/checkpoint/config.h"
 
 /* `auto` times the layer's largest product both ways and takes bfloat16 only where it is faster by a tenth;
  * `note` [size] then says the rates. Asking for bf16 on a processor whose library has no such product is an

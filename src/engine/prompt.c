@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "engine/forward.h"
-#include "model/template.h"
+#include "model/template/template.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

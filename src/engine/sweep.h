@@ -11,7 +11,7 @@
 
 #include "engine/forest.h"
 #include "engine/model.h"
-#include "engine/operations.h"
+#include "engine/candidate.h"
 
 /* What a score does with the sweep's results. */
 typedef struct sah_sink {

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/cells.h"
+#include "report/fields.h"
 #include "report/rank.h"
-#include "report/statistics.h"
+#include "stats/rankings.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "attribution/bootstrap.h"
-#include "attribution/chance.h"
+#include "stats/bootstrap.h"
+#include "stats/chance.h"
 #include "report/selectivity.h"
 #include "util/alloc.h"
 #include "util/error.h"

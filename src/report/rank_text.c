@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/cells.h"
+#include "report/fields.h"
 #include "report/rank.h"
 #include "util/alloc.h"
 #include "util/error.h"

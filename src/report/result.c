@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/journal.h"
+#include "run/journal.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/run.h"
+#include "run/prompts.h"
 #include "report/result.h"
 #include "util/alloc.h"
 #include "util/error.h"

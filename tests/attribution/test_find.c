@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "attribution/chance.h"
-#include "attribution/turn.h"
+#include "stats/chance.h"
+#include "attribution/shift.h"
 #include "models/planted.h"
 #include "util/json.h"
 #include "util/scratch.h"

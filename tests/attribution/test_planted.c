@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "attribution/kl.h"
+#include "engine/cpu/kl.h"
 #include "attribution/subspace.h"
 #include "engine/forward.h"
 #include "engine/model.h"

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/product.h"
+#include "engine/cpu/product.h"
 
 /* Row r, column i of a matrix of numbers in [-1, 1] that do not repeat. */
 static float value(size_t row, size_t column)

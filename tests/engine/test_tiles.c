@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/tiles.h"
+#include "engine/cpu/tiles.h"
 
 static bool usable(void)
 {

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "engine/golden.h"
-#include "eval/respond.h"
+#include "eval/generate/respond.h"
 #include "util/json.h"
 #include "util/scratch.h"
 

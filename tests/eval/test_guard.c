@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "eval/guard.h"
-#include "model/guard_template.h"
+#include "eval/judge/guard.h"
+#include "model/template/guard_template.h"
 #include "util/json.h"
 #include "util/scratch.h"
 

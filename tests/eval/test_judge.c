@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#include "eval/degenerate.h"
-#include "eval/normalise.h"
-#include "eval/phrases.h"
+#include "eval/judge/degenerate.h"
+#include "eval/judge/normalise.h"
+#include "eval/judge/phrases.h"
 #include "sahara.h"
 #include "util/json.h"
 #include "util/strings.h"

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "eval/philox.h"
-#include "eval/sample.h"
+#include "eval/generate/philox.h"
+#include "eval/generate/sample.h"
 
 /* Known answers of Random123 (kat_vectors, philox4x32 of 10 rounds). */
 static void test_philox(void **state)

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "eval/paired.h"
-#include "eval/tokens.h"
-#include "eval/utility.h"
+#include "stats/paired.h"
+#include "eval/utility/continuations.h"
+#include "eval/utility/utility.h"
 #include "util/json.h"
 #include "util/scratch.h"
 

@@ -9,7 +9,7 @@
 #include <xxhash.h>
 #include <cmocka.h>
 
-#include "model/checkpoint.h"
+#include "model/checkpoint/checkpoint.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "model/config.h"
+#include "model/checkpoint/config.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

@@ -7,7 +7,7 @@
 /* cmocka wants the four above first. */
 #include <cmocka.h>
 
-#include "model/dtype.h"
+#include "model/format/dtype.h"
 #include "util/json.h"
 
 static uint32_t bits_of(float value)

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "model/gguf.h"
+#include "model/format/gguf.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "model/safetensors.h"
+#include "model/format/safetensors.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "model/jinja.h"
-#include "model/template.h"
+#include "model/template/jinja.h"
+#include "model/template/template.h"
 
 #define GOLDEN "tests/golden/templates.json"
 

@@ -14,9 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "model/pattern.h"
-#include "model/tokenizer.h"
-#include "model/tokenizer_parts.h"
+#include "model/tokenizer/pattern.h"
+#include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_parts.h"
 #include "util/strings.h"
 
 #define GOLDEN     "tests/golden/tokenizers/"

@@ -2,7 +2,7 @@
 #ifndef SAH_TESTS_MODEL_WRITERS_H
 #define SAH_TESTS_MODEL_WRITERS_H
 
-#include "model/gguf.h"
+#include "model/format/gguf.h"
 #include "util/json.h"
 #include "util/strings.h"
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "attribution/chance.h"
+#include "stats/chance.h"
 #include "report/selectivity.h"
 #include "util/scratch.h"
 #include "util/splitmix.h"

@@ -1,0 +1,101 @@
+#include "engine/candidate.h"
+
+/* ---- Candidates ---------------------------------------------------------------------------------------- */
+
+sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sah_ablation *ablation)
+{
+    sah_candidate candidate = {.layer = head.layer};
+    int group = config->n_heads / config->n_kv_heads;
+    for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
+        if (!(ablation->parts & part)) continue;
+        int index = part == SAH_PART_K && ablation->parts != SAH_PART_K ? head.head / group : head.head;
+        candidate.edits[candidate.n_edits++] =
+            (sah_edit){head.layer, index, part, ablation->op, ablation->factor};
+    }
+    return candidate;
+}
+
+bool sah_candidate_edits(const sah_candidate *candidate, const sah_config *config, int head)
+{
+    int group = config->n_heads / config->n_kv_heads;
+    for (int i = 0; i < candidate->n_edits; i++) {
+        const sah_edit *edit = &candidate->edits[i];
+        if (edit->part == SAH_PART_K ? edit->head == head / group : edit->head == head) return true;
+    }
+    return false;
+}
+
+/* ---- Counting ------------------------------------------------------------------------------------------ */
+
+void sah_forest_measure(const sah_forest *forest, int window, sah_forest_size *out)
+{
+    *out = (sah_forest_size){
+        .nodes = forest->n_nodes,
+        .ends = forest->n_ends,
+        .prompts = forest->n_prompts,
+        .tokens = (double)forest->n_tokens,
+    };
+    for (int32_t i = 0; i < forest->n_nodes; i++) {
+        int32_t seen = forest->depth[i] + 1;
+        out->pairs += window > 0 && seen > window ? window : seen;
+    }
+    for (int32_t i = 0; i < forest->n_ends; i++) {
+        int32_t seen = forest->depth[forest->ends[i]] + 1;
+        out->end_pairs += window > 0 && seen > window ? window : seen;
+    }
+}
+
+/* Everything behind attention and its output: the MLP of `rows` rows. */
+static void add_mlp(const sah_config *c, double rows, sah_operations *sum)
+{
+    double d = c->d_model, d_ff = c->d_ff;
+    sum->gate_up += 2.0 * rows * d * 2.0 * d_ff;
+    sum->down += 2.0 * rows * d * d_ff;
+}
+
+/* `heads` heads over `pairs` pairs: scores and the mixture of values, D multiply-adds each. */
+static void add_attention(const sah_config *c, double heads, double pairs, sah_operations *sum)
+{
+    sum->attention += 4.0 * heads * pairs * c->head_dim;
+}
+
+/* A whole layer; the last one wants keys and values of every node and the rest of the ends alone. */
+static void add_layer(const sah_config *c, const sah_forest_size *size, int layer, sah_operations *sum)
+{
+    bool last = layer == c->n_layers - 1;
+    double d = c->d_model, q = (double)c->n_heads * c->head_dim, kv = 2.0 * c->n_kv_heads * c->head_dim;
+    double rows = last ? size->ends : size->nodes;
+    sum->qkv += 2.0 * d * (size->nodes * kv + rows * q);
+    add_attention(c, c->n_heads, last ? size->end_pairs : size->pairs, sum);
+    sum->output += 2.0 * rows * q * d;
+    add_mlp(c, rows, sum);
+}
+
+void sah_operations_of_base(const sah_config *config, const sah_forest_size *size, sah_operations *sum)
+{
+    for (int l = 0; l < config->n_layers; l++) add_layer(config, size, l, sum);
+}
+
+void sah_operations_of_candidate(const sah_config *config, const sah_forest_size *size,
+                                 const sah_candidate *candidate, sah_operations *sum)
+{
+    bool last = candidate->layer == config->n_layers - 1, attends = false;
+    double rows = last ? size->ends : size->nodes, heads = 0.0;
+    for (int h = 0; h < config->n_heads; h++) heads += sah_candidate_edits(candidate, config, h);
+    for (int i = 0; i < candidate->n_edits; i++)
+        attends = attends || candidate->edits[i].part != SAH_PART_V; /* v alone reuses the base's output */
+    if (attends) add_attention(config, heads, last ? size->end_pairs : size->pairs, sum);
+    sum->output += 2.0 * rows * heads * config->head_dim * config->d_model;
+    add_mlp(config, rows, sum);
+    for (int l = candidate->layer + 1; l < config->n_layers; l++) add_layer(config, size, l, sum);
+}
+
+void sah_operations_of_logits(const sah_config *config, const sah_forest_size *size, sah_operations *sum)
+{
+    sum->lm_head += 2.0 * size->prompts * config->d_model * config->n_vocab;
+}
+
+double sah_operations_total(const sah_operations *o)
+{
+    return o->qkv + o->output + o->gate_up + o->down + o->lm_head + o->attention;
+}

@@ -1,0 +1,27 @@
+/* Causal attention over a forest: a node sees its ancestors and itself. */
+#ifndef SAH_ENGINE_CPU_ATTENTION_H
+#define SAH_ENGINE_CPU_ATTENTION_H
+
+#include "engine/forest.h"
+#include "engine/cpu/product.h"
+
+typedef struct sah_attention {
+    int n_heads, n_kv_heads; /* query head h reads key/value head h / (n_heads / n_kv_heads) */
+    int head_dim;
+    int window; /* sliding window: tokens seen, the own included; 0: all */
+    const float *q; /* [rows, n_heads * head_dim] after RoPE, rows as the segments number them */
+    int64_t q_stride;
+    const float *k, *v; /* [nodes, n_kv_heads * head_dim] */
+    int64_t k_stride, v_stride;
+    float *z; /* [rows, n_heads * head_dim]: the heads' outputs; may lie on q */
+    int64_t z_stride;
+    bool single; /* every segment is one row: keys and values are read in place, a copy would serve no other
+                    row */
+} sah_attention;
+
+/* z = softmax(q kᵀ / sqrt(head_dim)) v for every row of the segments. Scratch: slot `slot` of the workspace.
+ */
+sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention,
+                      const sah_segment *segments, int32_t n_segments, sah_error *error);
+
+#endif

@@ -1,0 +1,367 @@
+/* Generating: queries to prompts to replies to lines of a journal, for one set of ablated heads or, for the
+ * curve, for growing ones. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/journal.h"
+#include "run/prompts.h"
+#include "engine/ablation.h"
+#include "eval/generate/philox.h"
+#include "eval/generate/respond.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+/* The heads ablated together; `random`: drawn, beside the set of as many given ones. */
+typedef struct head_set {
+    const sah_head *heads;
+    size_t n;
+    bool random;
+} head_set;
+
+typedef struct generate {
+    const sah_model *model;
+    const sah_generate_options *options;
+    const sah_strings *queries;
+    const char *template_;
+    char **prompts; /* [n] texts, and their tokens: */
+    int32_t **tokens;
+    size_t *n_tokens;
+    sah_head *drawn; /* [n_heads] random heads */
+    head_set *sets;
+    size_t n_sets;
+    bool *done; /* [n_sets, n] */
+    size_t set; /* under way */
+    size_t *left; /* its queries still to do, and their number in the list */
+    char **held; /* [n] lines that wait for an earlier query's */
+    size_t written; /* queries of the set before this one are in the journal */
+    sah_journal *journal;
+} generate;
+
+/* ---- Which heads --------------------------------------------------------------------------------------- */
+
+/* Random heads, none of them given, in the order in which they are ablated. */
+static sah_status draw_heads(generate *g, sah_error *error)
+{
+    const sah_generate_options *o = g->options;
+    const sah_model_info *info = sah_model_describe(g->model);
+    int per_layer = sah_run_heads_of_layer(info, &o->ablation);
+    size_t all = (size_t)info->n_layers * (size_t)per_layer, n = 0;
+    sah_head *others = sah_alloc(all, sizeof *others);
+    if (others == NULL) return sah_fail_memory(error, "the heads");
+    for (size_t i = 0; i < all; i++) {
+        sah_head head = {(int)i / per_layer, (int)i % per_layer};
+        bool given = false;
+        for (size_t j = 0; j < o->n_heads && !given; j++)
+            given = o->heads[j].layer == head.layer && o->heads[j].head == head.head;
+        if (!given) others[n++] = head;
+    }
+    g->drawn = others;
+    if (n < o->n_heads)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--random-heads: %zu heads are left beside those given", n);
+    for (size_t i = 0; i < o->n_heads; i++) { /* Fisher and Yates */
+        size_t j = i + (size_t)(sah_uniform(o->random_seed, i, 0) * (double)(n - i));
+        sah_head head = others[j];
+        others[j] = others[i];
+        others[i] = head;
+    }
+    return SAH_OK;
+}
+
+static sah_status make_sets(generate *g, sah_error *error)
+{
+    const sah_generate_options *o = g->options;
+    sah_status status = o->curve && o->random ? draw_heads(g, error) : SAH_OK;
+    g->sets = sah_alloc(2 * o->n_heads + 1, sizeof *g->sets);
+    if (status == SAH_OK && g->sets == NULL) status = sah_fail_memory(error, "the heads");
+    if (status != SAH_OK) return status;
+    for (size_t n = o->curve ? 0 : o->n_heads; n <= o->n_heads; n++) {
+        g->sets[g->n_sets++] = (head_set){o->heads, n, false};
+        if (g->drawn != NULL && n > 0) g->sets[g->n_sets++] = (head_set){g->drawn, n, true};
+    }
+    return SAH_OK;
+}
+
+/* Heads that cannot be ablated are an error before there is a file. */
+static sah_status check_heads(const generate *g, sah_error *error)
+{
+    sah_edit *edits = NULL;
+    size_t n;
+    sah_status status = sah_edits_new(sah_model_describe(g->model), g->options->heads, g->options->n_heads,
+                                      &g->options->ablation, &edits, &n, error);
+    if (status == SAH_OK) status = sah_edits_check(&g->model->config, edits, n, error);
+    free(edits);
+    return status;
+}
+
+static json_t *head_names(const sah_head *heads, size_t n)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *name = json_sprintf("%d-%d", heads[i].layer, heads[i].head);
+        if (json_array_append_new(array, name) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+/* ---- The header ---------------------------------------------------------------------------------------- */
+
+static json_t *make_settings(const generate *g)
+{
+    const sah_generate_options *o = g->options;
+    sah_run_options run = {.ablation = o->ablation, .template_ = g->template_, .system = o->system};
+    json_t *settings = sah_run_settings(g->model, &run, g->template_);
+    static const char *const not_here[] = {"layers", "heads", "part", "op", "scale"};
+    for (size_t i = 0; i < (o->n_heads > 0 ? 2 : 5) && settings != NULL; i++)
+        json_object_del(settings, not_here[i]);
+    bool good = settings != NULL &&
+                json_object_set_new(settings, o->curve ? "sweep_heads" : "ablate",
+                                    head_names(o->heads, o->n_heads)) == 0 &&
+                json_object_set_new(settings, "max_new_tokens", json_integer(o->max_new_tokens)) == 0 &&
+                json_object_set_new(settings, "temperature", json_real(o->temperature)) == 0;
+    if (good && g->drawn != NULL)
+        good = json_object_set_new(settings, "random_heads", head_names(g->drawn, o->n_heads)) == 0;
+    if (good && o->temperature > 0.0)
+        good = json_object_set_new(settings, "top_k", json_integer(o->top_k)) == 0 &&
+               json_object_set_new(settings, "top_p", json_real(o->top_p > 0.0 ? o->top_p : 1.0)) == 0 &&
+               json_object_set_new(settings, "seed", json_integer((json_int_t)o->seed)) == 0;
+    if (good) return settings;
+    json_decref(settings);
+    return NULL;
+}
+
+static json_t *make_header(const generate *g)
+{
+    json_t *header = sah_journal_header("generate", g->model);
+    if (header != NULL && json_object_set_new(header, "settings", make_settings(g)) == 0 &&
+        json_object_set_new(header, "queries", sah_run_strings(g->queries)) == 0)
+        return header;
+    json_decref(header);
+    return NULL;
+}
+
+/* ---- Lines --------------------------------------------------------------------------------------------- */
+
+/* A line of an earlier run: marks its query's first place that has none yet. */
+static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_error *error)
+{
+    generate *g = ctx;
+    const char *query = json_string_value(json_object_get(line, "query"));
+    const json_t *ablated = json_object_get(line, "ablated");
+    bool random = json_is_true(json_object_get(line, "random"));
+    for (size_t s = 0; s < g->n_sets && query != NULL; s++) {
+        const head_set *set = &g->sets[s];
+        json_t *names = head_names(set->heads, set->n);
+        bool this_set = !g->options->curve || (random == set->random && json_equal(names, ablated));
+        json_decref(names);
+        for (size_t i = 0; i < g->queries->n && this_set; i++) {
+            bool *done = &g->done[s * g->queries->n + i];
+            if (*done || strcmp(query, g->queries->items[i]) != 0) continue;
+            *done = true;
+            return SAH_OK;
+        }
+    }
+    return sah_fail(error, SAH_FAILED, "line %zu answers no query of this run; remove it to carry on",
+                    number);
+}
+
+static sah_status write_line(generate *g, size_t query, sah_error *error)
+{
+    char *line = g->held[query];
+    sah_status status = sah_journal_add(g->journal, line, strlen(line), error);
+    g->held[query] = NULL;
+    free(line);
+    if (status == SAH_OK) g->done[g->set * g->queries->n + query] = true;
+    return status;
+}
+
+static char *make_line(const generate *g, size_t query, const sah_reply *reply, const char *text)
+{
+    const head_set *set = &g->sets[g->set];
+    json_t *line =
+        json_pack("{s:s, s:s, s:s, s:I, s:s}", "query", g->queries->items[query], "prompt", g->prompts[query],
+                  "response", text, "tokens", (json_int_t)reply->n, "stop", reply->ended ? "eos" : "length");
+    bool good = line != NULL;
+    if (good && g->options->curve)
+        good = json_object_set_new(line, "ablated", head_names(set->heads, set->n)) == 0;
+    if (good && set->random) good = json_object_set_new(line, "random", json_true()) == 0;
+    char *dumped = good ? json_dumps(line, JSON_COMPACT) : NULL;
+    json_decref(line);
+    return dumped;
+}
+
+/* Lines wait for those of earlier queries, so that the file's order is the list's. */
+static sah_status take_reply(void *ctx, const sah_reply *reply, sah_error *error)
+{
+    generate *g = ctx;
+    size_t query = g->left[reply->prompt];
+    const bool *done = g->done + g->set * g->queries->n;
+    char *text = NULL;
+    sah_status status = sah_decode(g->model, reply->tokens, reply->n, true, &text, error);
+    if (status != SAH_OK) return status;
+    g->held[query] = make_line(g, query, reply, text);
+    free(text);
+    if (g->held[query] == NULL) return sah_fail_memory(error, "a response");
+    while (g->written < g->queries->n && status == SAH_OK) {
+        if (g->held[g->written] != NULL)
+            status = write_line(g, g->written, error);
+        else if (!done[g->written])
+            break;
+        g->written++;
+    }
+    return status;
+}
+
+/* What waits when a run stops is written too, but for the lines that resuming would take for an equal earlier
+ * query's. */
+static void write_held(generate *g)
+{
+    for (size_t i = 0; i < g->queries->n; i++) {
+        bool taken = g->held[i] == NULL;
+        for (size_t j = 0; j < i && !taken; j++)
+            taken = !g->done[g->set * g->queries->n + j] &&
+                    strcmp(g->queries->items[i], g->queries->items[j]) == 0;
+        if (!taken && write_line(g, i, NULL) != SAH_OK) return;
+    }
+}
+
+/* ---- The run ------------------------------------------------------------------------------------------- */
+
+static sah_status make_prompts(generate *g, sah_error *error)
+{
+    size_t n = g->queries->n;
+    sah_status status = SAH_OK;
+    g->prompts = sah_alloc(n, sizeof *g->prompts);
+    g->tokens = sah_alloc(n, sizeof *g->tokens);
+    g->n_tokens = sah_alloc(n, sizeof *g->n_tokens);
+    g->left = sah_alloc(n, sizeof *g->left);
+    g->held = sah_alloc(n, sizeof *g->held);
+    g->done = sah_alloc(n * g->n_sets, sizeof *g->done);
+    if (!g->prompts || !g->tokens || !g->n_tokens || !g->left || !g->held || !g->done)
+        return sah_fail_memory(error, "the queries");
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        status = sah_run_prompt(g->model, g->template_, g->options->system, g->queries->items[i],
+                                &g->prompts[i], &g->tokens[i], &g->n_tokens[i], error);
+        if (status == SAH_OK && g->n_tokens[i] == 0)
+            status = sah_fail(error, SAH_FAILED, "query %zu makes no token", i + 1);
+    }
+    return status;
+}
+
+static void free_memory(generate *g)
+{
+    for (size_t i = 0; i < g->queries->n; i++) {
+        if (g->prompts != NULL) free(g->prompts[i]);
+        if (g->tokens != NULL) free(g->tokens[i]);
+        if (g->held != NULL) free(g->held[i]);
+    }
+    free(g->prompts);
+    free(g->tokens);
+    free(g->n_tokens);
+    free(g->left);
+    free(g->held);
+    free(g->done);
+    free(g->drawn);
+    free(g->sets);
+}
+
+static sah_status run_set(generate *g, sah_respond_options *respond, sah_error *error)
+{
+    const head_set *set = &g->sets[g->set];
+    const bool *done = g->done + g->set * g->queries->n;
+    size_t n = 0, n_edits = 0;
+    sah_edit *edits = NULL;
+    sah_prompt *prompts = sah_alloc(g->queries->n, sizeof *prompts);
+    uint64_t *numbers = sah_alloc(g->queries->n, sizeof *numbers);
+    sah_status status = prompts && numbers ? SAH_OK : sah_fail_memory(error, "the prompts");
+    if (status == SAH_OK)
+        status = sah_edits_new(sah_model_describe(g->model), set->heads, set->n, &g->options->ablation,
+                               &edits, &n_edits, error);
+    for (size_t i = 0; i < g->queries->n && status == SAH_OK; i++) {
+        if (done[i]) continue;
+        prompts[n] = (sah_prompt){g->tokens[i], g->n_tokens[i]};
+        numbers[n] = i;
+        g->left[n++] = i;
+    }
+    g->written = 0;
+    respond->numbers = numbers;
+    if (status == SAH_OK && n > 0) status = sah_respond(g->model, prompts, n, edits, n_edits, respond, error);
+    if (status != SAH_OK) write_held(g);
+    free(edits);
+    free(prompts);
+    free(numbers);
+    return status;
+}
+
+static sah_status run_sets(generate *g, sah_error *error)
+{
+    const sah_generate_options *o = g->options;
+    uint64_t done = 0, total = 0;
+    for (size_t i = 0; i < g->n_sets * g->queries->n; i++)
+        total += g->done[i] ? 0 : (uint64_t)o->max_new_tokens;
+    sah_respond_options respond = {
+        .sampling = {o->temperature, o->top_k, o->top_p > 0.0 ? o->top_p : 1.0},
+        .seed = o->seed,
+        .most_tokens = (size_t)o->max_new_tokens,
+        .memory = o->memory,
+        .progress = o->progress,
+        .user = o->user,
+        .what = "generate: tokens",
+        .done = &done,
+        .total = &total,
+        .take = take_reply,
+        .ctx = g,
+    };
+    sah_status status = SAH_OK;
+    for (g->set = 0; g->set < g->n_sets && status == SAH_OK; g->set++) status = run_set(g, &respond, error);
+    if (status == SAH_OK && o->progress != NULL && total > 0)
+        (void)o->progress(o->user, respond.what, done, total);
+    return status;
+}
+
+static sah_status check_options(const sah_generate_options *o, sah_error *error)
+{
+    if (o->max_new_tokens < 1)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--max-new-tokens %d: at least 1", o->max_new_tokens);
+    if (!(o->temperature >= 0.0) || !isfinite(o->temperature))
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--temperature %g: at least 0", o->temperature);
+    if (o->top_k < 0) return sah_fail(error, SAH_BAD_ARGUMENT, "--top-k %d: at least 1", o->top_k);
+    if (!(o->top_p >= 0.0 && o->top_p <= 1.0))
+        return sah_fail(error, SAH_BAD_ARGUMENT, "--top-p %g: above 0 and at most 1", o->top_p);
+    return SAH_OK;
+}
+
+sah_status sah_generate(const sah_model *model, const sah_strings *queries,
+                        const sah_generate_options *options, const char *path, sah_error *error)
+{
+    const sah_model_info *info = sah_model_describe(model);
+    generate g = {.model = model, .options = options, .queries = queries};
+    json_t *header = NULL;
+    g.template_ = options->template_ != NULL                 ? options->template_
+                  : strcmp(info->chat_template, "none") == 0 ? "none"
+                                                             : "chat";
+    if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to answer");
+    sah_status status = check_options(options, error);
+    if (status == SAH_OK) status = check_heads(&g, error);
+    if (status == SAH_OK) status = make_sets(&g, error);
+    if (status == SAH_OK) status = make_prompts(&g, error);
+    if (status != SAH_OK) goto done;
+    header = make_header(&g);
+    if (header == NULL) {
+        status = sah_fail(error, SAH_FAILED,
+                          "cannot write the header: no memory, or a query or template is not UTF-8");
+        goto done;
+    }
+    status = sah_journal_open(path, header, take_line, &g, &g.journal, error);
+    if (status == SAH_OK) status = run_sets(&g, error);
+    sah_status closed = sah_journal_close(g.journal, status == SAH_OK ? error : NULL);
+    if (status == SAH_OK) status = closed;
+
+done:
+    json_decref(header);
+    free_memory(&g);
+    return status;
+}

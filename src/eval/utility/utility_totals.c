@@ -1,0 +1,178 @@
+/* Accuracy and perplexity from log-likelihoods, with their intervals. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stats/bootstrap.h"
+#include "stats/paired.h"
+#include "eval/utility/continuations.h"
+#include "eval/utility/utility.h"
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/json.h"
+
+/* ---- Multiple choice ----------------------------------------------------------------------------------- */
+
+size_t sah_best_choice(const sah_item *item, const double *loglikelihoods, bool by_length)
+{
+    size_t best = 0;
+    double highest = -INFINITY;
+    for (size_t i = 0; i < item->choices.n; i++) {
+        double value = loglikelihoods[i];
+        if (by_length) value /= (double)strlen(item->choices.items[i]);
+        if (value <= highest) continue;
+        highest = value;
+        best = i;
+    }
+    return best;
+}
+
+/* Shares of right answers, plain or by length, and their difference. */
+static void count_items(const sah_items *items, const sah_likelihoods *l, bool by_length, sah_share *asked,
+                        sah_share *base, sah_share *difference)
+{
+    uint64_t n_asked = 0, n_base = 0, both = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < items->n; at += items->items[i++].choices.n) {
+        const sah_item *item = &items->items[i];
+        bool right = sah_best_choice(item, l->choices + at, by_length) == item->label;
+        n_asked += right;
+        if (!l->choices_base) continue;
+        bool base_right = sah_best_choice(item, l->choices_base + at, by_length) == item->label;
+        n_base += base_right;
+        both += right && base_right;
+    }
+    *asked = sah_wilson(n_asked, items->n);
+    if (!l->choices_base) return;
+    *base = sah_wilson(n_base, items->n);
+    *difference = sah_paired_difference(both, n_asked - both, n_base - both, items->n);
+}
+
+/* ---- Perplexity ---------------------------------------------------------------------------------------- */
+
+static void set_perplexity(const sah_utility_totals *totals, const double *tokens, sah_utility_score *out)
+{
+    double sum = 0;
+    for (size_t i = 0; i < totals->n_tokens; i++) sum += tokens[i];
+    out->perplexity = exp(-sum / (double)totals->n_tokens);
+    out->byte_perplexity = exp(-sum / (double)totals->n_bytes);
+    out->word_perplexity = exp(-sum / (double)totals->n_words);
+    out->bits_per_byte = -sum / (double)totals->n_bytes / log(2);
+}
+
+/* Tokens near each other are surprising together, so that runs of tokens are resampled and not tokens: runs
+ * of 32, shorter where that leaves fewer than 20 runs, longer where it makes more than 4096. */
+static size_t run_length(size_t n)
+{
+    enum { USUAL = 32, FEWEST = 20, MOST = 4096 };
+    size_t length = n / FEWEST < USUAL ? n / FEWEST : USUAL;
+    if (length == 0) length = 1;
+    return n / length < MOST ? length : (n + MOST - 1) / MOST;
+}
+
+/* How many nats a token costs more than under the base. */
+static sah_status compare_texts(const sah_likelihoods *l, sah_share *out, sah_error *error)
+{
+    size_t n = l->n_tokens, length = run_length(n), runs = (n + length - 1) / length;
+    sah_bootstrap plan = {0};
+    double *sums = sah_alloc(2 * runs, sizeof *sums), *sizes = sums ? sums + runs : NULL;
+    double *means = sah_alloc((size_t)2 * SAH_RESAMPLES, sizeof *means);
+    double *mean_sizes = means ? means + SAH_RESAMPLES : NULL, total = 0;
+    sah_status status =
+        sums && means ? sah_bootstrap_new(runs, 1, &plan, error) : sah_fail_memory(error, "the bootstrap");
+    if (status == SAH_OK) {
+        for (size_t i = 0; i < n; i++) {
+            double difference = l->tokens_base[i] - l->tokens[i];
+            total += difference;
+            sums[i / length] += difference;
+            sizes[i / length] += 1;
+        }
+        sah_bootstrap_means(&plan, sums, means);
+        sah_bootstrap_means(&plan, sizes, mean_sizes);
+        for (size_t r = 0; r < SAH_RESAMPLES; r++) means[r] /= mean_sizes[r];
+        out->value = total / (double)n;
+        sah_bootstrap_interval(means, &out->low, &out->high);
+    }
+    sah_bootstrap_free(&plan);
+    free(sums);
+    free(means);
+    return status;
+}
+
+sah_status sah_utility_count(const sah_items *items, const char *text, size_t text_size,
+                             const sah_likelihoods *l, sah_utility_totals *out, sah_error *error)
+{
+    *out = (sah_utility_totals){.compared = l->choices_base || l->tokens_base};
+    if (items) {
+        out->n_items = items->n;
+        count_items(items, l, false, &out->score.acc, &out->base.acc, &out->acc_difference);
+        count_items(items, l, true, &out->score.acc_norm, &out->base.acc_norm, &out->acc_norm_difference);
+    }
+    if (!text) return SAH_OK;
+    out->n_tokens = l->n_tokens;
+    out->n_bytes = text_size;
+    out->n_words = sah_count_words(text, text_size);
+    set_perplexity(out, l->tokens, &out->score);
+    if (!l->tokens_base) return SAH_OK;
+    set_perplexity(out, l->tokens_base, &out->base);
+    return compare_texts(l, &out->log_perplexity_difference, error);
+}
+
+/* ---- The line ------------------------------------------------------------------------------------------ */
+
+/* A perplexity of a broken model may be beyond all numbers: null. */
+static void add_number(sah_text *out, const char *prefix, const char *key, const char *suffix, double value)
+{
+    char number[32] = "null";
+    if (isfinite(value)) sah_format_double(value, number);
+    sah_text_addf(out, "%s\"%s%s%s\":%s", out->size > 1 ? "," : "", prefix, key, suffix, number);
+}
+
+static void add_count(sah_text *out, const char *key, uint64_t value)
+{
+    sah_text_addf(out, "%s\"%s\":%llu", out->size > 1 ? "," : "", key, (unsigned long long)value);
+}
+
+static void add_share(sah_text *out, const char *prefix, const char *key, sah_share share)
+{
+    add_number(out, prefix, key, "", share.value);
+    add_number(out, prefix, key, "_low", share.low);
+    add_number(out, prefix, key, "_high", share.high);
+}
+
+static void add_score(sah_text *out, const sah_utility_totals *totals, const char *prefix,
+                      const sah_utility_score *score)
+{
+    if (totals->n_items > 0) {
+        add_share(out, prefix, "acc", score->acc);
+        add_share(out, prefix, "acc_norm", score->acc_norm);
+    }
+    if (totals->n_tokens > 0) {
+        add_number(out, prefix, "perplexity", "", score->perplexity);
+        add_number(out, prefix, "byte_perplexity", "", score->byte_perplexity);
+        add_number(out, prefix, "word_perplexity", "", score->word_perplexity);
+        add_number(out, prefix, "bits_per_byte", "", score->bits_per_byte);
+    }
+}
+
+void sah_utility_text(const sah_utility_totals *totals, sah_text *out)
+{
+    sah_text_adds(out, "{");
+    if (totals->n_items > 0) add_count(out, "n", totals->n_items);
+    if (totals->n_tokens > 0) {
+        add_count(out, "tokens", totals->n_tokens);
+        add_count(out, "bytes", totals->n_bytes);
+        add_count(out, "words", totals->n_words);
+    }
+    add_score(out, totals, "", &totals->score);
+    if (totals->compared) {
+        add_score(out, totals, "base_", &totals->base);
+        if (totals->n_items > 0) {
+            add_share(out, "", "acc_difference", totals->acc_difference);
+            add_share(out, "", "acc_norm_difference", totals->acc_norm_difference);
+        }
+        if (totals->n_tokens > 0)
+            add_share(out, "", "log_perplexity_difference", totals->log_perplexity_difference);
+    }
+    sah_text_adds(out, "}");
+}

@@ -1,0 +1,274 @@
+#include "model/checkpoint/checkpoint.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "model/template/chat.h"
+#include "model/checkpoint/lora.h"
+#include "model/checkpoint/weights.h"
+#include "model/format/safetensors.h"
+#include "model/template/template.h"
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/json.h"
+#include "util/strings.h"
+
+enum { MAX_CONFIG = 16 << 20, HASH_CHUNK = 64 << 20 /* bytes */ };
+
+/* "DIR/NAME" for free(). */
+static sah_status join(const char *directory, const char *name, char **out, sah_error *error)
+{
+    sah_text text = {0};
+    sah_text_addf(&text, "%s/%s", directory, name);
+    *out = text.data;
+    if (!text.failed) return SAH_OK;
+    free(text.data);
+    *out = NULL;
+    return sah_fail_memory(error, "a path");
+}
+
+static sah_status open_gguf(sah_checkpoint *c, sah_error *error)
+{
+    c->is_gguf = true;
+    c->tensors = &c->gguf.tensors;
+    sah_status status = sah_gguf_open(c->path, &c->gguf, error);
+    return status != SAH_OK ? status : sah_config_from_gguf(&c->gguf, &c->config, error);
+}
+
+static sah_status open_directory(sah_checkpoint *c, sah_error *error)
+{
+    char *path;
+    json_t *json = NULL;
+    c->tensors = &c->owned;
+    sah_status status = join(c->path, "config.json", &path, error);
+    if (status != SAH_OK) return status;
+    status = sah_json_read(path, MAX_CONFIG, &json, error);
+    if (status == SAH_OK) status = sah_config_from_json(json, path, &c->config, error);
+    if (status == SAH_OK) status = sah_safetensors_open(c->path, NULL, &c->owned, error);
+    json_decref(json);
+    free(path);
+    return status;
+}
+
+/* Tokenizer and chat template. A model without a tokenizer is fine: token ids can be given. */
+static sah_status open_text(sah_checkpoint *c, sah_error *error)
+{
+    char *path;
+    sah_status status;
+    if (c->is_gguf) {
+        if (sah_gguf_find(&c->gguf, "tokenizer.ggml.model") != NULL) {
+            status = sah_tokenizer_from_gguf(&c->gguf, &c->tokenizer, error);
+            if (status != SAH_OK) return status;
+        }
+        return sah_chat_from_gguf(&c->gguf, &c->chat_template, error);
+    }
+    status = join(c->path, "tokenizer.json", &path, error);
+    if (status != SAH_OK) return status;
+    if (access(path, F_OK) == 0) status = sah_tokenizer_from_directory(c->path, &c->tokenizer, error);
+    free(path);
+    return status != SAH_OK ? status : sah_chat_from_directory(c->path, &c->chat_template, error);
+}
+
+/* What surgery did to make this checkpoint, where it was made so. */
+static sah_status open_provenance(sah_checkpoint *c, sah_error *error)
+{
+    sah_status status;
+    char *path = NULL;
+    if (c->is_gguf) {
+        const char *text;
+        size_t length;
+        status = sah_gguf_string(&c->gguf, SAH_GGUF_PROVENANCE, &text, &length, error);
+        if (status != SAH_OK || text == NULL) return status;
+        status = sah_json_parse(text, length, SAH_GGUF_PROVENANCE, &c->provenance, error);
+    } else {
+        status = join(c->path, "sahara.json", &path, error);
+        if (status == SAH_OK && access(path, F_OK) == 0)
+            status = sah_json_read(path, MAX_CONFIG, &c->provenance, error);
+    }
+    if (status == SAH_OK && c->provenance != NULL && !json_is_object(c->provenance))
+        status =
+            sah_fail(error, SAH_FAILED, "%s: not a JSON object", c->is_gguf ? SAH_GGUF_PROVENANCE : path);
+    free(path);
+    return status;
+}
+
+/* In chunks, letting each go, so that a model of any size passes without filling memory. */
+static void hash_file(XXH3_state_t *state, const sah_mapfile *file)
+{
+    for (size_t at = 0; at < file->size; at += HASH_CHUNK) {
+        size_t size = file->size - at < HASH_CHUNK ? file->size - at : HASH_CHUNK;
+        XXH3_64bits_update(state, file->data + at, size);
+        sah_mapfile_release(file, at, size);
+    }
+}
+
+static sah_status hash_adapter_config(XXH3_state_t *state, const char *adapter, sah_error *error)
+{
+    char *path;
+    sah_mapfile file;
+    sah_status status = join(adapter, "adapter_config.json", &path, error);
+    if (status != SAH_OK) return status;
+    status = sah_mapfile_open(path, &file, error);
+    free(path);
+    if (status != SAH_OK) return status;
+    hash_file(state, &file);
+    sah_mapfile_close(&file);
+    return SAH_OK;
+}
+
+/* XXH3 over the weight files, which are in the order of their names, then the adapter's settings (they scale
+ * it) and weights. */
+static sah_status write_checksum(sah_checkpoint *c, const char *adapter, const sah_tensors *adapter_tensors,
+                                 sah_error *error)
+{
+    sah_status status = SAH_OK;
+    XXH3_state_t *state = XXH3_createState();
+    if (state == NULL) return sah_fail_memory(error, "the checksum");
+    XXH3_64bits_reset(state);
+    for (size_t i = 0; i < c->tensors->n_files; i++) hash_file(state, &c->tensors->files[i]);
+    if (adapter != NULL) {
+        status = hash_adapter_config(state, adapter, error);
+        for (size_t i = 0; i < adapter_tensors->n_files; i++) hash_file(state, &adapter_tensors->files[i]);
+    }
+    snprintf(c->info.checksum, sizeof c->info.checksum, "%016llx",
+             (unsigned long long)XXH3_64bits_digest(state));
+    XXH3_freeState(state);
+    return status;
+}
+
+static void describe_rope(const sah_checkpoint *c, char *out, size_t size)
+{
+    double factor = c->config.rope_factor;
+    /* GGUF keeps Llama 3's scaling as one factor a pair; the largest is the one the long waves are stretched
+     * by. */
+    for (int i = 0; c->rope_factors != NULL && i < c->config.head_dim / 2; i++) {
+        factor = i == 0 ? (double)c->rope_factors[0] : fmax(factor, (double)c->rope_factors[i]);
+    }
+    switch (c->config.rope_scaling) {
+    case SAH_ROPE_NONE:
+        snprintf(out, size, "none");
+        break;
+    case SAH_ROPE_LINEAR:
+        snprintf(out, size, "linear %g", factor);
+        break;
+    case SAH_ROPE_LLAMA3:
+    case SAH_ROPE_FACTORS:
+        snprintf(out, size, "llama3 %g", factor);
+        break;
+    }
+}
+
+/* The last component of the path; of "." and the like, of the directory they stand for. */
+static void describe_name(const char *path, char *out, size_t size)
+{
+    const char *slash = strrchr(path, '/'), *last = slash != NULL ? slash + 1 : path;
+    char *absolute = NULL;
+    if (last[strspn(last, ".")] == '\0') {
+        absolute = realpath(path, NULL);
+        slash = absolute != NULL ? strrchr(absolute, '/') : NULL;
+        if (slash != NULL) last = slash + 1;
+    }
+    snprintf(out, size, "%s", last);
+    free(absolute);
+}
+
+static void describe(sah_checkpoint *c)
+{
+    const sah_config *config = &c->config;
+    sah_model_info *info = &c->info;
+    describe_name(c->path, info->name, sizeof info->name);
+    snprintf(info->family, sizeof info->family, "%s", config->family);
+    snprintf(info->format, sizeof info->format, "%s", c->is_gguf ? "gguf" : "safetensors");
+    snprintf(info->chat_template, sizeof info->chat_template, "%s", sah_template_recognise(c->chat_template));
+    describe_rope(c, info->rope_scaling, sizeof info->rope_scaling);
+    info->n_layers = config->n_layers;
+    info->n_heads = config->n_heads;
+    info->n_kv_heads = config->n_kv_heads;
+    info->head_dim = config->head_dim;
+    info->d_model = config->d_model;
+    info->d_ff = config->d_ff;
+    info->n_vocab = config->n_vocab;
+    info->max_positions = config->max_positions;
+    info->sliding_window = config->sliding_window;
+    info->tied_embeddings = config->tied;
+    info->qk_norm = config->qk_norm;
+    info->rope_theta = config->rope_theta;
+    for (size_t i = 0; i < c->tensors->n_files; i++) info->file_bytes += c->tensors->files[i].size;
+}
+
+static sah_status open_files(sah_checkpoint *c, const char *path, sah_error *error)
+{
+    struct stat status;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    c->path = strndup(path, n);
+    if (c->path == NULL) return sah_fail_memory(error, "a path");
+    if (stat(path, &status) != 0) return sah_fail_errno(error, "cannot open model", path);
+    if (S_ISDIR(status.st_mode)) return open_directory(c, error);
+    if (n > 12 && strcmp(path + n - 12, ".safetensors") == 0) {
+        return sah_fail(error, SAH_FAILED, "%s: name the directory it lies in, which holds config.json too",
+                        path);
+    }
+    return open_gguf(c, error);
+}
+
+sah_status sah_checkpoint_open(const char *path, const char *adapter, bool describe_only,
+                               sah_checkpoint **out, sah_error *error)
+{
+    sah_tensors adapter_tensors = {0};
+    *out = NULL;
+    sah_checkpoint *c = sah_alloc(1, sizeof *c);
+    if (c == NULL) return sah_fail_memory(error, "the model");
+    sah_status status = open_files(c, path, error);
+    if (status != SAH_OK) goto done;
+    status = sah_checkpoint_find_weights(c, error);
+    if (status != SAH_OK) goto done;
+    if (adapter != NULL) {
+        status = sah_safetensors_open(adapter, "adapter_model.safetensors", &adapter_tensors, error);
+        if (status != SAH_OK) goto done;
+        status = sah_lora_attach(c, adapter, &adapter_tensors, error);
+        if (status != SAH_OK) goto done;
+    }
+    status = open_text(c, error);
+    if (status == SAH_OK) status = open_provenance(c, error);
+    if (status != SAH_OK) goto done;
+    describe(c);
+    if (!describe_only) status = write_checksum(c, adapter, &adapter_tensors, error);
+done:
+    sah_tensors_close(&adapter_tensors);
+    if (status != SAH_OK)
+        sah_checkpoint_close(c);
+    else
+        *out = c;
+    return status;
+}
+
+void sah_checkpoint_close(sah_checkpoint *c)
+{
+    if (c == NULL) return;
+    for (size_t i = 0; i < c->n_loras; i++) {
+        free(c->loras[i].a);
+        free(c->loras[i].b);
+    }
+    json_decref(c->provenance);
+    sah_tokenizer_free(c->tokenizer);
+    sah_gguf_close(&c->gguf);
+    sah_tensors_close(&c->owned);
+    free(c->loras);
+    free(c->layers);
+    free(c->rope_factors);
+    free(c->chat_template);
+    free(c->path);
+    free(c);
+}
+
+void sah_checkpoint_release(const sah_checkpoint *checkpoint, const sah_tensor *tensor)
+{
+    sah_mapfile_release(&checkpoint->tensors->files[tensor->file], tensor->offset, tensor->bytes);
+}

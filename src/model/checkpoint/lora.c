@@ -1,0 +1,243 @@
+/* LoRA adapters in PEFT's layout: W becomes W + scaling B A (arXiv 2106.09685, section 4.1), A [r, inputs], B
+ * [outputs, r], scaling = lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora (arXiv 2312.03732). */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/checkpoint/lora.h"
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/json.h"
+#include "util/strings.h"
+
+enum { MAX_CONFIG = 16 << 20 /* bytes */, MAX_RANK = 1 << 16, NAME_BYTES = 200 };
+
+/* The modules of a layer that an adapter may change. */
+static const struct target {
+    const char *name;
+    size_t matrix; /* place in sah_layer_files */
+} TARGETS[] = {
+    {"self_attn.q_proj", offsetof(sah_layer_files, q)}, {"self_attn.k_proj", offsetof(sah_layer_files, k)},
+    {"self_attn.v_proj", offsetof(sah_layer_files, v)}, {"self_attn.o_proj", offsetof(sah_layer_files, o)},
+    {"mlp.gate_proj", offsetof(sah_layer_files, gate)}, {"mlp.up_proj", offsetof(sah_layer_files, up)},
+    {"mlp.down_proj", offsetof(sah_layer_files, down)},
+};
+enum { N_TARGETS = sizeof TARGETS / sizeof *TARGETS };
+
+/* adapter_config.json, as far as the merge needs it. */
+typedef struct settings {
+    const char *where;
+    json_t *json;
+    int64_t rank;
+    double alpha;
+    bool rank_stabilised;
+    bool *used; /* [tensors of the adapter]: taken by a pair */
+} settings;
+
+/* What would make the merged weights different from W + scaling B A. */
+static sah_status refuse_unknown(const settings *s, sah_error *error)
+{
+    static const char *const KEYS[] = {
+        "use_dora",          "fan_in_fan_out",          "lora_bias",    "use_qalora",
+        "modules_to_save",   "layer_replication",       "use_bdlora",   "trainable_token_indices",
+        "target_parameters", "alora_invocation_tokens", "arrow_config", "kasa_config",
+        "monteclora_config", "megatron_config"};
+    static const char *const STARTS[] = {"gaussian", "eva", "orthogonal"}; /* those that leave W as it is */
+    const char *type, *bias, *start;
+    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
+        const json_t *value = json_object_get(s->json, KEYS[i]);
+        bool empty = value == NULL || json_is_null(value) || json_is_false(value) ||
+                     (json_is_array(value) && json_array_size(value) == 0) ||
+                     (json_is_object(value) && json_object_size(value) == 0);
+        if (!empty) return sah_fail(error, SAH_FAILED, "%s: \"%s\" is not supported", s->where, KEYS[i]);
+    }
+    sah_status status = sah_json_string(s->json, "peft_type", "", &type, s->where, error);
+    if (status != SAH_OK) return status;
+    if (strcmp(type, "LORA") != 0) {
+        return sah_fail(error, SAH_FAILED, "%s: adapter type \"%s\" is not supported: LORA is", s->where,
+                        type);
+    }
+    status = sah_json_string(s->json, "bias", "none", &bias, s->where, error);
+    if (status != SAH_OK) return status;
+    if (strcmp(bias, "none") != 0) {
+        return sah_fail(error, SAH_FAILED, "%s: \"bias\": \"%s\" is not supported: none is", s->where, bias);
+    }
+    start = json_string_value(json_object_get(s->json, "init_lora_weights"));
+    for (size_t i = 0; start != NULL && i < sizeof STARTS / sizeof *STARTS; i++) {
+        if (strcmp(start, STARTS[i]) == 0) start = NULL;
+    }
+    if (start == NULL) return SAH_OK;
+    return sah_fail(error, SAH_FAILED,
+                    "%s: \"init_lora_weights\": \"%s\" changes the base weights: not supported", s->where,
+                    start);
+}
+
+static sah_status read_settings(settings *s, sah_error *error)
+{
+    sah_status status = sah_json_read(s->where, MAX_CONFIG, &s->json, error);
+    if (status != SAH_OK) return status;
+    if (!json_is_object(s->json)) return sah_fail(error, SAH_FAILED, "%s: not a JSON object", s->where);
+    status = refuse_unknown(s, error);
+    if (status != SAH_OK) return status;
+    status = sah_json_int(s->json, "r", 8, 1, MAX_RANK, &s->rank, s->where, error);
+    if (status != SAH_OK) return status;
+    status = sah_json_number(s->json, "lora_alpha", 8, &s->alpha, s->where, error);
+    if (status != SAH_OK) return status;
+    return sah_json_bool(s->json, "use_rslora", false, &s->rank_stabilised, s->where, error);
+}
+
+/* PEFT matches a pattern's keys as regular expressions against the end of the module's path. Names with dots
+ * are understood here, with ^ in front for the whole path; anything else is refused. */
+static sah_status find_pattern(const settings *s, const char *pattern, const char *path, const json_t **out,
+                               sah_error *error)
+{
+    static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
+    const char *key;
+    json_t *value;
+    *out = NULL;
+    json_object_foreach(json_object_get(s->json, pattern), key, value)
+    {
+        const bool whole = key[0] == '^';
+        const char *name = key + whole;
+        size_t n = strlen(path), m = strlen(name);
+        if (m == 0 || strspn(name, PLAIN) != m) {
+            return sah_fail(error, SAH_FAILED, "%s: \"%s\": the pattern %s is not supported: plain names are",
+                            s->where, pattern, key);
+        }
+        if (n < m || strcmp(path + n - m, name) != 0 || (n > m && (whole || path[n - m - 1] != '.')))
+            continue;
+        if (!json_is_number(value)) {
+            return sah_fail(error, SAH_FAILED, "%s: \"%s\": %s is not a number", s->where, pattern, key);
+        }
+        *out = value;
+        return SAH_OK;
+    }
+    return SAH_OK;
+}
+
+/* Rank and scaling of the module at `path`. */
+static sah_status module_settings(const settings *s, const char *path, size_t *rank, float *scaling,
+                                  sah_error *error)
+{
+    const json_t *value;
+    double alpha = s->alpha, r = (double)s->rank;
+    sah_status status = find_pattern(s, "rank_pattern", path, &value, error);
+    if (status != SAH_OK) return status;
+    if (value != NULL) r = json_number_value(value);
+    status = find_pattern(s, "alpha_pattern", path, &value, error);
+    if (status != SAH_OK) return status;
+    if (value != NULL) alpha = json_number_value(value);
+    if (!(r >= 1 && r <= (double)MAX_RANK))
+        return sah_fail(error, SAH_FAILED, "%s: a rank of %g for %s", s->where, r, path);
+    *rank = (size_t)r;
+    *scaling = (float)(alpha / (s->rank_stabilised ? sqrt(r) : r));
+    if (!isfinite(*scaling))
+        return sah_fail(error, SAH_FAILED, "%s: no finite scaling for %s", s->where, path);
+    return SAH_OK;
+}
+
+/* One of the two factors as float32; its shape must be [rows, columns]. */
+static sah_status read_factor(const settings *s, const sah_tensors *adapter, const char *path,
+                              const char *which, size_t rows, size_t columns, float **out, sah_error *error)
+{
+    const sah_tensor wanted = {.n_dims = 2, .dims = {rows, columns}};
+    char name[NAME_BYTES];
+    snprintf(name, sizeof name, "base_model.model.%s.%s.weight", path, which);
+    const char *file = adapter->files[0].path;
+    const sah_tensor *tensor = sah_tensors_find(adapter, name);
+    if (tensor == NULL) return sah_fail(error, SAH_FAILED, "%s: tensor %s is missing", file, name);
+    if (tensor->n_dims != 2 || tensor->dims[0] != rows || tensor->dims[1] != columns) {
+        char have[SAH_SHAPE_TEXT], want[SAH_SHAPE_TEXT];
+        sah_tensor_shape(tensor, have);
+        sah_tensor_shape(&wanted, want);
+        return sah_fail(error, SAH_FAILED, "%s: tensor %s is %s, model and adapter_config.json ask for %s",
+                        file, name, have, want);
+    }
+    *out = sah_alloc_aligned(rows * columns, sizeof **out); /* fits: the tensor's bytes were checked */
+    if (*out == NULL) return sah_fail_memory(error, "the adapter");
+    sah_dequantize(tensor->type, tensor->data, rows * columns, *out);
+    s->used[tensor - adapter->items] = true;
+    return SAH_OK;
+}
+
+/* The pair of one module, when the adapter has it. */
+static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors *adapter, int layer,
+                         const struct target *target, sah_error *error)
+{
+    sah_matrix *matrix = (sah_matrix *)(void *)((char *)&c->layers[layer] + target->matrix);
+    char path[NAME_BYTES / 2], name[NAME_BYTES];
+    size_t rank = 0;
+    snprintf(path, sizeof path, "model.layers.%d.%s", layer, target->name);
+    snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
+    if (sah_tensors_find(adapter, name) == NULL) return SAH_OK; /* a lone B is refused as unused */
+    sah_lora *lora = &c->loras[c->n_loras++];
+    sah_status status = module_settings(s, path, &rank, &lora->scaling, error);
+    if (status != SAH_OK) return status;
+    lora->rank = (int)rank;
+    status = read_factor(s, adapter, path, "lora_A", rank, matrix->columns, &lora->a, error);
+    if (status != SAH_OK) return status;
+    status = read_factor(s, adapter, path, "lora_B", matrix->rows, rank, &lora->b, error);
+    matrix->lora = lora;
+    return status;
+}
+
+/* A tensor that belongs to no pair: an adapted embedding or LM head, a saved module, a layer too many. */
+static sah_status refuse_unused(const settings *s, const sah_tensors *adapter, sah_error *error)
+{
+    const char *file = adapter->files[0].path;
+    if (adapter->unsupported.n > 0) {
+        return sah_fail(error, SAH_FAILED, "%s: tensor %s has type %s, which is not supported", file,
+                        adapter->unsupported.items[0], adapter->unsupported.items[1]);
+    }
+    for (size_t i = 0; i < adapter->n; i++) {
+        if (s->used[i]) continue;
+        return sah_fail(
+            error, SAH_FAILED,
+            "%s: tensor %s cannot be merged: pairs lora_A, lora_B of attention and MLP matrices can", file,
+            adapter->items[i].name);
+    }
+    if (adapter->n == 0) return sah_fail(error, SAH_FAILED, "%s: an adapter without tensors", file);
+    return SAH_OK;
+}
+
+sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_tensors *adapter,
+                           sah_error *error)
+{
+    sah_text path = {0};
+    settings s = {0};
+    sah_text_addf(&path, "%s/adapter_config.json", directory);
+    sah_status status = path.failed ? sah_fail_memory(error, "a path") : SAH_OK;
+    if (status != SAH_OK) goto done;
+    s.where = path.data;
+    status = read_settings(&s, error);
+    if (status != SAH_OK) goto done;
+    c->loras = sah_alloc((size_t)c->config.n_layers * N_TARGETS, sizeof *c->loras);
+    s.used = sah_alloc(adapter->n, sizeof *s.used);
+    if (c->loras == NULL || s.used == NULL) {
+        status = sah_fail_memory(error, "the adapter");
+        goto done;
+    }
+    for (int i = 0; i < c->config.n_layers * N_TARGETS && status == SAH_OK; i++) {
+        status = attach(c, &s, adapter, i / N_TARGETS, &TARGETS[i % N_TARGETS], error);
+    }
+    if (status == SAH_OK) status = refuse_unused(&s, adapter, error);
+done:
+    json_decref(s.json);
+    free(s.used);
+    free(path.data);
+    return status;
+}
+
+void sah_lora_add(const sah_lora *lora, size_t row, size_t n, size_t columns, float *out)
+{
+    const size_t rank = (size_t)lora->rank;
+    for (size_t i = 0; i < n; i++) {
+        const float *b = lora->b + (row + i) * rank;
+        float *restrict sum = out + i * columns;
+        for (size_t k = 0; k < rank; k++) {
+            const float weight = lora->scaling * b[k], *a = lora->a + k * columns;
+            for (size_t j = 0; j < columns; j++) sum[j] += weight * a[j];
+        }
+    }
+}

@@ -1,0 +1,39 @@
+/* Tensor types and how their bytes become float32. Block layouts: the GGUF specification (ggml). */
+#ifndef SAH_MODEL_FORMAT_DTYPE_H
+#define SAH_MODEL_FORMAT_DTYPE_H
+
+#include "sahara.h"
+
+typedef enum sah_dtype {
+    SAH_F32,
+    SAH_F16,
+    SAH_BF16,
+    SAH_Q4_0,
+    SAH_Q4_1,
+    SAH_Q5_0,
+    SAH_Q5_1,
+    SAH_Q8_0,
+    SAH_Q2_K,
+    SAH_Q3_K,
+    SAH_Q4_K,
+    SAH_Q5_K,
+    SAH_Q6_K,
+    SAH_DTYPES
+} sah_dtype;
+
+const char *sah_dtype_name(sah_dtype type); /* "Q4_1" */
+size_t sah_dtype_block_values(sah_dtype type); /* 1, 32 or 256 */
+size_t sah_dtype_block_bytes(sah_dtype type);
+
+/* Bytes of `n` values (a whole number of blocks); false when it is not whole or overflows. */
+bool sah_dtype_bytes(sah_dtype type, size_t n, size_t *bytes);
+
+/* `n` values (a whole number of blocks) to float32. */
+void sah_dequantize(sah_dtype type, const void *bytes, size_t n, float *out);
+
+float sah_f16_to_f32(uint16_t half);
+uint16_t sah_f32_to_f16(float value); /* round to nearest even */
+float sah_bf16_to_f32(uint16_t half);
+uint16_t sah_f32_to_bf16(float value); /* round to nearest even */
+
+#endif

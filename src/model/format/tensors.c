@@ -1,0 +1,153 @@
+#include "model/format/tensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/strings.h"
+
+/* Look-up by name: open addressing, at most half full; a slot is 0 (empty) or an item's number plus one. */
+typedef struct table {
+    size_t mask;
+    uint32_t slots[];
+} table;
+
+static size_t slot_of(const table *t, const sah_tensors *tensors, const char *name)
+{
+    size_t at = (size_t)XXH3_64bits(name, strlen(name)) & t->mask;
+    while (t->slots[at] != 0 && strcmp(tensors->items[t->slots[at] - 1].name, name) != 0)
+        at = (at + 1) & t->mask;
+    return at;
+}
+
+const sah_tensor *sah_tensors_find(const sah_tensors *tensors, const char *name)
+{
+    const table *t = tensors->index;
+    if (t == NULL) return NULL;
+    uint32_t number = t->slots[slot_of(t, tensors, name)];
+    return number == 0 ? NULL : &tensors->items[number - 1];
+}
+
+const char *sah_tensors_unsupported(const sah_tensors *tensors, const char *name)
+{
+    const sah_strings *list = &tensors->unsupported;
+    for (size_t i = 0; i + 1 < list->n; i += 2) {
+        if (strcmp(list->items[i], name) == 0) return list->items[i + 1];
+    }
+    return NULL;
+}
+
+sah_status sah_tensors_add(sah_tensors *tensors, const char *name, size_t length, const sah_tensor *tensor,
+                           sah_error *error)
+{
+    char *copy = sah_alloc(length + 1, 1);
+    if (copy == NULL ||
+        !sah_grow(&tensors->items, &tensors->capacity, tensors->n + 1, sizeof *tensors->items)) {
+        free(copy);
+        return sah_fail_memory(error, "the list of tensors");
+    }
+    if (length > 0) memcpy(copy, name, length);
+    tensors->items[tensors->n] = *tensor;
+    tensors->items[tensors->n++].name = copy;
+    return SAH_OK;
+}
+
+sah_status sah_tensors_add_unsupported(sah_tensors *tensors, const char *name, size_t length,
+                                       const char *type, sah_error *error)
+{
+    sah_status status = sah_strings_add(&tensors->unsupported, name, length, error);
+    return status != SAH_OK ? status : sah_strings_add(&tensors->unsupported, type, strlen(type), error);
+}
+
+static sah_status build_index(sah_tensors *tensors, sah_error *error)
+{
+    size_t slots = 16;
+    if (tensors->n > UINT32_MAX / 4) return sah_fail(error, SAH_FAILED, "too many tensors: %zu", tensors->n);
+    while (slots < 2 * tensors->n) slots *= 2;
+    table *t = sah_alloc(sizeof *t + slots * sizeof *t->slots, 1);
+    if (t == NULL) return sah_fail_memory(error, "the index of tensors");
+    t->mask = slots - 1;
+    tensors->index = t;
+    for (size_t i = 0; i < tensors->n; i++) {
+        size_t at = slot_of(t, tensors, tensors->items[i].name);
+        if (t->slots[at] != 0) {
+            return sah_fail(error, SAH_FAILED, "%s: tensor %s is there twice",
+                            tensors->files[tensors->items[i].file].path, tensors->items[i].name);
+        }
+        t->slots[at] = (uint32_t)(i + 1);
+    }
+    return SAH_OK;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const sah_tensor *x = *(const sah_tensor *const *)a, *y = *(const sah_tensor *const *)b;
+    if (x->file != y->file) return x->file < y->file ? -1 : 1;
+    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+static sah_status check_overlap(const sah_tensors *tensors, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    const sah_tensor **order = sah_alloc(tensors->n, sizeof *order);
+    if (order == NULL) return sah_fail_memory(error, "the order of tensors");
+    for (size_t i = 0; i < tensors->n; i++) order[i] = &tensors->items[i];
+    if (tensors->n > 0) qsort(order, tensors->n, sizeof *order, by_place);
+    for (size_t i = 1; i < tensors->n; i++) {
+        const sah_tensor *a = order[i - 1], *b = order[i];
+        if (a->file == b->file && a->offset + a->bytes > b->offset) {
+            status = sah_fail(error, SAH_FAILED, "%s: tensors %s and %s overlap",
+                              tensors->files[a->file].path, a->name, b->name);
+            break;
+        }
+    }
+    free(order);
+    return status;
+}
+
+sah_status sah_tensors_finish(sah_tensors *tensors, sah_error *error)
+{
+    sah_status status = build_index(tensors, error);
+    return status != SAH_OK ? status : check_overlap(tensors, error);
+}
+
+void sah_tensors_close(sah_tensors *tensors)
+{
+    if (tensors == NULL) return;
+    for (size_t i = 0; i < tensors->n; i++) free(tensors->items[i].name);
+    for (size_t i = 0; i < tensors->n_files; i++) sah_mapfile_close(&tensors->files[i]);
+    sah_strings_free(&tensors->unsupported);
+    free(tensors->items);
+    free(tensors->files);
+    free(tensors->index);
+    *tensors = (sah_tensors){0};
+}
+
+size_t sah_tensor_values(const sah_tensor *tensor)
+{
+    size_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++) n *= tensor->dims[i];
+    return n;
+}
+
+bool sah_tensor_size(sah_tensor *tensor)
+{
+    size_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++) {
+        if (!sah_mul(n, tensor->dims[i], &n)) return false;
+    }
+    return sah_dtype_bytes(tensor->type, n, &tensor->bytes);
+}
+
+void sah_tensor_shape(const sah_tensor *tensor, char out[SAH_SHAPE_TEXT])
+{
+    int n = snprintf(out, SAH_SHAPE_TEXT, "[");
+    for (int i = 0; i < tensor->n_dims; i++) {
+        n += snprintf(out + n, (size_t)(SAH_SHAPE_TEXT - n), "%s%zu", i > 0 ? ", " : "", tensor->dims[i]);
+    }
+    snprintf(out + n, (size_t)(SAH_SHAPE_TEXT - n), "]");
+}

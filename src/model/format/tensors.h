@@ -1,0 +1,51 @@
+/* The tensors of model files, whatever the container: a list of names, shapes and mapped bytes. Readers:
+ * safetensors.c, gguf.c. */
+#ifndef SAH_MODEL_FORMAT_TENSORS_H
+#define SAH_MODEL_FORMAT_TENSORS_H
+
+#include "model/format/dtype.h"
+#include "util/mapfile.h"
+
+#define SAH_MAX_DIMS 4
+
+typedef struct sah_tensor {
+    char *name; /* as the file has it */
+    sah_dtype type;
+    int n_dims;
+    size_t dims[SAH_MAX_DIMS]; /* outermost first: a matrix is {rows, columns}, as PyTorch prints it */
+    const uint8_t *data; /* in the mapped file */
+    size_t bytes;
+    size_t file; /* index of the file it lies in */
+    size_t offset; /* of data in that file */
+} sah_tensor;
+
+typedef struct sah_tensors {
+    sah_mapfile *files;
+    size_t n_files;
+    sah_tensor *items;
+    size_t n, capacity;
+    void *index; /* look-up by name; private to tensors.c */
+    sah_strings unsupported; /* tensors left out for their type: name, type, name, type, ... */
+} sah_tensors;
+
+const sah_tensor *sah_tensors_find(const sah_tensors *tensors, const char *name); /* NULL: not there */
+/* The type of a tensor that the file holds but that was left out because its type is not supported; else
+ * NULL. */
+const char *sah_tensors_unsupported(const sah_tensors *tensors, const char *name);
+void sah_tensors_close(sah_tensors *tensors);
+
+size_t sah_tensor_values(const sah_tensor *tensor); /* the product of its sizes */
+enum { SAH_SHAPE_TEXT = 96 };
+void sah_tensor_shape(const sah_tensor *tensor, char out[SAH_SHAPE_TEXT]); /* "[576, 1536]" */
+
+/* For the readers. `bytes` from type and sizes; false when that overflows or is no whole number of blocks. */
+bool sah_tensor_size(sah_tensor *tensor);
+/* Appends a tensor under a copy of its name. */
+sah_status sah_tensors_add(sah_tensors *tensors, const char *name, size_t length, const sah_tensor *tensor,
+                           sah_error *error);
+sah_status sah_tensors_add_unsupported(sah_tensors *tensors, const char *name, size_t length,
+                                       const char *type, sah_error *error);
+/* Once all are there: builds the look-up; two of one name, or two that share bytes, are an error. */
+sah_status sah_tensors_finish(sah_tensors *tensors, sah_error *error);
+
+#endif

@@ -1,0 +1,104 @@
+/* What happens to a text before its words are merged into tokens: added tokens are cut out, the rest is
+ * normalised and cut into words. The order and the meaning of every step are those of the tokenizers library.
+ */
+#ifndef SAH_MODEL_TOKENIZER_PRETOKENIZE_H
+#define SAH_MODEL_TOKENIZER_PRETOKENIZE_H
+
+#include "model/tokenizer/pattern.h"
+#include "model/tokenizer/vocab.h"
+
+/* A part of a text: characters still to be tokenised, or an added token. */
+typedef struct sah_piece {
+    size_t at, size; /* in the pieces' text */
+    int32_t id; /* of the added token; -1: text */
+    bool first; /* begins where the whole text begins */
+} sah_piece;
+
+typedef struct sah_pieces {
+    sah_text text;
+    sah_piece *items;
+    size_t n, capacity;
+} sah_pieces;
+
+sah_status sah_pieces_add(sah_pieces *pieces, sah_piece piece, sah_error *error);
+void sah_pieces_free(sah_pieces *pieces);
+
+typedef enum sah_step_kind {
+    SAH_STEP_NORMALISE, /* to a Unicode normal form: `form` holds utf8proc's options */
+    SAH_STEP_PREPEND, /* `text` in front */
+    SAH_STEP_REPLACE, /* every match by `text` */
+    SAH_STEP_STRIP, /* white space at the ends */
+    SAH_STEP_SPLIT, /* at the matches */
+    SAH_STEP_BYTES /* every byte becomes a character that can be seen (GPT-2's byte alphabet) */
+} sah_step_kind;
+
+typedef enum sah_split { /* what becomes of a match */
+                         SAH_SPLIT_ISOLATED, /* a piece of its own */
+                         SAH_SPLIT_REMOVED,
+                         SAH_SPLIT_WITH_PREVIOUS, /* the end of the piece before it */
+                         SAH_SPLIT_WITH_NEXT, /* the beginning of the piece behind it */
+                         SAH_SPLIT_CONTIGUOUS /* neighbouring matches are one piece */
+} sah_split;
+
+typedef struct sah_step {
+    sah_step_kind kind;
+    sah_pattern *pattern; /* replace, split */
+    char *text; /* prepend, replace */
+    int form;
+    sah_split split;
+    bool invert; /* split: what lies between the matches counts as match */
+    bool unless_there; /* prepend: not where the piece begins with `text` */
+    bool first_only; /* prepend: only where the whole text begins */
+    bool left, right; /* strip */
+} sah_step;
+
+typedef struct sah_steps {
+    sah_step *items;
+    size_t n, capacity;
+} sah_steps;
+
+/* Takes over what the step owns, also when it fails. */
+sah_status sah_steps_add(sah_steps *steps, sah_step step, sah_error *error);
+void sah_steps_free(sah_steps *steps);
+
+/* Puts the pieces through the steps in order; pieces that become empty vanish. */
+sah_status sah_steps_apply(const sah_steps *steps, sah_pieces *pieces, sah_spans *scratch, sah_error *error);
+
+/* GPT-2's byte alphabet: the character that stands for a byte, and back (-1: none). */
+uint32_t sah_byte_character(unsigned char byte);
+int sah_character_byte(uint32_t character);
+
+/* Unicode's White_Space, and the word characters of Unicode's recommendation for regular expressions (UTS 18,
+ * C: \w). */
+bool sah_is_white_space(uint32_t code);
+bool sah_is_word_character(uint32_t code);
+
+/* ---- Added tokens -------------------------------------------------------------------------------------- */
+
+typedef struct sah_added {
+    char *text;
+    size_t size;
+    int32_t id;
+    size_t place; /* in the order of adding; sah_added_add() sets it */
+    bool left_strip, right_strip; /* takes the white space beside it with it */
+    bool single_word; /* only where no word character touches it */
+} sah_added;
+
+/* Start from {0}; sah_added_sort() before the first search. */
+typedef struct sah_added_set {
+    sah_added *items;
+    size_t n, capacity;
+    size_t first[257]; /* items whose first byte is b: [first[b], first[b + 1]) */
+} sah_added_set;
+
+/* `token`'s text is copied. */
+sah_status sah_added_add(sah_added_set *set, sah_added token, sah_error *error);
+/* Of tokens with the same text the one added first stays. */
+void sah_added_sort(sah_added_set *set);
+void sah_added_free(sah_added_set *set);
+
+/* Cuts the tokens out of every piece of text: the leftmost first, of those that begin at one place the
+ * longest. */
+sah_status sah_added_cut(const sah_added_set *set, sah_pieces *pieces, sah_error *error);
+
+#endif

@@ -1,0 +1,265 @@
+#include "model/tokenizer/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "model/tokenizer/tokenizer_parts.h"
+#include "util/error.h"
+#include "util/utf8.h"
+
+/* ---- Building ------------------------------------------------------------------------------------------ */
+
+sah_status sah_tokenizer_add_split(sah_steps *steps, const char *regex, sah_split split, sah_error *error)
+{
+    sah_step step = {.kind = SAH_STEP_SPLIT, .split = split};
+    sah_status status = sah_pattern_regex(regex, &step.pattern, error);
+    return status == SAH_OK ? sah_steps_add(steps, step, error) : status;
+}
+
+sah_status sah_tokenizer_add_prepend(sah_steps *steps, const char *text, bool unless_there, bool first_only,
+                                     sah_error *error)
+{
+    sah_step step = {.kind = SAH_STEP_PREPEND, .unless_there = unless_there, .first_only = first_only};
+    step.text = strdup(text);
+    if (step.text == NULL) return sah_fail_memory(error, "the tokenizer's steps");
+    return sah_steps_add(steps, step, error);
+}
+
+sah_status sah_tokenizer_add_replace(sah_steps *steps, const char *literal, const char *by, sah_error *error)
+{
+    sah_step step = {.kind = SAH_STEP_REPLACE, .text = strdup(by)};
+    if (step.text == NULL) return sah_fail_memory(error, "the tokenizer's steps");
+    sah_status status = sah_pattern_literal(literal, &step.pattern, error);
+    if (status == SAH_OK) return sah_steps_add(steps, step, error);
+    free(step.text);
+    return status;
+}
+
+sah_status sah_tokenizer_add_byte_level(sah_steps *steps, bool prefix_space, bool use_regex, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    if (prefix_space) status = sah_tokenizer_add_prepend(steps, " ", true, false, error);
+    if (status == SAH_OK && use_regex)
+        status = sah_tokenizer_add_split(steps, SAH_GPT2_WORDS, SAH_SPLIT_ISOLATED, error);
+    if (status != SAH_OK) return status;
+    return sah_steps_add(steps, (sah_step){.kind = SAH_STEP_BYTES}, error);
+}
+
+sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name, sah_error *error)
+{
+    static const struct {
+        const char *name;
+        int form;
+    } forms[] = {
+        {"NFC", UTF8PROC_STABLE | UTF8PROC_COMPOSE},
+        {"NFD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
+        {"NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
+        {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (strcmp(name, forms[i].name) == 0)
+            return sah_steps_add(steps, (sah_step){.kind = SAH_STEP_NORMALISE, .form = forms[i].form}, error);
+    }
+    return sah_fail(error, SAH_FAILED, "normalizer %s is not supported", name);
+}
+
+sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error)
+{
+    if (id < 0 || sah_tokenizer_is_end(tokenizer, id)) return SAH_OK;
+    return sah_ids_add(&tokenizer->ends, id, error);
+}
+
+sah_status sah_tokenizer_add_turn_ends(sah_tokenizer *tokenizer, sah_error *error)
+{
+    static const char *const names[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"};
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == SAH_OK; i++) {
+        const int32_t id = sah_tokenizer_id(tokenizer, names[i]);
+        if (id >= 0 && tokenizer->vocab.items[id].special)
+            status = sah_tokenizer_add_end(tokenizer, id, error);
+    }
+    return status;
+}
+
+void sah_tokenizer_finish(sah_tokenizer *tokenizer)
+{
+    sah_added_sort(&tokenizer->raw_added);
+    sah_added_sort(&tokenizer->normal_added);
+}
+
+void sah_tokenizer_free(sah_tokenizer *tokenizer)
+{
+    if (tokenizer == NULL) return;
+    sah_vocab_free(&tokenizer->vocab);
+    sah_added_free(&tokenizer->raw_added);
+    sah_added_free(&tokenizer->normal_added);
+    sah_steps_free(&tokenizer->normaliser);
+    sah_steps_free(&tokenizer->words);
+    sah_merger_free(&tokenizer->merger);
+    sah_decoder_free(&tokenizer->decoder);
+    free(tokenizer->prefix.items);
+    free(tokenizer->suffix.items);
+    free(tokenizer->ends.items);
+    free(tokenizer);
+}
+
+/* ---- Encoding ------------------------------------------------------------------------------------------ */
+
+/* The text as pieces: added tokens, and words in the model's alphabet. */
+static sah_status cut_into_words(const sah_tokenizer *tokenizer, const char *text, size_t length,
+                                 sah_pieces *pieces, sah_error *error)
+{
+    sah_spans spans = {0};
+    pieces->text.data = sah_utf8_repair(text, length, &pieces->text.size);
+    if (pieces->text.data == NULL) return sah_fail_memory(error, "a text");
+    pieces->text.capacity = pieces->text.size + 1;
+    const sah_piece whole = {0, pieces->text.size, -1, true};
+    sah_status status = whole.size > 0 ? sah_pieces_add(pieces, whole, error) : SAH_OK;
+    if (status == SAH_OK) status = sah_added_cut(&tokenizer->raw_added, pieces, error);
+    if (status == SAH_OK) status = sah_steps_apply(&tokenizer->normaliser, pieces, &spans, error);
+    if (status == SAH_OK) status = sah_added_cut(&tokenizer->normal_added, pieces, error);
+    if (status == SAH_OK) status = sah_steps_apply(&tokenizer->words, pieces, &spans, error);
+    sah_spans_free(&spans);
+    return status;
+}
+
+static sah_status encode_pieces(const sah_tokenizer *tokenizer, const sah_pieces *pieces, sah_ids *ids,
+                                sah_error *error)
+{
+    sah_merge_scratch scratch = {0};
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < pieces->n && status == SAH_OK; i++) {
+        const sah_piece piece = pieces->items[i];
+        if (piece.id >= 0)
+            status = sah_ids_add(ids, piece.id, error);
+        else
+            status = sah_merge_word(&tokenizer->merger, pieces->text.data + piece.at, piece.size, &scratch,
+                                    ids, error);
+    }
+    sah_merge_scratch_free(&scratch);
+    return status;
+}
+
+/* Puts the special tokens around the ids. BOS is left out where the text has it already. */
+static sah_status add_specials(const sah_tokenizer *tokenizer, sah_ids *ids, sah_error *error)
+{
+    const sah_ids *prefix = &tokenizer->prefix, *suffix = &tokenizer->suffix;
+    sah_ids out = {0};
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < prefix->n && status == SAH_OK; i++) {
+        const bool twice =
+            prefix->items[i] == tokenizer->bos && ids->n > 0 && ids->items[0] == tokenizer->bos;
+        if (!twice) status = sah_ids_add(&out, prefix->items[i], error);
+    }
+    for (size_t i = 0; i < ids->n && status == SAH_OK; i++) status = sah_ids_add(&out, ids->items[i], error);
+    for (size_t i = 0; i < suffix->n && status == SAH_OK; i++)
+        status = sah_ids_add(&out, suffix->items[i], error);
+    free(ids->items);
+    *ids = out;
+    return status;
+}
+
+sah_status sah_tokenizer_encode(const sah_tokenizer *tokenizer, const char *text, size_t length,
+                                bool add_special, int32_t **ids, size_t *n, sah_error *error)
+{
+    sah_pieces pieces = {0};
+    sah_ids out = {0};
+    *ids = NULL;
+    *n = 0;
+    sah_status status = cut_into_words(tokenizer, text, length, &pieces, error);
+    if (status == SAH_OK) status = encode_pieces(tokenizer, &pieces, &out, error);
+    if (status == SAH_OK && add_special) status = add_specials(tokenizer, &out, error);
+    sah_pieces_free(&pieces);
+    if (status != SAH_OK) {
+        free(out.items);
+        return status;
+    }
+    if (out.items == NULL) out.items = malloc(sizeof *out.items); /* no ids: still a pointer for free() */
+    if (out.items == NULL) return sah_fail_memory(error, "the tokens of a text");
+    *ids = out.items;
+    *n = out.n;
+    return SAH_OK;
+}
+
+/* ---- Decoding ------------------------------------------------------------------------------------------ */
+
+/* A C string ends at the first NUL, so a NUL in the text becomes U+FFFD, as do bytes of a GGUF token that are
+ * not UTF-8. */
+static char *as_string(const sah_text *text)
+{
+    size_t size, n_zeros = 0, at = 0;
+    char *valid = sah_utf8_repair(text->data != NULL ? text->data : "", text->size, &size);
+    if (valid == NULL) return NULL;
+    for (size_t i = 0; i < size; i++) n_zeros += valid[i] == '\0';
+    if (n_zeros == 0) return valid;
+    char *out = malloc(size + 2 * n_zeros + 1);
+    for (size_t i = 0; i < size && out != NULL; i++) {
+        if (valid[i] == '\0')
+            at += sah_utf8_put(0xFFFD, out + at);
+        else
+            out[at++] = valid[i];
+    }
+    if (out != NULL) out[at] = '\0';
+    free(valid);
+    return out;
+}
+
+sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                                bool skip_special, char **text, sah_error *error)
+{
+    sah_text_list tokens = {0};
+    sah_text out = {0};
+    sah_status status = SAH_OK;
+    *text = NULL;
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        size_t size;
+        const char *token = sah_vocab_decoded(&tokenizer->vocab, ids[i], &size);
+        if (token == NULL) continue; /* rows of the embedding past the last token have no text */
+        if (skip_special && tokenizer->vocab.items[ids[i]].special) continue;
+        status = sah_text_list_add(&tokens, token, size, error);
+    }
+    if (status == SAH_OK) status = sah_decoder_run(&tokenizer->decoder, &tokens, &out, error);
+    if (status == SAH_OK) {
+        *text = out.failed ? NULL : as_string(&out);
+        if (*text == NULL) status = sah_fail_memory(error, "the text of tokens");
+    }
+    sah_text_list_free(&tokens);
+    free(out.data);
+    return status;
+}
+
+/* ---- Questions ----------------------------------------------------------------------------------------- */
+
+size_t sah_tokenizer_size(const sah_tokenizer *tokenizer)
+{
+    return tokenizer->vocab.n;
+}
+
+int32_t sah_tokenizer_bos(const sah_tokenizer *tokenizer)
+{
+    return tokenizer->bos;
+}
+
+int32_t sah_tokenizer_eos(const sah_tokenizer *tokenizer)
+{
+    return tokenizer->ends.n > 0 ? tokenizer->ends.items[0] : -1;
+}
+
+const char *sah_tokenizer_token(const sah_tokenizer *tokenizer, int32_t id)
+{
+    return sah_vocab_text(&tokenizer->vocab, id, NULL);
+}
+
+bool sah_tokenizer_is_end(const sah_tokenizer *tokenizer, int32_t id)
+{
+    for (size_t i = 0; i < tokenizer->ends.n; i++) {
+        if (tokenizer->ends.items[i] == id) return true;
+    }
+    return false;
+}
+
+int32_t sah_tokenizer_id(const sah_tokenizer *tokenizer, const char *token)
+{
+    return sah_vocab_find(&tokenizer->vocab, token, strlen(token));
+}

@@ -1,0 +1,55 @@
+/* What a tokenizer is made of; filled by tokenizer_json.c and tokenizer_gguf.c, used by tokenizer.c. */
+#ifndef SAH_MODEL_TOKENIZER_TOKENIZER_PARTS_H
+#define SAH_MODEL_TOKENIZER_TOKENIZER_PARTS_H
+
+#include "model/tokenizer/detokenize.h"
+#include "model/tokenizer/merge.h"
+#include "model/tokenizer/pretokenize.h"
+#include "model/tokenizer/tokenizer.h"
+#include "util/json.h"
+
+/* The GPT-2 paper's word pattern, which ByteLevel means by "use_regex". */
+#define SAH_GPT2_WORDS "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+#define SAH_METASPACE "\xE2\x96\x81" /* U+2581, SentencePiece's blank */
+
+struct sah_tokenizer {
+    sah_vocab vocab;
+    sah_added_set raw_added; /* cut out of the text as it comes */
+    sah_added_set normal_added; /* cut out of the normalised text */
+    sah_steps normaliser, words;
+    sah_merger merger;
+    sah_decoder decoder;
+    sah_ids prefix, suffix; /* special tokens around a prompt */
+    int32_t bos;
+    sah_ids ends;
+};
+
+/* Steps for both sources. */
+sah_status sah_tokenizer_add_split(sah_steps *steps, const char *regex, sah_split split, sah_error *error);
+sah_status sah_tokenizer_add_prepend(sah_steps *steps, const char *text, bool unless_there, bool first_only,
+                                     sah_error *error);
+sah_status sah_tokenizer_add_replace(sah_steps *steps, const char *literal, const char *by, sah_error *error);
+sah_status sah_tokenizer_add_byte_level(sah_steps *steps, bool prefix_space, bool use_regex,
+                                        sah_error *error);
+sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name,
+                                         sah_error *error); /* "NFC" ... */
+
+/* Adds an end token once; -1 is passed over. */
+sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error);
+/* The well-known end-of-turn tokens among the special ones. */
+sah_status sah_tokenizer_add_turn_ends(sah_tokenizer *tokenizer, sah_error *error);
+
+/* Last of all: sorts the added tokens. */
+void sah_tokenizer_finish(sah_tokenizer *tokenizer);
+
+/* From a parsed tokenizer.json; `directory` holds the files beside it. */
+sah_status sah_tokenizer_from_json(const json_t *json, const char *directory, const char *where,
+                                   sah_tokenizer **out, sah_error *error);
+
+/* Parts of tokenizer.json (tokenizer_steps.c). `json` may be null. */
+sah_status sah_json_normaliser(const json_t *json, sah_steps *steps, const char *where, sah_error *error);
+sah_status sah_json_words(const json_t *json, sah_steps *steps, const char *where, sah_error *error);
+sah_status sah_json_decoder(const json_t *json, sah_decoder *decoder, const char *where, sah_error *error);
+
+#endif

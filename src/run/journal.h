@@ -1,0 +1,44 @@
+/* A run is a file: append-only JSON lines. First a header (what was asked of which model), then one line per
+ * finished unit, written whole or not at all. The same command carries on from the last whole line; a header
+ * that disagrees is an error that names the difference. docs/files.md has the fields. */
+#ifndef SAH_RUN_JOURNAL_H
+#define SAH_RUN_JOURNAL_H
+
+#include "engine/model.h"
+#include "util/json.h"
+#include "util/strings.h"
+
+typedef struct sah_journal sah_journal;
+
+/* Called for every whole line behind the header when a run is resumed; `number` is the line's, the header
+ * is 1. */
+typedef sah_status (*sah_journal_line_fn)(void *ctx, const json_t *line, size_t number, sah_error *error);
+
+/* Opens `path` for appending, locked against other runs. A new or empty file gets `header` (an object) as its
+ * first line. In a file that is there the header must equal `header`; a last line that was cut short is
+ * removed; every other line goes to `each`. `path` NULL or
+ * "-" is standard output, and a path that is not a regular file (a pipe, /dev/null) is only written: nothing
+ * to resume there. */
+sah_status sah_journal_open(const char *path, const json_t *header, sah_journal_line_fn each, void *ctx,
+                            sah_journal **out, sah_error *error);
+
+/* Appends text[0..size) and a line end. On failure (a full disk) the file ends with its last whole line. Not
+ * to be called from two threads at once. */
+sah_status sah_journal_add(sah_journal *journal, const char *text, size_t size, sah_error *error);
+
+/* Closes the file, which tells of errors that the disk reported late. NULL is allowed. */
+sah_status sah_journal_close(sah_journal *journal, sah_error *error);
+
+/* Appends ,"key":value, or ,"key":[values], to the text of a line, in digits that read back the same. */
+void sah_line_number(sah_text *line, const char *key, double value);
+void sah_line_numbers(sah_text *line, const char *key, const double *values, size_t n);
+
+/* The first difference between two JSON values, written into `what`: its place, and both values shortened
+ * ("settings.scale: 0.0001 there, 0.001 here"). False when they are equal. Numbers compare by value. */
+bool sah_json_difference(const json_t *there, const json_t *here, char *what, size_t size);
+
+/* What every header begins with: command, version, model. The caller adds "settings", "queries" and its own.
+ * NULL when memory is out. */
+json_t *sah_journal_header(const char *command, const sah_model *model);
+
+#endif

@@ -1,0 +1,153 @@
+#include "run/prompts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/journal.h"
+#include "model/checkpoint/identity.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+/* ---- Queries to a forest ------------------------------------------------------------------------------- */
+
+sah_status sah_run_prompt(const sah_model *model, const char *template_, const char *system,
+                          const char *query, char **prompt, int32_t **tokens, size_t *n, sah_error *error)
+{
+    int limit = sah_model_describe(model)->max_positions;
+    *prompt = NULL;
+    *tokens = NULL;
+    sah_status status = sah_prompt_wrap(model, template_, system, query, prompt, error);
+    if (status == SAH_OK) status = sah_encode(model, *prompt, strlen(*prompt), tokens, n, error);
+    if (status == SAH_OK && limit > 0 && *n > (size_t)limit) {
+        status = sah_fail(error, SAH_FAILED, "the query \"%.60s\" makes %zu tokens, the model takes %d",
+                          query, *n, limit);
+    }
+    return status;
+}
+
+sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
+                          const sah_run_options *options, const char *default_template, sah_forest **out,
+                          sah_error *error)
+{
+    const char *template_ = options->template_ != NULL ? options->template_ : default_template;
+    sah_status status = SAH_OK;
+    size_t total = 0, at = 0;
+    *out = NULL;
+    for (size_t l = 0; l < n_lists; l++) total += lists[l] != NULL ? lists[l]->n : 0;
+    int32_t **tokens = sah_alloc(total, sizeof *tokens);
+    sah_prompt *prompts = sah_alloc(total, sizeof *prompts);
+    if (tokens == NULL || prompts == NULL) status = sah_fail_memory(error, "the prompts");
+    for (size_t l = 0; l < n_lists && status == SAH_OK; l++) {
+        for (size_t i = 0; lists[l] != NULL && i < lists[l]->n && status == SAH_OK; i++, at++) {
+            char *prompt;
+            status = sah_run_prompt(model, template_, options->system, lists[l]->items[i], &prompt,
+                                    &tokens[at], &prompts[at].n, error);
+            prompts[at].tokens = tokens[at];
+            free(prompt);
+        }
+    }
+    if (status == SAH_OK) status = sah_forest_new(prompts, total, model->config.n_vocab, out, error);
+    for (size_t i = 0; i < total && tokens != NULL; i++) free(tokens[i]);
+    free(tokens);
+    free(prompts);
+    return status;
+}
+
+/* ---- Heads --------------------------------------------------------------------------------------------- */
+
+int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablation)
+{
+    return ablation->parts == SAH_PART_K ? info->n_kv_heads : info->n_heads;
+}
+
+/* [*from, *to) inside [0, n); 0:0 means all. */
+static sah_status check_range(const char *option, int n, int *from, int *to, sah_error *error)
+{
+    if (*from == 0 && *to == 0) *to = n;
+    if (*from >= 0 && *from < *to && *to <= n) return SAH_OK;
+    return sah_fail(error, SAH_BAD_ARGUMENT, "--%s %d:%d: the model has %s 0:%d", option, *from, *to, option,
+                    n);
+}
+
+sah_status sah_run_heads(const sah_model_info *info, const sah_run_options *options, sah_head **heads,
+                         size_t *n, sah_error *error)
+{
+    int layer_from = options->layer_from, layer_to = options->layer_to;
+    int head_from = options->head_from, head_to = options->head_to;
+    *heads = NULL;
+    *n = 0;
+    if (options->ablation.parts == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "--part: no part to ablate");
+    sah_status status = check_range("layers", info->n_layers, &layer_from, &layer_to, error);
+    if (status == SAH_OK) {
+        status = check_range("heads", sah_run_heads_of_layer(info, &options->ablation), &head_from, &head_to,
+                             error);
+    }
+    if (status != SAH_OK) return status;
+    *heads = sah_alloc((size_t)(layer_to - layer_from) * (size_t)(head_to - head_from), sizeof **heads);
+    if (*heads == NULL) return sah_fail_memory(error, "the heads");
+    for (int l = layer_from; l < layer_to; l++) {
+        for (int h = head_from; h < head_to; h++) (*heads)[(*n)++] = (sah_head){l, h};
+    }
+    return SAH_OK;
+}
+
+bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out)
+{
+    char again[32];
+    if (sscanf(text, "%6d-%6d", &out->layer, &out->head) != 2) return false;
+    if (out->layer < 0 || out->layer >= n_layers || out->head < 0 || out->head >= n_heads) return false;
+    snprintf(again, sizeof again, "%d-%d", out->layer, out->head);
+    return strcmp(again, text) == 0;
+}
+
+/* ---- Settings ------------------------------------------------------------------------------------------ */
+
+json_t *sah_run_settings(const sah_model *model, const sah_run_options *options, const char *default_template)
+{
+    const sah_model_info *info = sah_model_describe(model);
+    const sah_ablation *ablation = &options->ablation;
+    bool scale = ablation->op == SAH_OP_SCALE;
+    int heads = sah_run_heads_of_layer(info, ablation);
+    bool all_layers = options->layer_from == 0 && options->layer_to == 0;
+    bool all_heads = options->head_from == 0 && options->head_to == 0;
+    char parts[8];
+    sah_parts_name(ablation->parts, parts);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s?, s:s, s:[i,i], s:[i,i]}", "part", parts, "op",
+                     scale ? "scale" : "mean", "scale",
+                     scale ? sah_json_float(ablation->factor) : json_null(), "template",
+                     options->template_ != NULL ? options->template_ : default_template, "system",
+                     options->system, "precision", info->precision, "layers", options->layer_from,
+                     all_layers ? info->n_layers : options->layer_to, "heads", options->head_from,
+                     all_heads ? heads : options->head_to);
+}
+
+bool sah_run_add_refusal(json_t *header, const sah_run_options *options)
+{
+    const sah_refusal_check *check = &options->refusal;
+    if (check->sampled == 0) return true;
+    return json_object_set_new(header, "refusal_check",
+                               json_pack("{s:I, s:I}", "sampled", (json_int_t)check->sampled, "refused",
+                                         (json_int_t)check->refused)) == 0;
+}
+
+bool sah_run_add_matching(json_t *header, const sah_matching *matching)
+{
+    if (matching->from == 0) return true;
+    return json_object_set_new(header, "contrast_matched",
+                               json_pack("{s:s, s:I, s:f, s:f}", "by", "tokens", "from",
+                                         (json_int_t)matching->from, "tokens", matching->tokens,
+                                         "contrast_tokens", matching->contrast_tokens)) == 0;
+}
+
+json_t *sah_run_strings(const sah_strings *strings)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < strings->n; i++) {
+        if (json_array_append_new(array, json_string(strings->items[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}

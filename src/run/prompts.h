@@ -1,0 +1,47 @@
+/* What every attribution run begins with: queries to prompts to a forest, the heads to try, the settings to
+ * write down. */
+#ifndef SAH_RUN_PROMPTS_H
+#define SAH_RUN_PROMPTS_H
+
+#include "engine/forest.h"
+#include "engine/model.h"
+#include "util/json.h"
+
+/* One query wrapped in a template and tokenised; *prompt and *tokens for free() (NULL where it failed). A
+ * prompt longer than the model takes is an error. */
+sah_status sah_run_prompt(const sah_model *model, const char *template_, const char *system,
+                          const char *query, char **prompt, int32_t **tokens, size_t *n, sah_error *error);
+
+/* Wraps the queries of the lists (NULL: none), one list behind the other, in the run's template (or
+ * `default_template`) and makes the forest of their tokens. */
+sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
+                          const sah_run_options *options, const char *default_template, sah_forest **out,
+                          sah_error *error);
+
+/* Heads of a layer under the run's ablation: key heads when part k stands alone, else query heads. */
+int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablation);
+
+/* The heads of the run's ranges, layer after layer; *heads for free(). A range outside the model is an error.
+ */
+sah_status sah_run_heads(const sah_model_info *info, const sah_run_options *options, sah_head **heads,
+                         size_t *n, sah_error *error);
+
+/* The header's "settings", in which numbers depend on nothing that is not there; the caller may add its own.
+ * NULL: no memory. */
+json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
+                         const char *default_template);
+
+/* The options' refusal check, where one was made, as the header's "refusal_check". False: no memory. */
+bool sah_run_add_refusal(json_t *header, const sah_run_options *options);
+
+/* How the contrast queries were sampled, where they were, as the header's "contrast_matched". False: no
+ * memory. */
+bool sah_run_add_matching(json_t *header, const sah_matching *matching);
+
+/* The list as a JSON array. NULL: no memory, or text that is not UTF-8. */
+json_t *sah_run_strings(const sah_strings *strings);
+
+/* "5-6" to a head with layer < n_layers, head < n_heads; false for anything else. */
+bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out);
+
+#endif
