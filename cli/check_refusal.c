@@ -14,7 +14,7 @@ sah_status check_refusal(const cli_options *o, const sah_model *model, const sah
                          const char *default_template, sah_refusal_check *out, sah_error *error)
 {
     const char *template_ = o->template_ != NULL ? o->template_ : default_template;
-    bool asked = o->given & OPTION(OPT_CHECK_REFUSAL) ? o->check_refusal : is_chat(template_);
+    bool asked = o->given[OPT_CHECK_REFUSAL] ? o->check_refusal : is_chat(template_);
     *out = (sah_refusal_check){0};
     if (!asked) return SAH_OK;
     sah_status status = sah_check_refusal(model, queries, template_, o->system, o->memory, out, error);

@@ -9,7 +9,7 @@ typedef struct cli_command {
     const char *arguments; /* "MODEL QUERIES -o OUT", for the usage line */
     const char *summary; /* one line for `sahara --help` */
     const char *details; /* paragraphs for `sahara COMMAND --help` */
-    uint64_t options; /* OPTION() bits of what it understands, beside the common ones */
+    option_id options[N_OPTIONS]; /* what it understands beside help and quiet; ends with OPT_HELP (0) */
     int least, most; /* number of arguments; most < 0: any number */
     int (*run)(const cli_options *options);
 } cli_command;

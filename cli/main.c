@@ -128,7 +128,7 @@ static int run_command(const cli_command *command, int argc, char **argv)
     char message[512];
     int status;
     bool parsed = options_parse(argc, argv, command->options, &options, message);
-    if (options.given & OPTION(OPT_HELP)) {
+    if (options.given[OPT_HELP]) {
         print_command_help(command);
         status = EXIT_DONE;
     } else if (!parsed) {

@@ -1,109 +1,164 @@
 #include "options.h"
 
 #include <errno.h>
+#include <float.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+/* What an option's value is, and where in cli_options it goes. */
+typedef enum value_kind {
+    NOTHING, /* --help */
+    FLAG, /* bool; takes no value */
+    TEXT, /* const char *, any text */
+    NAME, /* const char *, not empty: a file, a folder, a key */
+    FILE_OR_DASH, /* const char *, NULL for "-" */
+    WORD, /* const char *, one of the words of the argument */
+    CHOICE, /* an enum (or int): the place of the word among those of the argument */
+    COUNT, /* size_t, between low and high */
+    INT_COUNT, /* int, the same */
+    SEED, /* uint64_t, up to INT64_MAX */
+    NUMBER, /* double, the same */
+    FACTOR, /* float */
+    BYTES, /* uint64_t */
+    RANGE, /* int and behind it int: from, to */
+    PARTS /* SAH_PART_* bits */
+} value_kind;
+
+/* A row an option: all that the parser and the help know of it. */
 typedef struct option_spec {
     const char *name;
     char letter; /* 0: none */
     const char *argument; /* NULL: a flag */
+    value_kind kind;
+    size_t place; /* in cli_options */
+    double low, high;
     const char *help;
 } option_spec;
 
+#define PLACE(member) offsetof(cli_options, member)
 static const option_spec specs[N_OPTIONS] = {
-    [OPT_HELP] = {"help", 'h', NULL, "this text"},
-    [OPT_QUIET] = {"quiet", 'q', NULL, "no progress on standard error"},
-    [OPT_OUTPUT] = {"output", 'o', "FILE", "where the result goes (default: standard output)"},
-    [OPT_THREADS] = {"threads", 't', "N", "threads to use (default: all processors)"},
-    [OPT_PART] = {"part", 0, "q|k|v|q,v...", "what of a head is ablated (default: q)"},
-    [OPT_OP] = {"op", 0, "scale|mean", "how (default: scale)"},
-    [OPT_SCALE] = {"scale", 0, "F", "factor of scale (default: 1e-4; 0 is exact)"},
-    [OPT_LAYERS] = {"layers", 0, "A:B", "only layers A to B-1"},
-    [OPT_HEADS] = {"heads", 0, "A:B", "only heads A to B-1 of each layer"},
-    [OPT_TEMPLATE] = {"template", 0, "NAME|STRING",
+    [OPT_HELP] = {"help", 'h', NULL, NOTHING, 0, 0, 0, "this text"},
+    [OPT_QUIET] = {"quiet", 'q', NULL, FLAG, PLACE(quiet), 0, 0, "no progress on standard error"},
+    [OPT_OUTPUT] = {"output", 'o', "FILE", FILE_OR_DASH, PLACE(output), 0, 0,
+                    "where the result goes (default: standard output)"},
+    [OPT_THREADS] = {"threads", 't', "N", INT_COUNT, PLACE(threads), 1, 1024,
+                     "threads to use (default: all processors)"},
+    [OPT_PART] = {"part", 0, "q|k|v|q,v...", PARTS, PLACE(ablation.parts), 0, 0,
+                  "what of a head is ablated (default: q)"},
+    [OPT_OP] = {"op", 0, "scale|mean", CHOICE, PLACE(ablation.op), 0, 0, "how (default: scale)"},
+    [OPT_SCALE] = {"scale", 0, "F", FACTOR, PLACE(ablation.factor), 0, 0,
+                   "factor of scale (default: 1e-4; 0 is exact)"},
+    [OPT_LAYERS] = {"layers", 0, "A:B", RANGE, PLACE(layer_from), 0, 0, "only layers A to B-1"},
+    [OPT_HEADS] = {"heads", 0, "A:B", RANGE, PLACE(head_from), 0, 0, "only heads A to B-1 of each layer"},
+    [OPT_TEMPLATE] = {"template", 0, "NAME|STRING", TEXT, PLACE(template_), 0, 0,
                       "how a query becomes a prompt: ships, sahara, none, chat, a chat family,\n"
                       "or a string with {} for the query and \\n for a line end"},
-    [OPT_SYSTEM] = {"system", 0, "TEXT", "system prompt, where the template has a place for one"},
-    [OPT_ADAPTER] = {"adapter", 0, "DIR", "a LoRA adapter (PEFT's layout), merged while loading"},
-    [OPT_ADAPTER_B] = {"adapter-b", 0, "DIR", "the same for MODEL_B, where --adapter is for MODEL_A"},
-    [OPT_LIMIT] = {"limit", 0, "N", "only the first N queries"},
-    [OPT_COLUMN] = {"column", 0, "NAME",
+    [OPT_SYSTEM] = {"system", 0, "TEXT", TEXT, PLACE(system), 0, 0,
+                    "system prompt, where the template has a place for one"},
+    [OPT_ADAPTER] = {"adapter", 0, "DIR", NAME, PLACE(adapter), 0, 0,
+                     "a LoRA adapter (PEFT's layout), merged while loading"},
+    [OPT_ADAPTER_B] = {"adapter-b", 0, "DIR", NAME, PLACE(adapter_b), 0, 0,
+                       "the same for MODEL_B, where --adapter is for MODEL_A"},
+    [OPT_LIMIT] = {"limit", 0, "N", COUNT, PLACE(limit), 1, INT_MAX, "only the first N queries"},
+    [OPT_COLUMN] = {"column", 0, "NAME", NAME, PLACE(column), 0, 0,
                     "column or key of the queries (default: input, goal, query or prompt),\n"
                     "in judge of the responses (response, generation or output)"},
-    [OPT_PRECISION] = {"precision", 0, "f32|bf16|auto", "of weights and products (default: f32)"},
-    [OPT_MEMORY] = {"memory", 0, "SIZE", "memory beside the weights, as 512M or 2G"},
-    [OPT_CONTRAST] = {"contrast", 0, "FILE",
+    [OPT_PRECISION] = {"precision", 0, "f32|bf16|auto", CHOICE, PLACE(precision), 0, 0,
+                       "of weights and products (default: f32)"},
+    [OPT_MEMORY] = {"memory", 0, "SIZE", BYTES, PLACE(memory), 0, 0,
+                    "memory beside the weights, as 512M or 2G"},
+    [OPT_CONTRAST] = {"contrast", 0, "FILE", NAME, PLACE(contrast), 0, 0,
                       "harmless queries, scored in the same run; in compare, their result"},
-    [OPT_ABLATE] = {"ablate", 0, "HEADS", "heads to ablate, as 5-6,18-8"},
-    [OPT_TOKENS] = {"tokens", 0, "TEXT", "print the token ids of TEXT"},
-    [OPT_TOKENS_IN] = {"tokens-in", 0, "IDS", "the prompt as token ids, separated by blanks or commas"},
-    [OPT_TEXT] = {"text", 0, "TEXT", "the prompt as text"},
-    [OPT_PROMPT] = {"prompt", 0, "TEXT", "print TEXT wrapped in the model's chat template (or --template)"},
-    [OPT_JSON] = {"json", 0, NULL, "print JSON"},
-    [OPT_TOP] = {"top", 0, "N", "only the first N heads"},
-    [OPT_BY_QUERY] = {"by-query", 0, NULL, "rank the heads of every query apart (ten unless --top)"},
-    [OPT_FORMAT] = {"format", 0, "tsv|json|reference",
+    [OPT_ABLATE] = {"ablate", 0, "HEADS", TEXT, PLACE(ablate), 0, 0, "heads to ablate, as 5-6,18-8"},
+    [OPT_TOKENS] = {"tokens", 0, "TEXT", TEXT, PLACE(tokens), 0, 0, "print the token ids of TEXT"},
+    [OPT_TOKENS_IN] = {"tokens-in", 0, "IDS", TEXT, PLACE(tokens_in), 0, 0,
+                       "the prompt as token ids, separated by blanks or commas"},
+    [OPT_TEXT] = {"text", 0, "TEXT", TEXT, PLACE(text), 0, 0, "the prompt as text"},
+    [OPT_PROMPT] = {"prompt", 0, "TEXT", TEXT, PLACE(prompt), 0, 0,
+                    "print TEXT wrapped in the model's chat template (or --template)"},
+    [OPT_JSON] = {"json", 0, NULL, FLAG, PLACE(json), 0, 0, "print JSON"},
+    [OPT_TOP] = {"top", 0, "N", COUNT, PLACE(top), 1, INT_MAX, "only the first N heads"},
+    [OPT_BY_QUERY] = {"by-query", 0, NULL, FLAG, PLACE(by_query), 0, 0,
+                      "rank the heads of every query apart (ten unless --top)"},
+    [OPT_FORMAT] = {"format", 0, "tsv|json|reference", WORD, PLACE(format), 0, 0,
                     "how to write it (default: tsv); reference: one line\n"
                     "{\"query\": {\"layer-head\": score, ... ten}} per query"},
-    [OPT_SORT] = {"sort", 0, "mean|count|difference",
+    [OPT_SORT] = {"sort", 0, "mean|count|difference", WORD, PLACE(sort), 0, 0,
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
-    [OPT_HEAT] = {"heat", 0, NULL, "draw a heat map, layers by heads, instead of a table"},
-    [OPT_STEP] = {"step", 0, "N", "which step of a find result (default: 0, every head alone)"},
-    [OPT_MATCH_LENGTH] = {"match-length", 0, NULL,
+    [OPT_HEAT] = {"heat", 0, NULL, FLAG, PLACE(heat), 0, 0,
+                  "draw a heat map, layers by heads, instead of a table"},
+    [OPT_STEP] = {"step", 0, "N", COUNT, PLACE(step), 0, INT_MAX,
+                  "which step of a find result (default: 0, every head alone)"},
+    [OPT_MATCH_LENGTH] = {"match-length", 0, NULL, FLAG, PLACE(match_length), 0, 0,
                           "of the harmless queries take one for each harmful one, of like length"},
-    [OPT_SCREEN] = {"screen", 0, NULL, "only the --top highest heads (default: 10), by a race: much faster"},
-    [OPT_STEPS] = {"steps", 0, "N", "heads to choose, one a step (default: 1)"},
-    [OPT_RANK] = {"rank", 0, "R", "singular vectors compared (default: 1)"},
-    [OPT_VARIANT] = {"variant", 0, "subspace|right|spectral",
+    [OPT_SCREEN] = {"screen", 0, NULL, FLAG, PLACE(screen), 0, 0,
+                    "only the --top highest heads (default: 10), by a race: much faster"},
+    [OPT_STEPS] = {"steps", 0, "N", COUNT, PLACE(steps), 1, INT_MAX,
+                   "heads to choose, one a step (default: 1)"},
+    [OPT_RANK] = {"rank", 0, "R", COUNT, PLACE(rank), 1, INT_MAX, "singular vectors compared (default: 1)"},
+    [OPT_VARIANT] = {"variant", 0, "subspace|spectral|right", CHOICE, PLACE(variant), 0, 0,
                      "compare spaces of left singular vectors (default) or of right ones,\nor first columns"},
-    [OPT_START] = {"start", 0, "HEADS", "heads that are in the group before the first step"},
-    [OPT_SHORTLIST] = {"shortlist", 0, "K", "later steps try only the first step's K best heads"},
-    [OPT_RANDOM_GROUPS] = {"random-groups", 0, "N",
+    [OPT_START] = {"start", 0, "HEADS", TEXT, PLACE(start), 0, 0,
+                   "heads that are in the group before the first step"},
+    [OPT_SHORTLIST] = {"shortlist", 0, "K", COUNT, PLACE(shortlist), 1, INT_MAX,
+                       "later steps try only the first step's K best heads"},
+    [OPT_RANDOM_GROUPS] = {"random-groups", 0, "N", COUNT, PLACE(random_groups), 0, 100000,
                            "random groups each later step is held against (default: 19)"},
-    [OPT_SAVE_STATES] = {"save-states", 0, "FILE.npy",
+    [OPT_SAVE_STATES] = {"save-states", 0, "FILE.npy", NAME, PLACE(save_states), 0, 0,
                          "hidden states of the unablated model and of each step's group"},
-    [OPT_CONCENTRATION] = {"concentration", 0, NULL,
+    [OPT_CONCENTRATION] = {"concentration", 0, NULL, FLAG, PLACE(concentration), 0, 0,
                            "how few heads carry half of the score, and their share of the model"},
-    [OPT_RULE] = {"rule", 0, "default|reference",
+    [OPT_RULE] = {"rule", 0, "default|reference", CHOICE, PLACE(judge_rule), 0, 0,
                   "how to judge: Sahara's rule, or that of the paper's implementation"},
-    [OPT_PHRASES] = {"phrases", 0, "FILE", "another list of phrases, one a line"},
-    [OPT_JUDGE_MODEL] = {"judge-model", 0, "MODEL",
+    [OPT_PHRASES] = {"phrases", 0, "FILE", NAME, PLACE(phrases), 0, 0, "another list of phrases, one a line"},
+    [OPT_JUDGE_MODEL] = {"judge-model", 0, "MODEL", NAME, PLACE(judge_model), 0, 0,
                          "a guard model (Llama Guard and its like) that is asked as well"},
-    [OPT_JUDGE_TEMPLATE] = {"judge-template", 0, "STRING",
+    [OPT_JUDGE_TEMPLATE] = {"judge-template", 0, "STRING", NAME, PLACE(judge_template), 0, 0,
                             "what it is asked, with {query} and {response} (default: its own template)"},
-    [OPT_JUDGE_THRESHOLD] = {"judge-threshold", 0, "P",
+    [OPT_JUDGE_THRESHOLD] = {"judge-threshold", 0, "P", NUMBER, PLACE(judge_threshold), 0, 1,
                              "a response is unsafe above this probability (default: 0.5)"},
-    [OPT_LABEL] = {"label", 0, "KEY", "key of a verdict given by hand, to report precision and recall"},
-    [OPT_MAX_NEW_TOKENS] = {"max-new-tokens", 0, "N", "tokens of a response at most (default: 128)"},
-    [OPT_TEMPERATURE] = {"temperature", 0, "T", "draw tokens, logits divided by T (default: greedy, T = 0)"},
-    [OPT_TOP_K] = {"top-k", 0, "K", "draw from the K likeliest tokens"},
-    [OPT_TOP_P] = {"top-p", 0, "P", "draw from the likeliest tokens that have probability P together"},
-    [OPT_SEED] = {"seed", 0, "N", "of the draws (default: 0); the same seed gives the same text"},
-    [OPT_SWEEP_HEADS] = {"sweep-heads", 0, "N",
+    [OPT_LABEL] = {"label", 0, "KEY", NAME, PLACE(label), 0, 0,
+                   "key of a verdict given by hand, to report precision and recall"},
+    [OPT_MAX_NEW_TOKENS] = {"max-new-tokens", 0, "N", INT_COUNT, PLACE(max_new_tokens), 1, INT_MAX,
+                            "tokens of a response at most (default: 128)"},
+    [OPT_TEMPERATURE] = {"temperature", 0, "T", NUMBER, PLACE(temperature), 0, DBL_MAX,
+                         "draw tokens, logits divided by T (default: greedy, T = 0)"},
+    [OPT_TOP_K] = {"top-k", 0, "K", INT_COUNT, PLACE(top_k), 1, INT_MAX, "draw from the K likeliest tokens"},
+    [OPT_TOP_P] = {"top-p", 0, "P", NUMBER, PLACE(top_p), DBL_MIN, 1,
+                   "draw from the likeliest tokens that have probability P together"},
+    [OPT_SEED] = {"seed", 0, "N", SEED, PLACE(seed), 0, 0,
+                  "of the draws (default: 0); the same seed gives the same text"},
+    [OPT_SWEEP_HEADS] = {"sweep-heads", 0, "N", COUNT, PLACE(sweep_heads), 1, INT_MAX,
                          "answer N + 1 times: no head ablated, the first of --from, ...\nthe first N"},
-    [OPT_FROM] = {"from", 0, "RESULT", "a result whose order of heads --sweep-heads follows (see rank)"},
-    [OPT_RANDOM_HEADS] = {"random-heads", 0, "SEED",
+    [OPT_FROM] = {"from", 0, "RESULT", NAME, PLACE(from), 0, 0,
+                  "a result whose order of heads --sweep-heads follows (see rank)"},
+    [OPT_RANDOM_HEADS] = {"random-heads", 0, "SEED", SEED, PLACE(random_seed), 0, 0,
                           "with --sweep-heads: beside each number of heads as many random ones"},
-    [OPT_PERPLEXITY] = {"perplexity", 0, "FILE", "a text whose perplexity to report"},
-    [OPT_WINDOW] = {"window", 0, "N",
+    [OPT_PERPLEXITY] = {"perplexity", 0, "FILE", NAME, PLACE(perplexity), 0, 0,
+                        "a text whose perplexity to report"},
+    [OPT_WINDOW] = {"window", 0, "N", COUNT, PLACE(window), 1, INT_MAX,
                     "tokens of a window of that text (default: the longest the model takes)"},
-    [OPT_DELIMITER] = {"delimiter", 0, "TEXT",
+    [OPT_DELIMITER] = {"delimiter", 0, "TEXT", TEXT, PLACE(delimiter), 0, 0,
                        "put between context and choice (default: nothing; \" \" where the choices\n"
                        "do not begin with a blank)"},
-    [OPT_LAYER] = {"layer", 0, "L",
+    [OPT_LAYER] = {"layer", 0, "L", INT_COUNT, PLACE(layer), 0, INT_MAX,
                    "project every head on the direction behind layer L\n(default: each head behind its own)"},
-    [OPT_CHECK_REFUSAL] = {"check-refusal", 0, "on|off",
+    [OPT_CHECK_REFUSAL] = {"check-refusal", 0, "off|on", CHOICE, PLACE(check_refusal), 0, 0,
                            "warn when the model hardly refuses a sample of the queries\n"
                            "(default: on with a chat template)"},
-    [OPT_SAVE_DIRECTIONS] = {"save-directions", 0, "FILE.npy", "write the directions as a NumPy array"},
-    [OPT_ATTENTION] = {"attention", 0, "A|B", "the model whose attention weights to take"},
-    [OPT_MLP] = {"mlp", 0, "A|B", "the model whose MLP weights to take"},
-    [OPT_REST] = {"rest", 0, "A|B", "the model everything else comes from (default: that of --mlp)"},
+    [OPT_SAVE_DIRECTIONS] = {"save-directions", 0, "FILE.npy", NAME, PLACE(save_directions), 0, 0,
+                             "write the directions as a NumPy array"},
+    [OPT_ATTENTION] = {"attention", 0, "A|B", CHOICE, PLACE(attention), 0, 0,
+                       "the model whose attention weights to take"},
+    [OPT_MLP] = {"mlp", 0, "A|B", CHOICE, PLACE(mlp), 0, 0, "the model whose MLP weights to take"},
+    [OPT_REST] = {"rest", 0, "A|B", CHOICE, PLACE(rest), 0, 0,
+                  "the model everything else comes from (default: that of --mlp)"},
 };
+#undef PLACE
 
 /* Whole-string conversions: false when anything is left over or out of range. */
 
@@ -159,216 +214,93 @@ static bool parse_size(const char *text, uint64_t *out)
     return true;
 }
 
-static bool parse_side(const char *text, sah_side *side)
+/* The place of `word` among those of "one|two|three", as `same` (strncmp or strncasecmp) compares them; -1: not
+ * among them. */
+static int find_word(const char *words, const char *word, int (*same)(const char *, const char *, size_t))
 {
-    *side = text[0] == 'B' || text[0] == 'b' ? SAH_SIDE_B : SAH_SIDE_A;
-    return strchr("ABab", text[0]) != NULL && text[0] != '\0' && text[1] == '\0';
+    size_t length = strlen(word);
+    for (int i = 0; length > 0; i++) {
+        size_t n = strcspn(words, "|");
+        if (n == length && same(words, word, n) == 0) return i;
+        if (words[n] == '\0') break;
+        words += n + 1;
+    }
+    return -1;
+}
+
+/* Stores a number of a kind that counts; false when it is not one, or out of range. */
+static bool set_count(const option_spec *spec, const char *value, void *place)
+{
+    uint64_t count;
+    uint64_t high = spec->kind == SEED ? INT64_MAX : (uint64_t)spec->high;
+    if (!parse_count(value, (uint64_t)spec->low, high, &count)) return false;
+    if (spec->kind == COUNT)
+        *(size_t *)place = (size_t)count;
+    else if (spec->kind == INT_COUNT)
+        *(int *)place = (int)count;
+    else
+        *(uint64_t *)place = count;
+    return true;
 }
 
 /* Stores one option's value; false when it makes no sense. `why` gets the library's message where it has one.
  */
-static bool set_option(cli_options *o, option_id id, const char *value, sah_error *why)
+static bool set_option(cli_options *o, const option_spec *spec, const char *value, sah_error *why)
 {
-    uint64_t count = 0;
-    double number = 0;
-    switch (id) {
-    case OPT_QUIET:
-        o->quiet = true;
+    void *place = (char *)o + spec->place;
+    double number;
+    int word;
+    switch (spec->kind) {
+    case NOTHING:
         return true;
-    case OPT_JSON:
-        o->json = true;
+    case FLAG:
+        *(bool *)place = true;
         return true;
-    case OPT_BY_QUERY:
-        o->by_query = true;
+    case TEXT:
+        *(const char **)place = value;
         return true;
-    case OPT_HEAT:
-        o->heat = true;
-        return true;
-    case OPT_MATCH_LENGTH:
-        o->match_length = true;
-        return true;
-    case OPT_SCREEN:
-        o->screen = true;
-        return true;
-    case OPT_CONCENTRATION:
-        o->concentration = true;
-        return true;
-    case OPT_OUTPUT:
-        o->output = strcmp(value, "-") == 0 ? NULL : value;
+    case NAME:
+        *(const char **)place = value;
         return value[0] != '\0';
-    case OPT_TEMPLATE:
-        o->template_ = value;
-        return true;
-    case OPT_SYSTEM:
-        o->system = value;
-        return true;
-    case OPT_ADAPTER:
-        o->adapter = value;
+    case FILE_OR_DASH:
+        *(const char **)place = strcmp(value, "-") == 0 ? NULL : value;
         return value[0] != '\0';
-    case OPT_ADAPTER_B:
-        o->adapter_b = value;
-        return value[0] != '\0';
-    case OPT_COLUMN:
-        o->column = value;
-        return value[0] != '\0';
-    case OPT_CONTRAST:
-        o->contrast = value;
-        return value[0] != '\0';
-    case OPT_ABLATE:
-        o->ablate = value;
+    case WORD:
+        *(const char **)place = value;
+        return find_word(spec->argument, value, strncmp) >= 0;
+    case CHOICE:
+        word = find_word(spec->argument, value, strncasecmp);
+        *(int *)place = word;
+        return word >= 0;
+    case COUNT:
+    case INT_COUNT:
+    case SEED:
+        return set_count(spec, value, place);
+    case NUMBER:
+        if (!parse_number(value, &number) || number < spec->low || number > spec->high) return false;
+        *(double *)place = number;
         return true;
-    case OPT_TOKENS:
-        o->tokens = value;
-        return true;
-    case OPT_TOKENS_IN:
-        o->tokens_in = value;
-        return true;
-    case OPT_TEXT:
-        o->text = value;
-        return true;
-    case OPT_PROMPT:
-        o->prompt = value;
-        return true;
-    case OPT_FORMAT:
-        o->format = value;
-        return strcmp(value, "tsv") == 0 || strcmp(value, "json") == 0 || strcmp(value, "reference") == 0;
-    case OPT_SORT:
-        o->sort = value;
-        return strcmp(value, "mean") == 0 || strcmp(value, "count") == 0 || strcmp(value, "difference") == 0;
-    case OPT_THREADS:
-        if (!parse_count(value, 1, 1024, &count)) return false;
-        o->threads = (int)count;
-        return true;
-    case OPT_LIMIT:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->limit = (size_t)count;
-        return true;
-    case OPT_TOP:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->top = (size_t)count;
-        return true;
-    case OPT_STEP:
-        if (!parse_count(value, 0, INT_MAX, &count)) return false;
-        o->step = (size_t)count;
-        return true;
-    case OPT_PART:
-        return sah_parts_parse(value, &o->ablation.parts, why) == SAH_OK;
-    case OPT_OP:
-        o->ablation.op = strcmp(value, "mean") == 0 ? SAH_OP_MEAN : SAH_OP_SCALE;
-        return strcmp(value, "mean") == 0 || strcmp(value, "scale") == 0;
-    case OPT_SCALE:
+    case FACTOR:
         if (!parse_number(value, &number) || fabs(number) > 1e30) return false;
-        o->ablation.factor = (float)number;
+        *(float *)place = (float)number;
         return true;
-    case OPT_LAYERS:
-        return parse_range(value, &o->layer_from, &o->layer_to);
-    case OPT_HEADS:
-        return parse_range(value, &o->head_from, &o->head_to);
-    case OPT_MEMORY:
-        return parse_size(value, &o->memory);
-    case OPT_PRECISION:
-        o->precision = strcmp(value, "bf16") == 0   ? SAH_PRECISION_BF16
-                       : strcmp(value, "auto") == 0 ? SAH_PRECISION_AUTO
-                                                    : SAH_PRECISION_F32;
-        return o->precision != SAH_PRECISION_F32 || strcmp(value, "f32") == 0;
-    case OPT_RULE:
-        o->judge_rule = strcmp(value, "reference") == 0 ? SAH_RULE_REFERENCE : SAH_RULE_DEFAULT;
-        return o->judge_rule == SAH_RULE_REFERENCE || strcmp(value, "default") == 0;
-    case OPT_PHRASES:
-        o->phrases = value;
-        return value[0] != '\0';
-    case OPT_JUDGE_MODEL:
-        o->judge_model = value;
-        return value[0] != '\0';
-    case OPT_JUDGE_TEMPLATE:
-        o->judge_template = value;
-        return value[0] != '\0';
-    case OPT_JUDGE_THRESHOLD:
-        return parse_number(value, &o->judge_threshold) && o->judge_threshold >= 0 && o->judge_threshold <= 1;
-    case OPT_LABEL:
-        o->label = value;
-        return value[0] != '\0';
-    case OPT_MAX_NEW_TOKENS:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->max_new_tokens = (int)count;
-        return true;
-    case OPT_TEMPERATURE:
-        return parse_number(value, &o->temperature) && o->temperature >= 0;
-    case OPT_TOP_K:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->top_k = (int)count;
-        return true;
-    case OPT_TOP_P:
-        return parse_number(value, &o->top_p) && o->top_p > 0 && o->top_p <= 1;
-    case OPT_SEED:
-        return parse_count(value, 0, INT64_MAX, &o->seed);
-    case OPT_SWEEP_HEADS:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->sweep_heads = (size_t)count;
-        return true;
-    case OPT_FROM:
-        o->from = value;
-        return value[0] != '\0';
-    case OPT_RANDOM_HEADS:
-        return parse_count(value, 0, INT64_MAX, &o->random_seed);
-    case OPT_PERPLEXITY:
-        o->perplexity = value;
-        return value[0] != '\0';
-    case OPT_WINDOW:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->window = (size_t)count;
-        return true;
-    case OPT_DELIMITER:
-        o->delimiter = value;
-        return true;
-    case OPT_LAYER:
-        if (!parse_count(value, 0, INT_MAX, &count)) return false;
-        o->layer = (int)count;
-        return true;
-    case OPT_CHECK_REFUSAL:
-        o->check_refusal = strcmp(value, "on") == 0;
-        return o->check_refusal || strcmp(value, "off") == 0;
-    case OPT_STEPS:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->steps = (size_t)count;
-        return true;
-    case OPT_RANK:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->rank = (size_t)count;
-        return true;
-    case OPT_VARIANT:
-        o->variant = strcmp(value, "spectral") == 0 ? SAH_VARIANT_SPECTRAL
-                     : strcmp(value, "right") == 0  ? SAH_VARIANT_RIGHT
-                                                    : SAH_VARIANT_SUBSPACE;
-        return o->variant != SAH_VARIANT_SUBSPACE || strcmp(value, "subspace") == 0;
-    case OPT_START:
-        o->start = value;
-        return true;
-    case OPT_SHORTLIST:
-        if (!parse_count(value, 1, INT_MAX, &count)) return false;
-        o->shortlist = (size_t)count;
-        return true;
-    case OPT_RANDOM_GROUPS:
-        if (!parse_count(value, 0, 100000, &count)) return false;
-        o->random_groups = (size_t)count;
-        return true;
-    case OPT_SAVE_STATES:
-        o->save_states = value;
-        return value[0] != '\0';
-    case OPT_SAVE_DIRECTIONS:
-        o->save_directions = value;
-        return value[0] != '\0';
-    case OPT_ATTENTION:
-        return parse_side(value, &o->attention);
-    case OPT_MLP:
-        return parse_side(value, &o->mlp);
-    case OPT_REST:
-        return parse_side(value, &o->rest);
-    case OPT_HELP:
-    case N_OPTIONS:
-        break;
+    case BYTES:
+        return parse_size(value, (uint64_t *)place);
+    case RANGE:
+        return parse_range(value, (int *)place, (int *)place + 1);
+    case PARTS:
+        return sah_parts_parse(value, (unsigned *)place, why) == SAH_OK;
     }
-    return true;
+    return false;
+}
+
+/* Whether a command that lists `options` understands `id`; the common ones every command does. */
+static bool understands(const option_id options[N_OPTIONS], option_id id)
+{
+    if (id == OPT_HELP || id == OPT_QUIET) return true;
+    for (int i = 0; i < N_OPTIONS && options[i] != OPT_HELP; i++)
+        if (options[i] == id) return true;
+    return false;
 }
 
 static option_id find_long(const char *name, size_t length)
@@ -389,7 +321,7 @@ static option_id find_short(char letter)
 
 /* Parses the option at argv[*at] and moves *at to the last word it uses. A cluster of one-letter flags
  * ("-qh") is allowed, a value may follow its letter directly ("-t4"). */
-static bool parse_option(int argc, char **argv, int *at, uint64_t allowed, cli_options *out,
+static bool parse_option(int argc, char **argv, int *at, const option_id allowed[N_OPTIONS], cli_options *out,
                          char message[512])
 {
     const char *word = argv[*at];
@@ -400,7 +332,7 @@ static bool parse_option(int argc, char **argv, int *at, uint64_t allowed, cli_o
         option_id id = is_long ? find_long(word + 2, length) : find_short(*rest);
         const char *value = is_long && word[2 + length] == '=' ? word + 2 + length + 1 : NULL;
         rest += 1;
-        if (id == N_OPTIONS || !(allowed & OPTION(id))) {
+        if (id == N_OPTIONS || !understands(allowed, id)) {
             snprintf(message, 512, "%s option %.*s", id == N_OPTIONS ? "unknown" : "this command has no",
                      is_long ? (int)length + 2 : 200, word);
             return false;
@@ -422,19 +354,20 @@ static bool parse_option(int argc, char **argv, int *at, uint64_t allowed, cli_o
             }
         }
         sah_error why = {0};
-        if (!set_option(out, id, value, &why)) {
+        if (!set_option(out, spec, value, &why)) {
             if (why.message[0] != '\0')
                 snprintf(message, 512, "--%s: %.400s", spec->name, why.message);
             else
                 snprintf(message, 512, "--%s %.200s: expected %s", spec->name, value, spec->argument);
             return false;
         }
-        out->given |= OPTION(id);
+        out->given[id] = true;
     } while (!is_long && *rest != '\0');
     return true;
 }
 
-bool options_parse(int argc, char **argv, uint64_t allowed, cli_options *out, char message[512])
+bool options_parse(int argc, char **argv, const option_id allowed[N_OPTIONS], cli_options *out,
+                   char message[512])
 {
     *out = (cli_options){.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F}, .layer = -1};
     out->arguments = calloc((size_t)argc + 1, sizeof *out->arguments);
@@ -448,7 +381,7 @@ bool options_parse(int argc, char **argv, uint64_t allowed, cli_options *out, ch
             out->arguments[out->n_arguments++] = argv[i];
         } else if (strcmp(argv[i], "--") == 0) {
             ended = true;
-        } else if (!parse_option(argc, argv, &i, allowed | COMMON_OPTIONS, out, message)) {
+        } else if (!parse_option(argc, argv, &i, allowed, out, message)) {
             return false;
         }
     }
@@ -461,11 +394,10 @@ void options_free(cli_options *options)
     options->arguments = NULL;
 }
 
-void options_help(FILE *file, uint64_t allowed)
+void options_help(FILE *file, const option_id allowed[N_OPTIONS])
 {
-    allowed |= COMMON_OPTIONS;
     for (int i = 0; i < N_OPTIONS; i++) {
-        if (!(allowed & OPTION(i))) continue;
+        if (!understands(allowed, (option_id)i)) continue;
         const option_spec *spec = &specs[i];
         char left[64];
         char letter[8] = "    ";

@@ -8,7 +8,7 @@
 #include "sahara.h"
 
 typedef enum option_id {
-    OPT_HELP,
+    OPT_HELP, /* 0: ends a list of options, which every command understands anyway */
     OPT_QUIET,
     OPT_OUTPUT,
     OPT_THREADS,
@@ -74,25 +74,20 @@ typedef enum option_id {
     N_OPTIONS
 } option_id;
 
-#define OPTION(id) ((uint64_t)1 << (id))
-
-/* Options of every command. */
-#define COMMON_OPTIONS (OPTION(OPT_HELP) | OPTION(OPT_QUIET))
-/* Options of the commands that open a model. */
-#define MODEL_OPTIONS (OPTION(OPT_ADAPTER) | OPTION(OPT_PRECISION) | OPTION(OPT_THREADS))
-/* Options of the commands that ablate. */
-#define ABLATION_OPTIONS (OPTION(OPT_PART) | OPTION(OPT_OP) | OPTION(OPT_SCALE))
-/* Options of the commands that wrap queries, and that go over heads. */
-#define QUERY_OPTIONS (OPTION(OPT_TEMPLATE) | OPTION(OPT_SYSTEM) | OPTION(OPT_LIMIT) | OPTION(OPT_COLUMN))
-#define SWEEP_OPTIONS (OPTION(OPT_LAYERS) | OPTION(OPT_HEADS) | OPTION(OPT_MEMORY))
+/* Lists of options for a command's `options`: of those that open a model, that ablate, that wrap queries, and
+ * that go over heads. */
+#define MODEL_OPTIONS    OPT_ADAPTER, OPT_PRECISION, OPT_THREADS
+#define ABLATION_OPTIONS OPT_PART, OPT_OP, OPT_SCALE
+#define QUERY_OPTIONS    OPT_TEMPLATE, OPT_SYSTEM, OPT_LIMIT, OPT_COLUMN
+#define SWEEP_OPTIONS    OPT_LAYERS, OPT_HEADS, OPT_MEMORY
 
 typedef struct cli_options {
-    uint64_t given; /* OPTION() bits of those on the command line */
+    bool given[N_OPTIONS]; /* on the command line */
     const char **arguments;
     int n_arguments;
 
     bool quiet, json, by_query, heat, concentration, screen, match_length;
-    bool check_refusal; /* means something when given */
+    int check_refusal; /* 0 off, 1 on; means something when given */
     const char *output; /* NULL: standard output */
     const char *template_, *system, *adapter, *adapter_b, *column, *contrast;
     const char *ablate, *tokens, *tokens_in, *text, *prompt, *format, *sort;
@@ -121,15 +116,16 @@ typedef struct cli_options {
     const char *start, *save_states;
 } cli_options;
 
-/* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, the common ones
- * come by themselves. Options may stand anywhere; "--" ends them; "-" is an argument. On wrong usage writes
+/* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, OPT_HELP behind
+ * the last; help and quiet come by themselves. Options may stand anywhere; "--" ends them; "-" is an argument. On wrong usage writes
  * one line for a person to `message` and returns false. `out->arguments` is for options_free(), in either
  * case. */
-bool options_parse(int argc, char **argv, uint64_t allowed, cli_options *out, char message[512]);
+bool options_parse(int argc, char **argv, const option_id allowed[N_OPTIONS], cli_options *out,
+                   char message[512]);
 void options_free(cli_options *options);
 
 /* The help lines of `allowed` and the common options. */
-void options_help(FILE *file, uint64_t allowed);
+void options_help(FILE *file, const option_id allowed[N_OPTIONS]);
 
 /* What the commands share. */
 sah_model_options options_model(const cli_options *options);

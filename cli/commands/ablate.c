@@ -35,7 +35,7 @@ const cli_command command_ablate = {
                "edited tensors\n"
                "change. With --adapter the adapter is merged first; HEADS may then be left out. OUT must not "
                "exist.\n",
-    .options = ABLATION_OPTIONS | OPTION(OPT_ADAPTER) | OPTION(OPT_OUTPUT),
+    .options = {ABLATION_OPTIONS, OPT_ADAPTER, OPT_OUTPUT},
     .least = 1,
     .most = 2,
     .run = run,

@@ -50,8 +50,7 @@ const cli_command command_bench = {
         "built in, and tells the useful operations a second as a share of what the matrix products alone "
         "reach\n"
         "here, where the rest of the time goes, what sharing saves, and memory.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
-               OPTION(OPT_JSON),
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_JSON},
     .least = 1,
     .most = 2,
     .run = run,

@@ -75,8 +75,7 @@ const cli_command command_compare = {
         "With --contrast the ranking of one result of ships against one of the same model and settings on "
         "harmless\n"
         "queries, with verdicts, as if both had been scored in one run.\n",
-    .options = OPTION(OPT_CONTRAST) | OPTION(OPT_FORMAT) | OPTION(OPT_SORT) | OPTION(OPT_STEP) |
-               OPTION(OPT_TOP) | OPTION(OPT_OUTPUT),
+    .options = {OPT_CONTRAST, OPT_FORMAT, OPT_SORT, OPT_STEP, OPT_TOP, OPT_OUTPUT},
     .least = 1,
     .most = -1,
     .run = run,

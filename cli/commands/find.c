@@ -4,13 +4,13 @@
 static sah_find_options find_options(const cli_options *o)
 {
     return (sah_find_options){
-        .steps = o->given & OPTION(OPT_STEPS) ? o->steps : 1,
-        .rank = o->given & OPTION(OPT_RANK) ? o->rank : 1,
+        .steps = o->given[OPT_STEPS] ? o->steps : 1,
+        .rank = o->given[OPT_RANK] ? o->rank : 1,
         .variant = o->variant,
         .start = o->start,
         .shortlist = o->shortlist,
         .screen = o->screen ? o->top > 0 ? o->top : 10 : 0,
-        .random_groups = o->given & OPTION(OPT_RANDOM_GROUPS) ? o->random_groups : 19,
+        .random_groups = o->given[OPT_RANDOM_GROUPS] ? o->random_groups : 19,
         .seed = o->seed,
         .save_states = o->save_states,
     };
@@ -60,11 +60,9 @@ const cli_command command_find = {
         "of\n"
         "JSON lines; an interrupted run carries on where it stopped, and one with more --steps where it "
         "ended.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
-               OPTION(OPT_CONTRAST) | OPTION(OPT_MATCH_LENGTH) | OPTION(OPT_CHECK_REFUSAL) |
-               OPTION(OPT_STEPS) | OPTION(OPT_RANK) | OPTION(OPT_VARIANT) | OPTION(OPT_START) |
-               OPTION(OPT_SHORTLIST) | OPTION(OPT_RANDOM_GROUPS) | OPTION(OPT_SEED) | OPTION(OPT_SCREEN) |
-               OPTION(OPT_TOP) | OPTION(OPT_SAVE_STATES),
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,
+                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_STEPS, OPT_RANK, OPT_VARIANT, OPT_START,
+                OPT_SHORTLIST, OPT_RANDOM_GROUPS, OPT_SEED, OPT_SCREEN, OPT_TOP, OPT_SAVE_STATES},
     .least = 2,
     .most = 2,
     .run = run,

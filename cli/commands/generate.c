@@ -40,20 +40,20 @@ static sah_status heads_of_result(const cli_options *o, const sah_model_info *mo
 
 static sah_generate_options options_generate(const cli_options *o)
 {
-    bool drawn = (o->given & (OPTION(OPT_TOP_K) | OPTION(OPT_TOP_P))) != 0;
+    bool drawn = o->given[OPT_TOP_K] || o->given[OPT_TOP_P];
     return (sah_generate_options){
         .template_ = o->template_,
         .system = o->system,
         .max_new_tokens = o->max_new_tokens > 0 ? o->max_new_tokens : 128,
-        .temperature = o->given & OPTION(OPT_TEMPERATURE) ? o->temperature
-                       : drawn                            ? 1.0
-                                                          : 0.0,
+        .temperature = o->given[OPT_TEMPERATURE] ? o->temperature
+                       : drawn                   ? 1.0
+                                                 : 0.0,
         .top_k = o->top_k,
         .top_p = o->top_p,
         .seed = o->seed,
         .ablation = o->ablation,
         .curve = o->sweep_heads > 0,
-        .random = (o->given & OPTION(OPT_RANDOM_HEADS)) != 0,
+        .random = o->given[OPT_RANDOM_HEADS],
         .random_seed = o->random_seed,
         .memory = o->memory,
     };
@@ -111,10 +111,9 @@ const cli_command command_generate = {
                "where it stopped.\n"
                "--sweep-heads N --from RESULT answers with 0, 1, ... N of the first heads of a result "
                "ablated.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | OPTION(OPT_OUTPUT) | OPTION(OPT_MEMORY) |
-               OPTION(OPT_ABLATE) | OPTION(OPT_MAX_NEW_TOKENS) | OPTION(OPT_TEMPERATURE) | OPTION(OPT_TOP_K) |
-               OPTION(OPT_TOP_P) | OPTION(OPT_SEED) | OPTION(OPT_SWEEP_HEADS) | OPTION(OPT_FROM) |
-               OPTION(OPT_RANDOM_HEADS),
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_MEMORY, OPT_ABLATE,
+                OPT_MAX_NEW_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED, OPT_SWEEP_HEADS,
+                OPT_FROM, OPT_RANDOM_HEADS},
     .least = 2,
     .most = 2,
     .run = run,

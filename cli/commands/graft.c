@@ -4,19 +4,18 @@
 
 static int run(const cli_options *o)
 {
-    const uint64_t needed = OPTION(OPT_ATTENTION) | OPTION(OPT_MLP);
     sah_error error = {0};
     sah_strings notes = {0};
     cli_progress progress;
     sah_graft_options options = {.attention = o->attention,
                                  .mlp = o->mlp,
-                                 .rest = o->given & OPTION(OPT_REST) ? o->rest : o->mlp,
+                                 .rest = o->given[OPT_REST] ? o->rest : o->mlp,
                                  .adapters = {o->adapter, o->adapter_b},
                                  .progress = progress_show,
                                  .user = &progress};
     if (o->output == NULL)
         return usage_error("graft: -o OUT is missing: a checkpoint does not go to standard output");
-    if ((o->given & needed) != needed)
+    if (!o->given[OPT_ATTENTION] || !o->given[OPT_MLP])
         return usage_error("graft: say whose weights to take: --attention A|B --mlp A|B");
     progress_init(&progress, o->quiet);
     progress_catch_signals();
@@ -38,8 +37,7 @@ const cli_command command_graft = {
                "the model of --rest. Both must have the same shape and format; adapters are "
                "merged first, --adapter into A and\n"
                "--adapter-b into B. OUT must not exist.\n",
-    .options = OPTION(OPT_ATTENTION) | OPTION(OPT_MLP) | OPTION(OPT_REST) | OPTION(OPT_ADAPTER) |
-               OPTION(OPT_ADAPTER_B) | OPTION(OPT_OUTPUT),
+    .options = {OPT_ATTENTION, OPT_MLP, OPT_REST, OPT_ADAPTER, OPT_ADAPTER_B, OPT_OUTPUT},
     .least = 2,
     .most = 2,
     .run = run,

@@ -67,8 +67,7 @@ const cli_command command_inspect = {
         "Prints the model's family, shapes, tensor types, size and the chat template found, without loading\n"
         "weights. --tokens prints the ids of a text on one line (special tokens recognised, BOS only if the\n"
         "model asks for one), --prompt a text wrapped in the model's chat template.\n",
-    .options = OPTION(OPT_TOKENS) | OPTION(OPT_PROMPT) | OPTION(OPT_TEMPLATE) | OPTION(OPT_SYSTEM) |
-               OPTION(OPT_JSON) | OPTION(OPT_ADAPTER) | OPTION(OPT_OUTPUT),
+    .options = {OPT_TOKENS, OPT_PROMPT, OPT_TEMPLATE, OPT_SYSTEM, OPT_JSON, OPT_ADAPTER, OPT_OUTPUT},
     .least = 1,
     .most = 1,
     .run = run,

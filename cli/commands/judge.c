@@ -62,7 +62,7 @@ static int run(const cli_options *o)
     sah_judgement total;
     cli_progress progress;
     bool guarded = o->judge_model != NULL;
-    if (!guarded && o->given & (OPTION(OPT_JUDGE_TEMPLATE) | OPTION(OPT_JUDGE_THRESHOLD)))
+    if (!guarded && (o->given[OPT_JUDGE_TEMPLATE] || o->given[OPT_JUDGE_THRESHOLD]))
         return usage_error("judge: --judge-template and --judge-threshold belong to --judge-model");
     sah_model_options model_options = options_model(o);
     sah_status status = sah_judge_new(o->judge_rule, o->phrases, &judge, &error);
@@ -73,7 +73,7 @@ static int run(const cli_options *o)
     progress_init(&progress, o->quiet);
     sah_guard guard = {.model = model,
                        .template_ = o->judge_template,
-                       .threshold = o->given & OPTION(OPT_JUDGE_THRESHOLD) ? o->judge_threshold : 0.5,
+                       .threshold = o->given[OPT_JUDGE_THRESHOLD] ? o->judge_threshold : 0.5,
                        .progress = progress_show,
                        .user = &progress};
     if (status == SAH_OK) {
@@ -104,9 +104,8 @@ const cli_command command_judge = {
                "a guard "
                "model\n"
                "is asked as well: p_unsafe is how likely it calls the response unsafe.\n",
-    .options = OPTION(OPT_RULE) | OPTION(OPT_PHRASES) | OPTION(OPT_LABEL) | OPTION(OPT_COLUMN) |
-               OPTION(OPT_OUTPUT) | OPTION(OPT_JUDGE_MODEL) | OPTION(OPT_JUDGE_TEMPLATE) |
-               OPTION(OPT_JUDGE_THRESHOLD) | MODEL_OPTIONS,
+    .options = {OPT_RULE, OPT_PHRASES, OPT_LABEL, OPT_COLUMN, OPT_OUTPUT, OPT_JUDGE_MODEL, OPT_JUDGE_TEMPLATE,
+                OPT_JUDGE_THRESHOLD, MODEL_OPTIONS},
     .least = 1,
     .most = 1,
     .run = run,

@@ -89,8 +89,8 @@ const cli_command command_logits = {
         "the\n"
         "vocabulary, for checking against other programs. --text is taken as it is unless --template says\n"
         "otherwise. --ablate names heads to ablate as --part, --op and --scale say.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | OPTION(OPT_TEXT) | OPTION(OPT_TOKENS_IN) |
-               OPTION(OPT_ABLATE) | OPTION(OPT_TEMPLATE) | OPTION(OPT_SYSTEM) | OPTION(OPT_OUTPUT),
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_TEXT, OPT_TOKENS_IN, OPT_ABLATE, OPT_TEMPLATE,
+                OPT_SYSTEM, OPT_OUTPUT},
     .least = 1,
     .most = 1,
     .run = run,

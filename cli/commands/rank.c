@@ -54,8 +54,8 @@ const cli_command command_rank = {
         "model and\n"
         "the same settings, are taken together. --heat draws layers by heads,\n"
         "--concentration says how few heads carry half of the score.\n",
-    .options = OPTION(OPT_TOP) | OPTION(OPT_BY_QUERY) | OPTION(OPT_FORMAT) | OPTION(OPT_SORT) |
-               OPTION(OPT_HEAT) | OPTION(OPT_STEP) | OPTION(OPT_CONCENTRATION) | OPTION(OPT_OUTPUT),
+    .options = {OPT_TOP, OPT_BY_QUERY, OPT_FORMAT, OPT_SORT, OPT_HEAT, OPT_STEP, OPT_CONCENTRATION,
+                OPT_OUTPUT},
     .least = 1,
     .most = -1,
     .run = run,

@@ -21,7 +21,7 @@ const cli_command command_report = {
                "of ablated heads; for several results how far they agree. OUT.svg and OUT.png are the heat "
                "map of one result\n"
                "(of several of ships that belong together: as rank takes them), of step --step.\n",
-    .options = OPTION(OPT_OUTPUT) | OPTION(OPT_TOP) | OPTION(OPT_STEP),
+    .options = {OPT_OUTPUT, OPT_TOP, OPT_STEP},
     .least = 1,
     .most = -1,
     .run = run,

@@ -30,9 +30,8 @@ const cli_command command_ships = {
         "safety.\n"
         "--screen finds the highest heads alone, exactly and many times faster.\n"
         "See `sahara rank` for reading the result.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | QUERY_OPTIONS | SWEEP_OPTIONS | OPTION(OPT_OUTPUT) |
-               OPTION(OPT_CONTRAST) | OPTION(OPT_MATCH_LENGTH) | OPTION(OPT_CHECK_REFUSAL) |
-               OPTION(OPT_SCREEN) | OPTION(OPT_TOP),
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,
+                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_SCREEN, OPT_TOP},
     .least = 2,
     .most = 2,
     .run = run,

@@ -114,9 +114,8 @@ const cli_command command_utility = {
         "runs beside, and the differences come with 95 % intervals. The result is a journal of JSON lines; "
         "an\n"
         "interrupted run carries on where it stopped.\n",
-    .options = MODEL_OPTIONS | ABLATION_OPTIONS | OPTION(OPT_ABLATE) | OPTION(OPT_PERPLEXITY) |
-               OPTION(OPT_WINDOW) | OPTION(OPT_DELIMITER) | OPTION(OPT_TEMPLATE) | OPTION(OPT_SYSTEM) |
-               OPTION(OPT_LIMIT) | OPTION(OPT_MEMORY) | OPTION(OPT_OUTPUT),
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_ABLATE, OPT_PERPLEXITY, OPT_WINDOW, OPT_DELIMITER,
+                OPT_TEMPLATE, OPT_SYSTEM, OPT_LIMIT, OPT_MEMORY, OPT_OUTPUT},
     .least = 1,
     .most = 2,
     .run = run,
