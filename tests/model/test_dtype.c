@@ -1,4 +1,4 @@
-/* Tensor types: every block format against tests/golden/quants.json, half floats over all their values. */
+/* Tensor types: every block format against goldens of other programs, half floats over all their values. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 /* cmocka wants the four above first. */
 #include <cmocka.h>
 
-#include "model/format/dtype.h"
+#include "model/format/tensors.h"
 #include "util/json.h"
 
 static uint32_t bits_of(float value)
@@ -60,17 +60,66 @@ static void check_golden(const char *name, const json_t *golden)
     free(out);
 }
 
-static void test_goldens(void **state)
+static size_t check_goldens(const char *path)
 {
-    (void)state;
     json_t *goldens;
     sah_error error;
     const char *name;
     json_t *golden;
-    assert_int_equal(sah_json_read("tests/golden/quants.json", 1 << 28, &goldens, &error), SAH_OK);
-    assert_int_equal(json_object_size(goldens), SAH_DTYPES - 1); /* all but F32 */
+    assert_int_equal(sah_json_read(path, 1 << 28, &goldens, &error), SAH_OK);
+    size_t n = json_object_size(goldens);
     json_object_foreach(goldens, name, golden) check_golden(name, golden);
     json_decref(goldens);
+    return n;
+}
+
+static void test_goldens(void **state)
+{
+    (void)state;
+    size_t n = check_goldens("tests/golden/quants.json") + check_goldens("tests/golden/formats/types.json");
+    assert_int_equal(n, SAH_DTYPES - 2); /* all but F32 and U8 */
+}
+
+/* What JSON's numbers leave out: the ends of the range and what is no number. */
+static void test_small_floats(void **state)
+{
+    (void)state;
+    float out[3];
+    sah_dequantize(SAH_F8_E4M3, "\x7F\xFF\x80", 3, out);
+    assert_true(isnan(out[0]) && isnan(out[1]) && signbit(out[2]));
+    sah_dequantize(SAH_F8_E5M2, "\x7C\xFC\x7D", 3, out);
+    assert_true(isinf(out[0]) && isinf(out[1]) && out[1] < 0 && isnan(out[2]));
+    sah_dequantize(SAH_F8_E8M0, "\x00\xFE\xFF", 3, out);
+    assert_true(out[0] == 0x1p-127F && out[1] == 0x1p127F && isnan(out[2]));
+    sah_dequantize(SAH_U8, "\x00\x80\xFF", 3, out);
+    assert_true(out[0] == 0 && out[1] == 128 && out[2] == 255);
+}
+
+/* x = scale of its block times value, for every cut of a row. */
+static void test_scales(void **state)
+{
+    (void)state;
+    enum { N = 2, ROWS = 5, COLUMNS = 7, DOWN = 3, ACROSS = 2 }; /* blocks of 2 x 4 */
+    float values[N * ROWS * COLUMNS], scales[N * DOWN * ACROSS], out[N * ROWS * COLUMNS];
+    for (size_t i = 0; i < N * ROWS * COLUMNS; i++) values[i] = (float)(i + 1);
+    for (size_t i = 0; i < N * DOWN * ACROSS; i++) scales[i] = ldexpf(1, (int)i - 4);
+    const sah_scales s = {SAH_F32, (const uint8_t *)scales, DOWN, ACROSS, 2, 4};
+    const sah_tensor tensor = {.type = SAH_F32,
+                               .n_dims = 3,
+                               .dims = {N, ROWS, COLUMNS},
+                               .data = (const uint8_t *)values,
+                               .bytes = sizeof values,
+                               .scales = &s};
+    for (size_t first = 0; first < N * ROWS * COLUMNS; first++) {
+        for (size_t n = 0; first + n <= N * ROWS * COLUMNS; n++) {
+            sah_tensor_read(&tensor, first, n, out);
+            for (size_t i = 0; i < n; i++) {
+                const size_t at = first + i, matrix = at / (ROWS * COLUMNS), row = at / COLUMNS % ROWS;
+                const size_t block = (matrix * DOWN + row / 2) * ACROSS + at % COLUMNS / 4;
+                assert_true(out[i] == values[at] * scales[block]);
+            }
+        }
+    }
 }
 
 /* binary16 by its definition: (-1)^s 2^(e-15) (1 + m/1024), and 2^-14 (m/1024) for e = 0. */
@@ -156,7 +205,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goldens),       cmocka_unit_test(test_every_half),
         cmocka_unit_test(test_round_to_half), cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_small_floats),
+        cmocka_unit_test(test_scales),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

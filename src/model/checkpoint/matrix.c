@@ -19,15 +19,13 @@ size_t sah_matrix_file_row(const sah_matrix *matrix, size_t row)
 void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out)
 {
     const sah_tensor *tensor = matrix->tensor;
-    const size_t columns = matrix->columns, row_bytes = tensor->bytes / matrix->rows;
+    const size_t columns = matrix->columns;
     if (matrix->rotary_heads == 0) {
-        sah_dequantize(tensor->type, tensor->data + row * row_bytes, n * columns, out);
+        sah_tensor_read(tensor, row * columns, n * columns, out);
     } else {
         const size_t head_dim = matrix->rows / (size_t)matrix->rotary_heads;
-        for (size_t i = 0; i < n; i++) {
-            const uint8_t *bytes = tensor->data + file_row(row + i, head_dim) * row_bytes;
-            sah_dequantize(tensor->type, bytes, columns, out + i * columns);
-        }
+        for (size_t i = 0; i < n; i++)
+            sah_tensor_read(tensor, file_row(row + i, head_dim) * columns, columns, out + i * columns);
     }
     if (matrix->lora != NULL) sah_lora_add(matrix->lora, row, n, columns, out);
 }
@@ -36,11 +34,9 @@ void sah_vector_read(const sah_tensor *tensor, int rotary_heads, float *out)
 {
     const size_t n = sah_tensor_values(tensor);
     if (rotary_heads == 0) {
-        sah_dequantize(tensor->type, tensor->data, n, out);
+        sah_tensor_read(tensor, 0, n, out);
         return;
     }
-    const size_t head_dim = n / (size_t)rotary_heads, size = tensor->bytes / n;
-    for (size_t i = 0; i < n; i++) {
-        sah_dequantize(tensor->type, tensor->data + file_row(i, head_dim) * size, 1, out + i);
-    }
+    const size_t head_dim = n / (size_t)rotary_heads;
+    for (size_t i = 0; i < n; i++) sah_tensor_read(tensor, file_row(i, head_dim), 1, out + i);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "model/format/quants.h"
+#include "model/format/small_floats.h"
 #include "util/alloc.h"
 
 static uint32_t bits_of(float value)
@@ -99,6 +100,16 @@ static const struct format {
     [SAH_Q4_K] = {"Q4_K", 256, 144, sah_dequantize_q4_k},
     [SAH_Q5_K] = {"Q5_K", 256, 176, sah_dequantize_q5_k},
     [SAH_Q6_K] = {"Q6_K", 256, 210, sah_dequantize_q6_k},
+    [SAH_IQ4_NL] = {"IQ4_NL", 32, 18, sah_dequantize_iq4_nl},
+    [SAH_IQ4_XS] = {"IQ4_XS", 256, 136, sah_dequantize_iq4_xs},
+    [SAH_TQ1_0] = {"TQ1_0", 256, 54, sah_dequantize_tq1_0},
+    [SAH_TQ2_0] = {"TQ2_0", 256, 66, sah_dequantize_tq2_0},
+    [SAH_MXFP4] = {"MXFP4", 32, 17, sah_dequantize_mxfp4},
+    [SAH_F8_E4M3] = {"F8_E4M3", 1, 1, sah_widen_e4m3},
+    [SAH_F8_E5M2] = {"F8_E5M2", 1, 1, sah_widen_e5m2},
+    [SAH_F8_E8M0] = {"F8_E8M0", 1, 1, sah_widen_e8m0},
+    [SAH_F4] = {"F4", 2, 1, sah_widen_e2m1},
+    [SAH_U8] = {"U8", 1, 1, sah_widen_u8},
 };
 
 const char *sah_dtype_name(sah_dtype type)

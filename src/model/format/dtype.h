@@ -1,4 +1,5 @@
-/* Tensor types and how their bytes become float32. Block layouts: the GGUF specification (ggml). */
+/* Tensor types and how their bytes become float32. Block layouts: the GGUF specification (ggml). Small floats:
+ * the OCP's 8-bit floating point and microscaling formats (MX), as PyTorch and safetensors name them. */
 #ifndef SAH_MODEL_FORMAT_DTYPE_H
 #define SAH_MODEL_FORMAT_DTYPE_H
 
@@ -18,11 +19,21 @@ typedef enum sah_dtype {
     SAH_Q4_K,
     SAH_Q5_K,
     SAH_Q6_K,
+    SAH_IQ4_NL,
+    SAH_IQ4_XS,
+    SAH_TQ1_0,
+    SAH_TQ2_0,
+    SAH_MXFP4, /* as GGUF has it, each block behind its exponent */
+    SAH_F8_E4M3,
+    SAH_F8_E5M2,
+    SAH_F8_E8M0, /* powers of two, for scales */
+    SAH_F4, /* E2M1, two a byte, the first in the low bits */
+    SAH_U8, /* bytes that another tensor's values are packed in */
     SAH_DTYPES
 } sah_dtype;
 
 const char *sah_dtype_name(sah_dtype type); /* "Q4_1" */
-size_t sah_dtype_block_values(sah_dtype type); /* 1, 32 or 256 */
+size_t sah_dtype_block_values(sah_dtype type); /* 1, 2, 32 or 256 */
 size_t sah_dtype_block_bytes(sah_dtype type);
 
 /* Bytes of `n` values (a whole number of blocks); false when it is not whole or overflows. */

@@ -3,9 +3,10 @@
  * of 16 or 32 values that share a scale, so that compilers turn them into vector code. */
 #include "model/format/quants.h"
 
-#include <string.h>
+#include <math.h>
 
 #include "model/format/dtype.h"
+#include "model/format/small_floats.h"
 
 enum { SUPER = 256 }; /* values in a K block */
 
@@ -193,6 +194,83 @@ void sah_dequantize_q6_k(const uint8_t *in, size_t blocks, float *out)
                 const int q = (low[j] >> shift & 15) | (high[j] >> high_shift & 3) << 4;
                 out[run * 16 + j] = scale * (float)(q - 32);
             }
+        }
+    }
+}
+
+/* The sixteen levels of IQ4: dense near zero, where weights are. */
+static const int8_t LEVELS[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+/* 32 values: value j is the level that lo of byte j names, value j + 16 that of hi. */
+static void sixteen_levels(const uint8_t *q, const int8_t levels[16], float scale, float *out)
+{
+    for (int j = 0; j < 16; j++) out[j] = scale * (float)levels[q[j] & 15];
+    for (int j = 0; j < 16; j++) out[j + 16] = scale * (float)levels[q[j] >> 4];
+}
+
+/* d, 16 bytes. x = d level. */
+void sah_dequantize_iq4_nl(const uint8_t *in, size_t blocks, float *out)
+{
+    for (size_t b = 0; b < blocks; b++, in += 18, out += 32)
+        sixteen_levels(in + 2, LEVELS, half_at(in), out);
+}
+
+/* d, 16 bits with two high bits of the scale of each of eight runs of 32, four bytes with their low four bits
+ * (lo, then hi), 128 bytes. x = d (scale - 32) level. */
+void sah_dequantize_iq4_xs(const uint8_t *in, size_t blocks, float *out)
+{
+    for (size_t b = 0; b < blocks; b++, in += 136, out += SUPER) {
+        const float d = half_at(in);
+        const int high = in[2] | in[3] << 8;
+        for (int run = 0; run < 8; run++) {
+            const int low = in[4 + run / 2] >> (run % 2 * 4) & 15;
+            const int scale = (low | (high >> (2 * run) & 3) << 4) - 32;
+            sixteen_levels(in + 8 + 16 * run, LEVELS, d * (float)scale, out + 32 * run);
+        }
+    }
+}
+
+/* An exponent, 16 bytes of E2M1. x = 2^(exponent - 127) value. All 256 exponents are numbers to ggml. */
+void sah_dequantize_mxfp4(const uint8_t *in, size_t blocks, float *out)
+{
+    for (size_t b = 0; b < blocks; b++, in += 17, out += 32)
+        sixteen_levels(in + 1, SAH_TWICE_E2M1, ldexpf(1, in[0] - 128), out);
+}
+
+/* Digit `place` of a byte that holds, as a fraction of 256, up to five digits of base three; less one. */
+static float ternary(uint8_t byte, int place)
+{
+    static const uint8_t POWERS[] = {1, 3, 9, 27, 81};
+    const uint8_t shifted = (uint8_t)(byte * POWERS[place]);
+    return (float)((shifted * 3 >> 8) - 1);
+}
+
+/* 48 bytes of five digits, 4 of four, d. The first 32 bytes hold five runs of 32 values, the next 16 five runs
+ * of 16, the last 4 four runs of 4: run k is digit k of each. x = d digit. */
+void sah_dequantize_tq1_0(const uint8_t *in, size_t blocks, float *out)
+{
+    static const struct {
+        int bytes, digits;
+    } PARTS[] = {{32, 5}, {16, 5}, {4, 4}};
+    for (size_t b = 0; b < blocks; b++, in += 54) {
+        const float d = half_at(in + 52);
+        const uint8_t *q = in;
+        for (int part = 0; part < 3; q += PARTS[part++].bytes)
+            for (int k = 0; k < PARTS[part].digits; k++)
+                for (int j = 0; j < PARTS[part].bytes; j++) *out++ = d * ternary(q[j], k);
+    }
+}
+
+/* 64 bytes of two-bit values, d. Each half of the block (128 values) has 32 bytes; run k of 32 takes bits 2k
+ * and 2k + 1. x = d (q - 1). */
+void sah_dequantize_tq2_0(const uint8_t *in, size_t blocks, float *out)
+{
+    for (size_t b = 0; b < blocks; b++, in += 66, out += SUPER) {
+        const float d = half_at(in + 64);
+        for (int run = 0; run < 8; run++) {
+            const uint8_t *q = in + run / 4 * 32;
+            for (int j = 0; j < 32; j++)
+                out[run * 32 + j] = d * (float)((q[j] >> (run % 4 * 2) & 3) - 1);
         }
     }
 }

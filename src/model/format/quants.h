@@ -10,6 +10,7 @@ typedef void sah_dequantize_fn(const uint8_t *in, size_t blocks, float *out);
 
 sah_dequantize_fn sah_dequantize_q4_0, sah_dequantize_q4_1, sah_dequantize_q5_0, sah_dequantize_q5_1,
     sah_dequantize_q8_0, sah_dequantize_q2_k, sah_dequantize_q3_k, sah_dequantize_q4_k, sah_dequantize_q5_k,
-    sah_dequantize_q6_k;
+    sah_dequantize_q6_k, sah_dequantize_iq4_nl, sah_dequantize_iq4_xs, sah_dequantize_tq1_0,
+    sah_dequantize_tq2_0, sah_dequantize_mxfp4;
 
 #endif

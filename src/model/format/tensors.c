@@ -62,6 +62,18 @@ sah_status sah_tensors_add_unsupported(sah_tensors *tensors, const char *name, s
     return status != SAH_OK ? status : sah_strings_add(&tensors->unsupported, type, strlen(type), error);
 }
 
+void *sah_tensors_alloc(sah_tensors *tensors, size_t n, size_t size)
+{
+    void *memory = sah_alloc(n, size);
+    if (memory == NULL ||
+        !sah_grow(&tensors->owned, &tensors->owned_capacity, tensors->n_owned + 1, sizeof(void *))) {
+        free(memory);
+        return NULL;
+    }
+    tensors->owned[tensors->n_owned++] = memory;
+    return memory;
+}
+
 static sah_status build_index(sah_tensors *tensors, sah_error *error)
 {
     size_t slots = 16;
@@ -120,7 +132,9 @@ void sah_tensors_close(sah_tensors *tensors)
     if (tensors == NULL) return;
     for (size_t i = 0; i < tensors->n; i++) free(tensors->items[i].name);
     for (size_t i = 0; i < tensors->n_files; i++) sah_mapfile_close(&tensors->files[i]);
+    for (size_t i = 0; i < tensors->n_owned; i++) free(tensors->owned[i]);
     sah_strings_free(&tensors->unsupported);
+    free(tensors->owned);
     free(tensors->items);
     free(tensors->files);
     free(tensors->index);
@@ -132,6 +146,32 @@ size_t sah_tensor_values(const sah_tensor *tensor)
     size_t n = 1;
     for (int i = 0; i < tensor->n_dims; i++) n *= tensor->dims[i];
     return n;
+}
+
+/* Multiplies values [first, first + n) by their blocks' factors, a run inside one block at a time. */
+static void apply_scales(const sah_tensor *tensor, size_t first, size_t n, float *out)
+{
+    const sah_scales *s = tensor->scales;
+    const size_t columns = tensor->n_dims > 0 ? tensor->dims[tensor->n_dims - 1] : 1;
+    const size_t rows = tensor->n_dims > 1 ? tensor->dims[tensor->n_dims - 2] : 1;
+    const size_t bytes = sah_dtype_block_bytes(s->type);
+    for (size_t i = 0, length; i < n; i += length) {
+        const size_t row = (first + i) / columns, column = (first + i) % columns;
+        const size_t block = column / s->block_columns, end = (block + 1) * s->block_columns;
+        const size_t place = (row / rows * s->rows + row % rows / s->block_rows) * s->columns + block;
+        float factor;
+        sah_dequantize(s->type, s->data + place * bytes, 1, &factor);
+        length = (end < columns ? end : columns) - column;
+        if (length > n - i) length = n - i;
+        for (size_t j = i; j < i + length; j++) out[j] *= factor;
+    }
+}
+
+void sah_tensor_read(const sah_tensor *tensor, size_t first, size_t n, float *out)
+{
+    const size_t block = first / sah_dtype_block_values(tensor->type);
+    sah_dequantize(tensor->type, tensor->data + block * sah_dtype_block_bytes(tensor->type), n, out);
+    if (tensor->scales != NULL) apply_scales(tensor, first, n, out);
 }
 
 bool sah_tensor_size(sah_tensor *tensor)

@@ -8,6 +8,14 @@
 
 #define SAH_MAX_DIMS 4
 
+/* Factors that stand beside a tensor in its file: one for each block of [block_rows, block_columns] of its
+ * matrices (the last two sizes), a grid of [rows, columns] for each matrix. */
+typedef struct sah_scales {
+    sah_dtype type; /* one value a block: F32, F16, BF16 or F8_E8M0 */
+    const uint8_t *data;
+    size_t rows, columns, block_rows, block_columns;
+} sah_scales;
+
 typedef struct sah_tensor {
     char *name; /* as the file has it */
     sah_dtype type;
@@ -15,6 +23,7 @@ typedef struct sah_tensor {
     size_t dims[SAH_MAX_DIMS]; /* outermost first: a matrix is {rows, columns}, as PyTorch prints it */
     const uint8_t *data; /* in the mapped file */
     size_t bytes;
+    const sah_scales *scales; /* NULL: none */
     size_t file; /* index of the file it lies in */
     size_t offset; /* of data in that file */
 } sah_tensor;
@@ -25,6 +34,8 @@ typedef struct sah_tensors {
     sah_tensor *items;
     size_t n, capacity;
     void *index; /* look-up by name; private to tensors.c */
+    void **owned; /* freed with the list */
+    size_t n_owned, owned_capacity;
     sah_strings unsupported; /* tensors left out for their type: name, type, name, type, ... */
 } sah_tensors;
 
@@ -35,6 +46,8 @@ const char *sah_tensors_unsupported(const sah_tensors *tensors, const char *name
 void sah_tensors_close(sah_tensors *tensors);
 
 size_t sah_tensor_values(const sah_tensor *tensor); /* the product of its sizes */
+/* Values [first, first + n), whole blocks of its type, as float32; scales are applied. */
+void sah_tensor_read(const sah_tensor *tensor, size_t first, size_t n, float *out);
 enum { SAH_SHAPE_TEXT = 96 };
 void sah_tensor_shape(const sah_tensor *tensor, char out[SAH_SHAPE_TEXT]); /* "[576, 1536]" */
 
@@ -45,6 +58,8 @@ sah_status sah_tensors_add(sah_tensors *tensors, const char *name, size_t length
                            sah_error *error);
 sah_status sah_tensors_add_unsupported(sah_tensors *tensors, const char *name, size_t length,
                                        const char *type, sah_error *error);
+/* Zeroed memory that is freed with the list; NULL: none left. */
+void *sah_tensors_alloc(sah_tensors *tensors, size_t n, size_t size);
 /* Once all are there: builds the look-up; two of one name, or two that share bytes, are an error. */
 sah_status sah_tensors_finish(sah_tensors *tensors, sah_error *error);
 
