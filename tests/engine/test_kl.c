@@ -31,6 +31,21 @@ static void test_by_hand(void **state)
     assert_true(fast(base, base, 2) == 0.0);
 }
 
+/* The definition's epsilon shows where p' is nothing: p = (1/2, 1/2), p' = (1, e^-60), so that
+ * KL = ln(1/2) / 2 + ln((1/2) / 1e-12) / 2 = 6 ln 10 - ln 2, up to parts of 1e-10. */
+static void test_epsilon(void **state)
+{
+    (void)state;
+    float base[] = {0.0f, 0.0f}, other[] = {0.0f, -60.0f}, far[] = {0.0f, -1e30f};
+    double by_hand = 6 * log(10) - log(2);
+    assert_true(fabs(fast(base, other, 2) - by_hand) < 1e-9);
+    assert_true(fabs(sah_kl_plain(base, other, 2) - by_hand) < 1e-9);
+    assert_true(fabs(fast(base, far, 2) - by_hand) < 1e-9);
+    /* And where p is nothing: p = (1, e^-60), p' = (1/2, 1/2): ln 2 + 1e-12 ln(2e-12) + ... by the definition. */
+    double one = 1 + 1e-12, half = 0.5 + 1e-12;
+    assert_true(fabs(fast(other, base, 2) - (one * log(one / half) + 1e-12 * log(1e-12 / half))) < 1e-13);
+}
+
 static void test_against_plain(void **state)
 {
     (void)state;
@@ -63,6 +78,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_epsilon),
         cmocka_unit_test(test_against_plain),
         cmocka_unit_test(test_not_finite),
     };

@@ -118,6 +118,47 @@ static void test_find_contrast(void **state)
     free(started);
 }
 
+/* Scores on both sides of what is negligible: 0.02 nats, 0.1 degrees. Alike on both sets, so "general" if
+ * anything. */
+static void test_negligible(void **state)
+{
+    (void)state;
+    static const char ships[] =
+        "{\"sahara\":\"ships\"," MODEL ",\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\"],"
+        "\"contrast_queries\":[\"c\",\"d\"]}\n"
+        "{\"head\":\"0-0\",\"kl\":[0.0198,0.0198],\"kl_contrast\":[0.0199,0.0199]}\n"
+        "{\"head\":\"0-1\",\"kl\":[0.0202,0.0202],\"kl_contrast\":[0.0198,0.0198]}\n"
+        "{\"head\":\"1-0\",\"kl\":[0.15,0.15],\"kl_contrast\":[0.15,0.15]}\n"
+        "{\"head\":\"1-1\",\"kl\":[0.001,0.001],\"kl_contrast\":[0.0202,0.0202]}\n";
+    static const char shifts[] =
+        "{\"sahara\":\"find\"," MODEL ",\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\"],"
+        "\"contrast_queries\":[\"c\",\"d\"]}\n" CONTRAST_LINE(
+            "0-0", "\"shift\":0.099,\"shift_contrast\":0.098,\"difference\":0.001,\"difference_low\":0,"
+                   "\"difference_high\":0.002")
+            CONTRAST_LINE("0-1", "\"shift\":0.101,\"shift_contrast\":0.099,\"difference\":0.002,"
+                                 "\"difference_low\":0,\"difference_high\":0.003")
+                CONTRAST_LINE("1-0",
+                              "\"shift\":0.5,\"shift_contrast\":0.5,\"difference\":0,\"difference_low\":0,"
+                              "\"difference_high\":0")
+                    CONTRAST_LINE("1-1", "\"shift\":0.01,\"shift_contrast\":0.101,\"difference\":-0.091,"
+                                         "\"difference_low\":-0.1,\"difference_high\":-0.05");
+    const char *const texts[] = {ships, shifts};
+    for (size_t i = 0; i < 2; i++) {
+        sah_error error = {0};
+        sah_result *result;
+        sah_ranked *ranked;
+        size_t n;
+        expect_ok(open_text(texts[i], &result, &error), &error);
+        expect_ok(sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, &error), &error);
+        assert_int_equal(n, 4);
+        for (size_t h = 0; h < n; h++)
+            assert_int_equal(ranked[h].verdict,
+                             ranked[h].head.layer + ranked[h].head.head == 0 ? SAH_NEGLIGIBLE : SAH_GENERAL);
+        free(ranked);
+        sah_result_close(result);
+    }
+}
+
 static const char direction[] =
     "{\"sahara\":\"direction\"," MODEL ",\"settings\":{},\"queries\":[\"a\"],\"contrast_queries\":[\"b\"]}\n"
     "{\"layer\":0,\"norm\":2}\n"
@@ -183,9 +224,8 @@ static void test_bad(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),
-        cmocka_unit_test(test_find_contrast),
-        cmocka_unit_test(test_direction),
+        cmocka_unit_test(test_find),       cmocka_unit_test(test_find_contrast),
+        cmocka_unit_test(test_negligible), cmocka_unit_test(test_direction),
         cmocka_unit_test(test_bad),
     };
     return cmocka_run_group_tests_name("rank", tests, NULL, NULL);

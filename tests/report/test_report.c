@@ -121,6 +121,29 @@ static void test_page(void **state)
     free(page);
 }
 
+/* The note stands where the model refused fewer than half of the sampled queries. */
+static void test_refusal_note(void **state)
+{
+    (void)state;
+    static const struct {
+        int refused, sampled;
+        bool noted;
+    } cases[] = {{0, 16, true},   {7, 16, true}, {8, 16, false}, {9, 16, false},
+                 {16, 16, false}, {2, 5, true},  {3, 5, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t size;
+        char check[96], said[64];
+        snprintf(check, sizeof check, ",\"refusal_check\":{\"sampled\":%d,\"refused\":%d}", cases[i].sampled,
+                 cases[i].refused);
+        snprintf(said, sizeof said, "refused %d of %d sampled queries", cases[i].refused, cases[i].sampled);
+        const char *path = write_ships("n.jsonl", "m", "ships", check);
+        char *page = report(&path, 1, "note.html", &size);
+        assert_non_null(strstr(page, said));
+        assert_int_equal(strstr(page, "Where it hardly refuses") != NULL, cases[i].noted);
+        free(page);
+    }
+}
+
 static void test_hostile_texts(void **state)
 {
     (void)state;
@@ -228,8 +251,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page), cmocka_unit_test(test_hostile_texts), cmocka_unit_test(test_svg),
-        cmocka_unit_test(test_png),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_page),          cmocka_unit_test(test_refusal_note),
+        cmocka_unit_test(test_hostile_texts), cmocka_unit_test(test_svg),
+        cmocka_unit_test(test_png),           cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("reports", tests, NULL, NULL);
 }
