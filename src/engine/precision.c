@@ -66,6 +66,11 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
     return result;
 }
 
+sah_precision sah_precision_faster(double f32, double bf16)
+{
+    return bf16 > 1.1 * f32 ? SAH_PRECISION_BF16 : SAH_PRECISION_F32;
+}
+
 sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, int threads,
                                 sah_precision *chosen, char *note, size_t size, sah_error *error)
 {
@@ -93,7 +98,7 @@ sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, 
     if (status == SAH_OK)
         status = sah_product_rate(outputs, inputs, ROWS, SAH_PRECISION_BF16, threads, SECONDS, &bf16, error);
     if (status != SAH_OK) return status;
-    if (bf16 > 1.1 * f32) *chosen = SAH_PRECISION_BF16;
+    *chosen = sah_precision_faster(f32, bf16);
     snprintf(note, size, "%s: products ran at %.0f GFLOP/s in f32, %.0f in bf16",
              *chosen == SAH_PRECISION_BF16 ? "bf16" : "f32", f32 / 1e9, bf16 / 1e9);
     return SAH_OK;

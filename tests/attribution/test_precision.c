@@ -4,10 +4,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "engine/model.h"
+#include "engine/precision.h"
 #include "util/scratch.h"
 
 enum { QUERIES = 40, HEADS = 32 };
@@ -63,8 +65,44 @@ static void test_agreement(void **state)
     assert_true((double)bf16 < 0.55 * (double)f32);
 }
 
+/* What `auto` makes of the rates, and that it goes by those that it says it measured. */
+static void test_auto(void **state)
+{
+    (void)state;
+    assert_int_equal(sah_precision_faster(100, 50), SAH_PRECISION_F32);
+    assert_int_equal(sah_precision_faster(100, 100), SAH_PRECISION_F32);
+    assert_int_equal(sah_precision_faster(100, 109), SAH_PRECISION_F32);
+    assert_int_equal(sah_precision_faster(100, 111), SAH_PRECISION_BF16);
+    assert_int_equal(sah_precision_faster(100, 250), SAH_PRECISION_BF16);
+
+    sah_error error = {0};
+    sah_config config = {.d_model = 512, .d_ff = 1024};
+    sah_precision chosen;
+    char note[128], name[8];
+    double f32, bf16;
+    expect_ok(sah_precision_choose(&config, SAH_PRECISION_AUTO, 1, &chosen, note, sizeof note, &error),
+              &error);
+    const char *said = chosen == SAH_PRECISION_BF16 ? "bf16: " : "f32: ";
+    assert_int_equal(strncmp(note, said, strlen(said)), 0);
+    if (!sah_product_has_bf16()) {
+        assert_int_equal(chosen, SAH_PRECISION_F32);
+        return;
+    }
+    assert_int_equal(
+        sscanf(note, "%7[a-z0-9]: products ran at %lf GFLOP/s in f32, %lf in bf16", name, &f32, &bf16), 3);
+    /* The note's rates are rounded: near the boundary it does not tell. */
+    if (fabs(bf16 - 1.1 * f32) > 2) assert_int_equal(chosen, sah_precision_faster(f32, bf16));
+
+    expect_ok(sah_precision_choose(&config, SAH_PRECISION_F32, 1, &chosen, note, sizeof note, &error),
+              &error);
+    assert_int_equal(chosen, SAH_PRECISION_F32);
+    expect_ok(sah_precision_choose(&config, SAH_PRECISION_BF16, 1, &chosen, note, sizeof note, &error),
+              &error);
+    assert_int_equal(chosen, SAH_PRECISION_BF16);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_agreement)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_agreement), cmocka_unit_test(test_auto)};
     return cmocka_run_group_tests_name("precision", tests, NULL, NULL);
 }
