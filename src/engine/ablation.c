@@ -105,9 +105,9 @@ static void edit_states(const sah_edit *edit, const float *x, int64_t stride, in
     }
 }
 
-sah_status sah_edited_head(sah_workspace *workspace, int slot, const sah_plan *plan, const sah_attention *at,
-                           int head, const sah_segment *segments, int32_t n_segments, int64_t rows,
-                           int64_t nodes, float *out, sah_error *error)
+sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const sah_attention *at, int head,
+                           const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes,
+                           float *out, sah_error *error)
 {
     int D = at->head_dim, kv = head / (at->n_heads / at->n_kv_heads);
     const sah_edit *q = plan->q[head], *k = plan->k[kv], *v = plan->v[head];
@@ -129,20 +129,20 @@ sah_status sah_edited_head(sah_workspace *workspace, int slot, const sah_plan *p
     one.z = out;
     one.z_stride = D;
     if (q) {
-        float *states = sah_workspace_scratch(workspace, slot, (size_t)rows * (size_t)D);
+        float *states = sah_workspace_scratch(workspace, SAH_SLOT_EDITED_Q, (size_t)rows * (size_t)D);
         if (!states) return sah_fail_memory(error, "an edited head");
         edit_states(q, at->q, at->q_stride, head, at->n_heads, D, rows, states);
         one.q = states;
         one.q_stride = D;
     }
     if (k) {
-        float *states = sah_workspace_scratch(workspace, slot + 1, (size_t)nodes * (size_t)D);
+        float *states = sah_workspace_scratch(workspace, SAH_SLOT_EDITED_K, (size_t)nodes * (size_t)D);
         if (!states) return sah_fail_memory(error, "an edited head");
         edit_states(k, at->k, at->k_stride, kv, at->n_kv_heads, D, nodes, states);
         one.k = states;
         one.k_stride = D;
     }
-    sah_status status = sah_attend(workspace, slot + 2, &one, segments, n_segments, error);
+    sah_status status = sah_attend(workspace, &one, segments, n_segments, error);
     if (status == SAH_OK && v) sah_vector_scale(out, (int)(rows * D), v->factor);
     return status;
 }

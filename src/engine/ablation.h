@@ -33,10 +33,9 @@ bool sah_plan_touches(const sah_plan *plan, const sah_config *config, int head);
 /* The head's output under the plan, out [rows, head_dim] without gaps, over all rows of the segments. `at`
  * holds the layer's unedited states after RoPE: scaling and means over heads commute with the rotation, so
  * editing behind it equals editing before it. at->z must hold the unedited outputs of every head when the
- * plan wants a mean of outputs or only scales them. `rows` are the rows of q, `nodes` those of k and v.
- * Scratch slots `slot` .. slot + 2. */
-sah_status sah_edited_head(sah_workspace *workspace, int slot, const sah_plan *plan, const sah_attention *at,
-                           int head, const sah_segment *segments, int32_t n_segments, int64_t rows,
-                           int64_t nodes, float *out, sah_error *error);
+ * plan wants a mean of outputs or only scales them. `rows` are the rows of q, `nodes` those of k and v. */
+sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const sah_attention *at, int head,
+                           const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes,
+                           float *out, sah_error *error);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/block.h"
 #include "engine/forward.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -17,7 +18,6 @@ struct sah_decoding {
     sah_forest *forest;
     sah_plan *plans;
     sah_pass pass;
-    float *angles;
     float **kv; /* [n_layers] of [capacity, 2 Hkv D]: a row is a node, the forest's first */
     int32_t capacity, used; /* rows; those below `used` belong to the forest or to a run */
     int32_t *free_runs; /* [n_free] first rows of runs of sequences that left */
@@ -29,7 +29,7 @@ struct sah_decoding {
     int32_t n_live;
     /* One row a live sequence: */
     sah_segment *segments;
-    int32_t *positions, *tokens;
+    int32_t *positions, *tokens, *kv_rows;
     float *x, *hidden; /* [d] */
     float *qkv; /* [qkv width] */
     float *q; /* [H D] */
@@ -79,12 +79,13 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
     s->segments = sah_alloc(n, sizeof *s->segments);
     s->positions = sah_alloc(n, sizeof *s->positions);
     s->tokens = sah_alloc(n, sizeof *s->tokens);
+    s->kv_rows = sah_alloc(n, sizeof *s->kv_rows);
     s->x = sah_alloc_aligned(n * d, sizeof *s->x);
     s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
     s->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *s->qkv);
     s->q = sah_alloc_aligned(n * (size_t)(c->n_heads * c->head_dim), sizeof *s->q);
     bool there = s->kv && s->free_runs && s->paths && s->lengths && s->live && s->segments && s->positions &&
-                 s->tokens && s->x && s->hidden && s->qkv && s->q;
+                 s->tokens && s->kv_rows && s->x && s->hidden && s->qkv && s->q;
     for (int l = 0; l < c->n_layers && there; l++) {
         s->kv[l] = sah_alloc_aligned(size, sizeof **s->kv); /* pages are taken as rows are filled */
         there = s->kv[l] != NULL;
@@ -99,7 +100,7 @@ void sah_decoding_free(sah_decoding *s)
     sah_workspace_free(s->pass.workspace);
     sah_plans_free(s->plans);
     sah_forest_free(s->forest);
-    free(s->angles);
+    sah_pass_end(&s->pass);
     free(s->kv);
     free(s->free_runs);
     free(s->paths);
@@ -108,6 +109,7 @@ void sah_decoding_free(sah_decoding *s)
     free(s->segments);
     free(s->positions);
     free(s->tokens);
+    free(s->kv_rows);
     free(s->x);
     free(s->hidden);
     free(s->qkv);
@@ -143,16 +145,13 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
     sah_decoding *s = sah_alloc(1, sizeof *s);
     *out = NULL;
     if (!s) return sah_fail_memory(error, "the sequences");
-    s->model = s->pass.model = model;
+    s->model = model;
     sah_status status = sah_forest_new(prompts, n, c->n_vocab, &s->forest, error);
     if (status == SAH_OK) status = make_memory(s, most_steps, error);
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &s->plans, error);
+    if (status == SAH_OK) status = sah_pass_begin(model, s->longest, &s->pass, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &s->pass.workspace, error);
     if (status == SAH_OK) sah_workspace_fix_rows(s->pass.workspace);
-    float *sine = NULL;
-    if (status == SAH_OK) status = sah_angles_new(model, s->longest, &s->angles, &sine, error);
-    s->pass.cosine = s->angles;
-    s->pass.sine = sine;
     if (status == SAH_OK)
         status = sah_forward_keep(model, s->forest, edits, n_edits, s->kv, s->hidden, error);
     if (status != SAH_OK) {
@@ -217,6 +216,7 @@ static sah_status append(sah_decoding *s, const int32_t *tokens, sah_error *erro
         s->live[rows] = sequence;
         s->tokens[rows] = tokens[i];
         s->positions[rows] = depth;
+        s->kv_rows[rows] = row;
         s->segments[rows] = (sah_segment){rows, 1, depth, path};
         rows++;
     }
@@ -224,45 +224,31 @@ static sah_status append(sah_decoding *s, const int32_t *tokens, sah_error *erro
     return SAH_OK;
 }
 
-/* Puts the new nodes' keys and values, the last columns of rows [width], where their paths say. */
-static void keep_rows(const sah_decoding *s, int layer, const float *rows, int64_t width)
+/* The live sequences' new tokens as the rows of a pass; all of them go on in every layer. */
+static sah_view live_rows(const sah_decoding *s)
 {
-    int64_t kept = (int64_t)kv_width(&s->model->config);
-    int threads = sah_workspace_threads(s->pass.workspace);
-#pragma omp parallel for if (threads > 1 && s->n_live > 8) num_threads(threads)
-    for (int32_t r = 0; r < s->n_live; r++) {
-        int64_t row = s->segments[r].path[s->segments[r].depth];
-        memcpy(s->kv[layer] + row * kept, rows + (r + 1) * width - kept, (size_t)kept * sizeof *rows);
-    }
-}
-
-static sah_status step_layer(sah_decoding *s, int l, sah_error *error)
-{
-    const sah_config *c = &s->model->config;
-    int64_t rows = s->n_live, kept = (int64_t)kv_width(c), width = sah_qkv_width(c);
-    bool last = l == c->n_layers - 1; /* which packs q apart */
-    sah_attention at = sah_last_attention_of(c, s->kv[l], s->q);
-    at.single = true;
-    if (!last) {
-        at.q = at.z = s->qkv;
-        at.q_stride = at.z_stride = width;
-    }
-    sah_status status = sah_layer_project(&s->pass, l, s->x, rows, s->positions, rows, s->qkv, error);
-    if (status == SAH_OK && last)
-        status = sah_last_project_q(&s->pass, s->x, rows, s->positions, rows, s->q, error);
-    if (status != SAH_OK) return status;
-    keep_rows(s, l, s->qkv, last ? kept : width);
-    status = sah_layer_attend(&s->pass, &s->plans[l], &at, s->segments, s->n_live, rows, s->used, error);
-    if (status == SAH_OK) status = sah_layer_output(&s->pass, l, at.z, at.z_stride, rows, s->x, error);
-    return status == SAH_OK ? sah_layer_mlp(&s->pass, l, rows, s->x, error) : status;
+    return (sah_view){
+        .n = s->n_live,
+        .position = s->positions,
+        .node = s->kv_rows,
+        .segments = s->segments,
+        .n_segments = s->n_live,
+        .single = true,
+    };
 }
 
 sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *error)
 {
+    sah_states states = {.qkv = s->qkv, .q = s->q};
     sah_status status = append(s, tokens, error);
     if (status != SAH_OK || s->n_live == 0) return status;
+    s->pass.nodes = s->pass.ends = live_rows(s);
+    states.n_kept = s->used;
     sah_embed(s->model, s->tokens, s->n_live, s->x);
-    for (int l = 0; l < s->model->config.n_layers && status == SAH_OK; l++) status = step_layer(s, l, error);
+    for (int l = 0; l < s->model->config.n_layers && status == SAH_OK; l++) {
+        states.kept = s->kv[l];
+        status = sah_block(&s->pass, l, &s->plans[l], &states, s->x, s->x, error);
+    }
     if (status == SAH_OK) sah_final_norm(s->model, s->x, s->n_live, s->hidden);
     return status;
 }

@@ -98,6 +98,7 @@ static void find_ends(sah_forest *forest, const positions *p, const sah_prompt *
     for (int32_t node = 0; node < forest->n_nodes; node++) {
         if (mark[node] == UNSEEN) continue;
         mark[node] = forest->n_ends;
+        forest->end_depth[forest->n_ends] = forest->depth[node];
         forest->ends[forest->n_ends++] = node;
     }
     for (size_t k = 0; k < p->total; k++) forest->end_of[k] = mark[forest->last[k]];
@@ -152,9 +153,10 @@ static sah_status make(const sah_prompt *prompts, const size_t *first, size_t n,
     forest->end_segments = sah_alloc(p.total, sizeof *forest->end_segments);
     forest->last = sah_alloc(p.total, sizeof *forest->last);
     forest->ends = sah_alloc(p.total, sizeof *forest->ends);
+    forest->end_depth = sah_alloc(p.total, sizeof *forest->end_depth);
     forest->end_of = sah_alloc(p.total, sizeof *forest->end_of);
     if (!forest->token || !forest->depth || !forest->paths || !forest->segments || !forest->end_segments ||
-        !forest->last || !forest->ends || !forest->end_of)
+        !forest->last || !forest->ends || !forest->end_depth || !forest->end_of)
         goto no_memory;
 
     for (size_t i = 0; i < n; i++) order[i] = &prompts[i];
@@ -202,6 +204,7 @@ void sah_forest_free(sah_forest *forest)
     free(forest->end_segments);
     free(forest->last);
     free(forest->ends);
+    free(forest->end_depth);
     free(forest->end_of);
     free(forest);
 }

@@ -31,6 +31,7 @@ typedef struct sah_forest {
     int32_t *last; /* [n_prompts] the node of each prompt's last token; equal prompts share it */
     int32_t n_ends; /* distinct nodes in `last` */
     int32_t *ends; /* [n_ends], ascending */
+    int32_t *end_depth; /* [n_ends] their depths */
     int32_t *end_of; /* [n_prompts] index into ends */
     size_t n_tokens; /* tokens before sharing */
     int32_t longest; /* longest path */

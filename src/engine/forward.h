@@ -2,7 +2,8 @@
 #ifndef SAH_ENGINE_FORWARD_H
 #define SAH_ENGINE_FORWARD_H
 
-#include "engine/layer.h"
+#include "engine/forest.h"
+#include "engine/model.h"
 #include "engine/observer.h"
 
 /* Final-norm hidden states [n_prompts, d] of every prompt's last token. Memory: one residual and one qkv row
@@ -23,19 +24,7 @@ sah_status sah_forward_ends(const sah_model *model, const sah_forest *forest, co
 sah_status sah_forward_observe(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                                size_t n_edits, const sah_observer *observer, sah_error *error);
 
-/* x [n, d] = embeddings of tokens. */
-void sah_embed(const sah_model *model, const int32_t *tokens, int64_t n, float *x);
-
-/* The rows of x at the forest's ends: out [n_ends, d]. */
-void sah_take_ends(const sah_forest *forest, const float *x, int64_t d, float *out);
-
 /* hidden [n_prompts, d] of normed ends [n_ends, d]: prompts that are equal share an end. */
 void sah_spread_ends(const sah_forest *forest, const float *ends, int64_t d, float *hidden);
-
-/* Depths of the ends: positions for sah_last_project_q(), [n_ends], for free(). NULL: no memory. */
-int32_t *sah_end_positions(const sah_forest *forest);
-
-/* The attention of the last layer: keys and values of every node in kv, q and z of the ends alone. */
-sah_attention sah_last_attention_of(const sah_config *config, float *kv, float *q);
 
 #endif

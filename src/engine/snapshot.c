@@ -4,18 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/forward.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
 struct sah_base {
-    const sah_model *model;
-    const sah_forest *forest;
+    sah_pass pass; /* without a workspace: each call brings its own */
     const sah_plan *plans;
-    const float *cosine, *sine;
     const bool *slice;
     int32_t *left; /* [n_layers] candidates that still need the layer */
-    int32_t *end_positions; /* [n_ends] */
     sah_snapshot **snapshots; /* [n_layers] */
     float *x; /* [n_nodes, d] residual entering layer `next` */
     float *ends; /* [n_ends, d] residual behind the last layer, once that is made */
@@ -33,8 +29,8 @@ static void snapshot_free(sah_snapshot *s, int n_heads)
     free(s->output);
     if (s->z_base != s->z) free(s->z_base);
     free(s->z);
-    free(s->qkv);
-    free(s->q);
+    free(s->states.qkv);
+    free(s->states.q);
     free(s->middle);
     free(s);
 }
@@ -42,11 +38,10 @@ static void snapshot_free(sah_snapshot *s, int n_heads)
 void sah_base_free(sah_base *base)
 {
     if (!base) return;
-    for (int l = 0; base->snapshots && l < base->model->config.n_layers; l++)
-        snapshot_free(base->snapshots[l], base->model->config.n_heads);
+    for (int l = 0; base->snapshots && l < base->pass.model->config.n_layers; l++)
+        snapshot_free(base->snapshots[l], base->pass.model->config.n_heads);
     free(base->snapshots);
     free(base->left);
-    free(base->end_positions);
     free(base->x);
     free(base->ends);
     omp_destroy_lock(&base->walk);
@@ -54,32 +49,27 @@ void sah_base_free(sah_base *base)
     free(base);
 }
 
-sah_status sah_base_new(const sah_model *model, const sah_forest *forest, const sah_plan *plans,
-                        const int32_t *needed, const bool *slice, const float *cosine, const float *sine,
-                        sah_base **out, sah_error *error)
+sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sah_plan *plans,
+                        const int32_t *needed, const bool *slice, sah_base **out, sah_error *error)
 {
-    const sah_config *c = &model->config;
+    const sah_config *c = &pass->model->config;
     sah_base *base = sah_alloc(1, sizeof *base);
     if (!base) return sah_fail_memory(error, "the base pass");
     omp_init_lock(&base->walk);
     omp_init_lock(&base->books);
-    base->model = model;
-    base->forest = forest;
+    base->pass = *pass;
     base->plans = plans;
     base->slice = slice;
-    base->cosine = cosine;
-    base->sine = sine;
     base->left = sah_alloc((size_t)c->n_layers, sizeof *base->left);
     base->snapshots = sah_alloc((size_t)c->n_layers, sizeof(sah_snapshot *));
-    base->end_positions = sah_end_positions(forest);
     base->x = sah_alloc_aligned((size_t)forest->n_nodes * (size_t)c->d_model, sizeof *base->x);
     base->ends = sah_alloc_aligned((size_t)forest->n_ends * (size_t)c->d_model, sizeof *base->ends);
-    if (!base->left || !base->snapshots || !base->end_positions || !base->x || !base->ends) {
+    if (!base->left || !base->snapshots || !base->x || !base->ends) {
         sah_base_free(base);
         return sah_fail_memory(error, "the base pass");
     }
     memcpy(base->left, needed, (size_t)c->n_layers * sizeof *needed);
-    sah_embed(model, forest->token, forest->n_nodes, base->x);
+    sah_embed(pass->model, forest->token, forest->n_nodes, base->x);
     *out = base;
     return SAH_OK;
 }
@@ -93,30 +83,26 @@ uint64_t sah_snapshot_bytes(const sah_config *config, const sah_forest *forest)
 
 static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
 {
-    const sah_config *c = &base->model->config;
-    const sah_forest *forest = base->forest;
-    bool last = layer == c->n_layers - 1;
-    size_t z_width = (size_t)(c->n_heads * c->head_dim),
-           rows = (size_t)(last ? forest->n_ends : forest->n_nodes);
+    const sah_config *c = &base->pass.model->config;
+    const sah_view *view = sah_pass_view(&base->pass, layer);
+    size_t z_width = (size_t)(c->n_heads * c->head_dim), rows = (size_t)view->n, size = sizeof(float);
+    bool apart = !base->pass.model->layers[layer].qkv;
     sah_snapshot *s = sah_alloc(1, sizeof *s);
     if (!s) return NULL;
     s->layer = layer;
-    s->rows = (int64_t)rows;
-    s->segments = last ? forest->end_segments : forest->segments;
-    s->n_segments = last ? forest->n_end_segments : forest->n_segments;
-    s->qkv = sah_alloc_aligned((size_t)forest->n_nodes * (size_t)sah_qkv_width(c), sizeof *s->qkv);
-    s->q = last ? sah_alloc_aligned(rows * z_width, sizeof *s->q) : NULL;
-    s->z = sah_alloc_aligned(rows * z_width, sizeof *s->z);
-    s->z_base = base->plans[layer].n_edits ? sah_alloc_aligned(rows * z_width, sizeof *s->z_base) : s->z;
-    s->middle = sah_alloc_aligned(rows * (size_t)c->d_model, sizeof *s->middle);
+    s->view = view;
+    s->states.qkv = sah_alloc_aligned((size_t)base->pass.nodes.n * (size_t)sah_qkv_width(c), size);
+    s->states.q = apart ? sah_alloc_aligned(rows * z_width, size) : NULL;
+    s->z = sah_alloc_aligned(rows * z_width, size);
+    s->z_base = base->plans[layer].n_edits ? sah_alloc_aligned(rows * z_width, size) : s->z;
+    s->states.z = s->z_base;
+    s->states.unedited = s->z;
+    s->middle = sah_alloc_aligned(rows * (size_t)c->d_model, size);
     s->output = sah_alloc((size_t)c->n_heads, sizeof(sah_weights *));
-    if (!s->qkv || (last && !s->q) || !s->z || !s->z_base || !s->middle || !s->output) {
+    if (!s->states.qkv || (apart && !s->states.q) || !s->z || !s->z_base || !s->middle || !s->output) {
         snapshot_free(s, c->n_heads);
         return NULL;
     }
-    s->at = last ? sah_last_attention_of(c, s->qkv, s->q) : sah_attention_of(c, s->qkv);
-    s->at.z = s->z;
-    s->at.z_stride = (int64_t)z_width;
     return s;
 }
 
@@ -139,7 +125,7 @@ static void read_slice(const void *source, size_t row, size_t n, float *out)
 
 static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *error)
 {
-    const sah_model *model = base->model;
+    const sah_model *model = base->pass.model;
     const sah_config *c = &model->config;
     const sah_matrix *o = &model->checkpoint->layers[s->layer].o;
     sah_status status = SAH_OK;
@@ -158,43 +144,19 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
 /* Layer `next` of the base pass, its states kept in a snapshot; then one layer up. */
 static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *error)
 {
-    const sah_model *model = base->model;
-    const sah_config *c = &model->config;
-    const sah_forest *forest = base->forest;
-    const sah_plan *plan = &base->plans[base->next];
-    sah_pass pass = {model, workspace, base->cosine, base->sine};
+    const sah_config *c = &base->pass.model->config;
+    sah_pass pass = base->pass;
     int l = base->next;
-    int64_t n = forest->n_nodes;
-    bool last = l == c->n_layers - 1;
+    float *y = l < c->n_layers - 1 ? base->x : base->ends;
     sah_snapshot *s = snapshot_alloc(base, l);
     if (!s) return sah_fail_memory(error, "the base pass");
 
-    sah_status status = sah_layer_project(&pass, l, base->x, n, forest->depth, n, s->qkv, error);
-    if (last) {
-        sah_take_ends(forest, base->x, c->d_model, s->middle);
-        if (status == SAH_OK)
-            status = sah_last_project_q(&pass, s->middle, s->rows, base->end_positions, s->rows, s->q, error);
-    } else {
-        memcpy(s->middle, base->x, (size_t)n * (size_t)c->d_model * sizeof *s->middle);
-    }
-    static const sah_plan unedited;
-    if (status == SAH_OK)
-        status = sah_layer_attend(&pass, &unedited, &s->at, s->segments, s->n_segments, s->rows, n, error);
-    if (status == SAH_OK && s->z_base != s->z) {
-        sah_attention at = s->at;
-        at.z = s->z_base;
-        status = sah_layer_attend(&pass, plan, &at, s->segments, s->n_segments, s->rows, n, error);
-    }
-    if (status == SAH_OK)
-        status = sah_layer_output(&pass, l, s->z_base, s->at.z_stride, s->rows, s->middle, error);
+    pass.workspace = workspace;
+    sah_status status = sah_block_attend(&pass, l, &base->plans[l], 1, &s->states, base->x, s->middle, error);
     if (status == SAH_OK && base->left[l] > 0) status = pack_slices(base, s, error);
-    if (status == SAH_OK && !last) {
-        memcpy(base->x, s->middle, (size_t)n * (size_t)c->d_model * sizeof *s->middle);
-        status = sah_layer_mlp(&pass, l, n, base->x, error);
-    }
-    if (status == SAH_OK && last) {
-        memcpy(base->ends, s->middle, (size_t)s->rows * (size_t)c->d_model * sizeof *s->middle);
-        status = sah_layer_mlp(&pass, l, s->rows, base->ends, error);
+    if (status == SAH_OK) {
+        memcpy(y, s->middle, (size_t)s->view->n * (size_t)c->d_model * sizeof *y);
+        status = sah_block_finish(&pass, l, s->view->n, y, error);
     }
     if (status != SAH_OK || base->left[l] == 0) {
         snapshot_free(s, c->n_heads);
@@ -265,5 +227,39 @@ void sah_base_release(sah_base *base, int layer, int32_t n)
         base->snapshots[layer] = NULL;
     }
     omp_unset_lock(&base->books);
-    snapshot_free(done, base->model->config.n_heads);
+    snapshot_free(done, base->pass.model->config.n_heads);
+}
+
+/* out [rows, D] -= the base's output of the head. */
+static void subtract_base(const sah_snapshot *s, int head, int D, int64_t stride, float *out)
+{
+    for (int64_t r = 0; r < s->view->n; r++) {
+        const float *z = s->z_base + r * stride + (int64_t)head * D;
+        for (int i = 0; i < D; i++) out[r * D + i] -= z[i];
+    }
+}
+
+sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, const sah_plan *plan,
+                                  const sah_candidate *candidate, float *y, sah_error *error)
+{
+    const sah_config *c = &pass->model->config;
+    sah_workspace *ws = pass->workspace;
+    int64_t rows = s->view->n;
+    sah_attention at = sah_block_states(pass, s->layer, &s->states, 0);
+    sah_plan *extended = NULL;
+    at.z = s->z;
+    memcpy(y, s->middle, (size_t)(rows * c->d_model) * sizeof *y);
+    float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(rows * c->head_dim));
+    if (!z) return sah_fail_memory(error, "an edited head");
+    sah_status status = sah_plan_extend(c, plan, candidate->edits, candidate->n_edits, &extended, error);
+    for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
+        if (!sah_candidate_edits(candidate, c, h)) continue;
+        status = sah_edited_head(ws, extended, &at, h, s->view->segments, s->view->n_segments, rows,
+                                 pass->nodes.n, z, error);
+        if (status != SAH_OK) break;
+        subtract_base(s, h, c->head_dim, at.z_stride, z);
+        status = sah_product(ws, s->output[h], rows, z, y, true, error);
+    }
+    sah_plans_free(extended);
+    return status;
 }

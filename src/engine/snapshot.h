@@ -4,30 +4,27 @@
 #ifndef SAH_ENGINE_SNAPSHOT_H
 #define SAH_ENGINE_SNAPSHOT_H
 
-#include "engine/layer.h"
+#include "engine/block.h"
+#include "engine/candidate.h"
 
 typedef struct sah_snapshot {
     int layer;
-    int64_t rows; /* rows that go on above: all nodes, or the ends in the last layer */
-    float *qkv; /* [n_nodes, qkv width], behind RoPE; in the last layer [n_nodes, 2 Hkv D], without q: */
-    float *q; /* [rows, H D]: q apart in the last layer, else NULL */
-    float *z; /* [rows, H D] unedited outputs of every head */
+    const sah_view *view; /* the rows that go on above */
+    sah_states states; /* of one copy; z_base and z below */
+    float *z; /* [view, H D] unedited outputs of every head */
     float *z_base; /* the same under the base ablation; = z where that leaves the layer alone */
-    float *middle; /* [rows, d] residual behind attention, before the MLP, under the base ablation */
-    sah_attention at; /* reads the above, z on z */
-    const sah_segment *segments;
-    int32_t n_segments;
+    float *middle; /* [view, d] residual between the halves of the layer, under the base ablation */
     sah_weights *
         *output; /* [H] slices of the output projection, [d, D] each; NULL for heads no candidate edits */
 } sah_snapshot;
 
 typedef struct sah_base sah_base;
 
-/* The base pass over `forest` under `plans`. `needed[l]` candidates will take layer l's snapshot; `slice[l *
- * H + h]`: whether one edits that head's output. All must outlive it. */
-sah_status sah_base_new(const sah_model *model, const sah_forest *forest, const sah_plan *plans,
-                        const int32_t *needed, const bool *slice, const float *cosine, const float *sine,
-                        sah_base **out, sah_error *error);
+/* The base pass over `forest` under `plans`; of `pass` everything but the workspace. `needed[l]` candidates
+ * will take layer l's snapshot; `slice[l * H + h]`: whether one edits that head's output. All must outlive it.
+ */
+sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sah_plan *plans,
+                        const int32_t *needed, const bool *slice, sah_base **out, sah_error *error);
 void sah_base_free(sah_base *base);
 
 /* The snapshot of a layer; several threads may ask. The thread that comes first does the work with its own
@@ -40,6 +37,11 @@ sah_status sah_base_take(sah_base *base, sah_workspace *workspace, int layer, co
 void sah_base_ahead(sah_base *base, sah_workspace *workspace, int layer);
 /* `n` candidates of the layer are done with it. */
 void sah_base_release(sah_base *base, int layer, int32_t n);
+
+/* A candidate's residual y [view, d] between the halves of its own layer: the base's, plus what its heads now
+ * write less what they wrote. `plan` is the base's of that layer. */
+sah_status sah_snapshot_candidate(const sah_snapshot *snapshot, const sah_pass *pass, const sah_plan *plan,
+                                  const sah_candidate *candidate, float *y, sah_error *error);
 
 /* Residual of the ends behind the last layer [n_ends, d]; only once the last layer's snapshot was taken. */
 const float *sah_base_ends(const sah_base *base);

@@ -27,8 +27,7 @@ typedef struct sweep {
     const sah_candidate *candidates;
     const int32_t *order; /* candidates by layer */
     int32_t n, unit_size; /* candidates in all and of a unit */
-    const int32_t *end_positions;
-    const float *cosine, *sine;
+    sah_pass pass; /* without a workspace: each worker has its own */
     const sah_sink *sink;
     const sah_sweep_options *options;
     sah_base *base;
@@ -52,65 +51,6 @@ typedef struct rows {
 
 /* ---- One unit ------------------------------------------------------------------------------------------ */
 
-/* out [rows, D] -= the base's output of the head. */
-static void subtract_base(const sah_snapshot *s, int head, int D, float *out)
-{
-    for (int64_t r = 0; r < s->rows; r++) {
-        const float *z = s->z_base + r * s->at.z_stride + (int64_t)head * D;
-        for (int i = 0; i < D; i++) out[r * D + i] -= z[i];
-    }
-}
-
-/* A candidate's residual behind attention in its own layer: the base's, plus what its heads now write less
- * what they wrote. */
-static sah_status start_candidate(const sweep *sw, sah_workspace *ws, const sah_candidate *candidate,
-                                  const sah_snapshot *s, float *x, sah_error *error)
-{
-    enum { SLOT_EDIT = 2, SLOT_EDITED = 5 };
-    const sah_config *c = &sw->model->config;
-    int D = c->head_dim;
-    sah_plan *plan = NULL;
-    memcpy(x, s->middle, (size_t)(s->rows * c->d_model) * sizeof *x);
-    float *z = sah_workspace_scratch(ws, SLOT_EDITED, (size_t)(s->rows * D));
-    if (!z) return sah_fail_memory(error, "an edited head");
-    sah_status status =
-        sah_plan_extend(c, &sw->plans[s->layer], candidate->edits, candidate->n_edits, &plan, error);
-    for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
-        if (!sah_candidate_edits(candidate, c, h)) continue;
-        status = sah_edited_head(ws, SLOT_EDIT, plan, &s->at, h, s->segments, s->n_segments, s->rows,
-                                 sw->forest->n_nodes, z, error);
-        if (status != SAH_OK) break;
-        subtract_base(s, h, D, z);
-        status = sah_product(ws, s->output[h], s->rows, z, x, true, error);
-    }
-    sah_plans_free(plan);
-    return status;
-}
-
-/* Layer l for the `active` candidates that are under way: attention and its output. */
-static sah_status attend_active(const sweep *sw, const sah_pass *pass, const rows *r, int l, int32_t active,
-                                sah_error *error)
-{
-    const sah_config *c = &sw->model->config;
-    const sah_forest *f = sw->forest;
-    bool last = l == c->n_layers - 1;
-    int64_t n = f->n_nodes, width = sah_qkv_width(c), q_width = (int64_t)c->n_heads * c->head_dim;
-    sah_status status = sah_layer_project(pass, l, r->x, active * n, f->depth, n, r->qkv, error);
-    if (last && status == SAH_OK)
-        status = sah_last_project_q(pass, r->ends, (int64_t)active * f->n_ends, sw->end_positions, f->n_ends,
-                                    r->q, error);
-    for (int32_t i = 0; i < active && status == SAH_OK; i++) {
-        float *qkv = r->qkv + i * n * (last ? width - q_width : width);
-        sah_attention at = last ? sah_last_attention_of(c, qkv, r->q + (int64_t)i * f->n_ends * q_width)
-                                : sah_attention_of(c, qkv);
-        status = sah_layer_attend(pass, &sw->plans[l], &at, last ? f->end_segments : f->segments,
-                                  last ? f->n_end_segments : f->n_segments, last ? f->n_ends : n, n, error);
-    }
-    if (status != SAH_OK) return status;
-    return last ? sah_layer_output(pass, l, r->q, q_width, (int64_t)active * f->n_ends, r->ends, error)
-                : sah_layer_output(pass, l, r->qkv, width, active * n, r->x, error);
-}
-
 /* Candidates [from, to) of the order through all layers from theirs on; final-norm hidden states in
  * r->hidden. */
 static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, int32_t from, int32_t to,
@@ -118,30 +58,29 @@ static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, in
 {
     const sah_config *c = &sw->model->config;
     const sah_forest *f = sw->forest;
-    sah_pass pass = {sw->model, ws, sw->cosine, sw->sine};
-    int64_t d = c->d_model, n = f->n_nodes;
+    const sah_states states = {.qkv = r->qkv, .q = r->q};
+    sah_pass pass = sw->pass;
+    int64_t d = c->d_model;
     int32_t active = 0;
     sah_status status = SAH_OK;
+    pass.workspace = ws;
     for (int l = sw->candidates[sw->order[from]].layer; l < c->n_layers && status == SAH_OK; l++) {
-        bool last = l == c->n_layers - 1;
-        float *x = last ? r->ends : r->x;
-        int64_t each = last ? f->n_ends : n;
-        if (last)
-            for (int32_t i = 0; i < active; i++)
-                sah_take_ends(f, r->x + i * n * d, d, r->ends + i * each * d);
-        if (active > 0) status = attend_active(sw, &pass, r, l, active, error);
+        float *y = l < c->n_layers - 1 ? r->x : r->ends;
+        int64_t each = sah_pass_view(&pass, l)->n;
+        if (active > 0) status = sah_block_attend(&pass, l, &sw->plans[l], active, &states, r->x, y, error);
         int32_t before = active;
         const sah_snapshot *s = NULL;
         while (from + active < to && sw->candidates[sw->order[from + active]].layer == l &&
                status == SAH_OK) {
             if (!s) status = sah_base_take(sw->base, ws, l, &s, error);
             if (status == SAH_OK)
-                status = start_candidate(sw, ws, &sw->candidates[sw->order[from + active]], s,
-                                         x + active * each * d, error);
+                status =
+                    sah_snapshot_candidate(s, &pass, &sw->plans[l], &sw->candidates[sw->order[from + active]],
+                                           y + active * each * d, error);
             active++;
         }
         if (s) sah_base_release(sw->base, l, active - before);
-        if (status == SAH_OK) status = sah_layer_mlp(&pass, l, active * each, x, error);
+        if (status == SAH_OK) status = sah_block_finish(&pass, l, active * each, y, error);
     }
     if (status != SAH_OK) return status;
     sah_final_norm(sw->model, r->ends, (int64_t)active * f->n_ends, r->ends);
@@ -336,8 +275,7 @@ static sah_status run_base(sweep *sw, sah_error *error)
     sah_status status = nobody && none && hidden && ends ? SAH_OK : sah_fail_memory(error, "the base pass");
     int threads = sw->model->precision == SAH_PRECISION_F32 ? sw->model->threads : sw->threads_each;
     if (status == SAH_OK) status = sah_workspace_new(threads, &ws, error);
-    if (status == SAH_OK)
-        status = sah_base_new(sw->model, f, sw->plans, nobody, none, sw->cosine, sw->sine, &base, error);
+    if (status == SAH_OK) status = sah_base_new(&sw->pass, f, sw->plans, nobody, none, &base, error);
     if (status == SAH_OK) status = sah_base_take(base, ws, c->n_layers - 1, &unused, error);
     if (status == SAH_OK) {
         sah_final_norm(sw->model, sah_base_ends(base), f->n_ends, ends);
@@ -376,7 +314,6 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sah_sweep_options defaults = {.what = "heads"};
     sweep sw = {.model = model, .forest = forest, .candidates = candidates, .sink = sink};
     sah_plan *plans = NULL;
-    float *cosine = NULL, *sine = NULL;
     double start = omp_get_wtime();
     sw.options = options ? options : &defaults;
 
@@ -384,22 +321,18 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     if (status != SAH_OK) return status;
     sw.n = (int32_t)n;
     int32_t *order = sah_alloc(n, sizeof *order), *needed = sah_alloc(layers, sizeof *needed);
-    int32_t *end_positions = sah_end_positions(forest);
     bool *slice = sah_alloc(layers * (size_t)c->n_heads, sizeof *slice);
-    if (!order || !needed || !end_positions || !slice) status = sah_fail_memory(error, "the sweep");
+    if (!order || !needed || !slice) status = sah_fail_memory(error, "the sweep");
     if (status == SAH_OK) status = plan_units(&sw, error);
     if (status == SAH_OK) status = sah_plans_new(c, base, n_base, &plans, error);
-    if (status == SAH_OK) status = sah_angles_new(model, forest->longest, &cosine, &sine, error);
+    if (status == SAH_OK) status = sah_pass_over(model, forest, &sw.pass, error);
     if (status != SAH_OK) goto done;
     sort_candidates(&sw, order, needed, slice);
     sw.order = order;
     sw.plans = plans;
-    sw.end_positions = end_positions;
-    sw.cosine = cosine;
-    sw.sine = sine;
     status = run_base(&sw, error);
     if (status != SAH_OK || n == 0 || sw.options->base_only) goto done;
-    status = sah_base_new(model, forest, plans, needed, slice, cosine, sine, &sw.base, error);
+    status = sah_base_new(&sw.pass, forest, plans, needed, slice, &sw.base, error);
     if (status != SAH_OK) goto done;
 
 #pragma omp parallel num_threads(sw.workers) if (sw.workers > 1)
@@ -416,10 +349,9 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
 done:
     sah_base_free(sw.base);
     sah_plans_free(plans);
-    free(cosine);
+    sah_pass_end(&sw.pass);
     free(order);
     free(needed);
-    free(end_positions);
     free(slice);
     return status;
 }

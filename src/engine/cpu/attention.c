@@ -207,8 +207,8 @@ SAH_SIMD static void attend_single(const sah_attention *at, const sah_segment *s
     }
 }
 
-sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention,
-                      const sah_segment *segments, int32_t n_segments, sah_error *error)
+sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, const sah_segment *segments,
+                      int32_t n_segments, sah_error *error)
 {
     int D = attention->head_dim, kvs = attention->n_kv_heads, threads = sah_workspace_threads(workspace);
     int32_t longest = 0;
@@ -216,7 +216,7 @@ sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *a
         if (segments[i].depth + segments[i].n > longest) longest = segments[i].depth + segments[i].n;
     size_t n_keys = (size_t)round_up(longest);
     size_t each = n_keys * (size_t)(D + round_up(D) + ROWS);
-    float *memory = sah_workspace_scratch(workspace, slot, each * (size_t)threads);
+    float *memory = sah_workspace_scratch(workspace, SAH_SLOT_ATTENTION, each * (size_t)threads);
     if (!memory) return sah_fail_memory(error, "attention");
 
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_ATTENTION);

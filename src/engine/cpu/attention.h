@@ -19,9 +19,8 @@ typedef struct sah_attention {
                     row */
 } sah_attention;
 
-/* z = softmax(q kᵀ / sqrt(head_dim)) v for every row of the segments. Scratch: slot `slot` of the workspace.
- */
-sah_status sah_attend(sah_workspace *workspace, int slot, const sah_attention *attention,
-                      const sah_segment *segments, int32_t n_segments, sah_error *error);
+/* z = softmax(q kᵀ / sqrt(head_dim)) v for every row of the segments. */
+sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, const sah_segment *segments,
+                      int32_t n_segments, sah_error *error);
 
 #endif

@@ -384,9 +384,6 @@ size_t sah_weights_bytes(const sah_weights *weights)
  */
 enum { MAX_ENTRIES = 64 };
 
-/* The scratch slots of sah_product's own rounded rows and of a block of fixed rows. */
-enum { SLOT_ROUNDED = SAH_SLOTS - 1, SLOT_BLOCK = SAH_SLOTS - 2 };
-
 struct sah_workspace {
     int threads;
     bool fixed_rows; /* see sah_workspace_fix_rows */
@@ -394,8 +391,8 @@ struct sah_workspace {
     product_entry entries[MAX_ENTRIES];
     int n_entries;
     uint64_t clock;
-    float *slots[SAH_SLOTS];
-    size_t slot_sizes[SAH_SLOTS];
+    float *slots[SAH_N_SLOTS];
+    size_t slot_sizes[SAH_N_SLOTS];
     void *dnnl_scratch;
     size_t dnnl_scratch_size;
     sah_stage stage; /* what runs since `since` */
@@ -433,7 +430,7 @@ void sah_workspace_free(sah_workspace *workspace)
 {
     if (!workspace) return;
     for (int i = 0; i < workspace->n_entries; i++) entry_clear(&workspace->entries[i]);
-    for (int i = 0; i < SAH_SLOTS; i++) free(workspace->slots[i]);
+    for (int i = 0; i < SAH_N_SLOTS; i++) free(workspace->slots[i]);
     if (workspace->stream) dnnl_stream_destroy(workspace->stream);
     free(workspace->dnnl_scratch);
     free(workspace);
@@ -449,7 +446,7 @@ void sah_workspace_fix_rows(sah_workspace *workspace)
     workspace->fixed_rows = has_amx();
 }
 
-float *sah_workspace_scratch(sah_workspace *workspace, int slot, size_t n)
+float *sah_workspace_scratch(sah_workspace *workspace, sah_slot slot, size_t n)
 {
     if (workspace->slot_sizes[slot] < n || !workspace->slots[slot]) {
         free(workspace->slots[slot]);
@@ -550,7 +547,7 @@ static int64_t rows_given(const sah_workspace *workspace, const sah_weights *wei
     return (rows + FIXED_ROWS - 1) / FIXED_ROWS * FIXED_ROWS;
 }
 
-const void *sah_product_input(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
+const void *sah_product_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
                               const float *x)
 {
     int64_t inputs = weights->inputs, padded = weights->padded, given = rows_given(workspace, weights, rows);
@@ -619,7 +616,7 @@ static sah_status multiply_blocks(sah_workspace *workspace, const sah_weights *w
             multiply(workspace, weights, FIXED_ROWS, input + r * weights->padded, y + r * width, add, error);
     if (rest == 0 || status != SAH_OK) return status;
     size_t bytes = (size_t)(rest * width) * sizeof *y;
-    float *block = sah_workspace_scratch(workspace, SLOT_BLOCK, (size_t)(FIXED_ROWS * width));
+    float *block = sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, (size_t)(FIXED_ROWS * width));
     if (!block) return sah_fail_memory(error, "a matrix product");
     memcpy(block, y + whole * width, bytes);
     memset(block + rest * width, 0, (size_t)((FIXED_ROWS - rest) * width) * sizeof *y);
@@ -650,7 +647,7 @@ sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, 
 sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
                        float *y, bool add, sah_error *error)
 {
-    const void *input = sah_product_input(workspace, SLOT_ROUNDED, weights, rows, x);
+    const void *input = sah_product_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
     if (!input) return sah_fail_memory(error, "a matrix product");
     return sah_product_of(workspace, weights, rows, input, y, add, error);
 }
@@ -660,7 +657,7 @@ bool sah_product_gates(const sah_weights *weights)
     return weights->gated;
 }
 
-const void *sah_product_gate(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
+const void *sah_product_gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
                              const void *input, const float *gate_bias, const float *up_bias)
 {
     size_t size = sah_tiles_input_floats(weights->outputs / 2, rows);
@@ -683,8 +680,8 @@ sah_status sah_product_top(sah_workspace *workspace, const sah_weights *weights,
                            int32_t *top, sah_error *error)
 {
     if (rows == 0) return SAH_OK;
-    float *scratch = sah_workspace_scratch(workspace, SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
-    const void *input = sah_product_input(workspace, SLOT_ROUNDED, weights, rows, x);
+    float *scratch = sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
+    const void *input = sah_product_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
     if (!scratch || !input) return sah_fail_memory(error, "a matrix product");
     sah_tiles_top(weights->tiles, rows, x, input, scratch, workspace->threads, top);
     return SAH_OK;

@@ -43,10 +43,23 @@ int sah_workspace_threads(const sah_workspace *workspace);
  * anyway; bfloat16 on a processor with AMX is made so at some cost, by products of one number of rows. */
 void sah_workspace_fix_rows(sah_workspace *workspace);
 
-/* `n` floats of scratch memory on a 64-byte boundary, kept from call to call; each `slot` (0..SAH_SLOTS-1) is
- * its own. NULL: no memory. */
-#define SAH_SLOTS 11
-float *sah_workspace_scratch(sah_workspace *workspace, int slot, size_t n);
+/* Scratch memory, kept from call to call; each slot is its own. What for: */
+typedef enum sah_slot {
+    SAH_SLOT_NORMED, /* a block of normed rows, or of outputs of heads side by side */
+    SAH_SLOT_INPUT, /* the same as products take it */
+    SAH_SLOT_GATE_UP, /* the MLP's gates and what they gate */
+    SAH_SLOT_INNER, /* their products */
+    SAH_SLOT_ATTENTION, /* keys, values and scores of a segment, for each thread */
+    SAH_SLOT_EDITED, /* outputs of edited heads */
+    SAH_SLOT_EDITED_Q, /* their queries */
+    SAH_SLOT_EDITED_K, /* and keys */
+    SAH_SLOT_BLOCK, /* a product's own: a block of a fixed number of rows */
+    SAH_SLOT_ROUNDED, /* and rounded rows */
+    SAH_N_SLOTS
+} sah_slot;
+
+/* `n` floats on a 64-byte boundary. NULL: no memory. */
+float *sah_workspace_scratch(sah_workspace *workspace, sah_slot slot, size_t n);
 
 /* y [rows, outputs] = x [rows, inputs] Wᵀ, or += with `add`. Rows lie without gaps: oneDNN's fast products
  * refuse strides, and a layout packed for those falls back to a plain loop that is a hundred times slower. */
@@ -55,16 +68,16 @@ sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int
 
 /* The same in two steps, for rows that meet several matrices of one type: x as such weights take it (x
  * itself, or its rounding in a scratch slot; NULL: no memory), and the product with that. */
-const void *sah_product_input(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
-                              const float *x);
+const void *sah_product_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights,
+                              int64_t rows, const float *x);
 sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
                           const void *input, float *y, bool add, sah_error *error);
 
 /* silu(g) * u of the products g, u [rows, outputs / 2] with both halves of the weights, plus biases [outputs
  * / 2] or NULL; as the next product's input, in a scratch slot. NULL: no memory. */
 bool sah_product_gates(const sah_weights *weights);
-const void *sah_product_gate(sah_workspace *workspace, int slot, const sah_weights *weights, int64_t rows,
-                             const void *input, const float *gate_bias, const float *up_bias);
+const void *sah_product_gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights,
+                             int64_t rows, const void *input, const float *gate_bias, const float *up_bias);
 
 /* top [rows] = the output with the largest product, the first of equals; -1: one is not finite. Only for
  * weights that know it without all products. */

@@ -6,6 +6,7 @@
 
 #include "engine/cpu/kl.h"
 #include "engine/forward.h"
+#include "engine/projection.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

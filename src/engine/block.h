@@ -1,0 +1,45 @@
+/* One transformer layer over rows of residual, and the one place that knows its order. Rows come as a view:
+ * x [copies * nodes, d] enters, y [copies * view, d] leaves, sah_pass_view() of the layer. y may be x where
+ * all rows go on.
+ *
+ *     attention half:    y  = the rows of x that go on
+ *                        q, k, v = RoPE(QK-norm(norm(x) Wq,k,vᵀ))     q of y, k and v of x
+ *                        z  = attention(q, k, v), edited              attention.h, ablation.h
+ *                        y += z Woᵀ
+ *     finishing half:    y += (silu(g) * u) Wdownᵀ,  g, u = norm(y) Wgate,upᵀ
+ *
+ * A candidate of a sweep joins between the halves: its y is the base's plus (z' - z) Woᵀ of the heads that it
+ * edits (snapshot.h). */
+#ifndef SAH_ENGINE_BLOCK_H
+#define SAH_ENGINE_BLOCK_H
+
+#include "engine/ablation.h"
+#include "engine/projection.h"
+
+/* Where a layer puts its states, of as many copies as it is given. */
+typedef struct sah_states {
+    float *qkv; /* [copies * nodes, (H + 2 Hkv) D]; in the last layer, which packs q apart, the first 2 Hkv D
+                   of each row without gaps */
+    float *q; /* [copies * ends, H D]: q, and z on it, of the last layer */
+    float *z; /* [view, H D] outputs of the heads, edited; NULL: on q, wherever that lies */
+    float *unedited; /* [view, H D] the same without edits, or NULL: not wanted. z may be it without edits */
+    float *kept; /* [n_kept, 2 Hkv D] keys and values that stay, the row of a view's `node`, read from here;
+                    NULL: none do. With one copy, as z and unedited are */
+    int64_t n_kept;
+} sah_states;
+
+/* Where a copy's states lie in a layer, for attention. */
+sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states *states, int64_t copy);
+
+/* The attention half, under the layer's plan. */
+sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *plan, int64_t copies,
+                            const sah_states *states, const float *x, float *y, sah_error *error);
+
+/* The finishing half, of rows of y. */
+sah_status sah_block_finish(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error);
+
+/* Both, of one copy. */
+sah_status sah_block(const sah_pass *pass, int layer, const sah_plan *plan, const sah_states *states,
+                     const float *x, float *y, sah_error *error);
+
+#endif
