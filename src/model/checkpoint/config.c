@@ -256,16 +256,28 @@ static sah_status read_biases(const json_t *json, const char *where, const famil
     return status;
 }
 
+sah_config sah_config_neutral(void)
+{
+    return (sah_config){.gated = true, .embedding_scale = 1, .residual_scale = 1, .logit_scale = 1};
+}
+
+sah_layer_kind sah_config_layer(const sah_config *config, int layer)
+{
+    if (config->layer_kind != NULL) return config->layer_kind[layer];
+    return (sah_layer_kind){
+        .window = config->sliding_window, .head_dim = config->head_dim, .n_kv_heads = config->n_kv_heads};
+}
+
 sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out, sah_error *error)
 {
     const family *f;
     double epsilon;
-    *out = (sah_config){0};
+    *out = sah_config_neutral();
     if (!json_is_object(json)) return sah_fail(error, SAH_FAILED, "%s: not a JSON object", where);
     sah_status status = find_family(json, where, &f, error);
     if (status != SAH_OK) return status;
     snprintf(out->family, sizeof out->family, "%s", f->name);
-    out->qk_norm = f->qk_norm;
+    out->qk_norm = f->qk_norm ? SAH_QK_NORM_HEAD : SAH_QK_NORM_NONE;
     status = refuse_unknown(json, where, error);
     if (status != SAH_OK) return status;
     status = read_sizes(json, where, out, error);

@@ -20,18 +20,87 @@ enum {
     SAH_MAX_VOCAB = 1 << 24
 };
 
+typedef enum sah_norm_kind { SAH_NORM_RMS, SAH_NORM_LAYER } sah_norm_kind;
+
+/* RMS norm of q and k before RoPE. */
+typedef enum sah_qk_norm {
+    SAH_QK_NORM_NONE,
+    SAH_QK_NORM_HEAD, /* of each head, weights [D] (Qwen3) */
+    SAH_QK_NORM_ROW /* of a position's heads together, weights [H D] and [Hkv D] (OLMo 2) */
+} sah_qk_norm;
+
+typedef enum sah_residual {
+    SAH_RESIDUAL_SEQUENTIAL,
+    SAH_RESIDUAL_PARALLEL /* x + attention(norm x) + MLP(norm x), each norm of the same x */
+} sah_residual;
+
+typedef enum sah_activation {
+    SAH_ACT_SILU,
+    SAH_ACT_GELU, /* x Phi(x), by erf */
+    SAH_ACT_GELU_TANH, /* its approximation by tanh */
+    SAH_ACT_RELU,
+    SAH_ACT_RELU_SQUARED,
+    SAH_ACT_CLAMPED_SWIGLU /* gpt-oss: g = min(g, limit), u in [-limit, limit]: (u + 1) g sigmoid(alpha g) */
+} sah_activation;
+
+/* What mixes positions in a layer. */
+typedef enum sah_mixer { SAH_MIXER_ATTENTION, SAH_MIXER_DELTA } sah_mixer;
+
+/* What a layer has of its own. */
+typedef struct sah_layer_kind {
+    sah_mixer mixer;
+    int window; /* a position sees the last so many tokens, itself included; 0: all before it */
+    int rope; /* which of the model's rotary settings; -1: no rotation */
+    int head_dim, n_kv_heads;
+    bool experts; /* a mixture of experts in place of the MLP */
+} sah_layer_kind;
+
+/* How a router makes its choice and the weights of the chosen. */
+typedef enum sah_router {
+    SAH_ROUTER_SOFTMAX_TOP, /* softmax over all experts, then the highest (Qwen2-MoE, OLMoE) */
+    SAH_ROUTER_TOP_SOFTMAX, /* the highest, then softmax over those (Mixtral, gpt-oss) */
+    SAH_ROUTER_SIGMOID /* sigmoid; chosen with a bias added that the weights do not have (GLM-4-MoE) */
+} sah_router;
+
+typedef struct sah_experts {
+    int n, active; /* experts, and how many a position takes; n 0: the model has none */
+    int width; /* inner values of one */
+    int shared_width; /* of the one that every position takes; 0: none */
+    bool shared_gate; /* that one's output times sigmoid(x · w) */
+    sah_router router;
+    bool normalise; /* weights of the chosen add up to 1 */
+    float scale; /* of the weights, behind that */
+    int groups, active_groups; /* experts are chosen in the best groups alone, by the sum of their two
+                                  highest; 0: no groups */
+    bool bias; /* the expert matrices add biases (gpt-oss) */
+} sah_experts;
+
 typedef struct sah_config {
     char family[32]; /* llama (Llama 1/2/3, SmolLM2, Vicuna), mistral, qwen2, qwen3 */
     int n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, n_vocab, max_positions;
     float norm_eps;
     bool tied; /* the LM head is the embedding */
-    bool qk_norm; /* RMS norm of every head's q and k before RoPE (Qwen3) */
+    sah_qk_norm qk_norm;
     bool qkv_bias, o_bias, mlp_bias; /* which projections add a bias, in every layer */
     int sliding_window; /* a position sees the last so many tokens, itself included; 0: all before it */
     double rope_theta;
     sah_rope_scaling rope_scaling;
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
     int rope_original_positions;
+    sah_norm_kind norm;
+    bool v_norm; /* RMS norm of every head's v, without weights (Gemma 4) */
+    sah_residual residual;
+    bool gated; /* the MLP is (act(g) * u) Wdownᵀ; else act(u) Wdownᵀ */
+    sah_activation activation;
+    float activation_limit, activation_alpha; /* of SAH_ACT_CLAMPED_SWIGLU */
+    float embedding_scale; /* x = scale E[token] (Gemma: sqrt(d) in the weights' type) */
+    float residual_scale; /* of every branch (Granite) */
+    float attention_scale; /* of q kᵀ; 0: 1 / sqrt(D) */
+    float logit_scale;
+    float attention_softcap, final_softcap; /* x becomes cap tanh(x / cap); 0: none */
+    sah_experts experts;
+    const sah_layer_kind *layer_kind; /* [n_layers], or NULL: all are as the fields above say. Then head_dim
+                                         and n_kv_heads above are the largest */
 } sah_config;
 
 /* From a parsed config.json: both forms of rope settings, `rope_theta` + `rope_scaling` and
@@ -39,6 +108,11 @@ typedef struct sah_config {
  * are bounded, divisible where they must be. */
 sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out, sah_error *error);
 sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, sah_error *error);
+
+/* What a config is before anything is read: the settings of most models. */
+sah_config sah_config_neutral(void);
+
+sah_layer_kind sah_config_layer(const sah_config *config, int layer);
 
 /* For the two readers above: what must hold between the sizes. */
 sah_status sah_config_check(const sah_config *config, const char *where, sah_error *error);

@@ -192,7 +192,7 @@ sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, sah_error
     int64_t window;
     double epsilon;
     char key[KEY_BYTES];
-    *out = (sah_config){0};
+    *out = sah_config_neutral();
     sah_status status = find_family(gguf, r.where, out, error);
     if (status != SAH_OK) return status;
     status = refuse_unknown(&r, error);
@@ -209,7 +209,7 @@ sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, sah_error
     if (status != SAH_OK) return status;
     out->sliding_window = (int)window;
     out->norm_eps = (float)fmin(epsilon, 1); /* 1, as NaN becomes too, is refused below */
-    out->qk_norm = strcmp(out->family, "qwen3") == 0;
+    out->qk_norm = strcmp(out->family, "qwen3") == 0 ? SAH_QK_NORM_HEAD : SAH_QK_NORM_NONE;
     out->tied = sah_tensors_find(tensors, "output.weight") == NULL;
     /* This format does not say which biases there are: the first layer shows it, and the others must agree.
      */
