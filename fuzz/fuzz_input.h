@@ -10,11 +10,8 @@
 
 typedef struct fuzz_file {
     int fd;
-    char name[16]; /* in FUZZ_DIRECTORY */
     char path[32];
 } fuzz_file;
-
-#define FUZZ_DIRECTORY "/proc/self/fd"
 
 static inline fuzz_file fuzz_file_of(const uint8_t *data, size_t size)
 {
@@ -24,8 +21,7 @@ static inline fuzz_file fuzz_file_of(const uint8_t *data, size_t size)
         if (n <= 0) break;
         at += (size_t)n;
     }
-    snprintf(file.name, sizeof file.name, "%d", file.fd);
-    snprintf(file.path, sizeof file.path, FUZZ_DIRECTORY "/%d", file.fd);
+    snprintf(file.path, sizeof file.path, "/proc/self/fd/%d", file.fd);
     return file;
 }
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fuzz_input.h"
-#include "model/format/safetensors.h"
+#include "model/format/weight_files.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sah_tensors tensors;
     if (size == 0) return 0;
     fuzz_file file = data[0] % 2 == 0 ? with_length(data + 1, size - 1) : fuzz_file_of(data + 1, size - 1);
-    if (sah_safetensors_open(FUZZ_DIRECTORY, file.name, &tensors, &error) == SAH_OK) {
+    if (sah_weights_open_file(file.path, &tensors, &error) == SAH_OK) {
         for (size_t i = 0; i < tensors.n; i++) {
             size_t n = sah_tensor_values(&tensors.items[i]);
             float *values = malloc(n * sizeof *values + 1);

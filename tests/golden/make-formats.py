@@ -1,17 +1,24 @@
 """Makes tests/golden/formats/: files of other programs in the formats that few golden models come in.
 
     pip install torch==2.13.0 transformers==5.24.0 safetensors==0.8.0 gguf==0.19.0 numpy==2.4.6
-    python make-formats.py [NAME ...]          # types, ...
+    python make-formats.py [NAME ...]          # types, torch
 
 types.json   bytes of tensor types and the values gguf.quants and PyTorch give them, as in quants.json
+torch/       what torch.save() writes; views.json says what is in views*.bin
+llama-bin/, llama-bin-sharded/, adapter-bin/   models/llama-bf16, models/llama-sharded, adapters/plain as .bin
 """
+import collections
 import json
+import os
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import gguf
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "formats"
@@ -62,7 +69,78 @@ def make_types():
     (OUT / "types.json").write_text("{\n" + lines + "\n}\n")
 
 
-MAKERS = {"types": make_types}
+def views():
+    """Every way of lying in a storage, every type, and what is no tensor."""
+    base = torch.arange(24, dtype=torch.float32).reshape(4, 6) / 8 - 1
+    marked = torch.nn.Parameter(base.clone())
+    marked.note = "kept"  # makes PyTorch write it in another way
+    cube = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
+    tensors = collections.OrderedDict({
+        "whole": base, "transposed": base.t(), "rows": base[1:3], "columns": base[:, 2:5], "every-second": base[::2, ::2],
+        "one": base[2, 3], "row": base[2:3].t(), "permuted": cube.permute(2, 0, 1), "f16": base.half(),
+        "bf16": torch.nn.Parameter(base.bfloat16()), "e4m3": base.to(torch.float8_e4m3fn),
+        "e5m2": base.to(torch.float8_e5m2), "u8": torch.arange(5, dtype=torch.uint8), "marked": marked,
+        "empty": torch.empty(0, 3), "expanded": base[:1].expand(3, 6), "four": torch.arange(16.0).reshape(2, 2, 2, 2)})
+    left_out = {"five": torch.zeros(1, 1, 1, 1, 1), "repeated": base[:1].expand(5, 6), "f64": base.double(),
+                "i64": torch.arange(3), "bool": base > 0, "number": 3, "text": "x", "list": [base]}
+    tensors.update(left_out)
+    tensors._metadata = collections.OrderedDict({"": {"version": 1}})  # as state_dict() has it
+    return tensors, left_out
+
+
+class Call:
+    """Whoever unpickles this runs a command."""
+    def __reduce__(self):
+        return os.system, ("echo a pickle was run > /tmp/pickle-was-run",)
+
+
+def make_torch():
+    folder = OUT / "torch"
+    folder.mkdir(exist_ok=True)
+    tensors, left_out = views()
+    torch.save(tensors, folder / "views.bin")
+    torch.save(tensors, folder / "views-protocol-4.bin", pickle_protocol=4)
+    torch.save(dict(tensors), folder / "views-dict.bin")
+    few = collections.OrderedDict({"whole": tensors["whole"]})
+    torch.save(few, folder / "old.bin", _use_new_zipfile_serialization=False)
+    torch.save(collections.OrderedDict({"whole": few["whole"], "other": Call()}), folder / "call.bin")
+    torch.save(few["whole"], folder / "bare.bin")
+    torch.save(few, folder / "few.bin")
+    with zipfile.ZipFile(folder / "few.bin") as source:
+        with zipfile.ZipFile(folder / "compressed.bin", "w", zipfile.ZIP_DEFLATED) as packed, \
+                zipfile.ZipFile(folder / "zip64.bin", "w") as large:
+            for info in source.infolist():
+                packed.writestr(info.filename, source.read(info))
+                with large.open(zipfile.ZipInfo(info.filename), "w", force_zip64=True) as entry:
+                    entry.write(source.read(info))
+            large.comment = b"PK\5\6 in a comment"
+    table = {name: {"shape": list(t.shape), "values": rounded(t.detach().float().reshape(-1))}
+             for name, t in tensors.items() if name not in left_out}
+    (folder / "views.json").write_text("{\n" + ",\n".join(
+        f'"{name}":{json.dumps(row, separators=(",", ":"))}' for name, row in table.items()) + "\n}\n")
+    make_directories()
+
+
+def make_directories():
+    for name in ("llama-bf16", "llama-sharded"):
+        source, folder = HERE / "models" / name, OUT / name.replace("bf16", "bin").replace("sharded", "bin-sharded")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        shutil.copy(source / "config.json", folder)
+        for path in source.glob("*.safetensors"):
+            stem = path.stem.replace("model", "pytorch_model")
+            torch.save(collections.OrderedDict(load_file(path)), folder / f"{stem}.bin")
+        index = source / "model.safetensors.index.json"
+        if index.exists():
+            text = index.read_text().replace('"model-', '"pytorch_model-').replace(".safetensors", ".bin")
+            (folder / "pytorch_model.bin.index.json").write_text(text)
+    source, folder = HERE / "adapters" / "plain", OUT / "adapter-bin"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(source / "adapter_config.json", folder)
+    torch.save(load_file(source / "adapter_model.safetensors"), folder / "adapter_model.bin")
+
+
+MAKERS = {"types": make_types, "torch": make_torch}
 
 
 def main(names):

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "model/format/safetensors.h"
+#include "model/format/weight_files.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 
@@ -14,7 +14,7 @@ static sah_status open_header(const char *header, size_t data_size, sah_tensors 
 {
     uint8_t data[256] = {0};
     safetensors_write(scratch("one.safetensors"), header, data, data_size);
-    return sah_safetensors_open(scratch(""), "one.safetensors", out, error);
+    return sah_weights_open_file(scratch("one.safetensors"), out, error);
 }
 
 static void test_golden(void **state)
@@ -22,7 +22,7 @@ static void test_golden(void **state)
     (void)state;
     sah_error error;
     sah_tensors tensors;
-    expect_ok(sah_safetensors_open("tests/golden/models/llama-gqa", NULL, &tensors, &error), &error);
+    expect_ok(sah_weights_open_model("tests/golden/models/llama-gqa", &tensors, &error), &error);
     const sah_tensor *k = sah_tensors_find(&tensors, "model.layers.2.self_attn.k_proj.weight");
     assert_non_null(k);
     assert_int_equal(k->type, SAH_F32);
@@ -105,13 +105,13 @@ static void test_bad_lengths(void **state)
     sah_tensors tensors;
     const char *path = scratch("length.safetensors");
     scratch_write(path, "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF{}", 10);
-    expect_failure(sah_safetensors_open(scratch(""), "length.safetensors", &tensors, &error), &error,
+    expect_failure(sah_weights_open_file(scratch("length.safetensors"), &tensors, &error), &error,
                    "a header of");
     scratch_write(path, "\x03\0\0\0\0\0\0\0{}", 10);
-    expect_failure(sah_safetensors_open(scratch(""), "length.safetensors", &tensors, &error), &error,
+    expect_failure(sah_weights_open_file(scratch("length.safetensors"), &tensors, &error), &error,
                    "cut short?");
     scratch_write(path, "\x03", 1);
-    expect_failure(sah_safetensors_open(scratch(""), "length.safetensors", &tensors, &error), &error,
+    expect_failure(sah_weights_open_file(scratch("length.safetensors"), &tensors, &error), &error,
                    "not a safetensors file");
 }
 
@@ -120,7 +120,7 @@ static void test_shards(void **state)
     (void)state;
     sah_error error;
     sah_tensors tensors;
-    expect_ok(sah_safetensors_open("tests/golden/models/llama-sharded", NULL, &tensors, &error), &error);
+    expect_ok(sah_weights_open_model("tests/golden/models/llama-sharded", &tensors, &error), &error);
     assert_int_equal(tensors.n_files, 2);
     assert_int_equal(tensors.n, 3 * 9 + 3);
     bool second = false;
@@ -163,11 +163,11 @@ static void test_bad_indexes(void **state)
     safetensors_write(scratch("shards/3.safetensors"), A, "1234", 4);
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         scratch_write_text(scratch("shards/model.safetensors.index.json"), CASES[i].index);
-        expect_failure(sah_safetensors_open(directory, NULL, &tensors, &error), &error, CASES[i].part);
+        expect_failure(sah_weights_open_model(directory, &tensors, &error), &error, CASES[i].part);
     }
     scratch_write_text(scratch("shards/model.safetensors.index.json"),
                        "{\"weight_map\": {\"a\": \"1.safetensors\", \"c\": \"2.safetensors\"}}");
-    expect_ok(sah_safetensors_open(directory, NULL, &tensors, &error), &error);
+    expect_ok(sah_weights_open_model(directory, &tensors, &error), &error);
     assert_int_equal(tensors.n, 2);
     sah_tensors_close(&tensors);
 }
@@ -180,20 +180,15 @@ static void test_no_weights(void **state)
     char directory[512];
     strcpy(directory, scratch("none"));
     assert_int_equal(mkdir(directory, 0700), 0);
-    expect_failure(sah_safetensors_open(directory, NULL, &tensors, &error), &error, "no weights");
-    scratch_write_text(scratch("none/pytorch_model.bin"), "x");
-    expect_failure(sah_safetensors_open(directory, NULL, &tensors, &error), &error, "PyTorch .bin weights");
+    expect_failure(sah_weights_open_model(directory, &tensors, &error), &error, "no weights");
+    expect_failure(sah_weights_open_adapter(directory, &tensors, &error), &error, "no weights");
 }
 
 /* Opens the file and reads every value it claims to have. */
 static bool open_all(const char *path, sah_error *error)
 {
-    char directory[512];
     sah_tensors tensors;
-    strcpy(directory, path);
-    char *slash = strrchr(directory, '/');
-    *slash = '\0';
-    if (sah_safetensors_open(directory, slash + 1, &tensors, error) != SAH_OK) return false;
+    if (sah_weights_open_file(path, &tensors, error) != SAH_OK) return false;
     for (size_t i = 0; i < tensors.n; i++) {
         size_t n = sah_tensor_values(&tensors.items[i]);
         float *values = malloc(n * sizeof *values + 1);

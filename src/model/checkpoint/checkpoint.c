@@ -12,7 +12,7 @@
 #include "model/template/chat.h"
 #include "model/checkpoint/lora.h"
 #include "model/checkpoint/weights.h"
-#include "model/format/safetensors.h"
+#include "model/format/weight_files.h"
 #include "model/template/template.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -50,7 +50,7 @@ static sah_status open_directory(sah_checkpoint *c, sah_error *error)
     if (status != SAH_OK) return status;
     status = sah_json_read(path, MAX_CONFIG, &json, error);
     if (status == SAH_OK) status = sah_config_from_json(json, path, &c->config, error);
-    if (status == SAH_OK) status = sah_safetensors_open(c->path, NULL, &c->owned, error);
+    if (status == SAH_OK) status = sah_weights_open_model(c->path, &c->owned, error);
     json_decref(json);
     free(path);
     return status;
@@ -178,13 +178,18 @@ static void describe_name(const char *path, char *out, size_t size)
     free(absolute);
 }
 
+static const char *container_name(const sah_checkpoint *c)
+{
+    return c->is_gguf ? "gguf" : c->tensors->is_torch ? "pytorch" : "safetensors";
+}
+
 static void describe(sah_checkpoint *c)
 {
     const sah_config *config = &c->config;
     sah_model_info *info = &c->info;
     describe_name(c->path, info->name, sizeof info->name);
     snprintf(info->family, sizeof info->family, "%s", config->family);
-    snprintf(info->format, sizeof info->format, "%s", c->is_gguf ? "gguf" : "safetensors");
+    snprintf(info->format, sizeof info->format, "%s", container_name(c));
     snprintf(info->chat_template, sizeof info->chat_template, "%s", sah_template_recognise(c->chat_template));
     describe_rope(c, info->rope_scaling, sizeof info->rope_scaling);
     info->n_layers = config->n_layers;
@@ -230,7 +235,7 @@ sah_status sah_checkpoint_open(const char *path, const char *adapter, bool descr
     status = sah_checkpoint_find_weights(c, error);
     if (status != SAH_OK) goto done;
     if (adapter != NULL) {
-        status = sah_safetensors_open(adapter, "adapter_model.safetensors", &adapter_tensors, error);
+        status = sah_weights_open_adapter(adapter, &adapter_tensors, error);
         if (status != SAH_OK) goto done;
         status = sah_lora_attach(c, adapter, &adapter_tensors, error);
         if (status != SAH_OK) goto done;

@@ -4,20 +4,17 @@
  * count from. */
 #include "model/format/safetensors.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"
-#include "util/strings.h"
 
 enum { LENGTH_BYTES = 8, MAX_HEADER = 100000000 /* bytes: the format's own limit */ };
 
 static bool type_of(const char *name, sah_dtype *type)
 {
-    static const sah_dtype TYPES[] = {SAH_F32, SAH_F16, SAH_BF16};
+    static const sah_dtype TYPES[] = {SAH_F32,     SAH_F16,     SAH_BF16, SAH_F8_E4M3,
+                                      SAH_F8_E5M2, SAH_F8_E8M0, SAH_F4,   SAH_U8};
     for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++) {
         if (strcmp(name, sah_dtype_name(TYPES[i])) == 0) {
             *type = TYPES[i];
@@ -88,8 +85,7 @@ static sah_status read_entry(sah_tensors *out, size_t file, size_t data_start, c
     return sah_tensors_add(out, name, strlen(name), &tensor, error);
 }
 
-/* Adds the tensors of the file out->files[file]. */
-static sah_status read_file(sah_tensors *out, size_t file, sah_error *error)
+sah_status sah_safetensors_read(sah_tensors *out, size_t file, sah_error *error)
 {
     const sah_mapfile *map = &out->files[file];
     uint64_t length = 0;
@@ -120,157 +116,5 @@ static sah_status read_file(sah_tensors *out, size_t file, sah_error *error)
         if (status != SAH_OK) break;
     }
     json_decref(header);
-    return status;
-}
-
-static sah_status join(const char *directory, const char *name, char **path, sah_error *error)
-{
-    sah_text text = {0};
-    sah_text_adds(&text, directory);
-    sah_text_adds(&text, "/");
-    sah_text_adds(&text, name);
-    *path = text.data;
-    if (!text.failed) return SAH_OK;
-    free(text.data);
-    *path = NULL;
-    return sah_fail_memory(error, "a path");
-}
-
-static sah_status open_files(const char *directory, const sah_strings *names, sah_tensors *out,
-                             sah_error *error)
-{
-    sah_status status = SAH_OK;
-    out->files = sah_alloc(names->n, sizeof *out->files);
-    if (out->files == NULL) return sah_fail_memory(error, "the list of files");
-    for (size_t i = 0; i < names->n; i++) {
-        char *path;
-        status = join(directory, names->items[i], &path, error);
-        if (status != SAH_OK) return status;
-        status = sah_mapfile_open(path, &out->files[i], error);
-        free(path);
-        if (status != SAH_OK) return status;
-        out->n_files++;
-        status = read_file(out, i, error);
-        if (status != SAH_OK) return status;
-    }
-    return sah_tensors_finish(out, error);
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The distinct file names of a weight map, sorted. */
-static sah_status shard_names(const json_t *map, const char *where, sah_strings *names, sah_error *error)
-{
-    const char *tensor;
-    json_t *value;
-    sah_strings all = {0};
-    sah_status status = SAH_OK;
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value)
-    {
-        const char *name = json_string_value(value);
-        if (name == NULL || name[0] == '\0' || strchr(name, '/') != NULL || name[0] == '.') {
-            status = sah_fail(error, SAH_FAILED, "%s: the file of tensor %s must be a plain file name", where,
-                              tensor);
-            goto done;
-        }
-        status = sah_strings_add(&all, name, strlen(name), error);
-        if (status != SAH_OK) goto done;
-    }
-    if (all.n == 0) {
-        status = sah_fail(error, SAH_FAILED, "%s: \"weight_map\" names no file", where);
-        goto done;
-    }
-    qsort(all.items, all.n, sizeof *all.items, by_text);
-    for (size_t i = 0; status == SAH_OK && i < all.n; i++) {
-        if (i > 0 && strcmp(all.items[i], all.items[i - 1]) == 0) continue;
-        status = sah_strings_add(names, all.items[i], strlen(all.items[i]), error);
-    }
-done:
-    sah_strings_free(&all);
-    return status;
-}
-
-/* Every tensor the index names must be in the file it names. */
-static sah_status check_index(const json_t *map, const sah_strings *names, const sah_tensors *tensors,
-                              const char *where, sah_error *error)
-{
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)map, name, value)
-    {
-        const sah_tensor *tensor = sah_tensors_find(tensors, name);
-        bool there = tensor != NULL ? strcmp(names->items[tensor->file], json_string_value(value)) == 0
-                                    : sah_tensors_unsupported(tensors, name) != NULL;
-        if (!there) {
-            return sah_fail(error, SAH_FAILED, "%s: tensor %s is not in %s, where the index says it is",
-                            where, name, json_string_value(value));
-        }
-    }
-    return SAH_OK;
-}
-
-static sah_status open_index(const char *directory, const char *path, sah_tensors *out, sah_error *error)
-{
-    json_t *index;
-    sah_strings names = {0};
-    sah_status status = sah_json_read(path, MAX_HEADER, &index, error);
-    if (status != SAH_OK) return status;
-    const json_t *map = json_object_get(index, "weight_map");
-    if (!json_is_object(map)) {
-        status = sah_fail(error, SAH_FAILED, "%s: no object \"weight_map\"", path);
-        goto done;
-    }
-    status = shard_names(map, path, &names, error);
-    if (status == SAH_OK) status = open_files(directory, &names, out, error);
-    if (status == SAH_OK) status = check_index(map, &names, out, path, error);
-done:
-    sah_strings_free(&names);
-    json_decref(index);
-    return status;
-}
-
-static bool exists(const char *directory, const char *name)
-{
-    char *path;
-    if (join(directory, name, &path, NULL) != SAH_OK) return false;
-    bool found = access(path, F_OK) == 0;
-    free(path);
-    return found;
-}
-
-/* What to tell a person whose directory has no safetensors file. */
-static sah_status fail_missing(const char *directory, sah_error *error)
-{
-    if (exists(directory, "pytorch_model.bin") || exists(directory, "pytorch_model.bin.index.json") ||
-        exists(directory, "adapter_model.bin")) {
-        return sah_fail(error, SAH_FAILED,
-                        "%s: PyTorch .bin weights are not supported: save the model as safetensors",
-                        directory);
-    }
-    return sah_fail(error, SAH_FAILED,
-                    "%s: no weights: neither model.safetensors nor model.safetensors.index.json", directory);
-}
-
-sah_status sah_safetensors_open(const char *directory, const char *name, sah_tensors *out, sah_error *error)
-{
-    static const char SINGLE[] = "model.safetensors", INDEX[] = "model.safetensors.index.json";
-    sah_status status;
-    *out = (sah_tensors){0};
-    if (name == NULL && exists(directory, SINGLE)) name = SINGLE;
-    if (name != NULL) {
-        char *items[] = {(char *)(uintptr_t)name};
-        status = open_files(directory, &(sah_strings){items, 1, 1}, out, error);
-    } else if (exists(directory, INDEX)) {
-        char *path;
-        status = join(directory, INDEX, &path, error);
-        if (status == SAH_OK) status = open_index(directory, path, out, error);
-        free(path);
-    } else {
-        status = fail_missing(directory, error);
-    }
-    if (status != SAH_OK) sah_tensors_close(out);
     return status;
 }

@@ -124,7 +124,7 @@ static sah_status check_overlap(const sah_tensors *tensors, sah_error *error)
 sah_status sah_tensors_finish(sah_tensors *tensors, sah_error *error)
 {
     sah_status status = build_index(tensors, error);
-    return status != SAH_OK ? status : check_overlap(tensors, error);
+    return status != SAH_OK || tensors->is_torch ? status : check_overlap(tensors, error);
 }
 
 void sah_tensors_close(sah_tensors *tensors)

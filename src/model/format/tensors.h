@@ -1,5 +1,5 @@
 /* The tensors of model files, whatever the container: a list of names, shapes and mapped bytes. Readers:
- * safetensors.c, gguf.c. */
+ * safetensors.c, torch_file.c, gguf.c. */
 #ifndef SAH_MODEL_FORMAT_TENSORS_H
 #define SAH_MODEL_FORMAT_TENSORS_H
 
@@ -34,6 +34,7 @@ typedef struct sah_tensors {
     sah_tensor *items;
     size_t n, capacity;
     void *index; /* look-up by name; private to tensors.c */
+    bool is_torch; /* from PyTorch's files: tensors may share bytes */
     void **owned; /* freed with the list */
     size_t n_owned, owned_capacity;
     sah_strings unsupported; /* tensors left out for their type: name, type, name, type, ... */
@@ -60,7 +61,8 @@ sah_status sah_tensors_add_unsupported(sah_tensors *tensors, const char *name, s
                                        const char *type, sah_error *error);
 /* Zeroed memory that is freed with the list; NULL: none left. */
 void *sah_tensors_alloc(sah_tensors *tensors, size_t n, size_t size);
-/* Once all are there: builds the look-up; two of one name, or two that share bytes, are an error. */
+/* Once all are there: builds the look-up; two of one name, or two that share bytes where
+ * that may not be, are an error. */
 sah_status sah_tensors_finish(sah_tensors *tensors, sah_error *error);
 
 #endif
