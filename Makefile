@@ -154,7 +154,8 @@ asan:
 interop: $(BUILD)/sahara
 	@BUILD=$(BUILD) tests/interop/run
 
-# The library is built with coverage for libFuzzer; what a target has found stays in build-fuzz/corpus/.
+# The library is built with coverage for libFuzzer; what a target has found stays in build-fuzz/corpus/. It begins
+# with what lies in fuzz/seeds/TARGET, where there is such a folder.
 fuzz:
 	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SANITIZE=1 \
 	    EXTRA_FLAGS=-fsanitize=fuzzer-no-link run-fuzzers
@@ -163,8 +164,9 @@ fuzz:
 run-fuzzers: $(FUZZERS)
 	@set -e; for target in $(FUZZERS); do \
 	    corpus=$(BUILD)/corpus/$$(basename $$target); mkdir -p $$corpus; \
+	    seeds=fuzz/seeds/$$(basename $$target); test -d $$seeds || seeds=; \
 	    echo "== $$target"; $$target -max_total_time=$(FUZZTIME) -timeout=10 -print_final_stats=1 \
-	        -artifact_prefix=$$corpus. $$corpus; \
+	        -artifact_prefix=$$corpus. $$corpus $$seeds; \
 	done
 
 bench: all $(BENCHES)
