@@ -104,17 +104,18 @@ typedef struct graft {
     size_t n_merged[2]; /* matrices taken with an adapter merged */
 } graft;
 
-/* The tensors `to` of the base become those of `side`: byte for byte and in their type, or with the adapter
- * merged. */
+/* The tensors `to` of the base become those of `side`: byte for byte and in their type, or made anew where
+ * an adapter is merged or the bytes need scales. */
 static void take(graft *g, sah_rewrite *rewrite, const source *to, const source *from, size_t n,
                  sah_side side)
 {
     for (size_t i = 0; i < n; i++) {
         if (to[i].tensor == NULL) continue;
         const size_t index = (size_t)(to[i].tensor - rewrite->base->tensors->items);
-        if (from[i].matrix != NULL && from[i].matrix->lora != NULL) {
+        const bool merged = from[i].matrix != NULL && from[i].matrix->lora != NULL;
+        if (merged || (from[i].tensor->scales != NULL && from[i].tensor != to[i].tensor)) {
             g->sources[index] = from[i];
-            g->n_merged[side]++;
+            g->n_merged[side] += merged;
             rewrite->changes[index].changed = true;
         } else if (from[i].tensor != to[i].tensor) {
             rewrite->changes[index] =

@@ -51,6 +51,7 @@ sah_status sah_provenance_notes(const sah_rewrite *rewrite, const char *lost, sa
                                 sah_error *error)
 {
     const sah_tensors *tensors = rewrite->base->tensors;
+    static const char TORCH[] = "written as safetensors, which replaces PyTorch's .bin files";
     size_t counts[SAH_DTYPES][SAH_DTYPES] = {0};
     const char *first[SAH_DTYPES][SAH_DTYPES] = {0};
     for (size_t i = 0; i < tensors->n; i++) {
@@ -76,5 +77,5 @@ sah_status sah_provenance_notes(const sah_rewrite *rewrite, const char *lost, sa
             if (status != SAH_OK) return status;
         }
     }
-    return SAH_OK;
+    return tensors->is_torch ? sah_strings_add(notes, TORCH, sizeof TORCH - 1, error) : SAH_OK;
 }

@@ -24,6 +24,9 @@ static sah_status plan_tensor(sah_rewrite *rewrite, size_t index, sah_error *err
     const sah_tensor *tensor = &rewrite->base->tensors->items[index];
     const size_t n = sah_tensor_values(tensor);
     size_t bytes;
+    if (tensor->type == SAH_F4) {
+        return sah_fail(error, SAH_FAILED, "tensor %s is stored as MXFP4, which cannot be edited", tensor->name);
+    }
     float *values = sah_alloc_aligned(n, sizeof *values);
     if (values == NULL) return sah_fail_memory(error, tensor->name);
     sah_status status = rewrite->values(rewrite->context, index, values, error);

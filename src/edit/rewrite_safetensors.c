@@ -39,18 +39,25 @@ static int by_begin(const void *a, const void *b)
     return (x->end > y->end) - (x->end < y->end);
 }
 
-/* The header's entries in the order of their data; the reader has checked every one of them. */
-static entry *list_entries(const sah_tensors *tensors, json_t *header, size_t *n)
+/* The header's entries in the order of their data; the reader has checked every one of them. Scales that are not
+ * written leave the header. */
+static entry *list_entries(const sah_rewrite *rewrite, json_t *header, size_t *n)
 {
+    const sah_tensors *tensors = rewrite->base->tensors;
     const char *name;
     json_t *value;
+    void *next;
     entry *entries = sah_alloc(json_object_size(header), sizeof *entries);
     *n = 0;
     if (entries == NULL) return NULL;
-    json_object_foreach(header, name, value)
+    json_object_foreach_safe(header, next, name, value)
     {
         const json_t *offsets = json_object_get(value, "data_offsets");
         if (strcmp(name, "__metadata__") == 0) continue;
+        if (sah_rewrite_drops(rewrite, name)) {
+            json_object_del(header, name);
+            continue;
+        }
         const sah_tensor *tensor = sah_tensors_find(tensors, name);
         entries[(*n)++] = (entry){value, (size_t)json_integer_value(json_array_get(offsets, 0)),
                                   (size_t)json_integer_value(json_array_get(offsets, 1)),
@@ -101,7 +108,7 @@ static sah_status write_header(const sah_rewrite *rewrite, json_t *header, const
     return status;
 }
 
-/* True when a tensor of the file changes its size, so that places move. */
+/* True when a tensor of the file changes its size, as one that loses its scales does, so that places move. */
 static bool places_move(const sah_rewrite *rewrite, const entry *entries, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -122,7 +129,7 @@ static sah_status write_shard(sah_rewrite *rewrite, const sah_mapfile *file, jso
     const size_t length = header_size(file);
     const uint8_t *data = file->data + LENGTH_BYTES + length;
     const size_t size = file->size - LENGTH_BYTES - length;
-    entry *entries = list_entries(rewrite->base->tensors, header, &n);
+    entry *entries = list_entries(rewrite, header, &n);
     if (entries == NULL) return sah_fail_memory(error, "the header");
     const bool move = places_move(rewrite, entries, n);
     sah_status status = move ? write_header(rewrite, header, entries, n, writer, error)
@@ -188,13 +195,20 @@ static sah_status write_index(const sah_rewrite *rewrite, const char *path, sah_
 {
     json_t *index = NULL;
     char *text = NULL;
-    json_int_t more = 0;
+    json_int_t more = -(json_int_t)sah_rewrite_dropped_bytes(rewrite);
     for (size_t i = 0; i < rewrite->base->tensors->n; i++)
         more +=
             (json_int_t)sah_rewrite_bytes(rewrite, i) - (json_int_t)rewrite->base->tensors->items[i].bytes;
     if (more == 0) return copy_small(path, INDEX, output, error);
     sah_status status = sah_json_read(path, MAX_INDEX, &index, error);
     json_t *total = json_object_get(json_object_get(index, "metadata"), "total_size");
+    json_t *map = json_object_get(index, "weight_map"), *value;
+    const char *name;
+    void *next;
+    json_object_foreach_safe(map, next, name, value)
+    {
+        if (sah_rewrite_drops(rewrite, name)) json_object_del(map, name);
+    }
     if (status == SAH_OK && json_is_integer(total)) json_integer_set(total, json_integer_value(total) + more);
     if (status == SAH_OK) {
         text = json_dumps(index, JSON_INDENT(2));
@@ -203,6 +217,17 @@ static sah_status write_index(const sah_rewrite *rewrite, const char *path, sah_
     }
     free(text);
     json_decref(index);
+    return status;
+}
+
+static sah_status write_config(const sah_rewrite *rewrite, const char *path, sah_output *output,
+                               sah_error *error)
+{
+    char *text;
+    if (sah_rewrite_dropped_bytes(rewrite) == 0) return copy_small(path, "config.json", output, error);
+    sah_status status = sah_rewrite_config(rewrite, path, &text, error);
+    if (status == SAH_OK) status = write_text("config.json", text, strlen(text), output, error);
+    free(text);
     return status;
 }
 
@@ -244,6 +269,8 @@ static sah_status copy_rest(const sah_rewrite *rewrite, sah_output *output, sah_
             bool sharded = strcmp(file_name(&base->tensors->files[0]), "model.safetensors") != 0;
             if (strcmp(name, INDEX) == 0 && sharded)
                 status = write_index(rewrite, path.data, output, error);
+            else if (strcmp(name, "config.json") == 0)
+                status = write_config(rewrite, path.data, output, error);
             else if (!is_weights(name) && strcmp(name, PROVENANCE) != 0)
                 status = copy_small(path.data, name, output, error);
         }
@@ -257,7 +284,8 @@ sah_status sah_rewrite_directory(sah_rewrite *rewrite, sah_output *output, sah_e
 {
     const sah_tensors *tensors = rewrite->base->tensors;
     sah_status status = copy_rest(rewrite, output, error);
-    for (size_t i = 0; i < tensors->n_files && status == SAH_OK; i++)
+    if (tensors->is_torch && status == SAH_OK) status = sah_rewrite_torch(rewrite, output, error);
+    for (size_t i = 0; !tensors->is_torch && i < tensors->n_files && status == SAH_OK; i++)
         status = copy_shard(rewrite, &tensors->files[i], output, error);
     if (status != SAH_OK) return status;
     return write_text(PROVENANCE, rewrite->provenance, strlen(rewrite->provenance), output, error);

@@ -41,6 +41,8 @@ static const source sources[] = {
     {"llama-sharded", NULL},
     {"llama-f16", NULL},
     {"llama-bf16", NULL},
+    {"llama-fp8", NULL},
+    {"llama-fp8-channels", NULL},
     {"mistral-swa", NULL},
     {"mistral-full", NULL},
     {"qwen2", NULL},

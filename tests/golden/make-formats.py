@@ -1,13 +1,18 @@
 """Makes tests/golden/formats/: files of other programs in the formats that few golden models come in.
 
     pip install torch==2.13.0 transformers==5.24.0 safetensors==0.8.0 gguf==0.19.0 numpy==2.4.6
-    python make-formats.py [NAME ...]          # types, torch
+    python make-formats.py [NAME ...]          # types, torch, fp8, mxfp4
 
 types.json   bytes of tensor types and the values gguf.quants and PyTorch give them, as in quants.json
 torch/       what torch.save() writes; views.json says what is in views*.bin
 llama-bin/, llama-bin-sharded/, adapter-bin/   models/llama-bf16, models/llama-sharded, adapters/plain as .bin
+mxfp4/       blocks and exponents of experts as gpt-oss stores them, and what transformers makes of them
+
+and models/llama-fp8, models/llama-fp8-channels: models/llama-gqa in eight bits with scales, logits from the dequantised
+weights in float64.
 """
 import collections
+import importlib
 import json
 import os
 import shutil
@@ -18,7 +23,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from oracle import Model
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "formats"
@@ -106,11 +114,12 @@ def make_torch():
     torch.save(collections.OrderedDict({"whole": few["whole"], "other": Call()}), folder / "call.bin")
     torch.save(few["whole"], folder / "bare.bin")
     torch.save(few, folder / "few.bin")
+    seed_fuzzer(folder)
     with zipfile.ZipFile(folder / "few.bin") as source:
         with zipfile.ZipFile(folder / "compressed.bin", "w", zipfile.ZIP_DEFLATED) as packed, \
                 zipfile.ZipFile(folder / "zip64.bin", "w") as large:
             for info in source.infolist():
-                packed.writestr(info.filename, source.read(info))
+                packed.writestr(zipfile.ZipInfo(info.filename), source.read(info), zipfile.ZIP_DEFLATED)
                 with large.open(zipfile.ZipInfo(info.filename), "w", force_zip64=True) as entry:
                     entry.write(source.read(info))
             large.comment = b"PK\5\6 in a comment"
@@ -119,6 +128,16 @@ def make_torch():
     (folder / "views.json").write_text("{\n" + ",\n".join(
         f'"{name}":{json.dumps(row, separators=(",", ":"))}' for name, row in table.items()) + "\n}\n")
     make_directories()
+
+
+def seed_fuzzer(folder):
+    """fuzz/fuzz_torch takes whole files and pickles."""
+    seeds = HERE.parent.parent / "fuzz" / "seeds" / "fuzz_torch"
+    seeds.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folder / "few.bin", seeds)
+    for name in ("few", "views", "views-protocol-4", "call"):
+        with zipfile.ZipFile(folder / f"{name}.bin") as source:
+            (seeds / f"{name}.pkl").write_bytes(source.read(f"{name}/data.pkl"))
 
 
 def make_directories():
@@ -140,7 +159,75 @@ def make_directories():
     torch.save(load_file(source / "adapter_model.safetensors"), folder / "adapter_model.bin")
 
 
-MAKERS = {"types": make_types, "torch": make_torch}
+def scaled(weight, rows, columns, kind):
+    """The weight in eight bits and a scale for each block of [rows, columns]; and what the two stand for."""
+    height, width = weight.shape
+    grid = weight.reshape(height // rows, rows, width // columns, columns)
+    scale = (grid.abs().amax((1, 3)) / 448).to(kind)
+    wide = scale.double()[:, None, :, None]
+    eight = (grid.double() / wide).clamp(-448, 448).to(torch.float8_e4m3fn)
+    return eight.reshape(weight.shape), scale, (eight.double() * wide).reshape(weight.shape)
+
+
+def save_fp8(name, config, blocks, suffix, kind):
+    """`blocks(weight name, shape)`: the block that shares a scale."""
+    models = importlib.import_module("make-models")
+    source, folder = HERE / "models" / "llama-gqa", HERE / "models" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    whole = json.loads((source / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**whole, "quantization_config": config}, indent=1) + "\n")
+    stored, wide = {}, {}
+    for key, weight in load_file(source / "model.safetensors").items():
+        if "proj" not in key:
+            stored[key] = weight.bfloat16()
+            wide[key] = stored[key].double()
+            continue
+        stored[key], scale, wide[key] = scaled(weight, *blocks(key, weight.shape), kind)
+        stored[key + suffix] = scale if scale.numel() > 1 or kind is not torch.float32 else scale.reshape(())
+        if kind is not torch.float32:
+            stored[key.replace("weight", "input_scale")] = torch.tensor([0.125], dtype=kind)
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    oracle = Model.of(whole, wide)
+    models.write_golden(folder / "golden.json", models.golden(oracle, few=True))
+    return folder, oracle, models
+
+
+def make_fp8():
+    config = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [16, 16]}
+    folder, oracle, models = save_fp8("llama-fp8", config, lambda key, shape: (min(shape[0], 16), 16), "_scale_inv",
+                                      torch.float32)
+    # transformers turns the weights into bfloat16 on a machine without a GPU.
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for prompt in models.PROMPTS:
+            ours = oracle.logits(oracle.hidden(prompt))
+            theirs = model(torch.tensor([prompt])).logits[0, -1].double()
+            assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max(), (ours - theirs).abs().max()
+
+    weights = lambda strategy: {"weights": {"num_bits": 8, "type": "float", "strategy": strategy, "symmetric": True}}
+    config = {"quant_method": "compressed-tensors", "format": "float-quantized", "quantization_status": "compressed",
+              "config_groups": {"group_0": {"targets": ["re:.*self_attn.*"], **weights("channel")},
+                                "group_1": {"targets": ["re:.*mlp.*"], **weights("tensor")}}, "ignore": ["lm_head"]}
+    save_fp8("llama-fp8-channels", config, lambda key, shape: (1, shape[1]) if "attn" in key else tuple(shape),
+             "_scale", torch.bfloat16)
+
+
+def make_mxfp4():
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+    folder = OUT / "mxfp4"
+    folder.mkdir(exist_ok=True)
+    generator = torch.Generator().manual_seed(4)
+    blocks = torch.randint(0, 256, (2, 3, 2, 16), generator=generator, dtype=torch.uint8)
+    scales = torch.randint(110, 140, (2, 3, 2), generator=generator, dtype=torch.uint8)
+    save_file({"experts.up_proj_blocks": blocks, "experts.up_proj_scales": scales,
+               "experts.up_proj_bias": torch.ones(2, 3).bfloat16()}, folder / "model.safetensors")
+    # [experts, inputs, outputs]; the file's order is [experts, outputs, inputs].
+    values = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32).transpose(1, 2)
+    (folder / "values.json").write_text(json.dumps(rounded(values.reshape(-1)), separators=(",", ":")) + "\n")
+
+
+MAKERS = {"types": make_types, "torch": make_torch, "fp8": make_fp8, "mxfp4": make_mxfp4}
 
 
 def main(names):

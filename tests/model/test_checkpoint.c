@@ -260,7 +260,7 @@ static void test_refusals(void **state)
     expect_failure(open_copy(&c, &opened_copy, &error), &error,
                    "tensor model.layers.1.mlp.up_proj.weight is missing");
     c = take("llama-gqa");
-    rename_key(c.header, "model.layers.1.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.qweight");
+    rename_key(c.header, "model.layers.1.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.other");
     expect_failure(open_copy(&c, &opened_copy, &error), &error,
                    "tensor model.layers.1.mlp.up_proj.weight is missing");
     c = take("llama-gqa");

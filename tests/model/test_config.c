@@ -191,7 +191,6 @@ static void test_refusals(void **state)
         {"{\"architectures\": \"-\", \"model_type\": \"gemma\"}", "architecture gemma is not supported"},
         {"{\"architectures\": [], \"model_type\": \"-\"}", "neither \"architectures\" nor \"model_type\""},
         {"{\"hidden_act\": \"gelu\"}", "activation gelu is not supported"},
-        {"{\"quantization_config\": {\"bits\": 4}}", "\"quantization_config\" is not supported"},
         {"{\"num_local_experts\": 8}", "\"num_local_experts\" is not supported"},
         {"{\"logit_scale\": 0.5}", "\"logit_scale\" is not supported"},
         {"{\"attn_logit_softcapping\": 50.0}", "\"attn_logit_softcapping\" is not supported"},

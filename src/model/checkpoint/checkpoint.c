@@ -11,6 +11,7 @@
 
 #include "model/template/chat.h"
 #include "model/checkpoint/lora.h"
+#include "model/checkpoint/quantization.h"
 #include "model/checkpoint/weights.h"
 #include "model/format/weight_files.h"
 #include "model/template/template.h"
@@ -45,12 +46,15 @@ static sah_status open_directory(sah_checkpoint *c, sah_error *error)
 {
     char *path;
     json_t *json = NULL;
+    sah_quantization quantization = {0};
     c->tensors = &c->owned;
     sah_status status = join(c->path, "config.json", &path, error);
     if (status != SAH_OK) return status;
     status = sah_json_read(path, MAX_CONFIG, &json, error);
+    if (status == SAH_OK) status = sah_quantization_from_json(json, path, &quantization, error);
     if (status == SAH_OK) status = sah_config_from_json(json, path, &c->config, error);
     if (status == SAH_OK) status = sah_weights_open_model(c->path, &c->owned, error);
+    if (status == SAH_OK) status = sah_quantization_attach(&quantization, &c->owned, error);
     json_decref(json);
     free(path);
     return status;

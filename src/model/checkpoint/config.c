@@ -50,7 +50,6 @@ static sah_status refuse_unknown(const json_t *json, const char *where, sah_erro
         const char *key;
         double neutral;
     } KEYS[] = {
-        {"quantization_config", 0},
         {"num_experts", 0},
         {"num_local_experts", 0},
         {"logit_scale", 1},

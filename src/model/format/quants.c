@@ -211,8 +211,7 @@ static void sixteen_levels(const uint8_t *q, const int8_t levels[16], float scal
 /* d, 16 bytes. x = d level. */
 void sah_dequantize_iq4_nl(const uint8_t *in, size_t blocks, float *out)
 {
-    for (size_t b = 0; b < blocks; b++, in += 18, out += 32)
-        sixteen_levels(in + 2, LEVELS, half_at(in), out);
+    for (size_t b = 0; b < blocks; b++, in += 18, out += 32) sixteen_levels(in + 2, LEVELS, half_at(in), out);
 }
 
 /* d, 16 bits with two high bits of the scale of each of eight runs of 32, four bytes with their low four bits
@@ -269,8 +268,7 @@ void sah_dequantize_tq2_0(const uint8_t *in, size_t blocks, float *out)
         const float d = half_at(in + 64);
         for (int run = 0; run < 8; run++) {
             const uint8_t *q = in + run / 4 * 32;
-            for (int j = 0; j < 32; j++)
-                out[run * 32 + j] = d * (float)((q[j] >> (run % 4 * 2) & 3) - 1);
+            for (int j = 0; j < 32; j++) out[run * 32 + j] = d * (float)((q[j] >> (run % 4 * 2) & 3) - 1);
         }
     }
 }

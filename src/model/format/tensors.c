@@ -127,6 +127,21 @@ sah_status sah_tensors_finish(sah_tensors *tensors, sah_error *error)
     return status != SAH_OK || tensors->is_torch ? status : check_overlap(tensors, error);
 }
 
+sah_status sah_tensors_remove(sah_tensors *tensors, const bool *gone, sah_error *error)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < tensors->n; i++) {
+        if (gone[i])
+            free(tensors->items[i].name);
+        else
+            tensors->items[n++] = tensors->items[i];
+    }
+    tensors->n = n;
+    free(tensors->index);
+    tensors->index = NULL;
+    return build_index(tensors, error);
+}
+
 void sah_tensors_close(sah_tensors *tensors)
 {
     if (tensors == NULL) return;

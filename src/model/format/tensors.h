@@ -64,5 +64,8 @@ void *sah_tensors_alloc(sah_tensors *tensors, size_t n, size_t size);
 /* Once all are there: builds the look-up; two of one name, or two that share bytes where
  * that may not be, are an error. */
 sah_status sah_tensors_finish(sah_tensors *tensors, sah_error *error);
+/* Takes the tensors with gone[i] off the finished list, whose other names may have changed, and makes the look-up
+ * anew. */
+sah_status sah_tensors_remove(sah_tensors *tensors, const bool *gone, sah_error *error);
 
 #endif

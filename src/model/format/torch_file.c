@@ -72,13 +72,13 @@ static const struct element {
     size_t bytes;
     const char *name;
 } ELEMENTS[N_NAMES - FIRST_TYPE] = {
-    {SAH_F32, 4, NULL},      {SAH_F16, 2, NULL},       {SAH_BF16, 2, NULL},      {SAH_U8, 1, NULL},
-    {SAH_DTYPES, 8, "F64"},  {SAH_DTYPES, 8, "I64"},   {SAH_DTYPES, 4, "I32"},   {SAH_DTYPES, 2, "I16"},
-    {SAH_DTYPES, 1, "I8"},   {SAH_DTYPES, 1, "BOOL"},  {SAH_U8, 1, NULL},        {SAH_F32, 4, NULL},
-    {SAH_F16, 2, NULL},      {SAH_BF16, 2, NULL},      {SAH_U8, 1, NULL},        {SAH_F8_E4M3, 1, NULL},
-    {SAH_F8_E5M2, 1, NULL},  {SAH_F8_E8M0, 1, NULL},   {SAH_DTYPES, 8, "F64"},   {SAH_DTYPES, 8, "I64"},
-    {SAH_DTYPES, 4, "I32"},  {SAH_DTYPES, 2, "I16"},   {SAH_DTYPES, 1, "I8"},    {SAH_DTYPES, 1, "BOOL"},
-    {SAH_DTYPES, 2, "U16"},  {SAH_DTYPES, 4, "U32"},   {SAH_DTYPES, 8, "U64"},
+    {SAH_F32, 4, NULL},     {SAH_F16, 2, NULL},      {SAH_BF16, 2, NULL},    {SAH_U8, 1, NULL},
+    {SAH_DTYPES, 8, "F64"}, {SAH_DTYPES, 8, "I64"},  {SAH_DTYPES, 4, "I32"}, {SAH_DTYPES, 2, "I16"},
+    {SAH_DTYPES, 1, "I8"},  {SAH_DTYPES, 1, "BOOL"}, {SAH_U8, 1, NULL},      {SAH_F32, 4, NULL},
+    {SAH_F16, 2, NULL},     {SAH_BF16, 2, NULL},     {SAH_U8, 1, NULL},      {SAH_F8_E4M3, 1, NULL},
+    {SAH_F8_E5M2, 1, NULL}, {SAH_F8_E8M0, 1, NULL},  {SAH_DTYPES, 8, "F64"}, {SAH_DTYPES, 8, "I64"},
+    {SAH_DTYPES, 4, "I32"}, {SAH_DTYPES, 2, "I16"},  {SAH_DTYPES, 1, "I8"},  {SAH_DTYPES, 1, "BOOL"},
+    {SAH_DTYPES, 2, "U16"}, {SAH_DTYPES, 4, "U32"},  {SAH_DTYPES, 8, "U64"},
 };
 
 /* What the steps below share. */
@@ -150,8 +150,7 @@ static sah_status read_storage(const reader *r, const sah_pickle_value *value, v
 {
     const sah_pickle_value *id = value->kind == SAH_PICKLE_OUTSIDE ? &value->group->items[0] : NULL;
     size_t values, bytes;
-    if (id == NULL || id->kind != SAH_PICKLE_TUPLE || id->group->n < 5)
-        return fail(r, "has no storage");
+    if (id == NULL || id->kind != SAH_PICKLE_TUPLE || id->group->n < 5) return fail(r, "has no storage");
     const sah_pickle_value *items = id->group->items;
     out->element = element_of(&items[1]);
     if (items[0].kind != SAH_PICKLE_STRING || items[0].length != 7 ||
@@ -303,8 +302,8 @@ static sah_status read_tensor(reader *r, size_t length, const sah_pickle_value *
 
 static sah_status read_dictionary(reader *r, const sah_pickle_value *root)
 {
-    const bool is_dictionary =
-        root->kind == SAH_PICKLE_DICT || (root->kind == SAH_PICKLE_CALL && root->group->callee == ORDERED_DICT);
+    const bool is_dictionary = root->kind == SAH_PICKLE_DICT ||
+                               (root->kind == SAH_PICKLE_CALL && root->group->callee == ORDERED_DICT);
     if (!is_dictionary) {
         return sah_fail(r->error, SAH_FAILED, "%s: holds something else than a dictionary of tensors",
                         r->map->path);
@@ -349,8 +348,8 @@ static sah_status read_container(reader *r)
     const sah_zip_entry *order = find_entry(r, "byteorder", 9);
     if (order != NULL && (order->size != 6 || memcmp(order->data, "little", 6) != 0))
         return sah_fail(r->error, SAH_FAILED, "%s: a big-endian file, which is not supported", r->map->path);
-    sah_status status = sah_pickle_read(entry->data, entry->size, r->map->path, NAMES, N_NAMES, &pickle,
-                                        r->error);
+    sah_status status =
+        sah_pickle_read(entry->data, entry->size, r->map->path, NAMES, N_NAMES, &pickle, r->error);
     if (status != SAH_OK) return status;
     status = read_dictionary(r, &pickle.root);
     sah_pickle_free(&pickle);
@@ -374,10 +373,11 @@ sah_status sah_torch_read(sah_tensors *out, size_t file, sah_error *error)
 {
     reader r = {.out = out, .file = file, .map = &out->files[file], .error = error};
     if (is_old(r.map)) {
-        return sah_fail(error, SAH_FAILED,
-                        "%s: in the form of PyTorch before 1.6, which is not supported: load and save it again, "
-                        "best as safetensors",
-                        r.map->path);
+        return sah_fail(
+            error, SAH_FAILED,
+            "%s: in the form of PyTorch before 1.6, which is not supported: load and save it again, "
+            "best as safetensors",
+            r.map->path);
     }
     out->is_torch = true;
     sah_status status = sah_zip_open(r.map, &r.zip, error);

@@ -177,7 +177,9 @@ sah_status sah_weights_open_model(const char *directory, sah_tensors *out, sah_e
 sah_status sah_weights_open_adapter(const char *directory, sah_tensors *out, sah_error *error)
 {
     static const char *const NAMES[] = {"adapter_model.safetensors", "adapter_model.bin", NULL};
-    return open_first(directory, NAMES, "neither adapter_model.safetensors nor adapter_model.bin", out, error);
+    if (access(directory, F_OK) != 0) return sah_fail_errno(error, "cannot open adapter", directory);
+    return open_first(directory, NAMES, "neither adapter_model.safetensors nor adapter_model.bin", out,
+                      error);
 }
 
 sah_status sah_weights_open_file(const char *path, sah_tensors *out, sah_error *error)

@@ -147,8 +147,7 @@ static sah_status read_entries(const sah_mapfile *file, const directory *where, 
         entry->length = number_at(line + 28, 2);
         const size_t size =
             DIRECTORY_BYTES + entry->length + number_at(line + 30, 2) + number_at(line + 32, 2);
-        if (size > left)
-            return sah_fail(error, SAH_FAILED, "%s: its zip directory is malformed", file->path);
+        if (size > left) return sah_fail(error, SAH_FAILED, "%s: its zip directory is malformed", file->path);
         sah_status status = place_entry(file, line, where->begin, entry, error);
         if (status != SAH_OK) return status;
         out->n++;
