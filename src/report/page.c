@@ -105,12 +105,12 @@ static void add_warnings(sah_text *out, const sah_result *result)
     if (check != NULL) {
         json_int_t sampled = json_integer_value(json_object_get(check, "sampled")),
                    refused = json_integer_value(json_object_get(check, "refused"));
+        bool hardly = 2 * refused < sampled;
         snprintf(text, sizeof text, "The model refused %lld of %lld sampled queries.%s", (long long)refused,
                  (long long)sampled,
-                 2 * refused < sampled
-                     ? " Where it hardly refuses, what a head's ablation changes says little about safety."
-                     : "");
-        add_paragraph(out, 2 * refused < sampled ? "note" : NULL, text);
+                 hardly ? " Where it hardly refuses, what a head's ablation changes says little about safety."
+                        : "");
+        add_paragraph(out, hardly ? "note" : NULL, text);
     }
     if (info->n_screened > 0) {
         snprintf(text, sizeof text, "Screened: %zu of %zu heads have all scores; the others left the race.",
