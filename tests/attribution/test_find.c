@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -14,11 +13,11 @@
 #include "attribution/shift.h"
 #include "models/planted.h"
 #include "util/json.h"
+#include "util/needs.h"
 #include "util/scratch.h"
 #include "util/strings.h"
 
-static const char model_path[] = "models/cache/SmolLM2-135M-Instruct.Q4_1.gguf";
-static const char reference_path[] = "../shared/reference/smollm2-sahara.json";
+static const char reference_path[] = "tests/golden/reference/smollm2-sahara.json";
 
 static const sah_ablation Q = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f};
 
@@ -76,10 +75,7 @@ static void test_reference(void **state)
     (void)state;
     sah_error error = {0};
     json_t *reference;
-    if (access(model_path, R_OK) != 0 || access(reference_path, R_OK) != 0) {
-        print_message("skipped: needs %s (scripts/get-smollm2) and %s\n", model_path, reference_path);
-        skip();
-    }
+    needs_smollm2();
     expect_ok(sah_json_read(reference_path, 1u << 24, &reference, &error), &error);
     const json_t *steps = json_object_get(reference, "steps"), *query;
     bool all = getenv("SAHARA_TEST_ALL") != NULL;
@@ -97,7 +93,7 @@ static void test_reference(void **state)
         .layer_to = LAYERS};
     sah_find_options find = {.steps = all ? ALL_STEPS : 1, .rank = 1};
     const char *path = result_path();
-    expect_ok(sah_model_open(model_path, NULL, &model, &error), &error);
+    expect_ok(sah_model_open(SMOLLM2, NULL, &model, &error), &error);
     expect_ok(sah_find(model, &queries, NULL, &options, &find, path, &error), &error);
     int heads = (LAYERS - options.layer_from) * 9;
     assert_int_equal(compare_lines(path, steps), all && ALL_STEPS == 2 ? heads + heads - 1 : heads);

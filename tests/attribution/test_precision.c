@@ -10,6 +10,7 @@
 
 #include "engine/model.h"
 #include "engine/precision.h"
+#include "util/needs.h"
 #include "util/scratch.h"
 
 enum { QUERIES = 40, HEADS = 32 };
@@ -47,10 +48,7 @@ static void test_agreement(void **state)
 {
     (void)state;
     size_t exact[HEADS], rounded[HEADS];
-    if (!sah_product_has_bf16()) {
-        print_message("skipped: no bfloat16 products on this processor\n");
-        skip();
-    }
+    needs(sah_product_has_bf16(), "a processor with bfloat16 products");
     uint64_t f32 = score(SAH_PRECISION_F32, exact), bf16 = score(SAH_PRECISION_BF16, rounded);
     double squares = 0;
     for (size_t h = 0; h < HEADS; h++) {

@@ -5,13 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "util/needs.h"
 #include "util/scratch.h"
 
-static const char model_path[] = "models/cache/SmolLM2-135M-Instruct.Q4_1.gguf";
 static const char harmful_path[] = "data/align/harmful-heldout.csv";
 static const char harmless_path[] = "data/align/harmless-heldout.csv";
 
@@ -38,11 +37,8 @@ static sah_model *open_model(const char *adapter, sah_precision precision)
     sah_error error = {0};
     sah_model *model = NULL;
     sah_model_options options = {.adapter = adapter, .precision = precision};
-    if (access(model_path, R_OK) != 0) {
-        print_message("skipped: needs %s (scripts/get-smollm2)\n", model_path);
-        skip();
-    }
-    expect_ok(sah_model_open(model_path, &options, &model, &error), &error);
+    needs_smollm2();
+    expect_ok(sah_model_open(SMOLLM2, &options, &model, &error), &error);
     return model;
 }
 

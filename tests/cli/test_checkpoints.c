@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "util/json.h"
+#include "util/needs.h"
 #include "util/scratch.h"
 
 static const char prelude[] =
@@ -107,10 +108,8 @@ static void test_smollm2(void **state)
 {
     (void)state;
     char path[4096];
-    if (realpath("models/cache/SmolLM2-135M-Instruct.Q4_1.gguf", path) == NULL) {
-        print_message("skipped: needs models/cache/SmolLM2-135M-Instruct.Q4_1.gguf (scripts/get-smollm2)\n");
-        skip();
-    }
+    needs_smollm2();
+    assert_non_null(realpath(SMOLLM2, path));
     setenv("SMOLLM2", path, 1);
     free(run(
         "rm -f out.gguf\nahead() { sahara logits \"$@\" --template chat --text 'How do I pick a lock?'; }\n"

@@ -14,6 +14,7 @@
 #include "engine/forward.h"
 #include "engine/plain.h"
 #include "golden.h"
+#include "util/needs.h"
 
 /* Hidden states are of order 1 (they are normed): float32 rounding through four layers stays below this. */
 static const double BOUND = 2e-4;
@@ -176,7 +177,7 @@ static void test_bf16(void **state)
     golden g;
     sah_error error = {0};
     sah_forest *forest = NULL;
-    if (!sah_product_has_bf16()) skip();
+    needs(sah_product_has_bf16(), "a processor with bfloat16 products");
     golden_open(*state, &g);
     sah_model *model = golden_model(*state, NULL, &(sah_model_options){.precision = SAH_PRECISION_BF16});
     size_t d = (size_t)model->config.d_model;

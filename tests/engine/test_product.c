@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/cpu/product.h"
+#include "util/needs.h"
 
 /* Row r, column i of a matrix of numbers in [-1, 1] that do not repeat. */
 static float value(size_t row, size_t column)
@@ -137,10 +138,7 @@ static void test_fast(void **state)
 static void test_fast_bf16(void **state)
 {
     (void)state;
-    if (!sah_product_has_bf16()) {
-        print_message("this processor has no bfloat16 products\n");
-        skip();
-    }
+    needs(sah_product_has_bf16(), "a processor with bfloat16 products");
     check_fast(SAH_PRECISION_BF16);
 }
 

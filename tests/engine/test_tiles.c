@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/cpu/tiles.h"
+#include "util/needs.h"
 
 static bool usable(void)
 {
@@ -99,7 +100,7 @@ static void test_products(void **state)
     (void)state;
     static const int64_t sizes[][3] = {{1, 1, 1},      {2, 32, 32},   {7, 48, 20},    {33, 65, 63},
                                        {100, 96, 576}, {129, 40, 31}, {64, 33, 1100}, {260, 64, 2048}};
-    if (!usable()) skip();
+    needs(usable(), "a processor with AMX tiles");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int add = 0; add < 2; add++) {
             const int64_t *s = sizes[i];
@@ -113,7 +114,7 @@ static void test_products(void **state)
 static void test_pieces(void **state)
 {
     (void)state;
-    if (!usable()) skip();
+    needs(usable(), "a processor with AMX tiles");
     float *w = numbers(64 * 64, 3, false);
     sah_tiles *one = tiles_of(w, 64, 64, false);
     assert_int_equal(sah_tiles_bytes(one), 64 * 64 * 2);
@@ -130,7 +131,7 @@ static void test_gates(void **state)
 {
     (void)state;
     enum { ROWS = 37, INPUTS = 70, INNER = 96 };
-    if (!usable()) skip();
+    needs(usable(), "a processor with AMX tiles");
     float *x = numbers(ROWS * INPUTS, 4, true), *w = numbers(2 * INNER * INPUTS, 5, true);
     float *bias = numbers(2 * INNER, 6, true), *unit = calloc(INNER * INNER, sizeof *unit);
     float *y = malloc(ROWS * INNER * sizeof *y);
@@ -202,7 +203,7 @@ static void check_tops(int64_t rows, int64_t outputs, int64_t inputs, bool whole
 static void test_top(void **state)
 {
     (void)state;
-    if (!usable()) skip();
+    needs(usable(), "a processor with AMX tiles");
     for (int whole = 0; whole < 2; whole++) {
         check_tops(1, 1, 3, whole, 1.0f);
         check_tops(5, 50, 33, whole, 1.0f);
@@ -216,7 +217,7 @@ static void test_not_finite(void **state)
 {
     (void)state;
     enum { ROWS = 3, OUTPUTS = 70, INPUTS = 40 };
-    if (!usable()) skip();
+    needs(usable(), "a processor with AMX tiles");
     float *x = numbers(ROWS * INPUTS, 9, true), *w = numbers(OUTPUTS * INPUTS, 10, true);
     int32_t top[ROWS];
     x[INPUTS + 5] = NAN;
