@@ -95,6 +95,11 @@ static const option_spec specs[N_OPTIONS] = {
                   "which step of a find result (default: 0, every head alone)"},
     [OPT_MATCH_LENGTH] = {"match-length", 0, NULL, FLAG, PLACE(match_length), 0, 0,
                           "of the harmless queries take one for each harmful one, of like length"},
+    [OPT_OPENING] = {"opening", 0, "M", COUNT, PLACE(opening), 0, 256,
+                     "tokens of the model's own answer whose probability is followed, for the\n"
+                     "signed effect (default: 8; 0 leaves it out)"},
+    [OPT_OPENING_KL] = {"opening-kl", 0, NULL, FLAG, PLACE(opening_kl), 0, 0,
+                        "the divergence over all those tokens as well"},
     [OPT_SCREEN] = {"screen", 0, NULL, FLAG, PLACE(screen), 0, 0,
                     "only the --top highest heads (default: 10), by a race: much faster"},
     [OPT_STEPS] = {"steps", 0, "N", COUNT, PLACE(steps), 1, INT_MAX,

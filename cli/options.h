@@ -71,6 +71,8 @@ typedef enum option_id {
     OPT_SAVE_STATES,
     OPT_SCREEN,
     OPT_MATCH_LENGTH,
+    OPT_OPENING,
+    OPT_OPENING_KL,
     N_OPTIONS
 } option_id;
 
@@ -86,13 +88,14 @@ typedef struct cli_options {
     const char **arguments;
     int n_arguments;
 
-    bool quiet, json, by_query, heat, concentration, screen, match_length;
+    bool quiet, json, by_query, heat, concentration, screen, match_length, opening_kl;
     int check_refusal; /* 0 off, 1 on; means something when given */
     const char *output; /* NULL: standard output */
     const char *template_, *system, *adapter, *adapter_b, *column, *contrast;
     const char *ablate, *tokens, *tokens_in, *text, *prompt, *format, *sort;
     int threads;
     size_t limit, top; /* 0: all */
+    size_t opening; /* means something when given */
     size_t step;
     uint64_t memory;
     int layer_from, layer_to, head_from, head_to;

@@ -44,8 +44,49 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
     return status;
 }
 
+/* Tokens of a response that is judged for its opening: refusals stand at its beginning, if not always in its
+ * first words. */
+enum { OPENING = 8, JUDGED = 64 };
+
+static size_t count_refused(const sah_openings *o, size_t from, size_t to)
+{
+    size_t n = 0;
+    for (size_t i = from; i < to; i++) n += o->refused[i];
+    return n;
+}
+
+sah_status scoring_openings(const cli_options *o, const char *default_template, cli_scoring *s,
+                            sah_error *error)
+{
+    size_t length = o->given[OPT_OPENING] ? o->opening : OPENING, n = s->queries.n;
+    if (length == 0) return SAH_OK;
+    const sah_openings_options options = {
+        .template_ = o->template_ != NULL ? o->template_ : default_template,
+        .system = o->system,
+        .length = length,
+        .judged = length > JUDGED ? length : JUDGED,
+        .progress = progress_show,
+        .user = &s->progress,
+    };
+    sah_status status = sah_openings_new(s->model, &s->queries, s->contrast, &options, &s->openings, error);
+    progress_end(&s->progress);
+    if (status != SAH_OK) return status;
+    s->options.openings = &s->openings;
+    s->options.opening_kl = o->opening_kl;
+    size_t refused = count_refused(&s->openings, 0, n);
+    if (s->options.refusal.sampled == 0) s->options.refusal = (sah_refusal_check){n, refused};
+    if (o->quiet) return SAH_OK;
+    fprintf(stderr, "%zu of %zu queries are refused within %zu tokens", refused, n, options.judged);
+    if (s->contrast != NULL)
+        fprintf(stderr, ", %zu of %zu contrast queries", count_refused(&s->openings, n, s->openings.n),
+                s->openings.n - n);
+    fprintf(stderr, "\n");
+    return SAH_OK;
+}
+
 void scoring_close(cli_scoring *s)
 {
+    sah_openings_free(&s->openings);
     sah_model_close(s->model);
     sah_strings_free(&s->queries);
     sah_strings_free(&s->contrast_queries);

@@ -20,12 +20,16 @@ typedef struct cli_scoring {
     const sah_strings *contrast; /* NULL without --contrast */
     sah_run_options options; /* with `progress` in it, which stays where it is */
     cli_progress progress;
+    sah_openings openings;
 } cli_scoring;
 
 /* Reads MODEL, QUERIES and --contrast, checks the refusal and matches lengths as the options say. The caller
  * closes it, in either case; progress_end(&scoring->progress) when the run is over. */
 sah_status scoring_open(const cli_options *options, const char *default_template, cli_scoring *scoring,
                         sah_error *error);
+/* The openings of the queries, unless --opening 0: says how many are refused, and warns when hardly any is. */
+sah_status scoring_openings(const cli_options *options, const char *default_template, cli_scoring *scoring,
+                            sah_error *error);
 void scoring_close(cli_scoring *scoring);
 
 #endif

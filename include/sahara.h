@@ -207,6 +207,19 @@ typedef struct sah_matching {
 sah_status sah_match_lengths(const sah_model *model, const sah_strings *queries, const char *template_,
                              const char *system, sah_strings *contrast, sah_matching *out, sah_error *error);
 
+/* What the unablated model says to each query (method.md, "Signed effect"): its opening, the first tokens of
+ * its greedy response, and whether that response refuses. Made by sah_openings_new(). */
+typedef struct sah_openings {
+    size_t n; /* queries; those of the contrast list stand behind the others */
+    size_t length; /* tokens of an opening at most */
+    size_t judged; /* tokens of a response at most that were judged */
+    int32_t *tokens; /* [n, length] */
+    size_t *lengths; /* [n] fewer than `length` where the response is shorter; 0: the model says nothing */
+    bool *refused; /* [n] */
+    int32_t *refusal; /* [refusal_length] the commonest opening of a refusal; NULL: none is refused */
+    size_t refusal_length;
+} sah_openings;
+
 typedef struct sah_run_options {
     sah_ablation ablation;
     int layer_from, layer_to; /* candidates: layers A..B-1; 0,0 means all */
@@ -216,6 +229,10 @@ typedef struct sah_run_options {
     uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
     sah_refusal_check refusal; /* written to the header as it is; sampled 0: nothing */
     sah_matching matching; /* the same; from 0: nothing */
+    const sah_openings *openings; /* of the same queries and template, for the signed effect in sah_ships() and
+                                     sah_ships_screen(); NULL: none */
+    bool opening_kl; /* with openings: the mean divergence over the opening's tokens as well, which takes 8 bytes
+                        a token of the openings and entry of the vocabulary */
     sah_progress_fn progress; /* or NULL */
     void *user;
 } sah_run_options;
@@ -223,7 +240,8 @@ typedef struct sah_run_options {
 /* Ships of every head for every query (method.md "Ships: one query"; paper, equation 6): KL(p || p_h) in
  * nats. Appends to the journal `path` (see docs/files.md), resuming it when it is there and its header
  * agrees; NULL or "-" writes to standard output. `contrast` (or NULL) is a second list scored in the same
- * run. */
+ * run. With openings each score comes with its signed effect: the change in log-probability of what the model
+ * was going to say, nats a token (method.md, "Signed effect"). */
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
@@ -348,6 +366,21 @@ sah_status sah_judge_text(const sah_judge *judge, const char *text, size_t lengt
  * as for generating. Where hardly any is refused, what a head's ablation changes says little about safety. */
 sah_status sah_check_refusal(const sah_model *model, const sah_strings *queries, const char *template_,
                              const char *system, uint64_t memory, sah_refusal_check *out, sah_error *error);
+
+typedef struct sah_openings_options {
+    const char *template_, *system; /* see sah_prompt_wrap */
+    size_t length; /* tokens of an opening, m; at least 1 */
+    size_t judged; /* tokens of the response that is judged, at least `length` */
+    uint64_t memory; /* as for generating */
+    sah_progress_fn progress; /* tokens; or NULL */
+    void *user;
+} sah_openings_options;
+
+/* Responds to the queries and the contrast queries (or NULL) greedily and judges the responses by the default
+ * rule; for sah_openings_free(). Thinking is left out of what is judged, not of the opening. */
+sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                            const sah_openings_options *options, sah_openings *out, sah_error *error);
+void sah_openings_free(sah_openings *openings);
 
 /* A share and its interval. */
 typedef struct sah_share {

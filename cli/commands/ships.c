@@ -7,6 +7,7 @@ static int run(const cli_options *o)
     cli_scoring s;
     if (o->top > 0 && !o->screen) return usage_error("ships: --top belongs to --screen");
     sah_status status = scoring_open(o, "ships", &s, &error);
+    if (status == SAH_OK) status = scoring_openings(o, "ships", &s, &error);
     if (status == SAH_OK) {
         size_t top = o->top > 0 ? o->top : 10;
         status = o->screen
@@ -28,10 +29,12 @@ const cli_command command_ships = {
         "head is ablated. OUT is a journal of JSON lines; an interrupted run carries on where it stopped.\n"
         "--contrast scores a harmless set in the same run: a head that is high on both is general, not "
         "safety.\n"
+        "Beside it stands the signed effect: how much less likely the beginning of the model's own answer\n"
+        "becomes, in nats a token. A head that refusals rest on weakens them and leaves other answers alone.\n"
         "--screen finds the highest heads alone, exactly and many times faster.\n"
         "See `sahara rank` for reading the result.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,
-                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_SCREEN, OPT_TOP},
+                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_OPENING, OPT_OPENING_KL, OPT_SCREEN, OPT_TOP},
     .least = 2,
     .most = 2,
     .run = run,

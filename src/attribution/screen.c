@@ -1,6 +1,7 @@
 /* Ships by racing (docs/method.md, "Screening"): all heads on a few queries, then more queries for those that
  * may still be among the highest, until only they are left or all queries are used. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,12 +26,16 @@ static const double FINISH = 1.5;
  * t-test on the queries so far. */
 static const double LEAVE = 0.003;
 
+/* The lists of numbers a line has: a race goes by the first; the others are there with openings. */
+enum { KL, EFFECT, TOWARD, OPENING_KL, N_LISTS };
+static const char *const names[N_LISTS] = {"kl", "effect", "toward", "opening_kl"};
+
 /* One of the two sets of queries, in the order in which the race draws them. */
 typedef struct set {
     const sah_strings *queries;
     size_t n;
     size_t *order; /* [n] */
-    double *kl; /* [n_heads, n], by the order of the queries; NaN: not scored */
+    double *scores[N_LISTS]; /* [n_heads, n] each, by the order of the queries; NaN: none */
 } set;
 
 typedef struct race {
@@ -108,8 +113,8 @@ static void score(const race *s, int with, size_t head, size_t other, double *me
     for (int i = 0; i < 2; i++) {
         const set *of = &s->sets[i];
         double part, part_square;
-        compare(of, s->drawn[i][with], of->kl + head * of->n,
-                other < s->n_heads ? of->kl + other * of->n : NULL, &part, &part_square);
+        compare(of, s->drawn[i][with], of->scores[KL] + head * of->n,
+                other < s->n_heads ? of->scores[KL] + other * of->n : NULL, &part, &part_square);
         *mean += i == 0 ? part : -part;
         square += part_square;
     }
@@ -163,66 +168,99 @@ static sah_status add_line(race *s, sah_text *line, sah_error *error)
     return status;
 }
 
-static const char *const keys[2] = {"kl", "kl_contrast"};
+/* The key of a list for a set. */
+static const char *key_of(int list, int i, char key[32])
+{
+    snprintf(key, 32, "%s%s", names[list], i == 0 ? "" : "_contrast");
+    return key;
+}
+
+/* Lists that the run makes beside KL. */
+static bool makes(const race *s, int list)
+{
+    return list == KL || (s->options->openings != NULL && (list != OPENING_KL || s->options->opening_kl));
+}
 
 /* Takes a round's scores of a head, and writes them down. */
-static sah_status take_scores(void *ctx, size_t which, const double *kl, sah_error *error)
+static sah_status take_scores(void *ctx, size_t which, const sah_head_scores *scores, sah_error *error)
 {
     race *s = ctx;
-    size_t head = s->racing[which];
+    size_t head = s->racing[which], first = 0;
+    const double *const lists[N_LISTS] = {scores->kl, scores->effect, scores->toward, scores->opening_kl};
     sah_text line = {0};
+    char key[32];
     sah_text_addf(&line, "{\"round\":%zu,\"head\":\"%d-%d\"", s->round, s->heads[head].layer,
                   s->heads[head].head);
     for (int i = 0; i < 2; i++) {
         set *of = &s->sets[i];
         size_t from = s->drawn[i][0], n = s->drawn[i][1] - from;
-        for (size_t q = 0; q < n; q++) of->kl[head * of->n + of->order[from + q]] = kl[q];
-        if (of->n > 0) sah_line_numbers(&line, keys[i], kl, n);
-        kl += n;
+        for (int l = 0; l < N_LISTS; l++) {
+            if (!makes(s, l)) continue;
+            for (size_t q = 0; q < n; q++)
+                of->scores[l][head * of->n + of->order[from + q]] = lists[l][first + q];
+            if (of->n > 0) sah_line_numbers(&line, key_of(l, i, key), lists[l] + first, n);
+        }
+        first += n;
     }
     return add_line(s, &line, error);
 }
 
-/* The head's last line: every query's score, null where there is none. */
+/* The head's last line: every query's scores, null where there is none. */
 static sah_status write_head(race *s, size_t head, sah_error *error)
 {
     sah_text line = {0};
-    char number[32];
+    char key[32];
     bool exact = true;
     sah_text_addf(&line, "{\"head\":\"%d-%d\"", s->heads[head].layer, s->heads[head].head);
-    for (int i = 0; i < 2; i++) {
-        const set *of = &s->sets[i];
-        for (size_t q = 0; q < of->n; q++) {
-            double kl = of->kl[head * of->n + q];
-            exact = exact && !isnan(kl);
-            sah_format_double(kl, number);
-            sah_text_addf(&line, "%s%s", q == 0 ? i == 0 ? ",\"kl\":[" : ",\"kl_contrast\":[" : ",",
-                          isnan(kl) ? "null" : number);
+    for (int l = 0; l < N_LISTS; l++) {
+        for (int i = 0; i < 2; i++) {
+            const set *of = &s->sets[i];
+            if (!makes(s, l) || of->n == 0) continue;
+            sah_line_numbers(&line, key_of(l, i, key), of->scores[l] + head * of->n, of->n);
+            for (size_t q = 0; q < of->n && l == KL; q++)
+                exact = exact && !isnan(of->scores[l][head * of->n + q]);
         }
-        if (of->n > 0) sah_text_add(&line, "]", 1);
     }
     sah_text_addf(&line, ",\"exact\":%s", exact ? "true" : "false");
     s->written[head] = true;
     return add_line(s, &line, error);
 }
 
-static bool read_scores(race *s, const json_t *line, size_t head)
+/* Whether the line has n numbers for a list (or nulls where there may be some), which go to the drawn queries. */
+static bool read_list(race *s, const json_t *line, size_t head, int list, int i)
 {
-    const json_t *lists[2];
-    for (int i = 0; i < 2; i++) {
-        size_t n = s->drawn[i][1] - s->drawn[i][0];
-        lists[i] = json_object_get(line, keys[i]);
-        if (json_array_size(lists[i]) != n) return false;
-        for (size_t q = 0; q < n; q++)
-            if (!json_is_number(json_array_get(lists[i], q))) return false;
-    }
-    for (int i = 0; i < 2; i++) {
-        set *of = &s->sets[i];
-        for (size_t q = 0; q < json_array_size(lists[i]); q++)
-            of->kl[head * of->n + of->order[s->drawn[i][0] + q]] =
-                json_number_value(json_array_get(lists[i], q));
+    char key[32];
+    set *of = &s->sets[i];
+    size_t n = s->drawn[i][1] - s->drawn[i][0];
+    const json_t *numbers = json_object_get(line, key_of(list, i, key));
+    if (json_array_size(numbers) != n) return false;
+    for (size_t q = 0; q < n; q++) {
+        const json_t *number = json_array_get(numbers, q);
+        if (!json_is_number(number) && !(list != KL && json_is_null(number))) return false;
+        of->scores[list][head * of->n + of->order[s->drawn[i][0] + q]] =
+            json_is_null(number) ? NAN : json_number_value(number);
     }
     return true;
+}
+
+static bool has_lists(const race *s, const json_t *line)
+{
+    char key[32];
+    for (int l = 0; l < N_LISTS; l++)
+        for (int i = 0; i < 2; i++)
+            if (makes(s, l) &&
+                json_array_size(json_object_get(line, key_of(l, i, key))) != s->drawn[i][1] - s->drawn[i][0])
+                return false;
+    return true;
+}
+
+static bool read_scores(race *s, const json_t *line, size_t head)
+{
+    bool good = has_lists(s, line);
+    for (int l = 0; l < N_LISTS; l++)
+        for (int i = 0; i < 2 && good; i++)
+            if (makes(s, l)) good = read_list(s, line, head, l, i);
+    return good;
 }
 
 static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_error *error)
@@ -257,7 +295,7 @@ static bool is_scored(const race *s, size_t head)
 {
     const set *of = &s->sets[s->drawn[0][1] > s->drawn[0][0] ? 0 : 1];
     size_t i = of == &s->sets[0] ? 0 : 1;
-    return !isnan(of->kl[head * of->n + of->order[s->drawn[i][0]]]);
+    return !isnan(of->scores[KL][head * of->n + of->order[s->drawn[i][0]]]);
 }
 
 /* The round's queries of a set. */
@@ -271,11 +309,24 @@ static sah_status draw(const race *s, int i, sah_strings *out, sah_error *error)
     return status;
 }
 
+/* Which of the run's openings the round's queries have, one set behind the other. */
+static sah_status number_openings(const race *s, size_t **out, sah_error *error)
+{
+    size_t n = 0;
+    *out = sah_alloc(s->sets[0].n + s->sets[1].n, sizeof **out);
+    if (*out == NULL) return sah_fail_memory(error, "the openings");
+    for (int i = 0; i < 2; i++)
+        for (size_t q = s->drawn[i][0]; q < s->drawn[i][1]; q++)
+            (*out)[n++] = s->sets[i].order[q] + (i == 0 ? 0 : s->sets[0].n);
+    return SAH_OK;
+}
+
 static sah_status run_round(race *s, sah_error *error)
 {
     sah_strings queries[2] = {{0}, {0}};
     const sah_strings *lists[2] = {&queries[0], &queries[1]};
-    sah_forest *forest = NULL;
+    sah_probes probes = {0};
+    size_t *opening_of = NULL;
     size_t n = 0, racing = 0;
     sah_head *heads = sah_alloc(s->n_heads, sizeof *heads);
     char what[64];
@@ -289,8 +340,9 @@ static sah_status run_round(race *s, sah_error *error)
     }
     if (status != SAH_OK || n == 0) goto done;
     for (int i = 0; i < 2 && status == SAH_OK; i++) status = draw(s, i, &queries[i], error);
+    if (status == SAH_OK) status = number_openings(s, &opening_of, error);
     if (status == SAH_OK)
-        status = sah_run_forest(s->model, lists, 2, s->options, SAH_SHIPS_TEMPLATE, &forest, error);
+        status = sah_probes_new(s->model, lists, s->options, SAH_SHIPS_TEMPLATE, opening_of, &probes, error);
     snprintf(what, sizeof what, "ships, %zu queries: heads", s->drawn[0][1] + s->drawn[1][1]);
     sah_sweep_options sweep = {
         .memory = s->options->memory,
@@ -301,10 +353,12 @@ static sah_status run_round(race *s, sah_error *error)
         .total = racing,
     };
     if (status == SAH_OK)
-        status = sah_scores(s->model, forest, &s->options->ablation, heads, n, &sweep, take_scores, s, error);
+        status = sah_scores(s->model, &probes, &s->options->ablation, s->options->opening_kl, heads, n,
+                            &sweep, take_scores, s, error);
 
 done:
-    sah_forest_free(forest);
+    sah_probes_free(&probes);
+    free(opening_of);
     sah_strings_free(&queries[0]);
     sah_strings_free(&queries[1]);
     free(heads);
@@ -341,9 +395,13 @@ static sah_status prepare(race *s, sah_error *error)
         size_t numbers;
         if (!sah_mul(s->n_heads, of->n, &numbers)) return sah_fail_memory(error, "the scores");
         of->order = sah_alloc(of->n, sizeof *of->order);
-        of->kl = sah_alloc(numbers, sizeof *of->kl);
-        if (!of->order || !of->kl) return sah_fail_memory(error, "the scores");
-        for (size_t k = 0; k < numbers; k++) of->kl[k] = NAN;
+        if (!of->order) return sah_fail_memory(error, "the scores");
+        for (int l = 0; l < N_LISTS; l++) {
+            if (!makes(s, l)) continue;
+            of->scores[l] = sah_alloc(numbers, sizeof *of->scores[l]);
+            if (!of->scores[l]) return sah_fail_memory(error, "the scores");
+            for (size_t k = 0; k < numbers; k++) of->scores[l][k] = NAN;
+        }
         shuffle(of->order, of->n, (uint64_t)i + 1);
     }
     return SAH_OK;
@@ -353,7 +411,7 @@ static void race_free(race *s)
 {
     for (int i = 0; i < 2; i++) {
         free(s->sets[i].order);
-        free(s->sets[i].kl);
+        for (int l = 0; l < N_LISTS; l++) free(s->sets[i].scores[l]);
     }
     free(s->heads);
     free(s->index);

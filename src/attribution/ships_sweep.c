@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/cpu/kl.h"
 #include "util/alloc.h"
@@ -13,20 +14,34 @@
  * memory bounded. */
 enum { MOST_ROWS = 128, LEAST_ROWS = 16, LOGITS_BYTES = 32 << 20 };
 
+/* What one distribution gives: its divergence from the unablated one, and changes of log-probability. */
+typedef struct score {
+    double kl, own, refusal;
+} score;
+
+/* The unablated side of a probe. */
+typedef struct probe_base {
+    sah_kl_base kl; /* p NULL: no divergence is asked for */
+    double own, refusal; /* log-probabilities */
+} probe_base;
+
 /* One sweep thread's memory, made when first used. */
 typedef struct thread_memory {
     float *logits; /* [rows, n_vocab] */
     double *scratch; /* [workspace threads, n_vocab] */
-    double *kl; /* [candidates at a time * n_prompts] */
-    size_t kl_capacity;
+    score *scores; /* [candidates at a time * probes] */
+    size_t capacity;
 } thread_memory;
 
 typedef struct scores {
     const sah_model *model;
-    size_t n_prompts, n_vocab, rows;
+    const sah_probes *probes;
+    bool opening_kl;
+    size_t n_vocab, rows;
     const sah_head *heads;
-    double *p; /* [n_prompts, n_vocab] behind `base` */
-    sah_kl_base *base; /* [n_prompts] */
+    double *p; /* [divergences, n_vocab] behind `base` */
+    probe_base *base; /* [n probes] */
+    double *sums; /* [4, n_queries] a head's scores on their way to `take` */
     thread_memory *threads; /* [n_threads] */
     int n_threads;
     sah_scores_fn take;
@@ -34,27 +49,55 @@ typedef struct scores {
     pthread_mutex_t taking;
 } scores;
 
+/* ln p of a token; `log_sum` is the logits' log-sum-exp. */
+static double log_p(const float *logits, int32_t token, double log_sum)
+{
+    return (double)logits[token] - log_sum;
+}
+
 /* ---- The unablated model ------------------------------------------------------------------------------- */
+
+static bool has_divergence(const scores *s, const sah_probe *probe)
+{
+    return probe->first || (s->opening_kl && probe->own >= 0);
+}
+
+/* False: a logit is not finite. */
+static bool prepare_probe(const scores *s, size_t index, const float *logits, double *scratch, double **p)
+{
+    const sah_probe *probe = &s->probes->items[index];
+    probe_base *base = &s->base[index];
+    if (has_divergence(s, probe)) {
+        base->kl.p = *p;
+        *p += s->n_vocab;
+        if (!sah_kl_prepare(logits, s->n_vocab, scratch, &base->kl)) return false;
+    }
+    if (probe->own < 0 && probe->refusal < 0) return true;
+    double log_sum = sah_log_sum_exp(logits, s->n_vocab, scratch);
+    if (probe->own >= 0) base->own = log_p(logits, probe->own, log_sum);
+    if (probe->refusal >= 0) base->refusal = log_p(logits, probe->refusal, log_sum);
+    return !isnan(log_sum);
+}
 
 static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
 {
     scores *s = ctx;
-    size_t V = s->n_vocab, d = (size_t)s->model->config.d_model;
+    size_t V = s->n_vocab, d = (size_t)s->model->config.d_model, n_probes = s->probes->n;
     sah_workspace *workspace = NULL;
+    double *p = s->p;
     float *logits = sah_alloc_aligned(s->rows * V, sizeof *logits);
     double *scratch = sah_alloc_aligned(V, sizeof *scratch);
     sah_status status = SAH_OK;
     if (logits == NULL || scratch == NULL) status = sah_fail_memory(error, "logits");
     if (status == SAH_OK) status = sah_workspace_new(s->model->threads, &workspace, error);
-    for (size_t from = 0; from < s->n_prompts && status == SAH_OK; from += s->rows) {
-        size_t n = s->n_prompts - from < s->rows ? s->n_prompts - from : s->rows;
+    for (size_t from = 0; from < n_probes && status == SAH_OK; from += s->rows) {
+        size_t n = n_probes - from < s->rows ? n_probes - from : s->rows;
         status = sah_lm_head(s->model, workspace, hidden + from * d, (int64_t)n, logits, error);
         for (size_t i = 0; i < n && status == SAH_OK; i++) {
-            s->base[from + i].p = s->p + (from + i) * V;
-            if (sah_kl_prepare(logits + i * V, V, scratch, &s->base[from + i])) continue;
+            if (prepare_probe(s, from + i, logits + i * V, scratch, &p)) continue;
             status = sah_fail(error, SAH_FAILED,
                               "the logits of prompt %zu are not finite; the checkpoint may be damaged",
-                              from + i + 1);
+                              s->probes->items[from + i].query + 1);
         }
     }
     sah_workspace_free(workspace);
@@ -72,11 +115,24 @@ static bool make_room(const scores *s, thread_memory *memory, int workspace_thre
     if (memory->scratch == NULL)
         memory->scratch = sah_alloc_aligned((size_t)workspace_threads * s->n_vocab, sizeof *memory->scratch);
     return memory->logits != NULL && memory->scratch != NULL &&
-           sah_grow(&memory->kl, &memory->kl_capacity, n_scores, sizeof *memory->kl);
+           sah_grow(&memory->scores, &memory->capacity, n_scores, sizeof *memory->scores);
 }
 
-/* kl[i] for n rows of logits, the first of which is score `first` of its unit: a row's prompt is its index
- * modulo the prompts. */
+static score score_row(const scores *s, size_t index, const float *logits, double *scratch)
+{
+    const sah_probe *probe = &s->probes->items[index];
+    const probe_base *base = &s->base[index];
+    score out = {0};
+    if (base->kl.p != NULL) out.kl = sah_kl(&base->kl, logits, s->n_vocab, scratch);
+    if (probe->own < 0 && probe->refusal < 0) return out;
+    double log_sum = sah_log_sum_exp(logits, s->n_vocab, scratch);
+    if (probe->own >= 0) out.own = log_p(logits, probe->own, log_sum) - base->own;
+    if (probe->refusal >= 0) out.refusal = log_p(logits, probe->refusal, log_sum) - base->refusal;
+    return out;
+}
+
+/* The scores of n rows of logits, the first of which is score `first` of its unit: a row's probe is its index
+ * modulo the probes. */
 static void score_rows(const scores *s, const thread_memory *memory, sah_workspace *workspace, size_t first,
                        size_t n)
 {
@@ -85,23 +141,55 @@ static void score_rows(const scores *s, const thread_memory *memory, sah_workspa
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < n; i++) {
         double *scratch = memory->scratch + (size_t)(threads > 1 ? omp_get_thread_num() : 0) * s->n_vocab;
-        const sah_kl_base *base = &s->base[(first + i) % s->n_prompts];
-        memory->kl[first + i] = sah_kl(base, memory->logits + i * s->n_vocab, s->n_vocab, scratch);
+        memory->scores[first + i] =
+            score_row(s, (first + i) % s->probes->n, memory->logits + i * s->n_vocab, scratch);
     }
     sah_workspace_enter(workspace, before);
 }
 
+/* Sums over each query's probes, as means a token; false where one is not finite. */
+static bool gather(const scores *s, const score *of_probes, double *kl, double *effect, double *toward,
+                   double *opening_kl)
+{
+    const sah_probes *probes = s->probes;
+    bool finite = true;
+    memset(s->sums, 0, 4 * probes->n_queries * sizeof *s->sums);
+    for (size_t i = 0; i < probes->n; i++) {
+        size_t q = probes->items[i].query;
+        const score *one = &of_probes[i];
+        if (probes->items[i].first) kl[q] = one->kl;
+        effect[q] += one->own;
+        toward[q] += one->refusal;
+        if (probes->items[i].own >= 0) opening_kl[q] += one->kl;
+        finite = finite && isfinite(one->kl) && isfinite(one->own) && isfinite(one->refusal);
+    }
+    for (size_t q = 0; q < probes->n_queries && probes->own_length != NULL; q++) {
+        size_t own = probes->own_length[q], refusal = probes->refusal_length[q];
+        effect[q] = own > 0 ? effect[q] / (double)own : NAN;
+        opening_kl[q] = own > 0 ? opening_kl[q] / (double)own : NAN;
+        toward[q] = refusal > 0 ? toward[q] / (double)refusal : NAN;
+    }
+    return finite;
+}
+
 /* Hands one head's scores on. */
-static sah_status hand_on(scores *s, size_t index, const double *kl, sah_error *error)
+static sah_status hand_on(scores *s, size_t index, const score *of_probes, sah_error *error)
 {
     sah_head head = s->heads[index];
-    for (size_t i = 0; i < s->n_prompts; i++) {
-        if (isfinite(kl[i])) continue;
-        return sah_fail(error, SAH_FAILED, "the logits of prompt %zu are not finite with head %d-%d ablated",
-                        i + 1, head.layer, head.head);
-    }
+    size_t n = s->probes->n_queries;
+    bool openings = s->probes->own_length != NULL;
+    double *kl = s->sums, *effect = kl + n, *toward = effect + n, *opening_kl = toward + n;
+    sah_status status;
     pthread_mutex_lock(&s->taking);
-    sah_status status = s->take(s->ctx, index, kl, error);
+    const sah_head_scores out = {.kl = kl,
+                                 .effect = openings ? effect : NULL,
+                                 .toward = openings ? toward : NULL,
+                                 .opening_kl = s->opening_kl ? opening_kl : NULL};
+    if (gather(s, of_probes, kl, effect, toward, opening_kl))
+        status = s->take(s->ctx, index, &out, error);
+    else
+        status = sah_fail(error, SAH_FAILED, "logits are not finite with head %d-%d ablated", head.layer,
+                          head.head);
     pthread_mutex_unlock(&s->taking);
     return status;
 }
@@ -111,7 +199,7 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
 {
     scores *s = ctx;
     thread_memory *memory = &s->threads[thread];
-    size_t n_scores = (size_t)n * s->n_prompts, d = (size_t)s->model->config.d_model;
+    size_t n_scores = (size_t)n * s->probes->n, d = (size_t)s->model->config.d_model;
     sah_status status = SAH_OK;
     if (!make_room(s, memory, sah_workspace_threads(workspace), n_scores))
         return sah_fail_memory(error, "logits");
@@ -121,7 +209,7 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
         if (status == SAH_OK) score_rows(s, memory, workspace, from, rows);
     }
     for (int32_t i = 0; i < n && status == SAH_OK; i++)
-        status = hand_on(s, (size_t)which[i], memory->kl + (size_t)i * s->n_prompts, error);
+        status = hand_on(s, (size_t)which[i], memory->scores + (size_t)i * s->probes->n, error);
     return status;
 }
 
@@ -129,15 +217,18 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
 
 static sah_status make_memory(scores *s, sah_error *error)
 {
-    size_t fit = LOGITS_BYTES / (s->n_vocab * sizeof(float)), numbers;
+    size_t fit = LOGITS_BYTES / (s->n_vocab * sizeof(float)), numbers, divergences = 0;
     s->rows = fit > MOST_ROWS ? MOST_ROWS : fit < LEAST_ROWS ? LEAST_ROWS : fit;
-    if (!sah_mul(s->n_prompts, s->n_vocab, &numbers))
+    for (size_t i = 0; i < s->probes->n; i++) divergences += has_divergence(s, &s->probes->items[i]);
+    if (!sah_mul(divergences, s->n_vocab, &numbers))
         return sah_fail_memory(error, "the distributions of all queries");
     s->p = sah_alloc_aligned(numbers, sizeof *s->p);
-    s->base = sah_alloc(s->n_prompts, sizeof *s->base);
+    s->base = sah_alloc(s->probes->n, sizeof *s->base);
+    s->sums = sah_alloc(s->probes->n_queries, 4 * sizeof *s->sums);
     s->threads = sah_alloc((size_t)s->n_threads, sizeof *s->threads);
-    return s->p && s->base && s->threads ? SAH_OK
-                                         : sah_fail_memory(error, "the distributions of all queries");
+    return s->p && s->base && s->sums && s->threads
+               ? SAH_OK
+               : sah_fail_memory(error, "the distributions of all queries");
 }
 
 static void free_memory(scores *s)
@@ -145,21 +236,23 @@ static void free_memory(scores *s)
     for (int i = 0; i < s->n_threads && s->threads != NULL; i++) {
         free(s->threads[i].logits);
         free(s->threads[i].scratch);
-        free(s->threads[i].kl);
+        free(s->threads[i].scores);
     }
     free(s->threads);
     free(s->base);
+    free(s->sums);
     free(s->p);
     pthread_mutex_destroy(&s->taking);
 }
 
-sah_status sah_scores(const sah_model *model, const sah_forest *forest, const sah_ablation *ablation,
-                      const sah_head *heads, size_t n, const sah_sweep_options *sweep, sah_scores_fn take,
-                      void *ctx, sah_error *error)
+sah_status sah_scores(const sah_model *model, const sah_probes *probes, const sah_ablation *ablation,
+                      bool opening_kl, const sah_head *heads, size_t n, const sah_sweep_options *sweep,
+                      sah_scores_fn take, void *ctx, sah_error *error)
 {
     scores s = {
         .model = model,
-        .n_prompts = (size_t)forest->n_prompts,
+        .probes = probes,
+        .opening_kl = opening_kl && probes->own_length != NULL,
         .n_vocab = (size_t)model->config.n_vocab,
         .heads = heads,
         .n_threads = model->threads,
@@ -172,7 +265,8 @@ sah_status sah_scores(const sah_model *model, const sah_forest *forest, const sa
     sah_status status = candidates ? make_memory(&s, error) : sah_fail_memory(error, "the heads");
     for (size_t i = 0; i < n && status == SAH_OK; i++)
         candidates[i] = sah_candidate_of(&model->config, heads[i], ablation);
-    if (status == SAH_OK) status = sah_sweep(model, forest, NULL, 0, candidates, n, sweep, &sink, error);
+    if (status == SAH_OK)
+        status = sah_sweep(model, probes->forest, NULL, 0, candidates, n, sweep, &sink, error);
     free(candidates);
     free_memory(&s);
     return status;

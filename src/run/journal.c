@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -366,7 +367,7 @@ void sah_line_numbers(sah_text *line, const char *key, const double *values, siz
     for (size_t i = 0; i < n; i++) {
         sah_format_double(values[i], number);
         if (i > 0) sah_text_add(line, ",", 1);
-        sah_text_adds(line, number);
+        sah_text_adds(line, isnan(values[i]) ? "null" : number);
     }
     sah_text_add(line, "]", 1);
 }

@@ -29,7 +29,8 @@ sah_status sah_journal_add(sah_journal *journal, const char *text, size_t size, 
 /* Closes the file, which tells of errors that the disk reported late. NULL is allowed. */
 sah_status sah_journal_close(sah_journal *journal, sah_error *error);
 
-/* Appends ,"key":value, or ,"key":[values], to the text of a line, in digits that read back the same. */
+/* Appends ,"key":value, or ,"key":[values], to the text of a line, in digits that read back the same; in a list
+ * NaN becomes null. */
 void sah_line_number(sah_text *line, const char *key, double value);
 void sah_line_numbers(sah_text *line, const char *key, const double *values, size_t n);
 

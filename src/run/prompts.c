@@ -26,31 +26,51 @@ sah_status sah_run_prompt(const sah_model *model, const char *template_, const c
     return status;
 }
 
+sah_status sah_run_prompts_new(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
+                               const char *template_, const char *system, sah_run_prompts *out,
+                               sah_error *error)
+{
+    sah_status status = SAH_OK;
+    size_t total = 0;
+    *out = (sah_run_prompts){0};
+    for (size_t l = 0; l < n_lists; l++) total += lists[l] != NULL ? lists[l]->n : 0;
+    out->tokens = sah_alloc(total, sizeof *out->tokens);
+    out->items = sah_alloc(total, sizeof *out->items);
+    if (out->tokens == NULL || out->items == NULL) return sah_fail_memory(error, "the prompts");
+    for (size_t l = 0; l < n_lists && status == SAH_OK; l++) {
+        for (size_t i = 0; lists[l] != NULL && i < lists[l]->n && status == SAH_OK; i++) {
+            char *prompt;
+            int32_t **tokens = &out->tokens[out->n];
+            sah_prompt *item = &out->items[out->n++];
+            status = sah_run_prompt(model, template_, system, lists[l]->items[i], &prompt, tokens, &item->n,
+                                    error);
+            item->tokens = *tokens;
+            free(prompt);
+        }
+    }
+    return status;
+}
+
+void sah_run_prompts_free(sah_run_prompts *prompts)
+{
+    for (size_t i = 0; i < prompts->n; i++) free(prompts->tokens[i]);
+    free(prompts->tokens);
+    free(prompts->items);
+    *prompts = (sah_run_prompts){0};
+}
+
 sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
                           const sah_run_options *options, const char *default_template, sah_forest **out,
                           sah_error *error)
 {
     const char *template_ = options->template_ != NULL ? options->template_ : default_template;
-    sah_status status = SAH_OK;
-    size_t total = 0, at = 0;
+    sah_run_prompts prompts;
     *out = NULL;
-    for (size_t l = 0; l < n_lists; l++) total += lists[l] != NULL ? lists[l]->n : 0;
-    int32_t **tokens = sah_alloc(total, sizeof *tokens);
-    sah_prompt *prompts = sah_alloc(total, sizeof *prompts);
-    if (tokens == NULL || prompts == NULL) status = sah_fail_memory(error, "the prompts");
-    for (size_t l = 0; l < n_lists && status == SAH_OK; l++) {
-        for (size_t i = 0; lists[l] != NULL && i < lists[l]->n && status == SAH_OK; i++, at++) {
-            char *prompt;
-            status = sah_run_prompt(model, template_, options->system, lists[l]->items[i], &prompt,
-                                    &tokens[at], &prompts[at].n, error);
-            prompts[at].tokens = tokens[at];
-            free(prompt);
-        }
-    }
-    if (status == SAH_OK) status = sah_forest_new(prompts, total, model->config.n_vocab, out, error);
-    for (size_t i = 0; i < total && tokens != NULL; i++) free(tokens[i]);
-    free(tokens);
-    free(prompts);
+    sah_status status =
+        sah_run_prompts_new(model, lists, n_lists, template_, options->system, &prompts, error);
+    if (status == SAH_OK)
+        status = sah_forest_new(prompts.items, prompts.n, model->config.n_vocab, out, error);
+    sah_run_prompts_free(&prompts);
     return status;
 }
 

@@ -12,8 +12,21 @@
 sah_status sah_run_prompt(const sah_model *model, const char *template_, const char *system,
                           const char *query, char **prompt, int32_t **tokens, size_t *n, sah_error *error);
 
-/* Wraps the queries of the lists (NULL: none), one list behind the other, in the run's template (or
- * `default_template`) and makes the forest of their tokens. */
+/* The prompts of a run. Start from {0}. */
+typedef struct sah_run_prompts {
+    int32_t **tokens; /* [n] */
+    sah_prompt *items; /* [n] the same */
+    size_t n;
+} sah_run_prompts;
+
+/* Wraps the queries of the lists (NULL: none), one list behind the other, and makes tokens of them. The caller
+ * frees it, in either case. */
+sah_status sah_run_prompts_new(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
+                               const char *template_, const char *system, sah_run_prompts *out,
+                               sah_error *error);
+void sah_run_prompts_free(sah_run_prompts *prompts);
+
+/* The forest of such prompts, in the run's template (or `default_template`). */
 sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
                           const sah_run_options *options, const char *default_template, sah_forest **out,
                           sah_error *error);

@@ -1,0 +1,111 @@
+/* What the unablated model was going to say: openings of its greedy responses, and which of them refuse. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/prompts.h"
+#include "eval/generate/respond.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+typedef struct opener {
+    const sah_model *model;
+    const sah_judge *judge;
+    sah_openings *out;
+} opener;
+
+static sah_status take_reply(void *ctx, const sah_reply *reply, sah_error *error)
+{
+    opener *o = ctx;
+    char *text = NULL;
+    sah_verdict verdict;
+    size_t n = reply->n < o->out->length ? reply->n : o->out->length;
+    memcpy(o->out->tokens + reply->prompt * o->out->length, reply->tokens, n * sizeof *reply->tokens);
+    o->out->lengths[reply->prompt] = n;
+    sah_status status = sah_decode(o->model, reply->tokens, reply->n, true, &text, error);
+    if (status == SAH_OK) status = sah_judge_text(o->judge, text, strlen(text), &verdict, error);
+    if (status == SAH_OK) o->out->refused[reply->prompt] = verdict == SAH_REFUSAL;
+    free(text);
+    return status;
+}
+
+static bool same_opening(const sah_openings *o, size_t a, size_t b)
+{
+    return o->lengths[a] == o->lengths[b] && memcmp(o->tokens + a * o->length, o->tokens + b * o->length,
+                                                    o->lengths[a] * sizeof *o->tokens) == 0;
+}
+
+/* The opening that most refusals have; of equally common ones the first. */
+static sah_status find_refusal(sah_openings *o, sah_error *error)
+{
+    size_t best = o->n, most = 0;
+    for (size_t i = 0; i < o->n; i++) {
+        size_t times = 0;
+        if (!o->refused[i] || o->lengths[i] == 0) continue;
+        for (size_t j = 0; j < o->n; j++) times += o->refused[j] && same_opening(o, i, j);
+        if (times <= most) continue;
+        most = times;
+        best = i;
+    }
+    if (best == o->n) return SAH_OK;
+    o->refusal = sah_alloc(o->lengths[best], sizeof *o->refusal);
+    if (o->refusal == NULL) return sah_fail_memory(error, "the openings");
+    o->refusal_length = o->lengths[best];
+    memcpy(o->refusal, o->tokens + best * o->length, o->refusal_length * sizeof *o->refusal);
+    return SAH_OK;
+}
+
+sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                            const sah_openings_options *options, sah_openings *out, sah_error *error)
+{
+    const sah_strings *const lists[2] = {queries, contrast};
+    sah_run_prompts prompts = {0};
+    sah_judge *judge = NULL;
+    uint64_t done = 0, total;
+    *out = (sah_openings){.length = options->length, .judged = options->judged};
+    if (options->length == 0 || options->judged < options->length)
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "an opening has at least one token, and all of it is judged");
+    sah_status status =
+        sah_run_prompts_new(model, lists, 2, options->template_, options->system, &prompts, error);
+    if (status == SAH_OK) {
+        size_t cells;
+        out->n = prompts.n;
+        total = out->n * options->judged;
+        bool fits = sah_mul(out->n, out->length, &cells);
+        out->tokens = fits ? sah_alloc(cells, sizeof *out->tokens) : NULL;
+        out->lengths = sah_alloc(out->n, sizeof *out->lengths);
+        out->refused = sah_alloc(out->n, sizeof *out->refused);
+        if (!out->tokens || !out->lengths || !out->refused) status = sah_fail_memory(error, "the openings");
+    }
+    if (status == SAH_OK) status = sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, error);
+    opener o = {model, judge, out};
+    const sah_respond_options respond = {
+        .sampling = {.top_p = 1.0},
+        .most_tokens = options->judged,
+        .memory = options->memory,
+        .progress = options->progress,
+        .user = options->user,
+        .what = "openings: tokens",
+        .done = &done,
+        .total = &total,
+        .take = take_reply,
+        .ctx = &o,
+    };
+    if (status == SAH_OK && out->n > 0)
+        status = sah_respond(model, prompts.items, prompts.n, NULL, 0, &respond, error);
+    if (status == SAH_OK) status = find_refusal(out, error);
+    sah_judge_free(judge);
+    sah_run_prompts_free(&prompts);
+    if (status != SAH_OK) sah_openings_free(out);
+    return status;
+}
+
+void sah_openings_free(sah_openings *openings)
+{
+    if (!openings) return;
+    free(openings->tokens);
+    free(openings->lengths);
+    free(openings->refused);
+    free(openings->refusal);
+    *openings = (sah_openings){0};
+}
