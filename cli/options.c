@@ -87,7 +87,7 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_FORMAT] = {"format", 0, "tsv|json|reference", WORD, PLACE(format), 0, 0,
                     "how to write it (default: tsv); reference: one line\n"
                     "{\"query\": {\"layer-head\": score, ... ten}} per query"},
-    [OPT_SORT] = {"sort", 0, "mean|count|difference", WORD, PLACE(sort), 0, 0,
+    [OPT_SORT] = {"sort", 0, "mean|count|difference|effect", WORD, PLACE(sort), 0, 0,
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
     [OPT_HEAT] = {"heat", 0, NULL, FLAG, PLACE(heat), 0, 0,
                   "draw a heat map, layers by heads, instead of a table"},

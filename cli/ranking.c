@@ -11,24 +11,41 @@ sah_rank_options options_rank(const cli_options *o)
                          : strcmp(o->format, "reference") == 0 ? SAH_FORMAT_REFERENCE
                                                                : SAH_FORMAT_TSV;
     if (o->sort)
-        options.order = strcmp(o->sort, "mean") == 0    ? SAH_ORDER_MEAN
-                        : strcmp(o->sort, "count") == 0 ? SAH_ORDER_COUNT
-                                                        : SAH_ORDER_DIFFERENCE;
+        options.order = strcmp(o->sort, "mean") == 0     ? SAH_ORDER_MEAN
+                        : strcmp(o->sort, "count") == 0  ? SAH_ORDER_COUNT
+                        : strcmp(o->sort, "effect") == 0 ? SAH_ORDER_EFFECT
+                                                         : SAH_ORDER_DIFFERENCE;
     return options;
+}
+
+static void print_counts(const size_t counts[SAH_NEGLIGIBLE + 1])
+{
+    for (int v = SAH_SAFETY; v <= SAH_NEGLIGIBLE; v++)
+        fprintf(stderr, "%s %zu %s", v > SAH_SAFETY ? "," : "", counts[v],
+                sah_selectivity_name((sah_selectivity)v));
+    fputc('\n', stderr);
 }
 
 sah_status print_verdicts(const sah_result *result, sah_error *error)
 {
     sah_ranked *ranked;
-    size_t n, counts[SAH_NEGLIGIBLE + 1] = {0};
+    const sah_result_info *info = sah_result_describe(result);
+    size_t n, counts[SAH_NEGLIGIBLE + 1] = {0}, by_effect[SAH_NEGLIGIBLE + 1] = {0};
     sah_status status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
     if (status != SAH_OK) return status;
-    for (size_t i = 0; i < n; i++) counts[ranked[i].verdict]++;
-    fprintf(stderr, "%zu heads:", n);
-    for (int v = SAH_SAFETY; v <= SAH_NEGLIGIBLE; v++)
-        fprintf(stderr, "%s %zu %s", v > SAH_SAFETY ? "," : "", counts[v],
-                sah_selectivity_name((sah_selectivity)v));
-    fputc('\n', stderr);
+    for (size_t i = 0; i < n; i++) {
+        counts[ranked[i].verdict]++;
+        by_effect[ranked[i].effect_verdict]++;
+    }
     free(ranked);
+    if (info->judged) {
+        fprintf(stderr, "%zu heads:", n);
+        print_counts(counts);
+    }
+    if (info->effect_judged) {
+        fprintf(stderr, "by signed effect (%zu refused, %zu answered queries):", info->n_refused,
+                info->n_answered);
+        print_counts(by_effect);
+    }
     return SAH_OK;
 }

@@ -578,6 +578,9 @@ typedef struct sah_result_info {
     size_t n_steps; /* of find; 1 for the others */
     size_t step; /* the one looked at */
     bool judged; /* heads have verdicts: contrast queries, no group ablated beside the heads, no race */
+    size_t n_refused, n_answered; /* ships with openings: all its queries, contrast ones too, by whether the
+                                     unablated model refuses them; else 0 */
+    bool effect_judged; /* heads have verdicts on their signed effect: two queries of either kind, no race */
 } sah_result_info;
 
 /* Reads the files ("-": standard input) of ships, find or direction. A last line that was cut short is left
@@ -632,13 +635,22 @@ typedef struct sah_ranked {
     double difference_low, difference_high; /* ships and find */
     double p_adjusted; /* of no difference upwards, adjusted for all heads */
     sah_selectivity verdict;
+    /* Ships with openings (method.md, "Signed effect"), nats a token; all queries count, contrast ones too: */
+    double effect; /* mean over refused queries: negative, the refusals weaken */
+    double effect_low, effect_high;
+    double effect_answered; /* mean over answered queries: negative, the answers weaken */
+    double toward; /* mean over answered queries: positive, a refusal became likelier */
+    double opening_kl; /* mean divergence over the openings of all queries */
+    double effect_p; /* of refusals weakening no more than answers do, adjusted for all heads */
+    sah_selectivity effect_verdict;
 } sah_ranked;
 
 typedef enum sah_order {
     SAH_ORDER_DEFAULT = 0, /* by difference where there are contrast queries, else by mean */
     SAH_ORDER_MEAN,
     SAH_ORDER_COUNT, /* by top_ten, then mean */
-    SAH_ORDER_DIFFERENCE
+    SAH_ORDER_DIFFERENCE,
+    SAH_ORDER_EFFECT /* what weakens refusals most first */
 } sah_order;
 
 /* All scored heads, highest first; equal ones by layer and head. `*ranked` is for free(). */
@@ -708,8 +720,9 @@ sah_status sah_compare_text(const sah_result *const *results, size_t n, sah_orde
                             sah_rank_format format, char **text, sah_error *error);
 
 /* A heat map for a terminal of `width` columns, a line per layer, a cell per head; with colour escapes or in
- * shaded blocks. Shows what SAH_ORDER_DEFAULT orders by. `*text` is for free(). */
-sah_status sah_heat_map(const sah_result *result, bool colour, int width, char **text, sah_error *error);
+ * shaded blocks. Shows what `order` goes by. `*text` is for free(). */
+sah_status sah_heat_map(const sah_result *result, sah_order order, bool colour, int width, char **text,
+                        sah_error *error);
 
 typedef struct sah_report_options {
     size_t top; /* heads of a table; 0: 20 */

@@ -30,9 +30,10 @@ static int run(const cli_options *o)
         else if (info->n_scored < info->n_expected && !o->quiet)
             fprintf(stderr, "the run is not finished: %zu of %zu heads\n", info->n_scored, info->n_expected);
         status = o->concentration ? sah_concentration_text(result, options.format, &text, &error)
-                 : o->heat        ? sah_heat_map(result, colour, terminal_width(), &text, &error)
-                                  : sah_rank_text(result, &options, &text, &error);
-        if (status == SAH_OK && info->judged && !o->by_query && !o->concentration && !o->quiet)
+                 : o->heat ? sah_heat_map(result, options.order, colour, terminal_width(), &text, &error)
+                           : sah_rank_text(result, &options, &text, &error);
+        if (status == SAH_OK && (info->judged || info->effect_judged) && !o->by_query && !o->concentration &&
+            !o->quiet)
             status = print_verdicts(result, &error);
     }
     int code = status == SAH_OK ? write_result(o->output, text) : report_error(&error);
@@ -53,7 +54,11 @@ const cli_command command_rank = {
         "negligible. Intervals are 95 % bootstrap intervals over queries. Several results of ships, of one "
         "model and\n"
         "the same settings, are taken together. --heat draws layers by heads,\n"
-        "--concentration says how few heads carry half of the score.\n",
+        "--concentration says how few heads carry half of the score. Results of ships with openings also "
+        "have the\n"
+        "signed effect, nats a token, on refused and on answered queries, and a verdict by it; --sort effect "
+        "puts\n"
+        "the heads first whose ablation weakens refusals most.\n",
     .options = {OPT_TOP, OPT_BY_QUERY, OPT_FORMAT, OPT_SORT, OPT_HEAT, OPT_STEP, OPT_CONCENTRATION,
                 OPT_OUTPUT},
     .least = 1,

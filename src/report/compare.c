@@ -48,15 +48,6 @@ static size_t keep_common(ordered *o, const ordered *other, int n_heads)
     return n;
 }
 
-static double score_of(const sah_result *result, sah_order order, const sah_ranked *r)
-{
-    if (order == SAH_ORDER_DEFAULT)
-        order = sah_result_has_difference(result) ? SAH_ORDER_DIFFERENCE : SAH_ORDER_MEAN;
-    return order == SAH_ORDER_DIFFERENCE ? r->difference
-           : order == SAH_ORDER_MEAN     ? r->mean
-                                         : (double)r->top_ten;
-}
-
 static size_t count_shared(const ordered *a, const ordered *b, size_t k)
 {
     size_t shared = 0;
@@ -79,8 +70,8 @@ static sah_status measure(const sah_result *const results[2], const ordered side
     for (size_t i = 0; i < cells; i++) x[i] = NAN;
     for (size_t i = 0; i < n; i++) { /* by cell */
         const sah_ranked *a = &sides[0].ranked[i], *b = &sides[1].ranked[i];
-        x[a->head.layer * n_heads + a->head.head] = score_of(results[0], order, a);
-        y[b->head.layer * n_heads + b->head.head] = score_of(results[1], order, b);
+        x[a->head.layer * n_heads + a->head.head] = sah_score_of(sah_order_of(results[0], order), a);
+        y[b->head.layer * n_heads + b->head.head] = sah_score_of(sah_order_of(results[1], order), b);
     }
     size_t kept = 0;
     for (size_t i = 0; i < cells; i++) {

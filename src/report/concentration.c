@@ -73,7 +73,7 @@ static void count_parameters(const sah_result *result, const sah_ranked *ranked,
 
 static double value_of(const sah_ranked *r, sah_order order)
 {
-    return fmax(0, order == SAH_ORDER_DIFFERENCE ? r->difference : r->mean);
+    return fmax(0, sah_score_of(order, r));
 }
 
 sah_status sah_concentrate(const sah_result *result, sah_order order, sah_concentration *out,
@@ -85,8 +85,7 @@ sah_status sah_concentrate(const sah_result *result, sah_order order, sah_concen
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "%s: a screened result has scores of %zu heads only; concentration needs all",
                         result->files[0].path, result->info.n_scored);
-    if (order == SAH_ORDER_DEFAULT)
-        order = sah_result_has_difference(result) ? SAH_ORDER_DIFFERENCE : SAH_ORDER_MEAN;
+    order = sah_order_of(result, order);
     sah_status status = sah_rank(result, order, &ranked, &n, error);
     if (status != SAH_OK) return status;
     *out = (sah_concentration){.n_heads = n};

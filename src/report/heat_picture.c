@@ -55,20 +55,20 @@ static void draw_legend(const sah_canvas *c, double y, double least, double most
 sah_status sah_map_draw(const sah_result *result, const sah_canvas *canvas, sah_error *error)
 {
     const sah_result_info *info = &result->info;
-    bool contrast = sah_result_has_difference(result);
+    const sah_order order = sah_order_of(result, SAH_ORDER_DEFAULT);
     size_t n, n_cells = (size_t)info->n_layers * (size_t)info->n_heads;
     double most = 0, least = 0;
     sah_ranked *ranked = NULL;
     double *values = sah_alloc(n_cells, sizeof *values);
-    sah_status status = values ? sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error)
-                               : sah_fail_memory(error, "the heat map");
+    sah_status status =
+        values ? sah_rank(result, order, &ranked, &n, error) : sah_fail_memory(error, "the heat map");
     if (status != SAH_OK) {
         free(values);
         return status;
     }
     for (size_t i = 0; i < n_cells; i++) values[i] = NAN;
     for (size_t i = 0; i < n; i++) {
-        double value = contrast ? ranked[i].difference : ranked[i].mean;
+        double value = sah_score_of(order, &ranked[i]);
         values[ranked[i].head.layer * info->n_heads + ranked[i].head.head] = value;
         most = fmax(most, value);
         least = fmin(least, value);
@@ -97,7 +97,7 @@ sah_status sah_map_draw(const sah_result *result, const sah_canvas *canvas, sah_
         }
     }
     canvas->text(canvas->ctx, LEFT - 6, SIZE + 2, SIZE, SAH_RIGHT, "layer");
-    draw_legend(canvas, TOP + CELL * info->n_layers + 8, least, most, sah_score_name(result->kind, contrast));
+    draw_legend(canvas, TOP + CELL * info->n_layers + 8, least, most, sah_score_name(result, order));
     free(ranked);
     free(values);
     return SAH_OK;

@@ -40,13 +40,13 @@ static void add_cell(sah_text *text, double value, double most, bool colour, int
 }
 
 /* values [n_layers * n_heads], NaN where nothing was scored; returns the largest, at least 0. */
-static double fill_values(const sah_result *result, const sah_ranked *ranked, size_t n, double *values)
+static double fill_values(const sah_result *result, sah_order order, const sah_ranked *ranked, size_t n,
+                          double *values)
 {
     double most = 0;
-    bool contrast = sah_result_has_difference(result);
     for (int i = 0; i < result->info.n_layers * result->info.n_heads; i++) values[i] = NAN;
     for (size_t i = 0; i < n; i++) {
-        double value = contrast ? ranked[i].difference : ranked[i].mean;
+        double value = sah_score_of(order, &ranked[i]);
         values[ranked[i].head.layer * result->info.n_heads + ranked[i].head.head] = value;
         most = fmax(most, value);
     }
@@ -62,7 +62,8 @@ static void add_column_numbers(sah_text *text, int n_heads, int columns)
     sah_text_adds(text, " head\n");
 }
 
-sah_status sah_heat_map(const sah_result *result, bool colour, int width, char **text, sah_error *error)
+sah_status sah_heat_map(const sah_result *result, sah_order order, bool colour, int width, char **text,
+                        sah_error *error)
 {
     const sah_result_info *info = &result->info;
     int columns = 7 + 2 * info->n_heads <= width ? 2 : 1; /* of the terminal, a head */
@@ -70,12 +71,13 @@ sah_status sah_heat_map(const sah_result *result, bool colour, int width, char *
     sah_ranked *ranked = NULL;
     size_t n;
     *text = NULL;
+    order = sah_order_of(result, order);
     double *values = sah_alloc((size_t)info->n_layers * (size_t)info->n_heads, sizeof *values);
     if (values == NULL) return sah_fail_memory(error, "the heat map");
-    sah_status status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
+    sah_status status = sah_rank(result, order, &ranked, &n, error);
     if (status != SAH_OK) goto done;
 
-    double most = fill_values(result, ranked, n, values);
+    double most = fill_values(result, order, ranked, n, values);
     add_column_numbers(&out, info->n_heads, columns);
     for (int l = 0; l < info->n_layers; l++) {
         sah_text_addf(&out, "%5d ", l);
@@ -83,13 +85,13 @@ sah_status sah_heat_map(const sah_result *result, bool colour, int width, char *
             add_cell(&out, values[l * info->n_heads + h], most, colour, columns);
         sah_text_adds(&out, colour ? "\033[0m\n" : "\n");
     }
-    bool contrast = sah_result_has_difference(result);
-    sah_text_addf(&out, "layer  %s: 0 ", sah_score_name(result->kind, contrast));
+    bool below = order == SAH_ORDER_DIFFERENCE || order == SAH_ORDER_EFFECT; /* scores may be */
+    sah_text_addf(&out, "layer  %s: 0 ", sah_score_name(result, order));
     for (int i = 0; i < 8; i++) add_cell(&out, most * i / 7, most, colour, 1);
     sah_text_addf(&out, "%s %.3g (square-root scale%s)\n", colour ? "\033[0m" : "", most,
-                  !contrast ? ""
-                  : colour  ? "; blue: below 0"
-                            : "; blank: below 0 too");
+                  !below   ? ""
+                  : colour ? "; blue: below 0"
+                           : "; blank: below 0 too");
     if (out.failed) status = sah_fail_memory(error, "the heat map");
 
 done:

@@ -6,6 +6,7 @@
 
 #include "stats/bootstrap.h"
 #include "stats/chance.h"
+#include "report/rank_effect.h"
 #include "report/selectivity.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -141,6 +142,7 @@ static sah_status rank_ships(const sah_result *result, sah_ranked *items, sah_er
     for (size_t h = 0; h < info->n_scored && status == SAH_OK; h++)
         measure_ships(result, h, &r, p, &items[h]);
     if (status == SAH_OK) status = count_top_ten(result, items, error);
+    if (status == SAH_OK) status = sah_rank_effects(result, items, error);
     resamples_free(&r);
     free(p);
     return status;
@@ -212,13 +214,34 @@ static int compare_heads(const sah_ranked *x, const sah_ranked *y)
     return (x->head.head > y->head.head) - (x->head.head < y->head.head);
 }
 
+sah_order sah_order_of(const sah_result *result, sah_order order)
+{
+    if (order != SAH_ORDER_DEFAULT) return order;
+    return sah_result_has_difference(result) ? SAH_ORDER_DIFFERENCE : SAH_ORDER_MEAN;
+}
+
+double sah_score_of(sah_order order, const sah_ranked *r)
+{
+    switch (order) {
+    case SAH_ORDER_COUNT:
+        return (double)r->top_ten;
+    case SAH_ORDER_DIFFERENCE:
+        return r->difference;
+    case SAH_ORDER_EFFECT:
+        return -r->effect;
+    case SAH_ORDER_DEFAULT:
+    case SAH_ORDER_MEAN:
+        break;
+    }
+    return r->mean;
+}
+
 static int compare_ranked(const void *a, const void *b, void *order)
 {
     const sah_ranked *x = a, *y = b;
     sah_order by = *(const sah_order *)order;
-    if (by == SAH_ORDER_COUNT && x->top_ten != y->top_ten) return x->top_ten > y->top_ten ? -1 : 1;
-    double u = by == SAH_ORDER_DIFFERENCE ? x->difference : x->mean;
-    double v = by == SAH_ORDER_DIFFERENCE ? y->difference : y->mean;
+    if (by == SAH_ORDER_COUNT && x->top_ten == y->top_ten) by = SAH_ORDER_MEAN;
+    double u = sah_score_of(by, x), v = sah_score_of(by, y);
     if (u > v) return -1;
     if (u < v) return 1;
     return compare_heads(x, y);
@@ -239,7 +262,11 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
         return sah_fail(error, SAH_BAD_ARGUMENT, "a result of %s scores no single queries to count",
                         info->command);
     }
-    if (order == SAH_ORDER_DEFAULT) order = difference ? SAH_ORDER_DIFFERENCE : SAH_ORDER_MEAN;
+    if (order == SAH_ORDER_EFFECT && info->n_refused == 0) {
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "the result has no openings of refused queries to take an effect from");
+    }
+    order = sah_order_of(result, order);
 
     sah_status status = SAH_OK;
     sah_ranked *items = sah_alloc(info->n_scored, sizeof *items);
@@ -253,7 +280,14 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
                                 .difference = NAN,
                                 .difference_low = NAN,
                                 .difference_high = NAN,
-                                .p_adjusted = NAN};
+                                .p_adjusted = NAN,
+                                .effect = NAN,
+                                .effect_low = NAN,
+                                .effect_high = NAN,
+                                .effect_answered = NAN,
+                                .toward = NAN,
+                                .opening_kl = NAN,
+                                .effect_p = NAN};
     }
     if (result->kind == SAH_KIND_SHIPS)
         status = rank_ships(result, items, error);
@@ -271,15 +305,20 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
     return SAH_OK;
 }
 
-const char *sah_score_name(sah_kind kind, bool contrast)
+const char *sah_score_name(const sah_result *result, sah_order order)
 {
-    switch (kind) {
-    case SAH_KIND_SHIPS:
-        return contrast ? "mean KL less mean contrast KL, nats" : "mean KL, nats";
-    case SAH_KIND_FIND:
-        return contrast ? "shift less contrast shift, degrees" : "shift, degrees";
-    case SAH_KIND_DIRECTION:
+    bool ships = result->kind == SAH_KIND_SHIPS;
+    if (result->kind == SAH_KIND_DIRECTION) return "contribution to the refusal direction";
+    switch (sah_order_of(result, order)) {
+    case SAH_ORDER_COUNT:
+        return "queries in which it is among the ten highest";
+    case SAH_ORDER_DIFFERENCE:
+        return ships ? "mean KL less mean contrast KL, nats" : "shift less contrast shift, degrees";
+    case SAH_ORDER_EFFECT:
+        return "how much refusals weaken, nats a token";
+    case SAH_ORDER_DEFAULT:
+    case SAH_ORDER_MEAN:
         break;
     }
-    return "contribution to the refusal direction";
+    return ships ? "mean KL, nats" : "shift, degrees";
 }

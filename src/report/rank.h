@@ -8,7 +8,11 @@
  * head. */
 sah_status sah_rank_query(const sah_result *result, size_t query, size_t *order, sah_error *error);
 
-/* What is shown of a head, with its unit: "mean KL, nats", "mean KL less mean contrast KL, nats", ... */
-const char *sah_score_name(sah_kind kind, bool contrast);
+/* SAH_ORDER_DEFAULT becomes what the result is ordered by then. */
+sah_order sah_order_of(const sah_result *result, sah_order order);
+/* What an order (not SAH_ORDER_DEFAULT) goes by, the highest first. */
+double sah_score_of(sah_order order, const sah_ranked *ranked);
+/* The same in words, with its unit. */
+const char *sah_score_name(const sah_result *result, sah_order order);
 
 #endif

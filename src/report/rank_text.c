@@ -17,7 +17,7 @@ enum { TEN = 10 };
 /* A column of the table: a number of sah_ranked (8 bytes each), or one of the fields that are not. */
 typedef struct column {
     const char *name;
-    enum { NUMBER, TOP_TEN, VERDICT } holds;
+    enum { NUMBER, TOP_TEN, VERDICT, EFFECT_VERDICT } holds;
     size_t offset;
 } column;
 
@@ -38,7 +38,15 @@ static const column difference_columns[] = {{"difference", NUMBER_OF(difference)
                                             {"difference_low", NUMBER_OF(difference_low)},
                                             {"difference_high", NUMBER_OF(difference_high)}};
 static const column verdict_columns[] = {{"p_adjusted", NUMBER_OF(p_adjusted)}, {"verdict", VERDICT, 0}};
-enum { MOST_COLUMNS = 16 };
+static const column effect_columns[] = {{"effect", NUMBER_OF(effect)},
+                                        {"effect_low", NUMBER_OF(effect_low)},
+                                        {"effect_high", NUMBER_OF(effect_high)},
+                                        {"effect_answered", NUMBER_OF(effect_answered)},
+                                        {"toward", NUMBER_OF(toward)}};
+static const column opening_columns[] = {{"opening_kl", NUMBER_OF(opening_kl)}};
+static const column effect_verdict_columns[] = {{"effect_p", NUMBER_OF(effect_p)},
+                                                {"effect_verdict", EFFECT_VERDICT, 0}};
+enum { MOST_COLUMNS = 24 };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 typedef struct columns {
@@ -70,6 +78,9 @@ static columns columns_of(const sah_result *result)
         add_columns(&out, difference_columns, COUNT(difference_columns));
     }
     if (result->info.judged) add_columns(&out, verdict_columns, COUNT(verdict_columns));
+    if (result->effects.n > 0) add_columns(&out, effect_columns, COUNT(effect_columns));
+    if (sah_result_has_opening_kl(result)) add_columns(&out, opening_columns, COUNT(opening_columns));
+    if (result->info.effect_judged) add_columns(&out, effect_verdict_columns, COUNT(effect_verdict_columns));
     return out;
 }
 
@@ -77,8 +88,9 @@ static void add_value(sah_text *text, const column *c, const sah_ranked *r, bool
 {
     if (c->holds == TOP_TEN) {
         sah_text_addf(text, "%zu", r->top_ten);
-    } else if (c->holds == VERDICT) {
-        sah_text_addf(text, tsv ? "%s" : "\"%s\"", sah_selectivity_name(r->verdict));
+    } else if (c->holds == VERDICT || c->holds == EFFECT_VERDICT) {
+        sah_selectivity verdict = c->holds == VERDICT ? r->verdict : r->effect_verdict;
+        sah_text_addf(text, tsv ? "%s" : "\"%s\"", sah_selectivity_name(verdict));
     } else {
         double value;
         memcpy(&value, (const char *)r + c->offset, sizeof value);

@@ -99,6 +99,82 @@ static sah_status merge_scores(sah_result *r, sah_error *error)
     return SAH_OK;
 }
 
+static void effects_free(sah_effects *e)
+{
+    free(e->refused);
+    for (int l = 0; l < SAH_N_EFFECTS; l++) free(e->values[l]);
+    *e = (sah_effects){0};
+}
+
+static sah_status effects_new(size_t n, size_t n_scored, sah_effects *out, sah_error *error)
+{
+    size_t numbers;
+    *out = (sah_effects){.n = n, .refused = sah_alloc(n, sizeof *out->refused)};
+    bool good = out->refused != NULL && sah_mul(n, n_scored, &numbers);
+    for (int l = 0; l < SAH_N_EFFECTS && good; l++) {
+        out->values[l] = sah_alloc(numbers, sizeof *out->values[l]);
+        good = out->values[l] != NULL;
+    }
+    if (good) return SAH_OK;
+    effects_free(out);
+    return sah_fail_memory(error, "the effects");
+}
+
+/* What the files say of openings, side by side; nothing where one says nothing. */
+static sah_status merge_effects(sah_result *r, sah_error *error)
+{
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < r->n_files; i++) {
+        if (r->files[i].refused == NULL) return SAH_OK;
+        n += r->files[i].n_queries + r->files[i].n_contrast;
+    }
+    sah_status status = effects_new(n, r->info.n_scored, &r->effects, error);
+    if (status != SAH_OK) return status;
+    for (size_t i = 0; i < r->n_files; i++) {
+        const sah_result_file *f = &r->files[i];
+        size_t own = f->n_queries + f->n_contrast;
+        memcpy(r->effects.refused + at, f->refused, own * sizeof *f->refused);
+        for (size_t h = 0; h < r->info.n_scored; h++)
+            for (size_t l = 0; l < SAH_N_EFFECTS; l++)
+                memcpy(r->effects.values[l] + h * n + at,
+                       row_at(r, i, cell_of(r, r->heads[h])) + (1 + l) * own, own * sizeof(double));
+        at += own;
+    }
+    return SAH_OK;
+}
+
+static void count_refused(sah_result *r)
+{
+    r->info.n_refused = r->info.n_answered = 0;
+    for (size_t q = 0; q < r->effects.n; q++)
+        r->effects.refused[q] ? r->info.n_refused++ : r->info.n_answered++;
+    r->info.effect_judged = r->info.n_refused > 1 && r->info.n_answered > 1 && r->info.n_screened == 0;
+}
+
+/* The effects of the heads chosen[] of a result, those of other[] of another behind them. */
+static sah_status join_effects(sah_result *r, const size_t *chosen, const sah_result *more,
+                               const size_t *other, size_t n_heads, sah_error *error)
+{
+    size_t a = r->effects.n, b = more->effects.n, n = a + b;
+    sah_effects both = {0};
+    if (a == 0 || b == 0) { /* one of the two was scored without openings */
+        effects_free(&r->effects);
+        return SAH_OK;
+    }
+    sah_status status = effects_new(n, n_heads, &both, error);
+    if (status != SAH_OK) return status;
+    memcpy(both.refused, r->effects.refused, a * sizeof *both.refused);
+    memcpy(both.refused + a, more->effects.refused, b * sizeof *both.refused);
+    for (size_t h = 0; h < n_heads; h++)
+        for (size_t l = 0; l < SAH_N_EFFECTS; l++) {
+            memcpy(both.values[l] + h * n, r->effects.values[l] + chosen[h] * a, a * sizeof(double));
+            memcpy(both.values[l] + h * n + a, more->effects.values[l] + other[h] * b, b * sizeof(double));
+        }
+    effects_free(&r->effects);
+    r->effects = both;
+    return SAH_OK;
+}
+
 /* Index of a head in r->heads, or n_scored. */
 static size_t index_of(const sah_result *r, sah_head head)
 {
@@ -128,28 +204,44 @@ static sah_status check_contrast(const sah_result *harmful, const sah_result *ha
 sah_status sah_result_contrast(sah_result *r, const sah_result *harmless, sah_error *error)
 {
     size_t n_queries = r->info.n_queries, n_contrast = harmless->info.n_queries, n = 0, numbers;
-    sah_status status = check_contrast(r, harmless, error);
+    double *contrast_kl = NULL;
+    size_t *chosen = sah_alloc(r->info.n_scored, sizeof *chosen);
+    size_t *other = sah_alloc(r->info.n_scored, sizeof *other);
+    sah_status status = chosen && other ? SAH_OK : sah_fail_memory(error, "the scores");
+    if (status == SAH_OK) status = check_contrast(r, harmless, error);
     for (size_t i = 0; i < harmless->queries.n && status == SAH_OK; i++)
         status = sah_strings_add(&r->contrast, harmless->queries.items[i], strlen(harmless->queries.items[i]),
                                  error);
-    if (status != SAH_OK) return status;
-    free(r->contrast_kl);
-    r->contrast_kl =
-        sah_mul(r->info.n_scored, n_contrast, &numbers) ? sah_alloc(numbers, sizeof *r->contrast_kl) : NULL;
-    if (r->contrast_kl == NULL) return sah_fail_memory(error, "the scores");
-    for (size_t h = 0; h < r->info.n_scored; h++) {
-        size_t other = index_of(harmless, r->heads[h]);
-        if (other == harmless->info.n_scored) continue;
-        r->heads[n] = r->heads[h];
-        memmove(r->kl + n * n_queries, r->kl + h * n_queries, n_queries * sizeof *r->kl);
-        memcpy(r->contrast_kl + n * n_contrast, harmless->kl + other * n_contrast,
-               n_contrast * sizeof *r->kl);
-        n++;
+    for (size_t h = 0; h < r->info.n_scored && status == SAH_OK; h++) {
+        other[n] = index_of(harmless, r->heads[h]);
+        chosen[n] = h;
+        n += other[n] < harmless->info.n_scored;
     }
+    if (status == SAH_OK) {
+        contrast_kl = sah_mul(n, n_contrast, &numbers) ? sah_alloc(numbers, sizeof *contrast_kl) : NULL;
+        if (contrast_kl == NULL) status = sah_fail_memory(error, "the scores");
+    }
+    if (status == SAH_OK) status = join_effects(r, chosen, harmless, other, n, error);
+    if (status != SAH_OK) goto done;
+    for (size_t h = 0; h < n; h++) {
+        r->heads[h] = r->heads[chosen[h]];
+        memmove(r->kl + h * n_queries, r->kl + chosen[h] * n_queries, n_queries * sizeof *r->kl);
+        memcpy(contrast_kl + h * n_contrast, harmless->kl + other[h] * n_contrast,
+               n_contrast * sizeof *r->kl);
+    }
+    free(r->contrast_kl);
+    r->contrast_kl = contrast_kl;
+    contrast_kl = NULL;
     r->info.n_scored = n;
     r->info.n_contrast = n_contrast;
     r->info.judged = true;
-    return SAH_OK;
+    count_refused(r);
+
+done:
+    free(contrast_kl);
+    free(chosen);
+    free(other);
+    return status;
 }
 
 /* ---- Steps --------------------------------------------------------------------------------------------- */
@@ -223,7 +315,10 @@ static sah_status fill(sah_result *r, sah_error *error)
     /* Chance is judged for a whole family of heads, of which a race scored only the highest. */
     r->info.judged = r->info.n_contrast > 0 && r->info.n_screened == 0;
     status = list_heads(r, error);
-    return status == SAH_OK ? merge_scores(r, error) : status;
+    if (status == SAH_OK) status = merge_scores(r, error);
+    if (status == SAH_OK) status = merge_effects(r, error);
+    if (status == SAH_OK) count_refused(r);
+    return status;
 }
 
 sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out, sah_error *error)
@@ -258,6 +353,7 @@ void sah_result_close(sah_result *r)
     free(r->heads);
     free(r->kl);
     free(r->contrast_kl);
+    effects_free(&r->effects);
     free(r->rows);
     free(r);
 }
@@ -270,4 +366,9 @@ const sah_result_info *sah_result_describe(const sah_result *result)
 bool sah_result_has_difference(const sah_result *result)
 {
     return result->kind == SAH_KIND_DIRECTION || result->info.n_contrast > 0;
+}
+
+bool sah_result_has_opening_kl(const sah_result *result)
+{
+    return json_is_true(json_object_get(json_object_get(result->files[0].header, "settings"), "opening_kl"));
 }

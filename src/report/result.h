@@ -7,7 +7,8 @@
 
 /* Which numbers a line has. */
 typedef enum sah_kind {
-    SAH_KIND_SHIPS, /* one KL a query, then one a contrast query */
+    SAH_KIND_SHIPS, /* one KL a query, then one a contrast query; with openings the lists of sah_effects behind
+                       them likewise */
     SAH_KIND_FIND, /* those of SAH_FIND_*, then the statistics */
     SAH_KIND_DIRECTION /* those of SAH_DIRECTION_* */
 } sah_kind;
@@ -41,6 +42,14 @@ typedef struct sah_result_step {
     sah_chosen chosen;
 } sah_result_step;
 
+/* What ships says of openings: a column a query, contrast queries among them, in an order of its own. */
+enum { SAH_EFFECT, SAH_TOWARD, SAH_OPENING_KL, SAH_N_EFFECTS };
+typedef struct sah_effects {
+    size_t n; /* queries; 0: no openings */
+    bool *refused; /* [n] */
+    double *values[SAH_N_EFFECTS]; /* [n_scored, n] each, NaN where a query has none */
+} sah_effects;
+
 /* One file. */
 typedef struct sah_result_file {
     const char *path;
@@ -50,6 +59,7 @@ typedef struct sah_result_file {
     size_t n_expected; /* heads of the settings' ranges */
     size_t n_screened; /* those of them that a race left behind, without scores on every query */
     size_t n_queries, n_contrast;
+    bool *refused; /* [n_queries + n_contrast] ships with openings, or NULL */
     size_t n_statistics; /* find: of the labels as they are and shuffled, of every head or of none */
     size_t width; /* numbers of a row, those left aside */
     sah_result_step *steps; /* [n_steps] */
@@ -72,10 +82,13 @@ struct sah_result {
     sah_head *heads; /* [n_scored] by layer, then head */
     double *kl; /* ships: [n_scored, n_queries] */
     double *contrast_kl; /* ships: [n_scored, n_contrast] */
+    sah_effects effects; /* ships, where every file has openings */
     const double **rows; /* find, direction: [n_scored] numbers of the head, in the file's memory */
 };
 
 /* Every head has a difference of harmful and harmless: contrast queries, or a direction. */
 bool sah_result_has_difference(const sah_result *result);
+/* Its settings say that the divergence over whole openings was asked for. */
+bool sah_result_has_opening_kl(const sah_result *result);
 
 #endif

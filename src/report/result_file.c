@@ -1,6 +1,7 @@
 /* One result file: its header, and the numbers of every line. Fields and lines that are not known are left
  * out, so that results with more in them can be read. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,9 @@ static const char *const commands[] = {"ships", "find", "direction"}; /* by sah_
 static const char *const find_keys[] = {"shift",          "shift_low",       "shift_high", "shift_contrast",
                                         "difference_low", "difference_high", "difference"};
 static const char *const direction_keys[] = {"contribution", "harmful", "harmless", "low", "high"};
+
+/* The lists of a line of ships; the others are there with openings, the last only when it was asked for. */
+static const char *const list_keys[1 + SAH_N_EFFECTS] = {"kl", "effect", "toward", "opening_kl"};
 
 /* ---- Header -------------------------------------------------------------------------------------------- */
 
@@ -68,6 +72,28 @@ static sah_status read_shape(sah_result_file *f, const json_t *model, const json
     return SAH_OK;
 }
 
+/* Which queries are refused, from the lists of openings. */
+static sah_status read_openings(sah_result_file *f, sah_error *error)
+{
+    const json_t *lists[2] = {json_object_get(f->header, "openings"),
+                              json_object_get(f->header, "contrast_openings")};
+    size_t n[2] = {f->n_queries, f->n_contrast}, at = 0;
+    if (f->kind != SAH_KIND_SHIPS || lists[0] == NULL) return SAH_OK;
+    f->refused = sah_alloc(n[0] + n[1], sizeof *f->refused);
+    if (f->refused == NULL) return sah_fail_memory(error, f->path);
+    for (int l = 0; l < 2; l++) {
+        for (size_t i = 0; i < n[l]; i++) {
+            const json_t *refused = json_object_get(json_array_get(lists[l], i), "refused");
+            if (!json_is_boolean(refused))
+                return sah_fail(error, SAH_FAILED,
+                                "%s: the header does not say of every query if it is refused", f->path);
+            f->refused[at++] = json_is_true(refused);
+        }
+    }
+    f->width = (n[0] + n[1]) * (1 + SAH_N_EFFECTS);
+    return SAH_OK;
+}
+
 static sah_status read_header(sah_result_file *f, const char *text, size_t size, sah_error *error)
 {
     if (sah_json_parse(text, size, f->path, &f->header, NULL) != SAH_OK ||
@@ -89,7 +115,8 @@ static sah_status read_header(sah_result_file *f, const char *text, size_t size,
     f->width = f->kind == SAH_KIND_SHIPS       ? f->n_queries + f->n_contrast
                : f->kind == SAH_KIND_DIRECTION ? SAH_DIRECTION_N
                                                : SAH_FIND_N;
-    return read_shape(f, model, settings, error);
+    status = read_openings(f, error);
+    return status == SAH_OK ? read_shape(f, model, settings, error) : status;
 }
 
 /* ---- Lines --------------------------------------------------------------------------------------------- */
@@ -110,6 +137,37 @@ static bool read_numbers(const json_t *array, size_t n, double *out)
     return true;
 }
 
+/* The same where nulls may stand for numbers, and the whole array may be missing: NaN. */
+static bool read_some(const json_t *array, size_t n, double *out)
+{
+    if (array != NULL && json_array_size(array) != n) return false;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *item = json_array_get(array, i);
+        if (item == NULL || json_is_null(item))
+            out[i] = NAN;
+        else if (!read_number(item, &out[i]))
+            return false;
+    }
+    return true;
+}
+
+/* A head's lists of ships. */
+static bool read_lists(const sah_result_file *f, const json_t *line, double *row)
+{
+    char key[32];
+    size_t n = f->n_queries, n_contrast = f->n_contrast;
+    bool good = read_numbers(json_object_get(line, "kl"), n, row) &&
+                read_numbers(json_object_get(line, "kl_contrast"), n_contrast, row + n);
+    for (int l = 1; l <= SAH_N_EFFECTS && f->refused != NULL && good; l++) {
+        double *list = row + (size_t)l * (n + n_contrast);
+        const json_t *own = json_object_get(line, list_keys[l]);
+        snprintf(key, sizeof key, "%s_contrast", list_keys[l]);
+        good = (own != NULL || l == 1 + SAH_OPENING_KL) && read_some(own, n, list) &&
+               read_some(json_object_get(line, key), n_contrast, list + n);
+    }
+    return good;
+}
+
 /* Whether a line must have its number i. */
 static bool is_needed(const sah_result_file *f, size_t i)
 {
@@ -122,9 +180,7 @@ static sah_status read_row(const sah_result_file *f, const json_t *line, size_t 
                            sah_error *error)
 {
     if (f->kind == SAH_KIND_SHIPS) {
-        if (read_numbers(json_object_get(line, "kl"), f->n_queries, row) &&
-            read_numbers(json_object_get(line, "kl_contrast"), f->n_contrast, row + f->n_queries))
-            return SAH_OK;
+        if (read_lists(f, line, row)) return SAH_OK;
         return sah_fail(error, SAH_FAILED, "%s: line %zu is not a head's score for every query", f->path,
                         number);
     }
@@ -261,6 +317,7 @@ void sah_result_file_close(sah_result_file *f)
         free(rows);
     }
     free(f->steps);
+    free(f->refused);
     json_decref(f->header);
     *f = (sah_result_file){.path = NULL};
 }
