@@ -37,7 +37,7 @@ static char *map(const char *result_text, bool colour, int width)
     const char *path = scratch("result.jsonl");
     scratch_write_text(path, result_text);
     expect_ok(sah_result_open(&path, 1, &result, &error), &error);
-    expect_ok(sah_heat_map(result, colour, width, &text, &error), &error);
+    expect_ok(sah_heat_map(result, SAH_ORDER_DEFAULT, colour, width, &text, &error), &error);
     sah_result_close(result);
     return text;
 }
