@@ -51,6 +51,7 @@ sah_status sah_provenance_notes(const sah_rewrite *rewrite, const char *lost, sa
                                 sah_error *error)
 {
     const sah_tensors *tensors = rewrite->base->tensors;
+    static const char ONE_FILE[] = "written as one file, which holds all parts";
     static const char TORCH[] = "written as safetensors, which replaces PyTorch's .bin files";
     size_t counts[SAH_DTYPES][SAH_DTYPES] = {0};
     const char *first[SAH_DTYPES][SAH_DTYPES] = {0};
@@ -77,5 +78,7 @@ sah_status sah_provenance_notes(const sah_rewrite *rewrite, const char *lost, sa
             if (status != SAH_OK) return status;
         }
     }
-    return tensors->is_torch ? sah_strings_add(notes, TORCH, sizeof TORCH - 1, error) : SAH_OK;
+    if (tensors->is_torch) return sah_strings_add(notes, TORCH, sizeof TORCH - 1, error);
+    if (!rewrite->base->is_gguf || tensors->n_files == 1) return SAH_OK;
+    return sah_strings_add(notes, ONE_FILE, sizeof ONE_FILE - 1, error);
 }

@@ -1,4 +1,4 @@
-/* GGUF: the metadata pairs byte for byte, one pair more; the directory with new types and offsets; the data
+/* GGUF, one file whatever number of parts there was: the metadata pairs byte for byte, one pair more; the directory with new types and offsets; the data
  * in its order, each tensor at a multiple of the file's alignment. */
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +19,27 @@ static void add_string(sah_text *text, const char *string, size_t length)
     sah_text_add(text, string, length);
 }
 
-/* All pairs but an older provenance, which is inside the new one. */
+/* All pairs but an older provenance, which is inside the new one, and what only a part of a model says. */
+static bool is_kept(const sah_gguf_value *value)
+{
+    static const char SPLIT[] = "split.";
+    const size_t n = sizeof SPLIT - 1, m = strlen(SAH_GGUF_PROVENANCE);
+    return !(value->key_length >= n && memcmp(value->key, SPLIT, n) == 0) &&
+           !(value->key_length == m && memcmp(value->key, SAH_GGUF_PROVENANCE, m) == 0);
+}
+
+static size_t count_kept(const sah_gguf *gguf)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < gguf->n_values; i++) n += is_kept(&gguf->values[i]);
+    return n;
+}
+
 static void add_pairs(sah_text *header, const sah_gguf *gguf, const char *provenance)
 {
-    const sah_gguf_value *old = sah_gguf_find(gguf, SAH_GGUF_PROVENANCE);
     for (size_t i = 0; i < gguf->n_values; i++) {
         const sah_gguf_value *value = &gguf->values[i];
-        if (value == old) continue;
+        if (!is_kept(value)) continue;
         const char *begin = value->key - 8; /* the key's length */
         sah_text_add(header, begin, (size_t)((const char *)value->bytes + value->size - begin));
     }
@@ -66,12 +80,11 @@ static sah_status write_header(const sah_rewrite *rewrite, const uint64_t *offse
                                sah_error *error)
 {
     const sah_gguf *gguf = &rewrite->base->gguf;
-    const bool had = sah_gguf_find(gguf, SAH_GGUF_PROVENANCE) != NULL;
     sah_text header = {0};
     sah_text_add(&header, "GGUF", 4);
     add_number(&header, gguf->version, 4);
     add_number(&header, gguf->tensors.n, 8);
-    add_number(&header, gguf->n_values + !had, 8);
+    add_number(&header, count_kept(gguf) + 1, 8);
     add_pairs(&header, gguf, rewrite->provenance);
     add_directory(&header, rewrite, offsets);
     sah_status status = header.failed ? sah_fail_memory(error, "the header") : SAH_OK;
@@ -81,18 +94,36 @@ static sah_status write_header(const sah_rewrite *rewrite, const uint64_t *offse
     return status;
 }
 
+/* The numbers of all tensors, file by file, in the order of their places, for free(); NULL: no memory. */
+static size_t *order_all(const sah_rewrite *rewrite)
+{
+    const sah_tensors *tensors = rewrite->base->tensors;
+    size_t *all = sah_alloc(tensors->n, sizeof *all), done = 0;
+    for (size_t file = 0; file < tensors->n_files && all != NULL; file++) {
+        size_t n = 0, *order = sah_rewrite_order(rewrite, file, &n);
+        if (order == NULL) {
+            free(all);
+            return NULL;
+        }
+        memcpy(all + done, order, n * sizeof *all);
+        done += n;
+        free(order);
+    }
+    return all;
+}
+
 sah_status sah_rewrite_gguf(sah_rewrite *rewrite, sah_output *output, sah_error *error)
 {
     const sah_gguf *gguf = &rewrite->base->gguf;
     const sah_tensors *tensors = &gguf->tensors;
     sah_writer writer = {0};
-    size_t n = 0;
+    const size_t n = tensors->n;
     uint64_t at = 0;
     if (tensors->unsupported.n > 0) {
         return sah_fail(error, SAH_FAILED, "%s: tensor %s has type %s, which cannot be copied",
                         rewrite->base->path, tensors->unsupported.items[0], tensors->unsupported.items[1]);
     }
-    size_t *order = sah_rewrite_order(rewrite, 0, &n);
+    size_t *order = order_all(rewrite);
     uint64_t *offsets = sah_alloc(tensors->n, sizeof *offsets);
     sah_status status =
         order == NULL || offsets == NULL ? sah_fail_memory(error, "the tensor directory") : SAH_OK;

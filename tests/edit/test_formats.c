@@ -62,6 +62,21 @@ static void test_torch(void **state)
     assert_false(is_in(made, "pytorch_model.bin.index.json"));
 }
 
+static void test_parts(void **state)
+{
+    (void)state;
+    char made[512];
+    snprintf(
+        made, sizeof made, "%s",
+        operate(FORMATS "llama-split/model-00002-of-00003.gguf", "0-1,2-3", SAH_PART_Q, SAH_OP_SCALE, 0.5F));
+    check_equal(made, operate(MODELS "llama-gqa/model-f32.gguf", "0-1,2-3", SAH_PART_Q, SAH_OP_SCALE, 0.5F));
+    sah_checkpoint *c = checkpoint_of(made);
+    assert_null(sah_gguf_find(&c->gguf, "split.count"));
+    assert_non_null(sah_gguf_find(&c->gguf, "general.architecture"));
+    assert_int_equal(c->tensors->n_files, 1);
+    sah_checkpoint_close(c);
+}
+
 /* ---- FP8 ----------------------------------------------------------------------------------------------- */
 
 /* Whether the array under `key` of the quantisation in config.json is `names` and nothing else. */
@@ -162,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_torch),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_fp8),
         cmocka_unit_test(test_fp8_graft),
     };

@@ -1,17 +1,19 @@
 """Makes tests/golden/formats/: files of other programs in the formats that few golden models come in.
 
     pip install torch==2.13.0 transformers==5.24.0 safetensors==0.8.0 gguf==0.19.0 numpy==2.4.6
-    python make-formats.py [NAME ...]          # types, torch, fp8, mxfp4
+    python make-formats.py [NAME ...]          # types, torch, fp8, mxfp4, split
 
 types.json   bytes of tensor types and the values gguf.quants and PyTorch give them, as in quants.json
 torch/       what torch.save() writes; views.json says what is in views*.bin
 llama-bin/, llama-bin-sharded/, adapter-bin/   models/llama-bf16, models/llama-sharded, adapters/plain as .bin
+llama-split/ models/llama-gqa/model-f32.gguf in three parts
 mxfp4/       blocks and exponents of experts as gpt-oss stores them, and what transformers makes of them
 
 and models/llama-fp8, models/llama-fp8-channels: models/llama-gqa in eight bits with scales, logits from the dequantised
 weights in float64.
 """
 import collections
+import functools
 import importlib
 import json
 import os
@@ -26,6 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+import gguf_files
 from oracle import Model
 
 HERE = Path(__file__).resolve().parent
@@ -227,7 +230,18 @@ def make_mxfp4():
     (folder / "values.json").write_text(json.dumps(rounded(values.reshape(-1)), separators=(",", ":")) + "\n")
 
 
-MAKERS = {"types": make_types, "torch": make_torch, "fp8": make_fp8, "mxfp4": make_mxfp4}
+def make_split():
+    folder = OUT / "llama-split"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    whole = gguf.GGUFWriter
+    gguf.GGUFWriter = functools.partial(whole, split_max_tensors=12)
+    gguf_files.write_f32(folder / "model.gguf", Model(HERE / "models" / "llama-gqa"), "llama-gqa")
+    gguf.GGUFWriter = whole
+
+
+MAKERS = {"types": make_types, "torch": make_torch, "fp8": make_fp8, "mxfp4": make_mxfp4,
+          "split": make_split}
 
 
 def main(names):

@@ -320,7 +320,7 @@ static void test_gguf_refusals(void **state)
         {"llama.attention.value_length", 6, "llama.attention.value_length is 6 but heads are 4 wide"},
         {"llama.attention.head_count_kv", 3, "cannot share 3 key/value heads"},
         {"llama.attention.key_length", 3, "even width"},
-        {"split.count", 2, "one of 2 parts"},
+        {"split.count", 2, "part 1 of a model in 2 files"},
     };
     gguf_writer w = {.version = 3, .alignment = 32};
     sah_config c;

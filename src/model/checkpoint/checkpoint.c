@@ -191,7 +191,8 @@ static void describe(sah_checkpoint *c)
 {
     const sah_config *config = &c->config;
     sah_model_info *info = &c->info;
-    describe_name(c->path, info->name, sizeof info->name);
+    /* Of a model in parts the first gives the name, whichever was asked for. */
+    describe_name(c->is_gguf ? c->tensors->files[0].path : c->path, info->name, sizeof info->name);
     snprintf(info->family, sizeof info->family, "%s", config->family);
     snprintf(info->format, sizeof info->format, "%s", container_name(c));
     snprintf(info->chat_template, sizeof info->chat_template, "%s", sah_template_recognise(c->chat_template));

@@ -56,7 +56,6 @@ static sah_status refuse_unknown(const reader *r, sah_error *error)
     };
     char key[KEY_BYTES];
     bool causal;
-    int64_t parts;
     for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
         double value;
         sah_status status = read_number(r, KEYS[i].suffix, KEYS[i].neutral, &value, error);
@@ -67,14 +66,8 @@ static sah_status refuse_unknown(const reader *r, sah_error *error)
         }
     }
     sah_status status = sah_gguf_bool(r->gguf, key_of(r, "attention.causal", key), true, &causal, error);
-    if (status != SAH_OK) return status;
-    if (!causal)
+    if (status == SAH_OK && !causal)
         return sah_fail(error, SAH_FAILED, "%s: attention that is not causal is not supported", r->where);
-    status = sah_gguf_int(r->gguf, "split.count", 0, 0, UINT16_MAX, &parts, error);
-    if (status == SAH_OK && parts > 1) {
-        status = sah_fail(error, SAH_FAILED, "%s: one of %lld parts of a split model: merge them first",
-                          r->where, (long long)parts);
-    }
     return status;
 }
 

@@ -286,7 +286,7 @@ static sah_status read_all(sah_gguf *gguf, sah_error *error)
     return place_tensors(gguf, error);
 }
 
-sah_status sah_gguf_open(const char *path, sah_gguf *out, sah_error *error)
+sah_status sah_gguf_open_file(const char *path, sah_gguf *out, sah_error *error)
 {
     *out = (sah_gguf){0};
     out->tensors.files = sah_alloc(1, sizeof *out->tensors.files);

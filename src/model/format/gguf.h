@@ -31,7 +31,8 @@ typedef struct sah_gguf_value {
 } sah_gguf_value;
 
 typedef struct sah_gguf {
-    sah_tensors tensors; /* one file */
+    sah_tensors tensors; /* of one file, or of all parts */
+    /* What follows is the first part's. */
     uint32_t version;
     size_t alignment;
     size_t data_offset; /* where tensor data begins */
@@ -46,7 +47,10 @@ typedef struct sah_gguf {
 /* The format's own number of a tensor type. */
 uint32_t sah_gguf_type_number(sah_dtype type);
 
+/* A model: the file, or all files of which it is a part (gguf_split.c). */
 sah_status sah_gguf_open(const char *path, sah_gguf *out, sah_error *error);
+/* The one file, whatever it is a part of. */
+sah_status sah_gguf_open_file(const char *path, sah_gguf *out, sah_error *error);
 void sah_gguf_close(sah_gguf *gguf);
 
 const sah_gguf_value *sah_gguf_find(const sah_gguf *gguf, const char *key); /* NULL: not there */
