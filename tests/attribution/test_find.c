@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "stats/chance.h"
 #include "attribution/shift.h"
 #include "models/planted.h"
 #include "util/json.h"
@@ -584,46 +583,6 @@ static void test_bad_questions(void **state)
     sah_model_close(model);
 }
 
-/* ---- Significance -------------------------------------------------------------------------------------- */
-
-/* Against tables of Student's t, and the Cauchy distribution, which is t with one degree of freedom. */
-static void test_student(void **state)
-{
-    (void)state;
-    assert_true(fabs(sah_student_tail(2.2281388519649385, 10) - 0.025) < 1e-9);
-    assert_true(fabs(sah_student_tail(-2.2281388519649385, 10) - 0.975) < 1e-9);
-    assert_true(fabs(sah_student_tail(1, 1) - 0.25) < 1e-9);
-    assert_true(fabs(sah_student_tail(3, 1) / (0.5 - atan(3) / 3.141592653589793) - 1) < 1e-6);
-    assert_true(fabs(sah_student_tail(1.983971518523552, 100) / 0.025 - 1) < 1e-6);
-    assert_true(fabs(sah_student_tail(0, 7.5) - 0.5) < 1e-9);
-}
-
-static void test_outstanding(void **state)
-{
-    (void)state;
-    sah_error error = {0};
-    double p, others[] = {1, 1.1, 0.9, 1.2, 0.8, 1.05, 0.95, 1.15, 0.85, 1};
-    const double *none = others;
-    expect_ok(sah_outstanding_p(1.2, others, 10, &p, &error), &error);
-    assert_true(p == 1);
-    expect_ok(sah_outstanding_p(50, others, 10, &p, &error), &error);
-    assert_true(p < 1e-3);
-    expect_ok(sah_outstanding_p(-50, others, 10, &p, &error), &error);
-    assert_true(p == 1);
-    expect_ok(sah_outstanding_p(50, none, 2, &p, &error), &error);
-    assert_true(p == 1);
-    /* Others of the kind do not hide it while they are fewer than a tenth; more are what heads are like here.
-     */
-    double many[31];
-    for (size_t i = 0; i < 31; i++) many[i] = 1 + 0.02 * (double)i;
-    many[0] = many[1] = many[2] = 60;
-    expect_ok(sah_outstanding_p(60, many, 31, &p, &error), &error);
-    assert_true(p < 1e-3);
-    many[3] = many[4] = many[5] = 60;
-    expect_ok(sah_outstanding_p(60, many, 31, &p, &error), &error);
-    assert_true(p == 1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -640,8 +599,6 @@ int main(void)
         cmocka_unit_test(test_screen),
         cmocka_unit_test(test_organism_by_right_vectors),
         cmocka_unit_test(test_bad_questions),
-        cmocka_unit_test(test_student),
-        cmocka_unit_test(test_outstanding),
     };
     return cmocka_run_group_tests_name("find", tests, NULL, NULL);
 }

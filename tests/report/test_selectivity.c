@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include "stats/chance.h"
 #include "report/selectivity.h"
 #include "util/scratch.h"
 #include "util/splitmix.h"
@@ -112,21 +111,6 @@ static void test_edges(void **state)
     assert_true(fabs(sah_interval_p(1.959963984540054, 0, 2 * 1.959963984540054, 4) - 0.1) < 1e-9);
 }
 
-/* By hand: standardised, head 0 has sqrt(3) and -1/sqrt(3) three times; head 1 1, 1, -1, -1; head 2 is all
- * equal. Only permutation 1 has a head at 1. */
-static void test_permuted(void **state)
-{
-    (void)state;
-    sah_error error = {0};
-    static const double heads[3][4] = {{7, 3, 3, 3}, {2, 2, 0, 0}, {5, 5, 5, 5}};
-    const double *const differences[] = {heads[0], heads[1], heads[2]};
-    double p[3];
-    expect_ok(sah_permuted_p(differences, 3, 3, p, &error), &error);
-    assert_true(fabs(p[0] - 0.25) < 1e-12);
-    assert_true(fabs(p[1] - 0.5) < 1e-12);
-    assert_true(fabs(p[2] - 1) < 1e-12);
-}
-
 static void test_verdicts(void **state)
 {
     (void)state;
@@ -153,7 +137,6 @@ int main(void)
         cmocka_unit_test(test_against_all_permutations),
         cmocka_unit_test(test_error_rate),
         cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_permuted),
         cmocka_unit_test(test_verdicts),
     };
     return cmocka_run_group_tests_name("selectivity", tests, NULL, NULL);

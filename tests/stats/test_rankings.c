@@ -68,6 +68,57 @@ static void test_bootstrap(void **state)
     json_decref(file);
 }
 
+/* The draws: n of n with replacement, each query as often as the others, another stream other draws. */
+static void test_draws(void **state)
+{
+    (void)state;
+    enum { N = 100 };
+    sah_error error = {0};
+    sah_bootstrap plan, again, other;
+    expect_ok(sah_bootstrap_new(N, 1, &plan, &error), &error);
+    expect_ok(sah_bootstrap_new(N, 1, &again, &error), &error);
+    expect_ok(sah_bootstrap_new(N, 2, &other, &error), &error);
+    size_t drawn[N] = {0}, same = 0;
+    for (size_t r = 0; r < SAH_RESAMPLES; r++) {
+        size_t sum = 0;
+        for (size_t i = 0; i < N; i++) {
+            size_t at = r * N + i;
+            sum += plan.counts[at];
+            drawn[i] += plan.counts[at];
+            assert_int_equal(plan.counts[at], again.counts[at]);
+            same += plan.counts[at] == other.counts[at];
+        }
+        assert_int_equal(sum, N);
+    }
+    /* Poisson, about: a deviation of sqrt(2000); equal counts as often as two independent ones. */
+    for (size_t i = 0; i < N; i++) assert_in_range(drawn[i], SAH_RESAMPLES - 180, SAH_RESAMPLES + 180);
+    assert_in_range(same, SAH_RESAMPLES * N * 28 / 100, SAH_RESAMPLES * N * 34 / 100);
+
+    /* Half ones: the mean's deviation is 0.05, its interval 0.5 -+ 0.098. */
+    double values[N], means[SAH_RESAMPLES], low, high;
+    for (size_t i = 0; i < N; i++) values[i] = i % 2 ? 1 : 0;
+    sah_bootstrap_means(&plan, values, means);
+    sah_bootstrap_interval(means, &low, &high);
+    assert_true(fabs(low - 0.402) < 0.011 && fabs(high - 0.598) < 0.011);
+    sah_bootstrap_free(&plan);
+    sah_bootstrap_free(&again);
+    sah_bootstrap_free(&other);
+    expect_failure(sah_bootstrap_new(0, 1, &plan, &error), &error, "1 to 65535 queries");
+    expect_failure(sah_bootstrap_new(65536, 1, &plan, &error), &error, "1 to 65535 queries");
+}
+
+static void test_percentile(void **state)
+{
+    (void)state;
+    static const double three[] = {1, 2, 4};
+    expect_near(sah_percentile(three, 3, 0), 1);
+    expect_near(sah_percentile(three, 3, 0.25), 1.5);
+    expect_near(sah_percentile(three, 3, 0.5), 2);
+    expect_near(sah_percentile(three, 3, 0.75), 3);
+    expect_near(sah_percentile(three, 3, 1), 4);
+    expect_near(sah_percentile(three, 1, 0.3), 1);
+}
+
 static void test_overlap(void **state)
 {
     (void)state;
@@ -128,10 +179,8 @@ static void test_gini(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bootstrap),
-        cmocka_unit_test(test_overlap),
-        cmocka_unit_test(test_spearman),
-        cmocka_unit_test(test_gini),
+        cmocka_unit_test(test_bootstrap), cmocka_unit_test(test_draws),    cmocka_unit_test(test_percentile),
+        cmocka_unit_test(test_overlap),   cmocka_unit_test(test_spearman), cmocka_unit_test(test_gini),
     };
     return cmocka_run_group_tests_name("statistics", tests, NULL, NULL);
 }
