@@ -36,7 +36,9 @@ OUT = HERE / "formats"
 Q = gguf.GGMLQuantizationType
 
 # name -> bytes of a block, where its float16 scale lies (None: it has none)
-GGUF_BLOCKS = {Q.IQ4_NL: (18, 0), Q.IQ4_XS: (136, 0), Q.TQ1_0: (54, 52), Q.TQ2_0: (66, 64), Q.MXFP4: (17, None)}
+GGUF_BLOCKS = {Q.IQ4_NL: (18, 0), Q.IQ4_XS: (136, 0), Q.TQ1_0: (54, 52), Q.TQ2_0: (66, 64), Q.MXFP4: (17, None),
+               Q.IQ2_XXS: (66, 0), Q.IQ2_XS: (74, 0), Q.IQ2_S: (82, 0), Q.IQ3_XXS: (98, 0), Q.IQ3_S: (110, 0),
+               Q.IQ1_S: (50, 0), Q.IQ1_M: (56, None)}
 
 
 def rounded(values):
@@ -50,8 +52,13 @@ def gguf_blocks(kind, rng):
     if at is not None:
         scales = rng.standard_normal(len(raw)).astype("<f2")
         raw[:, at:at + 2] = scales.view(np.uint8).reshape(-1, 2)
-    else:
+    elif kind is Q.MXFP4:
         raw[:, 0] = rng.integers(110, 132, len(raw))
+    else:  # IQ1_M: the top four bits of four 16-bit numbers are the scale's
+        for block in raw:
+            bits = int(rng.standard_normal(1).astype("<f2").view("<u2")[0])
+            for i in range(4):
+                block[49 + 2 * i] = block[49 + 2 * i] & 15 | (bits >> 4 * i & 15) << 4
     return raw, gguf.quants.dequantize(raw, kind).reshape(-1)
 
 

@@ -213,11 +213,11 @@ static void test_unsupported_type_is_kept_apart(void **state)
     gguf_writer w = fresh();
     sah_error error;
     sah_gguf gguf;
-    gguf_tensor(&w, "t", 29, 1, (const uint64_t[]){256}, 56);
-    gguf_write(&w, scratch("iq1.gguf"));
-    expect_ok(sah_gguf_open(scratch("iq1.gguf"), &gguf, &error), &error);
+    gguf_tensor(&w, "t", 40, 1, (const uint64_t[]){256}, 144);
+    gguf_write(&w, scratch("nvfp4.gguf"));
+    expect_ok(sah_gguf_open(scratch("nvfp4.gguf"), &gguf, &error), &error);
     assert_null(sah_tensors_find(&gguf.tensors, "t"));
-    assert_string_equal(sah_tensors_unsupported(&gguf.tensors, "t"), "IQ1_M");
+    assert_string_equal(sah_tensors_unsupported(&gguf.tensors, "t"), "NVFP4");
     sah_gguf_close(&gguf);
 }
 

@@ -21,6 +21,13 @@ typedef enum sah_dtype {
     SAH_Q6_K,
     SAH_IQ4_NL,
     SAH_IQ4_XS,
+    SAH_IQ2_XXS,
+    SAH_IQ2_XS,
+    SAH_IQ2_S,
+    SAH_IQ3_XXS,
+    SAH_IQ3_S,
+    SAH_IQ1_S,
+    SAH_IQ1_M,
     SAH_TQ1_0,
     SAH_TQ2_0,
     SAH_MXFP4, /* as GGUF has it, each block behind its exponent */

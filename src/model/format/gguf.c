@@ -170,17 +170,18 @@ static const struct {
     const char *name;
     sah_dtype type; /* SAH_DTYPES: not supported */
 } TYPES[] = {
-    [0] = {"F32", SAH_F32},        [1] = {"F16", SAH_F16},         [2] = {"Q4_0", SAH_Q4_0},
-    [3] = {"Q4_1", SAH_Q4_1},      [6] = {"Q5_0", SAH_Q5_0},       [7] = {"Q5_1", SAH_Q5_1},
-    [8] = {"Q8_0", SAH_Q8_0},      [9] = {"Q8_1", SAH_DTYPES},     [10] = {"Q2_K", SAH_Q2_K},
-    [11] = {"Q3_K", SAH_Q3_K},     [12] = {"Q4_K", SAH_Q4_K},      [13] = {"Q5_K", SAH_Q5_K},
-    [14] = {"Q6_K", SAH_Q6_K},     [15] = {"Q8_K", SAH_DTYPES},    [16] = {"IQ2_XXS", SAH_DTYPES},
-    [17] = {"IQ2_XS", SAH_DTYPES}, [18] = {"IQ3_XXS", SAH_DTYPES}, [19] = {"IQ1_S", SAH_DTYPES},
-    [20] = {"IQ4_NL", SAH_IQ4_NL}, [21] = {"IQ3_S", SAH_DTYPES},   [22] = {"IQ2_S", SAH_DTYPES},
-    [23] = {"IQ4_XS", SAH_IQ4_XS}, [24] = {"I8", SAH_DTYPES},      [25] = {"I16", SAH_DTYPES},
-    [26] = {"I32", SAH_DTYPES},    [27] = {"I64", SAH_DTYPES},     [28] = {"F64", SAH_DTYPES},
-    [29] = {"IQ1_M", SAH_DTYPES},  [30] = {"BF16", SAH_BF16},      [34] = {"TQ1_0", SAH_TQ1_0},
-    [35] = {"TQ2_0", SAH_TQ2_0},  [39] = {"MXFP4", SAH_MXFP4},      [40] = {"NVFP4", SAH_DTYPES},   [41] = {"Q1_0", SAH_DTYPES},
+    [0] = {"F32", SAH_F32},        [1] = {"F16", SAH_F16},          [2] = {"Q4_0", SAH_Q4_0},
+    [3] = {"Q4_1", SAH_Q4_1},      [6] = {"Q5_0", SAH_Q5_0},        [7] = {"Q5_1", SAH_Q5_1},
+    [8] = {"Q8_0", SAH_Q8_0},      [9] = {"Q8_1", SAH_DTYPES},      [10] = {"Q2_K", SAH_Q2_K},
+    [11] = {"Q3_K", SAH_Q3_K},     [12] = {"Q4_K", SAH_Q4_K},       [13] = {"Q5_K", SAH_Q5_K},
+    [14] = {"Q6_K", SAH_Q6_K},     [15] = {"Q8_K", SAH_DTYPES},     [16] = {"IQ2_XXS", SAH_IQ2_XXS},
+    [17] = {"IQ2_XS", SAH_IQ2_XS}, [18] = {"IQ3_XXS", SAH_IQ3_XXS}, [19] = {"IQ1_S", SAH_IQ1_S},
+    [20] = {"IQ4_NL", SAH_IQ4_NL}, [21] = {"IQ3_S", SAH_IQ3_S},     [22] = {"IQ2_S", SAH_IQ2_S},
+    [23] = {"IQ4_XS", SAH_IQ4_XS}, [24] = {"I8", SAH_DTYPES},       [25] = {"I16", SAH_DTYPES},
+    [26] = {"I32", SAH_DTYPES},    [27] = {"I64", SAH_DTYPES},      [28] = {"F64", SAH_DTYPES},
+    [29] = {"IQ1_M", SAH_IQ1_M},   [30] = {"BF16", SAH_BF16},       [34] = {"TQ1_0", SAH_TQ1_0},
+    [35] = {"TQ2_0", SAH_TQ2_0},   [39] = {"MXFP4", SAH_MXFP4},     [40] = {"NVFP4", SAH_DTYPES},
+    [41] = {"Q1_0", SAH_DTYPES},
 };
 
 uint32_t sah_gguf_type_number(sah_dtype type)

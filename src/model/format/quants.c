@@ -5,26 +5,16 @@
 
 #include <math.h>
 
-#include "model/format/dtype.h"
+#include "model/format/bytes.h"
 #include "model/format/small_floats.h"
 
 enum { SUPER = 256 }; /* values in a K block */
-
-static float half_at(const uint8_t *bytes)
-{
-    return sah_f16_to_f32((uint16_t)(bytes[0] | bytes[1] << 8));
-}
-
-static uint32_t u32_at(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
 
 /* d, 16 bytes: value j from lo of byte j, value j + 16 from hi. x = d (q - 8). */
 void sah_dequantize_q4_0(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 18, out += 32) {
-        const float d = half_at(in);
+        const float d = sah_half_at(in);
         const uint8_t *q = in + 2;
         for (int j = 0; j < 16; j++) out[j] = d * (float)((q[j] & 15) - 8);
         for (int j = 0; j < 16; j++) out[j + 16] = d * (float)((q[j] >> 4) - 8);
@@ -35,7 +25,7 @@ void sah_dequantize_q4_0(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_q4_1(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 20, out += 32) {
-        const float d = half_at(in), m = half_at(in + 2);
+        const float d = sah_half_at(in), m = sah_half_at(in + 2);
         const uint8_t *q = in + 4;
         for (int j = 0; j < 16; j++) out[j] = d * (float)(q[j] & 15) + m;
         for (int j = 0; j < 16; j++) out[j + 16] = d * (float)(q[j] >> 4) + m;
@@ -55,9 +45,9 @@ static void five_bits(uint32_t high, const uint8_t *q, int32_t values[32])
 void sah_dequantize_q5_0(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 22, out += 32) {
-        const float d = half_at(in);
+        const float d = sah_half_at(in);
         int32_t q[32];
-        five_bits(u32_at(in + 2), in + 6, q);
+        five_bits(sah_u32_at(in + 2), in + 6, q);
         for (int j = 0; j < 32; j++) out[j] = d * (float)(q[j] - 16);
     }
 }
@@ -66,9 +56,9 @@ void sah_dequantize_q5_0(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_q5_1(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 24, out += 32) {
-        const float d = half_at(in), m = half_at(in + 2);
+        const float d = sah_half_at(in), m = sah_half_at(in + 2);
         int32_t q[32];
-        five_bits(u32_at(in + 4), in + 8, q);
+        five_bits(sah_u32_at(in + 4), in + 8, q);
         for (int j = 0; j < 32; j++) out[j] = d * (float)q[j] + m;
     }
 }
@@ -77,7 +67,7 @@ void sah_dequantize_q5_1(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_q8_0(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 34, out += 32) {
-        const float d = half_at(in);
+        const float d = sah_half_at(in);
         const uint8_t *q = in + 2;
         for (int j = 0; j < 32; j++) out[j] = d * (float)(int8_t)q[j];
     }
@@ -89,7 +79,7 @@ void sah_dequantize_q8_0(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_q2_k(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 84, out += SUPER) {
-        const float d = half_at(in + 80), dmin = half_at(in + 82);
+        const float d = sah_half_at(in + 80), dmin = sah_half_at(in + 82);
         for (int run = 0; run < 16; run++) {
             const uint8_t *q = in + 16 + run / 8 * 32 + run % 2 * 16;
             const int shift = run % 8 / 2 * 2;
@@ -107,7 +97,7 @@ void sah_dequantize_q3_k(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 110, out += SUPER) {
         const uint8_t *high = in, *packed = in + 96;
-        const float d = half_at(in + 108);
+        const float d = sah_half_at(in + 108);
         for (int run = 0; run < 16; run++) {
             const uint8_t *q = in + 32 + run / 8 * 32 + run % 2 * 16, *h = high + run % 2 * 16;
             const int shift = run % 8 / 2 * 2, bit = run / 2;
@@ -143,7 +133,7 @@ static void six_bit_scales(const uint8_t *packed, int run, float *scale, float *
 void sah_dequantize_q4_k(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 144, out += SUPER) {
-        const float d = half_at(in), dmin = half_at(in + 2);
+        const float d = sah_half_at(in), dmin = sah_half_at(in + 2);
         for (int run = 0; run < 8; run++) {
             const uint8_t *q = in + 16 + run / 2 * 32;
             const int shift = run % 2 * 4;
@@ -161,7 +151,7 @@ void sah_dequantize_q4_k(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_q5_k(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 176, out += SUPER) {
-        const float d = half_at(in), dmin = half_at(in + 2);
+        const float d = sah_half_at(in), dmin = sah_half_at(in + 2);
         const uint8_t *high = in + 16;
         for (int run = 0; run < 8; run++) {
             const uint8_t *q = in + 48 + run / 2 * 32;
@@ -184,7 +174,7 @@ void sah_dequantize_q5_k(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_q6_k(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 210, out += SUPER) {
-        const float d = half_at(in + 208);
+        const float d = sah_half_at(in + 208);
         for (int run = 0; run < 16; run++) {
             const int half = run / 8, pair = run % 8 / 2, part = run % 2 * 16;
             const uint8_t *low = in + half * 64 + pair % 2 * 32 + part, *high = in + 128 + half * 32 + part;
@@ -211,7 +201,8 @@ static void sixteen_levels(const uint8_t *q, const int8_t levels[16], float scal
 /* d, 16 bytes. x = d level. */
 void sah_dequantize_iq4_nl(const uint8_t *in, size_t blocks, float *out)
 {
-    for (size_t b = 0; b < blocks; b++, in += 18, out += 32) sixteen_levels(in + 2, LEVELS, half_at(in), out);
+    for (size_t b = 0; b < blocks; b++, in += 18, out += 32)
+        sixteen_levels(in + 2, LEVELS, sah_half_at(in), out);
 }
 
 /* d, 16 bits with two high bits of the scale of each of eight runs of 32, four bytes with their low four bits
@@ -219,7 +210,7 @@ void sah_dequantize_iq4_nl(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_iq4_xs(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 136, out += SUPER) {
-        const float d = half_at(in);
+        const float d = sah_half_at(in);
         const int high = in[2] | in[3] << 8;
         for (int run = 0; run < 8; run++) {
             const int low = in[4 + run / 2] >> (run % 2 * 4) & 15;
@@ -252,7 +243,7 @@ void sah_dequantize_tq1_0(const uint8_t *in, size_t blocks, float *out)
         int bytes, digits;
     } PARTS[] = {{32, 5}, {16, 5}, {4, 4}};
     for (size_t b = 0; b < blocks; b++, in += 54) {
-        const float d = half_at(in + 52);
+        const float d = sah_half_at(in + 52);
         const uint8_t *q = in;
         for (int part = 0; part < 3; q += PARTS[part++].bytes)
             for (int k = 0; k < PARTS[part].digits; k++)
@@ -265,7 +256,7 @@ void sah_dequantize_tq1_0(const uint8_t *in, size_t blocks, float *out)
 void sah_dequantize_tq2_0(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 66, out += SUPER) {
-        const float d = half_at(in + 64);
+        const float d = sah_half_at(in + 64);
         for (int run = 0; run < 8; run++) {
             const uint8_t *q = in + run / 4 * 32;
             for (int j = 0; j < 32; j++) out[run * 32 + j] = d * (float)((q[j] >> (run % 4 * 2) & 3) - 1);
