@@ -126,6 +126,7 @@ sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const
     one.q = at->q + head * D;
     one.k = at->k + kv * D;
     one.v = at->v + kv * D;
+    one.sinks = at->sinks ? at->sinks + head : NULL;
     one.z = out;
     one.z_stride = D;
     if (q) {

@@ -1,5 +1,6 @@
 #include "engine/block.h"
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -29,6 +30,8 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
         .n_heads = c->n_heads,
         .n_kv_heads = c->n_kv_heads,
         .head_dim = c->head_dim,
+        .scale = c->attention_scale > 0.0f ? c->attention_scale : 1.0f / sqrtf((float)c->head_dim),
+        .softcap = c->attention_softcap,
         .window = c->sliding_window,
         .q = q,
         .q_stride = q_stride,
