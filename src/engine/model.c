@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cpu/elementwise.h"
 #include "engine/precision.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -47,10 +48,12 @@ static void release(const sah_model *model, const stack *s)
     for (int i = 0; i < s->n; i++) sah_checkpoint_release(model->checkpoint, s->parts[i].matrix->tensor);
 }
 
-static sah_status pack_with(const sah_model *model, stack s,
-                            sah_status (*make)(int64_t, int64_t, sah_precision, bool, sah_rows_fn,
-                                               const void *, sah_weights **, sah_error *),
-                            sah_weights **out, sah_error *error)
+/* sah_weights_new() or sah_weights_gate(). */
+typedef sah_status (*weights_fn)(int64_t, int64_t, sah_precision, bool, sah_rows_fn, const void *,
+                                 sah_weights **, sah_error *);
+
+static sah_status pack_with(const sah_model *model, stack s, weights_fn make, sah_weights **out,
+                            sah_error *error)
 {
     size_t rows = 0;
     for (int i = 0; i < s.n; i++) rows += s.parts[i].n;
@@ -79,6 +82,12 @@ static int slices_of(const sah_model *model)
     return (int)((model->config.d_ff + width - 1) / width);
 }
 
+/* The product with gates inside knows silu alone. */
+static weights_fn gates(const sah_model *model)
+{
+    return model->config.activation == SAH_ACT_SILU ? sah_weights_gate : sah_weights_new;
+}
+
 static sah_status load_mlp(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
                            sah_error *error)
 {
@@ -97,7 +106,9 @@ static sah_status load_mlp(const sah_model *model, const sah_layer_files *f, sah
         slice->n = ends[i] - slice->from;
         part gate = {&f->gate, (size_t)slice->from, (size_t)slice->n};
         part up = {&f->up, (size_t)slice->from, (size_t)slice->n};
-        status = pack_with(model, (stack){{gate, up}, 2}, sah_weights_gate, &slice->gate_up, error);
+        status = model->config.gated
+                     ? pack_with(model, (stack){{gate, up}, 2}, gates(model), &slice->gate_up, error)
+                     : pack(model, (stack){{up}, 1}, &slice->gate_up, error);
     }
     if (status == SAH_OK)
         status = sah_weights_split(model->config.d_model, ends, n, model->precision, model->tiles, read_stack,
@@ -139,16 +150,36 @@ static sah_status read_vector(const sah_tensor *tensor, int n, float **out, sah_
     return read_vectors(&(vector_part){tensor, (size_t)n, 0}, 1, out, error);
 }
 
+/* All of a matrix, where there is one. */
+static sah_status read_matrix(const sah_matrix *matrix, float **out, sah_error *error)
+{
+    *out = NULL;
+    if (!matrix->tensor) return SAH_OK;
+    *out = sah_alloc_aligned(matrix->rows * matrix->columns, sizeof **out);
+    if (!*out) return sah_fail_memory(error, "weights");
+    sah_matrix_read(matrix, 0, matrix->rows, *out);
+    return SAH_OK;
+}
+
+static sah_status read_norm(const sah_tensor *weight, const sah_tensor *bias, int n, sah_norm *out,
+                            sah_error *error)
+{
+    sah_status status = read_vector(weight, n, &out->weight, error);
+    return status == SAH_OK ? read_vector(bias, n, &out->bias, error) : status;
+}
+
 static sah_status load_layer(sah_model *model, int l, sah_error *error)
 {
     const sah_config *c = &model->config;
     const sah_layer_files *f = &model->checkpoint->layers[l];
     sah_layer *layer = &model->layers[l];
-    size_t q_rows = f->q.rows, kv_rows = f->k.rows, d_ff = (size_t)c->d_ff;
+    layer->kind = sah_config_layer(c, l);
+    size_t q_rows = f->q.rows, kv_rows = f->k.rows, d_ff = (size_t)c->d_ff, D = (size_t)layer->kind.head_dim;
+    bool row = c->qk_norm == SAH_QK_NORM_ROW;
     vector_part qkv_bias[] = {{f->q_bias, q_rows, f->q.rotary_heads},
                               {f->k_bias, kv_rows, f->k.rotary_heads},
                               {f->v_bias, kv_rows, 0}};
-    vector_part gate_up_bias[] = {{f->gate_bias, d_ff, 0}, {f->up_bias, d_ff, 0}};
+    vector_part gate_up_bias[] = {{f->gate_bias, c->gated ? d_ff : 0, 0}, {f->up_bias, d_ff, 0}};
     sah_status status;
     if (l < c->n_layers - 1) {
         status = pack(model, (stack){{whole(&f->q), whole(&f->k), whole(&f->v)}, 3}, &layer->qkv, error);
@@ -159,10 +190,16 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
     }
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
     if (status == SAH_OK) status = load_mlp(model, f, layer, error);
-    if (status == SAH_OK) status = read_vector(f->input_norm, c->d_model, &layer->input_norm, error);
-    if (status == SAH_OK) status = read_vector(f->post_norm, c->d_model, &layer->post_norm, error);
-    if (status == SAH_OK) status = read_vector(f->q_norm, c->head_dim, &layer->q_norm, error);
-    if (status == SAH_OK) status = read_vector(f->k_norm, c->head_dim, &layer->k_norm, error);
+    if (status == SAH_OK)
+        status = read_norm(f->input_norm, f->input_norm_bias, c->d_model, &layer->attention_norm, error);
+    if (status == SAH_OK)
+        status = read_norm(f->post_norm, f->post_norm_bias, c->d_model, &layer->mlp_norm, error);
+    if (status == SAH_OK)
+        status = read_norm(f->attention_out_norm, NULL, c->d_model, &layer->attention_out_norm, error);
+    if (status == SAH_OK) status = read_norm(f->mlp_out_norm, NULL, c->d_model, &layer->mlp_out_norm, error);
+    if (status == SAH_OK) status = read_vector(f->q_norm, (int)(row ? q_rows : D), &layer->q_norm, error);
+    if (status == SAH_OK) status = read_vector(f->k_norm, (int)(row ? kv_rows : D), &layer->k_norm, error);
+    if (status == SAH_OK) status = read_vector(f->sinks, c->n_heads, &layer->sinks, error);
     if (status == SAH_OK) status = read_vectors(qkv_bias, 3, &layer->qkv_bias, error);
     if (status == SAH_OK) status = read_vectors(gate_up_bias, 2, &layer->gate_up_bias, error);
     if (status == SAH_OK) status = read_vector(f->o_bias, c->d_model, &layer->o_bias, error);
@@ -175,31 +212,30 @@ static sah_status load_weights(sah_model *model, sah_error *error)
 {
     const sah_config *c = &model->config;
     model->layers = sah_alloc((size_t)c->n_layers, sizeof *model->layers);
-    model->rope = sah_alloc((size_t)c->head_dim / 2, sizeof *model->rope);
-    if (!model->layers || !model->rope) return sah_fail_memory(error, "weights");
-    sah_rope_frequencies(c, model->checkpoint->rope_factors, model->rope);
+    if (!model->layers) return sah_fail_memory(error, "weights");
     sah_status status = pack(model, (stack){{whole(&model->checkpoint->lm_head)}, 1}, &model->lm_head, error);
     if (status == SAH_OK)
-        status = read_vector(model->checkpoint->final_norm, c->d_model, &model->final_norm, error);
+        status = read_norm(model->checkpoint->final_norm, model->checkpoint->final_norm_bias, c->d_model,
+                           &model->final_norm, error);
+    if (status == SAH_OK) status = read_matrix(&model->checkpoint->positions, &model->positions, error);
     for (int l = 0; l < c->n_layers && status == SAH_OK; l++) status = load_layer(model, l, error);
     return status;
 }
 
-sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
-                          sah_error *error)
+sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *options, sah_model **out,
+                        sah_error *error)
 {
-    sah_model_options defaults = {0};
-    if (!options) options = &defaults;
     sah_model *model = sah_alloc(1, sizeof *model);
-    if (!model) return sah_fail_memory(error, "the model");
-    model->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
-    sah_status status =
-        sah_checkpoint_open(path, options->adapter, options->describe_only, &model->checkpoint, error);
-    if (status == SAH_OK) {
-        model->config = model->checkpoint->config;
-        model->info = model->checkpoint->info;
+    if (!model) {
+        sah_checkpoint_close(checkpoint);
+        return sah_fail_memory(error, "the model");
     }
-    if (status == SAH_OK && !options->describe_only) {
+    model->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
+    model->checkpoint = checkpoint;
+    model->config = checkpoint->config;
+    model->info = checkpoint->info;
+    sah_status status = SAH_OK;
+    if (!options->describe_only) {
         int before = omp_get_max_threads();
         omp_set_num_threads(model->threads);
         status = sah_precision_choose(&model->config, options->precision, model->threads, &model->precision,
@@ -219,14 +255,34 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
     return SAH_OK;
 }
 
+sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
+                          sah_error *error)
+{
+    sah_model_options defaults = {0};
+    sah_checkpoint *checkpoint;
+    if (!options) options = &defaults;
+    sah_status status =
+        sah_checkpoint_open(path, options->adapter, options->describe_only, &checkpoint, error);
+    return status == SAH_OK ? sah_model_of(checkpoint, options, out, error) : status;
+}
+
+static void free_norm(sah_norm norm)
+{
+    free(norm.weight);
+    free(norm.bias);
+}
+
 void sah_model_close(sah_model *model)
 {
     if (!model) return;
     for (int l = 0; model->layers && l < model->config.n_layers; l++) {
         sah_layer *layer = &model->layers[l];
         sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o};
-        float *vectors[] = {layer->input_norm, layer->post_norm, layer->q_norm,       layer->k_norm,
-                            layer->qkv_bias,   layer->o_bias,    layer->gate_up_bias, layer->down_bias};
+        sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
+                            layer->mlp_out_norm};
+        float *vectors[] = {layer->q_norm,       layer->k_norm,    layer->qkv_bias, layer->o_bias,
+                            layer->gate_up_bias, layer->down_bias, layer->sinks};
+        for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) free_norm(norms[i]);
         for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) sah_weights_free(packed[i]);
         for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
         for (int i = 0; i < layer->n_slices; i++) {
@@ -237,8 +293,8 @@ void sah_model_close(sah_model *model)
     }
     free(model->layers);
     sah_weights_free(model->lm_head);
-    free(model->final_norm);
-    free(model->rope);
+    free_norm(model->final_norm);
+    free(model->positions);
     sah_checkpoint_close(model->checkpoint);
     free(model);
 }
@@ -266,7 +322,14 @@ sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const f
                        float *logits, sah_error *error)
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    const sah_config *c = &model->config;
+    int n = c->n_vocab;
     sah_status status = sah_product(workspace, model->lm_head, rows, hidden, logits, false, error);
+    for (int64_t r = 0; r < rows && status == SAH_OK; r++) {
+        if (c->logit_scale < 1.0f || c->logit_scale > 1.0f)
+            sah_vector_scale(logits + r * n, n, c->logit_scale);
+        if (c->final_softcap > 0.0f) sah_softcap(logits + r * n, n, c->final_softcap);
+    }
     sah_workspace_enter(workspace, before);
     return status;
 }
