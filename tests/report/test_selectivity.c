@@ -33,37 +33,47 @@ static double plain_welch(const double *x, unsigned set, int n)
     return (sum[1] / count[1] - sum[0] / count[0]) / sqrt(variance);
 }
 
-enum { SMALL = 5, SMALL_HEADS = 3 };
+enum { SMALL = 10, SMALL_HEADS = 3 };
 
-/* The 252 ways to split ten queries in two fives, one by one. */
-static void test_against_all_permutations(void **state)
+/* Every way to split ten queries in n_a and the others, one by one. */
+static void check_against_all(int n_a, int n_splits)
 {
-    (void)state;
     sah_error error = {0};
     uint64_t random = 11;
-    double a[SMALL_HEADS][SMALL], b[SMALL_HEADS][SMALL], all[SMALL_HEADS][2 * SMALL], p[SMALL_HEADS];
+    int n_b = SMALL - n_a;
+    double a[SMALL_HEADS * SMALL], b[SMALL_HEADS * SMALL], all[SMALL_HEADS][SMALL], p[SMALL_HEADS];
     for (int h = 0; h < SMALL_HEADS; h++)
         for (int i = 0; i < SMALL; i++) {
-            all[h][i] = a[h][i] = draw(&random) + h;
-            all[h][SMALL + i] = b[h][i] = draw(&random);
+            all[h][i] = draw(&random) + (i < n_a ? h : 0);
+            *(i < n_a ? &a[h * n_a + i] : &b[h * n_b + i - n_a]) = all[h][i];
         }
-    expect_ok(sah_permutation_p(&a[0][0], SMALL, &b[0][0], SMALL, SMALL_HEADS, p, &error), &error);
+    expect_ok(sah_permutation_p(a, (size_t)n_a, b, (size_t)n_b, SMALL_HEADS, p, &error), &error);
     for (int h = 0; h < SMALL_HEADS; h++) {
-        double own = plain_welch(all[h], (1U << SMALL) - 1, 2 * SMALL);
+        double own = plain_welch(all[h], (1U << n_a) - 1, SMALL);
         int reached = 0, splits = 0;
-        for (unsigned set = 0; set < 1U << (2 * SMALL); set++) {
-            if (__builtin_popcount(set) != SMALL) continue;
+        for (unsigned set = 0; set < 1U << SMALL; set++) {
+            if (__builtin_popcount(set) != n_a) continue;
             double most = -INFINITY;
             for (int other = 0; other < SMALL_HEADS; other++)
-                most = fmax(most, plain_welch(all[other], set, 2 * SMALL));
+                most = fmax(most, plain_welch(all[other], set, SMALL));
             splits++;
             reached += most >= own - 1e-9;
         }
-        assert_int_equal(splits, 252);
+        assert_int_equal(splits, n_splits);
         double exact = (double)reached / splits; /* 2000 draws: four standard errors */
-        assert_true(fabs(p[h] - exact) <= 4 * sqrt(exact * (1 - exact) / 2000) + 0.0005);
+        if (!(fabs(p[h] - exact) <= 4 * sqrt(exact * (1 - exact) / 2000) + 0.0005))
+            fail_msg("%d and %d queries, head %d: %g, of all splits %g", n_a, n_b, h, p[h], exact);
     }
     assert_true(p[0] > p[2]);
+}
+
+static void test_against_all_permutations(void **state)
+{
+    (void)state;
+    check_against_all(5, 252);
+    check_against_all(2, 45);
+    check_against_all(3, 120);
+    check_against_all(8, 45);
 }
 
 /* Without a difference, some head of thirty must come below 0.05 in 5 % of the runs, whatever the shape of
