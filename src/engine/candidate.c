@@ -47,12 +47,15 @@ void sah_forest_measure(const sah_forest *forest, int window, sah_forest_size *o
     }
 }
 
-/* Everything behind attention and its output: the MLP of `rows` rows. */
-static void add_mlp(const sah_config *c, double rows, sah_operations *sum)
+/* Everything behind attention and its output: the MLP of `rows` rows, or the experts that they take and the
+ * router, which counts as the first matrix. */
+static void add_mlp(const sah_config *c, int layer, double rows, sah_operations *sum)
 {
-    double d = c->d_model, d_ff = c->d_ff;
-    sum->gate_up += 2.0 * rows * d * (c->gated ? 2.0 : 1.0) * d_ff;
-    sum->down += 2.0 * rows * d * d_ff;
+    const sah_experts *e = &c->experts;
+    bool experts = sah_config_layer(c, layer).experts;
+    double d = c->d_model, inner = experts ? (double)e->active * e->width + e->shared_width : c->d_ff;
+    sum->gate_up += 2.0 * rows * d * ((c->gated ? 2.0 : 1.0) * inner + (experts ? e->n : 0));
+    sum->down += 2.0 * rows * d * inner;
 }
 
 /* `heads` heads of a layer: scores and the mixture of values, D multiply-adds a pair each. */
@@ -74,7 +77,7 @@ static void add_layer(const sah_config *c, const sah_forest_size *size, int laye
     sum->qkv += 2.0 * d * (size->nodes * kv + rows * q);
     add_attention(c, size, layer, c->n_heads, sum);
     sum->output += 2.0 * rows * q * d;
-    add_mlp(c, rows, sum);
+    add_mlp(c, layer, rows, sum);
 }
 
 void sah_operations_of_base(const sah_config *config, const sah_forest_size *size, sah_operations *sum)
@@ -92,7 +95,8 @@ void sah_operations_of_candidate(const sah_config *config, const sah_forest_size
         attends = attends || candidate->edits[i].part != SAH_PART_V; /* v alone reuses the base's output */
     if (attends) add_attention(config, size, candidate->layer, heads, sum);
     sum->output += 2.0 * rows * heads * sah_config_layer(config, candidate->layer).head_dim * config->d_model;
-    if (config->residual == SAH_RESIDUAL_SEQUENTIAL) add_mlp(config, rows, sum); /* else the base's stands */
+    if (config->residual == SAH_RESIDUAL_SEQUENTIAL)
+        add_mlp(config, candidate->layer, rows, sum); /* else the base's stands */
     for (int l = candidate->layer + 1; l < config->n_layers; l++) add_layer(config, size, l, sum);
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/cpu/activation.h"
 #include "engine/cpu/elementwise.h"
+#include "engine/experts.h"
 #include "util/error.h"
 
 /* out [rows, n] = act(gate) * up of rows [gate | up], or act(up) of rows [up]. */
@@ -24,19 +25,16 @@ static void activate(const sah_pass *pass, int n, const float *gate_bias, const 
     sah_workspace_enter(pass->workspace, before);
 }
 
-/* block [rows, d] += a slice's part of the MLP, of the normed rows as its gate_up takes them. */
-static sah_status add_slice(const sah_pass *pass, const sah_mlp_slice *slice, const float *bias, int64_t rows,
-                            const void *input, float *block, sah_error *error)
+sah_status sah_mlp_slice_product(const sah_pass *pass, const sah_mlp_slice *slice, const float *gate_bias,
+                                 const float *up_bias, int64_t rows, const void *input, float *out, bool add,
+                                 sah_error *error)
 {
-    const sah_config *c = &pass->model->config;
     sah_workspace *ws = pass->workspace;
-    const float *gate_bias = bias && c->gated ? bias + slice->from : NULL;
-    const float *up_bias = bias ? bias + slice->from + (c->gated ? c->d_ff : 0) : NULL;
     if (sah_product_gates(slice->gate_up)) {
         const void *gated =
             sah_product_gate(ws, SAH_SLOT_INNER, slice->gate_up, rows, input, gate_bias, up_bias);
         if (!gated) return sah_fail_memory(error, "a block of rows");
-        return sah_product_of(ws, slice->down, rows, gated, block, true, error);
+        return sah_product_of(ws, slice->down, rows, gated, out, add, error);
     }
     float *gate_up =
         sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(rows * sah_weights_outputs(slice->gate_up)));
@@ -45,22 +43,28 @@ static sah_status add_slice(const sah_pass *pass, const sah_mlp_slice *slice, co
     sah_status status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, false, error);
     if (status != SAH_OK) return status;
     activate(pass, (int)slice->n, gate_bias, up_bias, rows, gate_up, inner);
-    return sah_product(ws, slice->down, rows, inner, block, true, error);
+    return sah_product(ws, slice->down, rows, inner, out, add, error);
 }
 
 /* out [rows, d] += the MLP of normed rows. */
 static sah_status add_mlp(const sah_pass *pass, const sah_layer *weights, int64_t rows, const float *normed,
                           float *out, sah_error *error)
 {
+    const sah_config *c = &pass->model->config;
+    const float *gates = c->gated ? weights->gate_up_bias : NULL, *ups = weights->gate_up_bias;
+    if (weights->kind.experts) return sah_experts_add(pass, &weights->experts, rows, normed, out, error);
     const void *input =
         sah_product_input(pass->workspace, SAH_SLOT_INPUT, weights->slices[0].gate_up, rows, normed);
     if (!input) return sah_fail_memory(error, "a block of rows");
+    if (gates) ups += c->d_ff;
     for (int i = 0; i < weights->n_slices; i++) {
+        const sah_mlp_slice *slice = &weights->slices[i];
         sah_status status =
-            add_slice(pass, &weights->slices[i], weights->gate_up_bias, rows, input, out, error);
+            sah_mlp_slice_product(pass, slice, gates ? gates + slice->from : NULL,
+                                  ups ? ups + slice->from : NULL, rows, input, out, true, error);
         if (status != SAH_OK) return status;
     }
-    sah_add_bias(pass, weights->down_bias, pass->model->config.d_model, rows, out);
+    sah_add_bias(pass, weights->down_bias, c->d_model, rows, out);
     return SAH_OK;
 }
 
@@ -68,7 +72,8 @@ sah_status sah_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_
 {
     const sah_layer *weights = &pass->model->layers[layer];
     sah_workspace *ws = pass->workspace;
-    int64_t d = pass->model->config.d_model, step = sah_pass_block(pass, rows);
+    int64_t d = pass->model->config.d_model;
+    int64_t step = weights->kind.experts ? sah_experts_block(pass, rows) : sah_pass_block(pass, rows);
     bool plainly = sah_joins_plainly(pass->model, &weights->mlp_out_norm);
     float *normed = sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d));
     float *branch = plainly ? NULL : sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(step * d));

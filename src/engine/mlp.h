@@ -9,4 +9,10 @@
  * stays in the cache. */
 sah_status sah_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_error *error);
 
+/* out [rows, d] = what a slice makes of rows as its gate_up takes them, biases its own or NULL; or += with
+ * `add`. */
+sah_status sah_mlp_slice_product(const sah_pass *pass, const sah_mlp_slice *slice, const float *gate_bias,
+                                 const float *up_bias, int64_t rows, const void *input, float *out, bool add,
+                                 sah_error *error);
+
 #endif

@@ -73,13 +73,13 @@ static sah_status pack(const sah_model *model, stack s, sah_weights **out, sah_e
  * AVX-512 machine with 2 MB: 1 slice of 1536 inner values 160 GFLOP/s a core, 4 of 384 180). */
 enum { SLICE_BYTES = 2 << 20, SLICE_LEAST = 384, SLICE_TILE = 64 };
 
-static int slices_of(const sah_model *model)
+static int slices_of(const sah_model *model, int64_t inner)
 {
     if (model->tiles) return 1; /* a panel's results do not leave the core, so threads need meet but twice */
     int64_t each = 2 * (int64_t)model->config.d_model * (model->precision == SAH_PRECISION_BF16 ? 2 : 4);
     int64_t width = SLICE_BYTES / each;
     if (width < SLICE_LEAST) width = SLICE_LEAST;
-    return (int)((model->config.d_ff + width - 1) / width);
+    return (int)((inner + width - 1) / width);
 }
 
 /* The product with gates inside knows silu alone. */
@@ -88,33 +88,40 @@ static weights_fn gates(const sah_model *model)
     return model->config.activation == SAH_ACT_SILU ? sah_weights_gate : sah_weights_new;
 }
 
-static sah_status load_mlp(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
+/* gate and up of inner values [slice->from, + slice->n). */
+static sah_status load_gate_up(const sah_model *model, const sah_matrix *gate, const sah_matrix *up,
+                               sah_mlp_slice *slice, sah_error *error)
+{
+    part g = {gate, (size_t)slice->from, (size_t)slice->n}, u = {up, (size_t)slice->from, (size_t)slice->n};
+    if (!model->config.gated) return pack(model, (stack){{u}, 1}, &slice->gate_up, error);
+    return pack_with(model, (stack){{g, u}, 2}, gates(model), &slice->gate_up, error);
+}
+
+/* An MLP of `inner` inner values in slices, *out [*n_slices]. */
+static sah_status load_mlp(const sah_model *model, const sah_matrix *gate, const sah_matrix *up,
+                           const sah_matrix *down, int64_t inner, sah_mlp_slice **out, int *n_slices,
                            sah_error *error)
 {
-    int n = slices_of(model);
-    int64_t d_ff = model->config.d_ff, tiles = (d_ff + SLICE_TILE - 1) / SLICE_TILE;
-    stack down = {{whole(&f->down)}, 1};
+    int n = slices_of(model, inner);
+    int64_t tiles = (inner + SLICE_TILE - 1) / SLICE_TILE;
+    stack whole_down = {{whole(down)}, 1};
     int64_t *ends = sah_alloc((size_t)n, sizeof *ends);
     sah_weights **pieces = sah_alloc((size_t)n, sizeof *pieces);
-    layer->slices = sah_alloc((size_t)n, sizeof *layer->slices);
-    layer->n_slices = layer->slices ? n : 0;
-    sah_status status = ends && pieces && layer->slices ? SAH_OK : sah_fail_memory(error, "weights");
+    sah_mlp_slice *slices = *out = sah_alloc((size_t)n, sizeof *slices);
+    *n_slices = slices ? n : 0;
+    sah_status status = ends && pieces && slices ? SAH_OK : sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++) {
-        sah_mlp_slice *slice = &layer->slices[i];
-        ends[i] = i < n - 1 ? (i + 1) * tiles / n * SLICE_TILE : d_ff;
+        sah_mlp_slice *slice = &slices[i];
+        ends[i] = i < n - 1 ? (i + 1) * tiles / n * SLICE_TILE : inner;
         slice->from = i > 0 ? ends[i - 1] : 0;
         slice->n = ends[i] - slice->from;
-        part gate = {&f->gate, (size_t)slice->from, (size_t)slice->n};
-        part up = {&f->up, (size_t)slice->from, (size_t)slice->n};
-        status = model->config.gated
-                     ? pack_with(model, (stack){{gate, up}, 2}, gates(model), &slice->gate_up, error)
-                     : pack(model, (stack){{up}, 1}, &slice->gate_up, error);
+        status = load_gate_up(model, gate, up, slice, error);
     }
     if (status == SAH_OK)
         status = sah_weights_split(model->config.d_model, ends, n, model->precision, model->tiles, read_stack,
-                                   &down, pieces, error);
-    for (int i = 0; i < n && status == SAH_OK; i++) layer->slices[i].down = pieces[i];
-    release(model, &down);
+                                   &whole_down, pieces, error);
+    for (int i = 0; i < n && status == SAH_OK; i++) slices[i].down = pieces[i];
+    release(model, &whole_down);
     free(ends);
     free(pieces);
     return status;
@@ -168,6 +175,39 @@ static sah_status read_norm(const sah_tensor *weight, const sah_tensor *bias, in
     return status == SAH_OK ? read_vector(bias, n, &out->bias, error) : status;
 }
 
+static sah_status load_experts(const sah_model *model, const sah_layer_files *f, sah_expert_layer *layer,
+                               sah_error *error)
+{
+    const sah_config *c = &model->config;
+    const sah_experts *e = &c->experts;
+    stack router = {{whole(&f->router)}, 1};
+    int all = e->n * e->width;
+    layer->experts = sah_alloc((size_t)e->n, sizeof *layer->experts);
+    if (!layer->experts) return sah_fail_memory(error, "weights");
+    layer->n = e->n;
+    sah_status status = sah_weights_new(e->n, c->d_model, SAH_PRECISION_F32, false, read_stack, &router,
+                                        &layer->router, error);
+    release(model, &router);
+    for (int i = 0; i < e->n && status == SAH_OK; i++) {
+        sah_mlp_slice *slice = &layer->experts[i];
+        part down = {&f->expert_down, (size_t)i * (size_t)c->d_model, (size_t)c->d_model};
+        slice->from = (int64_t)i * e->width;
+        slice->n = e->width;
+        status = load_gate_up(model, &f->expert_gate, &f->expert_up, slice, error);
+        if (status == SAH_OK) status = pack(model, (stack){{down}, 1}, &slice->down, error);
+    }
+    if (status == SAH_OK && e->shared_width > 0)
+        status = load_mlp(model, &f->shared_gate, &f->shared_up, &f->shared_down, e->shared_width,
+                          &layer->shared, &layer->n_shared, error);
+    if (status == SAH_OK) status = read_vector(f->router_bias, e->n, &layer->router_bias, error);
+    if (status == SAH_OK) status = read_vector(f->router_correction, e->n, &layer->correction, error);
+    if (status == SAH_OK) status = read_vector(f->expert_gate_bias, all, &layer->gate_bias, error);
+    if (status == SAH_OK) status = read_vector(f->expert_up_bias, all, &layer->up_bias, error);
+    if (status == SAH_OK)
+        status = read_vector(f->expert_down_bias, e->n * c->d_model, &layer->down_bias, error);
+    return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
+}
+
 static sah_status load_layer(sah_model *model, int l, sah_error *error)
 {
     const sah_config *c = &model->config;
@@ -189,7 +229,10 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
             status = pack(model, (stack){{whole(&f->k), whole(&f->v)}, 2}, &layer->kv, error);
     }
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
-    if (status == SAH_OK) status = load_mlp(model, f, layer, error);
+    if (status == SAH_OK)
+        status = layer->kind.experts ? load_experts(model, f, &layer->experts, error)
+                                     : load_mlp(model, &f->gate, &f->up, &f->down, c->d_ff, &layer->slices,
+                                                &layer->n_slices, error);
     if (status == SAH_OK)
         status = read_norm(f->input_norm, f->input_norm_bias, c->d_model, &layer->attention_norm, error);
     if (status == SAH_OK)
@@ -272,25 +315,36 @@ static void free_norm(sah_norm norm)
     free(norm.bias);
 }
 
+static void free_slices(sah_mlp_slice *slices, int n)
+{
+    for (int i = 0; i < n; i++) {
+        sah_weights_free(slices[i].gate_up);
+        sah_weights_free(slices[i].down);
+    }
+    free(slices);
+}
+
+static void free_layer(sah_layer *layer)
+{
+    sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o, layer->experts.router};
+    sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
+                        layer->mlp_out_norm};
+    const sah_expert_layer *e = &layer->experts;
+    float *vectors[] = {layer->q_norm,    layer->k_norm, layer->qkv_bias, layer->o_bias, layer->gate_up_bias,
+                        layer->down_bias, layer->sinks,  e->router_bias,  e->correction, e->gate_bias,
+                        e->up_bias,       e->down_bias,  e->shared_router};
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) sah_weights_free(packed[i]);
+    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) free_norm(norms[i]);
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
+    free_slices(layer->slices, layer->n_slices);
+    free_slices(e->experts, e->n);
+    free_slices(e->shared, e->n_shared);
+}
+
 void sah_model_close(sah_model *model)
 {
     if (!model) return;
-    for (int l = 0; model->layers && l < model->config.n_layers; l++) {
-        sah_layer *layer = &model->layers[l];
-        sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o};
-        sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
-                            layer->mlp_out_norm};
-        float *vectors[] = {layer->q_norm,       layer->k_norm,    layer->qkv_bias, layer->o_bias,
-                            layer->gate_up_bias, layer->down_bias, layer->sinks};
-        for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) free_norm(norms[i]);
-        for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) sah_weights_free(packed[i]);
-        for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
-        for (int i = 0; i < layer->n_slices; i++) {
-            sah_weights_free(layer->slices[i].gate_up);
-            sah_weights_free(layer->slices[i].down);
-        }
-        free(layer->slices);
-    }
+    for (int l = 0; model->layers && l < model->config.n_layers; l++) free_layer(&model->layers[l]);
     free(model->layers);
     sah_weights_free(model->lm_head);
     free_norm(model->final_norm);
@@ -299,16 +353,25 @@ void sah_model_close(sah_model *model)
     free(model);
 }
 
+static uint64_t slice_bytes(const sah_mlp_slice *slices, int n)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += sah_weights_bytes(slices[i].gate_up) + sah_weights_bytes(slices[i].down);
+    return sum;
+}
+
 uint64_t sah_model_weight_bytes(const sah_model *model)
 {
     uint64_t sum = sah_weights_bytes(model->lm_head);
     for (int l = 0; l < model->config.n_layers; l++) {
         const sah_layer *layer = &model->layers[l];
-        const sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o};
+        const sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o, layer->experts.router};
         for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
             if (packed[i]) sum += sah_weights_bytes(packed[i]);
-        for (int i = 0; i < layer->n_slices; i++)
-            sum += sah_weights_bytes(layer->slices[i].gate_up) + sah_weights_bytes(layer->slices[i].down);
+        sum += slice_bytes(layer->slices, layer->n_slices) +
+               slice_bytes(layer->experts.experts, layer->experts.n) +
+               slice_bytes(layer->experts.shared, layer->experts.n_shared);
     }
     return sum;
 }

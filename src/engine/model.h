@@ -19,12 +19,25 @@ typedef struct sah_norm {
     float *weight, *bias; /* bias NULL: none */
 } sah_norm;
 
+/* A mixture of experts. */
+typedef struct sah_expert_layer {
+    sah_weights *router; /* [n, d], float32 whatever the precision: it decides */
+    float *router_bias, *correction; /* [n] or NULL; the second counts for the choice alone */
+    sah_mlp_slice *experts; /* [n]; inner values counted through all of them */
+    int n;
+    float *gate_bias, *up_bias, *down_bias; /* [n, width], [n, width], [n, d], or NULL */
+    sah_mlp_slice *shared; /* [n_shared] slices of the one that every row takes */
+    int n_shared;
+    float *shared_router; /* [d] or NULL */
+} sah_expert_layer;
+
 typedef struct sah_layer {
     sah_weights *qkv; /* [(H + 2 Hkv) D, d]; NULL in the last layer, which has the two apart: */
     sah_weights *q, *kv; /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only */
     sah_weights *o; /* [d, H D] */
-    sah_mlp_slice *slices; /* [n_slices] of the MLP */
+    sah_mlp_slice *slices; /* [n_slices] of the MLP; none where there are experts */
     int n_slices;
+    sah_expert_layer experts;
     sah_layer_kind kind;
     sah_norm attention_norm, mlp_norm; /* [d] in front of either half */
     sah_norm attention_out_norm, mlp_out_norm; /* [d] of its branch, before that is added */

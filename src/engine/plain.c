@@ -21,9 +21,9 @@ typedef struct plain {
     double *k, *v; /* [n, Hkv D] */
     double *z; /* [n, H D] */
     double *edited_q, *edited_k, *edited_z;
-    double *branch, *added; /* [n, d] what attention adds, [d] what the MLP adds */
+    double *branch, *added, *one; /* [n, d] what attention adds, [d] what the MLP adds, and one expert */
     double *normed; /* [d] */
-    double *gate, *up; /* [d_ff] */
+    double *gate, *up; /* [d_ff], or the widest expert's */
     double *scores; /* [n] */
     double *rope; /* [D / 2] */
     float *row; /* one row of weights, or a vector: the longest */
@@ -40,17 +40,21 @@ static void vector(plain *p, const sah_tensor *tensor, int rotary_heads)
     sah_vector_read(tensor, rotary_heads, p->row);
 }
 
-/* y = W x + bias */
-static void multiply(plain *p, const sah_matrix *w, const sah_tensor *bias, const double *x, double *y)
+/* y [n] = rows [from, from + n) of W x + bias */
+static void multiply_rows(plain *p, const sah_matrix *w, const sah_tensor *bias, size_t from, size_t n,
+                          const double *x, double *y)
 {
-    for (size_t r = 0; r < w->rows; r++) {
-        sah_matrix_read(w, r, 1, p->row);
-        y[r] = 0.0;
+    if (bias) vector(p, bias, w->rotary_heads);
+    for (size_t r = 0; r < n; r++) y[r] = bias ? (double)p->row[from + r] : 0.0;
+    for (size_t r = 0; r < n; r++) {
+        sah_matrix_read(w, from + r, 1, p->row);
         for (size_t i = 0; i < w->columns; i++) y[r] += (double)p->row[i] * x[i];
     }
-    if (!bias) return;
-    vector(p, bias, w->rotary_heads);
-    for (size_t r = 0; r < w->rows; r++) y[r] += (double)p->row[r];
+}
+
+static void multiply(plain *p, const sah_matrix *w, const sah_tensor *bias, const double *x, double *y)
+{
+    multiply_rows(p, w, bias, 0, w->rows, x, y);
 }
 
 /* RMS norm; without weights where there are none. */
@@ -236,7 +240,7 @@ static double activate(const sah_config *c, double gate, double up)
 }
 
 /* out [d] = what the MLP adds to a position of residual x [d], before the norm behind it. */
-static void mlp(plain *p, const sah_layer_files *w, const double *x, double *out)
+static void dense(plain *p, const sah_layer_files *w, const double *x, double *out)
 {
     norm(p, x, w->post_norm, w->post_norm_bias, p->normed);
     multiply(p, &w->up, w->up_bias, p->normed, p->up);
@@ -244,6 +248,82 @@ static void mlp(plain *p, const sah_layer_files *w, const double *x, double *out
     for (int i = 0; i < p->c->d_ff; i++)
         p->gate[i] = p->c->gated ? activate(p->c, p->gate[i], p->up[i]) : activate(p->c, p->up[i], 1.0);
     multiply(p, &w->down, w->down_bias, p->gate, out);
+}
+
+/* The experts a position takes: weight [n], 0 for the others. */
+static void choose(plain *p, const sah_layer_files *w, const double *logits, double *weight)
+{
+    const sah_experts *e = &p->c->experts;
+    double score[SAH_MAX_EXPERTS], choice[SAH_MAX_EXPERTS], all = 0.0, sum = 0.0;
+    for (int i = 0; i < e->n; i++) all += exp(logits[i]);
+    for (int i = 0; i < e->n; i++)
+        score[i] = e->router == SAH_ROUTER_SIGMOID ? 1.0 / (1.0 + exp(-logits[i])) : exp(logits[i]) / all;
+    if (w->router_correction) vector(p, w->router_correction, 0);
+    for (int i = 0; i < e->n; i++) choice[i] = score[i] + (w->router_correction ? (double)p->row[i] : 0.0);
+
+    /* Rank of a group: how many groups have a higher sum of their two highest. */
+    for (int g = 0, each = e->groups ? e->n / e->groups : 0; g < e->groups; g++) {
+        double best[SAH_MAX_EXPERT_GROUPS];
+        int rank = 0;
+        for (int h = 0; h < e->groups; h++) {
+            double first = -INFINITY, second = -INFINITY;
+            for (int i = h * each; i < (h + 1) * each; i++) {
+                double c = score[i] + (w->router_correction ? (double)p->row[i] : 0.0);
+                second = fmax(second, fmin(first, c));
+                first = fmax(first, c);
+            }
+            best[h] = first + (each > 1 ? second : 0.0);
+        }
+        for (int h = 0; h < e->groups; h++) rank += best[h] > best[g];
+        for (int i = g * each; rank >= e->active_groups && i < (g + 1) * each; i++) choice[i] = -INFINITY;
+    }
+    for (int i = 0; i < e->n; i++) {
+        int rank = 0;
+        for (int j = 0; j < e->n; j++) rank += choice[j] > choice[i];
+        weight[i] = rank < e->active && !isinf(choice[i]) ? score[i] : 0.0;
+        sum += weight[i];
+    }
+    bool normalise = e->normalise || e->router == SAH_ROUTER_TOP_SOFTMAX;
+    for (int i = 0; i < e->n; i++) weight[i] = (double)e->scale * weight[i] / (normalise ? sum : 1.0);
+}
+
+/* out [d] += share * an MLP of p->normed: rows [from, from + width) of gate and up, rows [down_from, + d) of
+ * down; biases in the same places, or NULL. */
+static void add_expert(plain *p, const sah_matrix *gate, const sah_matrix *up, const sah_matrix *down,
+                       const sah_tensor *gate_bias, const sah_tensor *up_bias, const sah_tensor *down_bias,
+                       size_t from, size_t width, size_t down_from, double share, double *out)
+{
+    size_t d = (size_t)p->d;
+    multiply_rows(p, gate, gate_bias, from, width, p->normed, p->gate);
+    multiply_rows(p, up, up_bias, from, width, p->normed, p->up);
+    for (size_t i = 0; i < width; i++) p->gate[i] = activate(p->c, p->gate[i], p->up[i]);
+    multiply_rows(p, down, down_bias, down_from, d, p->gate, p->one);
+    for (size_t i = 0; i < d; i++) out[i] += share * p->one[i];
+}
+
+/* The same of a mixture of experts. */
+static void experts(plain *p, const sah_layer_files *w, const double *x, double *out)
+{
+    const sah_experts *e = &p->c->experts;
+    double logits[SAH_MAX_EXPERTS], weight[SAH_MAX_EXPERTS], shared = 0.0;
+    norm(p, x, w->post_norm, w->post_norm_bias, p->normed);
+    multiply(p, &w->router, w->router_bias, p->normed, logits);
+    choose(p, w, logits, weight);
+    memset(out, 0, (size_t)p->d * sizeof *out);
+    for (size_t i = 0; i < (size_t)e->n; i++)
+        if (weight[i] > 0 || weight[i] < 0)
+            add_expert(p, &w->expert_gate, &w->expert_up, &w->expert_down, w->expert_gate_bias,
+                       w->expert_up_bias, w->expert_down_bias, i * (size_t)e->width, (size_t)e->width,
+                       i * (size_t)p->d, weight[i], out);
+    if (e->shared_width == 0) return;
+    if (w->shared_router.tensor) multiply(p, &w->shared_router, NULL, p->normed, &shared);
+    add_expert(p, &w->shared_gate, &w->shared_up, &w->shared_down, NULL, NULL, NULL, 0,
+               (size_t)e->shared_width, 0, w->shared_router.tensor ? 1.0 / (1.0 + exp(-shared)) : 1.0, out);
+}
+
+static void mlp(plain *p, const sah_layer_files *w, const double *x, double *out)
+{
+    (p->kind.experts ? experts : dense)(p, w, x, out);
 }
 
 /* x + attention + MLP, the MLP of what attention has added to, or of x as it was. */
@@ -273,8 +353,14 @@ static bool allocate(plain *p)
 {
     size_t n = (size_t)p->n, d = (size_t)p->d, H = (size_t)p->H;
     size_t D = (size_t)p->c->head_dim, Hkv = (size_t)p->c->n_kv_heads; /* the largest */
-    size_t d_ff = (size_t)p->c->d_ff, longest = d > d_ff ? d : d_ff;
-    longest = longest > H * D ? longest : H * D;
+    const sah_experts *e = &p->c->experts;
+    size_t inner = (size_t)p->c->d_ff, longest;
+    if ((size_t)e->width > inner) inner = (size_t)e->width;
+    if ((size_t)e->shared_width > inner) inner = (size_t)e->shared_width;
+    longest = d > inner ? d : inner;
+    if (H * D > longest) longest = H * D;
+    if ((size_t)e->n * (size_t)(e->width > p->d ? e->width : p->d) > longest) /* biases of all experts */
+        longest = (size_t)e->n * (size_t)(e->width > p->d ? e->width : p->d);
     p->x = sah_alloc(n * d, sizeof(double));
     p->q = sah_alloc(n * H * D, sizeof(double));
     p->k = sah_alloc(n * Hkv * D, sizeof(double));
@@ -284,15 +370,16 @@ static bool allocate(plain *p)
     p->edited_k = sah_alloc(n * Hkv * D, sizeof(double));
     p->edited_z = sah_alloc(n * H * D, sizeof(double));
     p->normed = sah_alloc(longest, sizeof(double));
-    p->gate = sah_alloc(d_ff, sizeof(double));
-    p->up = sah_alloc(d_ff, sizeof(double));
+    p->gate = sah_alloc(inner, sizeof(double));
+    p->up = sah_alloc(inner, sizeof(double));
     p->branch = sah_alloc(n * d, sizeof(double));
     p->added = sah_alloc(d, sizeof(double));
+    p->one = sah_alloc(d, sizeof(double));
     p->scores = sah_alloc(n, sizeof(double));
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
     return p->x && p->q && p->k && p->v && p->z && p->edited_q && p->edited_k && p->edited_z && p->branch &&
-           p->added && p->normed && p->gate && p->up && p->scores && p->rope && p->row;
+           p->added && p->one && p->normed && p->gate && p->up && p->scores && p->rope && p->row;
 }
 
 /* `hidden` or `logits` NULL: not wanted. */
@@ -342,6 +429,7 @@ done:
     free(p.edited_z);
     free(p.branch);
     free(p.added);
+    free(p.one);
     free(p.normed);
     free(p.gate);
     free(p.up);

@@ -161,6 +161,48 @@ static void sinks(random_shape *s)
     s->kinds[1].window = s->kinds[3].window = 3;
 }
 
+static void mixtral(random_shape *s)
+{
+    s->config.experts =
+        (sah_experts){.n = 6, .active = 2, .width = 24, .router = SAH_ROUTER_TOP_SOFTMAX, .scale = 1};
+    s->kinds_differ = true;
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].experts = true;
+}
+
+static void shared_expert(random_shape *s) /* Qwen2-MoE, with a dense layer */
+{
+    mixtral(s);
+    s->config.experts.router = SAH_ROUTER_SOFTMAX_TOP;
+    s->config.experts.shared_width = 33;
+    s->config.experts.shared_gate = true;
+    s->kinds[1].experts = false;
+}
+
+static void gpt_oss(random_shape *s)
+{
+    mixtral(s);
+    sinks(s);
+    other_gates(s);
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].experts = true;
+    s->config.experts.bias = true;
+}
+
+static void groups_of_experts(random_shape *s) /* GLM-4-MoE */
+{
+    mixtral(s);
+    s->config.experts = (sah_experts){.n = 12,
+                                      .active = 3,
+                                      .width = 16,
+                                      .shared_width = 20,
+                                      .router = SAH_ROUTER_SIGMOID,
+                                      .normalise = true,
+                                      .scale = 1.5f,
+                                      .groups = 4,
+                                      .active_groups = 2};
+    s->norms_behind = true;
+    s->kinds[0].experts = false;
+}
+
 typedef struct arrangement {
     const char *name;
     void (*set)(random_shape *shape);
@@ -184,6 +226,10 @@ static const arrangement ARRANGEMENTS[] = {
     {"parallel, norms behind", parallel_behind},
     {"learned positions", learned_positions},
     {"sinks", sinks},
+    {"experts: mixtral", mixtral},
+    {"experts: one shared", shared_expert},
+    {"experts: gpt-oss", gpt_oss},
+    {"experts: groups", groups_of_experts},
 };
 enum { N_ARRANGEMENTS = sizeof ARRANGEMENTS / sizeof *ARRANGEMENTS };
 

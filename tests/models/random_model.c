@@ -55,6 +55,27 @@ static const sah_tensor *bias(maker *m, bool wanted, int n)
     return wanted ? tensor_of(m, (size_t)n, 1, -0.3, 0.3) : NULL;
 }
 
+static void make_experts(maker *m, sah_layer_files *f)
+{
+    const sah_config *c = &m->c->config;
+    const sah_experts *e = &c->experts;
+    int d = c->d_model, all = e->n * e->width;
+    f->router = matrix(m, e->n, d);
+    f->expert_gate = matrix(m, all, d);
+    f->expert_up = matrix(m, all, d);
+    f->expert_down = matrix(m, e->n * d, e->width);
+    f->router_bias = bias(m, e->bias, e->n);
+    f->router_correction = bias(m, e->router == SAH_ROUTER_SIGMOID, e->n);
+    f->expert_gate_bias = bias(m, e->bias, all);
+    f->expert_up_bias = bias(m, e->bias, all);
+    f->expert_down_bias = bias(m, e->bias, e->n * d);
+    if (e->shared_width == 0) return;
+    f->shared_gate = matrix(m, e->shared_width, d);
+    f->shared_up = matrix(m, e->shared_width, d);
+    f->shared_down = matrix(m, d, e->shared_width);
+    if (e->shared_gate) f->shared_router = matrix(m, 1, d);
+}
+
 static void make_layer(maker *m, const random_shape *s, int l)
 {
     const sah_config *c = &m->c->config;
@@ -66,9 +87,13 @@ static void make_layer(maker *m, const random_shape *s, int l)
     f->k = matrix(m, kv, d);
     f->v = matrix(m, kv, d);
     f->o = matrix(m, d, q);
-    if (c->gated) f->gate = matrix(m, c->d_ff, d);
-    f->up = matrix(m, c->d_ff, d);
-    f->down = matrix(m, d, c->d_ff);
+    if (kind.experts) {
+        make_experts(m, f);
+    } else {
+        if (c->gated) f->gate = matrix(m, c->d_ff, d);
+        f->up = matrix(m, c->d_ff, d);
+        f->down = matrix(m, d, c->d_ff);
+    }
     f->input_norm = norm(m, !s->no_norms_in_front, d);
     f->post_norm = norm(m, !s->no_norms_in_front, d);
     f->input_norm_bias = bias(m, s->norm_biases, d);

@@ -50,6 +50,9 @@ typedef enum sah_slot {
     SAH_SLOT_BRANCH, /* a branch before it joins the residual */
     SAH_SLOT_GATE_UP, /* the MLP's gates and what they gate */
     SAH_SLOT_INNER, /* their products */
+    SAH_SLOT_ROUTER, /* logits of a router */
+    SAH_SLOT_ROUTES, /* which row goes to which expert */
+    SAH_SLOT_GATHERED, /* rows of an expert, and what it makes of them */
     SAH_SLOT_ATTENTION, /* keys, values and scores of a segment, for each thread */
     SAH_SLOT_EDITED, /* outputs of edited heads */
     SAH_SLOT_EDITED_Q, /* their queries */

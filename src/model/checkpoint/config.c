@@ -320,6 +320,17 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
         return sah_fail(error, SAH_FAILED, "%s: the norm's epsilon %g is not between 0 and 1", where,
                         (double)c->norm_eps);
     }
+    const sah_experts *e = &c->experts;
+    if (e->n < 0 || e->n > SAH_MAX_EXPERTS || e->active < (e->n > 0) || e->active > e->n || e->groups < 0 ||
+        e->groups > SAH_MAX_EXPERT_GROUPS) {
+        return sah_fail(error, SAH_FAILED, "%s: %d of %d experts in %d groups: not a mixture of experts",
+                        where, e->active, e->n, e->groups);
+    }
+    if (e->groups > 0 && (e->n % e->groups != 0 || e->active_groups < 1 || e->active_groups > e->groups ||
+                          e->active > e->n / e->groups * e->active_groups)) {
+        return sah_fail(error, SAH_FAILED, "%s: %d of %d experts do not come from %d of %d groups", where,
+                        e->active, e->n, e->active_groups, e->groups);
+    }
     if (!(c->ropes[0].theta > 0) || !isfinite(c->ropes[0].theta)) {
         return sah_fail(error, SAH_FAILED, "%s: the rope base %g is not positive", where, c->ropes[0].theta);
     }

@@ -32,7 +32,9 @@ enum {
     SAH_MAX_LAYERS = 1 << 12,
     SAH_MAX_HEADS = 1 << 14,
     SAH_MAX_WIDTH = 1 << 22, /* of a head, of all heads, of the model or of an MLP */
-    SAH_MAX_VOCAB = 1 << 24
+    SAH_MAX_VOCAB = 1 << 24,
+    SAH_MAX_EXPERTS = 1 << 12,
+    SAH_MAX_EXPERT_GROUPS = 64
 };
 
 typedef enum sah_norm_kind { SAH_NORM_RMS, SAH_NORM_LAYER } sah_norm_kind;
@@ -78,7 +80,8 @@ typedef enum sah_router {
 } sah_router;
 
 typedef struct sah_experts {
-    int n, active; /* experts, and how many a position takes; n 0: the model has none */
+    int n, active; /* experts, and how many a position takes; n 0: the model has none. With groups, those
+                      of the active ones suffice, and there are SAH_MAX_EXPERT_GROUPS at most */
     int width; /* inner values of one */
     int shared_width; /* of the one that every position takes; 0: none */
     bool shared_gate; /* that one's output times sigmoid(x · w) */
