@@ -116,6 +116,17 @@ static void test_edges(void **state)
     assert_true(p[0] > 0.005 && p[0] < 0.03);
     expect_ok(sah_permutation_p(high, 1, equal, 4, 1, p, &error), &error); /* one query says nothing */
     assert_true(p[0] > 0.999);
+    /* Far apart, nothing that 2000 shuffles of 40 queries come to: one of 2001, the sets as they are. The other
+     * way round everything does. */
+    double ones[20], zeros[20];
+    for (int i = 0; i < 20; i++) ones[i] = 1 + 0.01 * i, zeros[i] = 0.01 * i;
+    expect_ok(sah_permutation_p(ones, 20, zeros, 20, 1, p, &error), &error);
+    assert_true(fabs(p[0] - 1.0 / 2001) < 1e-12);
+    expect_ok(sah_permutation_p(zeros, 20, ones, 20, 1, p, &error), &error);
+    assert_true(p[0] > 0.999 && p[0] <= 1);
+    expect_ok(sah_permutation_p(equal, 4, high, 4, 1, p, &error), &error);
+    assert_true(p[0] > 0.95);
+    assert_true(fabs(sah_interval_p(0, -1, 1, 10) - 1) < 1e-12); /* no chance is above 1 */
     assert_true(sah_interval_p(1, 1, 1, 10) > 0.999);
     assert_true(fabs(sah_interval_p(1.959963984540054, 0, 2 * 1.959963984540054, 1) - 0.025) < 1e-9);
     assert_true(fabs(sah_interval_p(1.959963984540054, 0, 2 * 1.959963984540054, 4) - 0.1) < 1e-9);
@@ -135,6 +146,14 @@ static void test_verdicts(void **state)
         {{0.5, 1.5, 1, -0.9, 0.02}, SAH_GENERAL}, /* higher on harmless queries */
         {{0.01, 0.001, 0.001, 0.01, 0.02}, SAH_NEGLIGIBLE},
         {{0.001, 0.5, 1, -0.5, 0.02}, SAH_GENERAL},
+        /* On the edges: half of the score, a chance of 5 %, an interval that ends at 0, the least score. */
+        {{1.0, 0.49, 0.001, 0.1, 0.02}, SAH_SAFETY},
+        {{1.0, 0.5, 0.001, 0.1, 0.02}, SAH_UNDECIDED},
+        {{1.0, 0.1, 0.05, 0.9, 0.02}, SAH_SAFETY},
+        {{1.0, 0.1, 0.0501, 0.9, 0.02}, SAH_UNDECIDED},
+        {{1.0, 0.6, 0.2, 0, 0.02}, SAH_UNDECIDED},
+        {{0.02, 0, 0.001, 0.1, 0.02}, SAH_SAFETY},
+        {{0.01, 0.03, 0.001, 0.1, 0.02}, SAH_UNDECIDED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(sah_judge_head(&cases[i].evidence), cases[i].verdict);
