@@ -25,7 +25,8 @@ typedef enum value_kind {
     FACTOR, /* float */
     BYTES, /* uint64_t */
     RANGE, /* int and behind it int: from, to */
-    PARTS /* SAH_PART_* bits */
+    PARTS, /* SAH_PART_* bits */
+    LIST /* const char ** and behind it size_t: every value that is given, in order */
 } value_kind;
 
 /* A row an option: all that the parser and the help know of it. */
@@ -59,6 +60,12 @@ static const option_spec specs[N_OPTIONS] = {
                       "or a string with {} for the query and \\n for a line end"},
     [OPT_SYSTEM] = {"system", 0, "TEXT", TEXT, PLACE(system), 0, 0,
                     "system prompt, where the template has a place for one"},
+    [OPT_TEMPLATE_VAR] = {"template-var", 0, "NAME=VALUE", LIST, PLACE(template_vars), 0, 0,
+                          "a variable of the chat template (enable_thinking=false); VALUE is JSON,\n"
+                          "or else a text; may be given several times"},
+    [OPT_TEMPLATE_DATE] = {"template-date", 0, "YYYY-MM-DD|today", NAME, PLACE(template_date), 0, 0,
+                           "the day that a chat template takes for today (default: 2024-07-26,\n"
+                           "so that prompts do not change from day to day)"},
     [OPT_ADAPTER] = {"adapter", 0, "DIR", NAME, PLACE(adapter), 0, 0,
                      "a LoRA adapter (PEFT's layout), merged while loading"},
     [OPT_ADAPTER_B] = {"adapter-b", 0, "DIR", NAME, PLACE(adapter_b), 0, 0,
@@ -248,6 +255,18 @@ static bool set_count(const option_spec *spec, const char *value, void *place)
     return true;
 }
 
+/* False when memory is out. */
+static bool add_to_list(void *place, const char *value)
+{
+    const char ***list = place;
+    size_t *n = (size_t *)(list + 1);
+    const char **grown = realloc(*list, (*n + 1) * sizeof **list);
+    if (grown == NULL) return false;
+    grown[(*n)++] = value;
+    *list = grown;
+    return true;
+}
+
 /* Stores one option's value; false when it makes no sense. `why` gets the library's message where it has one.
  */
 static bool set_option(cli_options *o, const option_spec *spec, const char *value, sah_error *why)
@@ -293,6 +312,8 @@ static bool set_option(cli_options *o, const option_spec *spec, const char *valu
         return parse_size(value, (uint64_t *)place);
     case RANGE:
         return parse_range(value, (int *)place, (int *)place + 1);
+    case LIST:
+        return add_to_list(place, value);
     case PARTS:
         return sah_parts_parse(value, (unsigned *)place, why) == SAH_OK;
     }
@@ -396,7 +417,9 @@ bool options_parse(int argc, char **argv, const option_id allowed[N_OPTIONS], cl
 void options_free(cli_options *options)
 {
     free(options->arguments);
+    free(options->template_vars);
     options->arguments = NULL;
+    options->template_vars = NULL;
 }
 
 void options_help(FILE *file, const option_id allowed[N_OPTIONS])
@@ -425,8 +448,12 @@ void options_help(FILE *file, const option_id allowed[N_OPTIONS])
 
 sah_model_options options_model(const cli_options *options)
 {
-    return (sah_model_options){
-        .precision = options->precision, .threads = options->threads, .adapter = options->adapter};
+    return (sah_model_options){.precision = options->precision,
+                               .threads = options->threads,
+                               .adapter = options->adapter,
+                               .template_vars = options->template_vars,
+                               .n_template_vars = options->n_template_vars,
+                               .template_date = options->template_date};
 }
 
 sah_run_options options_run(const cli_options *options)

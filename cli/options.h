@@ -19,6 +19,8 @@ typedef enum option_id {
     OPT_HEADS,
     OPT_TEMPLATE,
     OPT_SYSTEM,
+    OPT_TEMPLATE_VAR,
+    OPT_TEMPLATE_DATE,
     OPT_ADAPTER,
     OPT_ADAPTER_B,
     OPT_LIMIT,
@@ -80,7 +82,8 @@ typedef enum option_id {
  * that go over heads. */
 #define MODEL_OPTIONS    OPT_ADAPTER, OPT_PRECISION, OPT_THREADS
 #define ABLATION_OPTIONS OPT_PART, OPT_OP, OPT_SCALE
-#define QUERY_OPTIONS    OPT_TEMPLATE, OPT_SYSTEM, OPT_LIMIT, OPT_COLUMN
+#define TEMPLATE_OPTIONS OPT_TEMPLATE, OPT_SYSTEM, OPT_TEMPLATE_VAR, OPT_TEMPLATE_DATE
+#define QUERY_OPTIONS    TEMPLATE_OPTIONS, OPT_LIMIT, OPT_COLUMN
 #define SWEEP_OPTIONS    OPT_LAYERS, OPT_HEADS, OPT_MEMORY
 
 typedef struct cli_options {
@@ -91,6 +94,9 @@ typedef struct cli_options {
     bool quiet, json, by_query, heat, concentration, screen, match_length, opening_kl;
     int check_refusal; /* 0 off, 1 on; means something when given */
     const char *output; /* NULL: standard output */
+    const char **template_vars; /* [n_template_vars] */
+    size_t n_template_vars;
+    const char *template_date;
     const char *template_, *system, *adapter, *adapter_b, *column, *contrast;
     const char *ablate, *tokens, *tokens_in, *text, *prompt, *format, *sort;
     int threads;

@@ -1,4 +1,4 @@
-/* Fuzzes what tokenizers and chat templates read from files, and any text against tokenizers that are sound.
+/* Fuzzes what tokenizers read from files, and any text against tokenizers that are sound.
  * The first byte chooses; where two inputs are needed a byte 0xFF (never in UTF-8) stands between them. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "model/tokenizer/pattern.h"
-#include "model/template/template.h"
 #include "model/tokenizer/tokenizer_parts.h"
 #include "util/strings.h"
 #include "util/utf8.h"
@@ -97,13 +96,6 @@ static void fuzz_pattern(const char *regex, const char *text, size_t size)
     free(valid);
 }
 
-static void fuzz_template(const char *jinja, const char *name)
-{
-    char *prompt;
-    if (sah_template_wrap("chat", jinja, "<s>", NULL, "Hi", &prompt, NULL) == SAH_OK) free(prompt);
-    if (sah_template_wrap(name, jinja, "", "Be kind.", " Hi ", &prompt, NULL) == SAH_OK) free(prompt);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) return 0;
@@ -117,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *first = strndup((const char *)data, first_size), *second = calloc(second_size + 1, 1);
     if (first == NULL || second == NULL) abort();
     if (border != NULL) memcpy(second, border + 1, second_size);
-    switch (choice % 5) {
+    switch (choice % 4) {
     case 0:
         fuzz_json((const char *)data, first_size, second, second_size);
         break;
@@ -126,9 +118,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 2:
         fuzz_pattern(first, second, second_size);
-        break;
-    case 3:
-        fuzz_template(first, second);
         break;
     default:
         for (size_t i = 0; i < 3; i++) round_trip(sound[i], (const char *)data, size);

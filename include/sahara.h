@@ -79,6 +79,11 @@ typedef struct sah_model_options {
     int threads; /* 0: as many as the machine offers (OMP_NUM_THREADS is honoured) */
     const char *adapter; /* directory of a LoRA adapter in PEFT's layout, merged while loading; NULL: none */
     bool describe_only; /* read sizes, tokenizer and template but no weights (inspect) */
+    const char *const *template_vars; /* [n_template_vars] variables of chat templates, "NAME=VALUE"; VALUE is
+                                         JSON (false, 3, "a") or, where it is none, a text */
+    size_t n_template_vars;
+    const char *template_date; /* the day on which chat templates believe to be: "2024-07-26", or "today";
+                                  NULL: 2024-07-26 always, so that a run can be repeated */
     bool generates; /* opened to generate: float32 products run on the processor's bfloat16 tiles where it has
                        them (Intel AMX). Logits are then about as near float64's as those of float32 products,
                        but not the same; weights count to 2^-17 of themselves. Leave it off for scores. */
@@ -99,7 +104,8 @@ typedef struct sah_model_info {
     char rope_scaling[32]; /* "none", "linear 2", "llama3 8" */
     uint64_t n_parameters; /* an embedding shared with the LM head counts once */
     uint64_t file_bytes;
-    char chat_template[32]; /* family recognised: chatml, llama2, ..., or "none", or "unknown" */
+    char chat_template[32]; /* "none"; the family whose prompts are the same (chatml, llama3, ...); "own";
+                               "unsupported": the model has one that cannot be used */
     char precision[8]; /* what is in use: f32 or bf16 */
     char precision_note[128]; /* what `auto` measured and chose; empty otherwise */
 } sah_model_info;
@@ -127,12 +133,29 @@ sah_status sah_decode(const sah_model *model, const int32_t *ids, size_t n, bool
 /* True when generation ends at `id` (an end-of-sequence or end-of-turn token of the model). */
 bool sah_is_end_token(const sah_model *model, int32_t id);
 
-/* Wraps a query. `template` is a name (ships, sahara, none, chat, or a chat family: chatml, llama2, llama3,
- * mistral, vicuna, zephyr, ...) or a string that holds {} where the query goes and may write \n for a line
- * end. `system` (or NULL) goes where the chat family puts a system prompt; an error where the template has no
- * place for one. `*prompt` is for free(). */
+/* Wraps a query. `template` is a name (ships, sahara, none; chat: the model's own chat template; a chat
+ * family: chatml, llama2, llama3, llama3.1, mistral, vicuna, zephyr, organism) or a string that holds {} where
+ * the query goes and may write \n for a line end. Chat templates are rendered as transformers'
+ * apply_chat_template does, with add_generation_prompt. `system` (or NULL: what the template does without) is
+ * a system message in front; SAH_BAD_ARGUMENT where the template has no place for one. `*prompt` is for
+ * free(). */
 sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system,
                            const char *query, char **prompt, sah_error *error);
+
+/* A turn of a conversation: role is system, user or assistant. */
+typedef struct sah_message {
+    const char *role, *content;
+} sah_message;
+
+/* The same of a conversation of several turns; `template_` is chat or a chat family. `answer`: ends with what
+ * begins the model's answer. */
+sah_status sah_prompt_chat(const sah_model *model, const char *template_, const sah_message *messages, size_t n,
+                           bool answer, char **prompt, sah_error *error);
+
+/* The ids of a prompt that `template_` made. A chat template writes the special tokens itself, so that BOS and
+ * EOS are not added; for others this is sah_encode(). `*ids` is for free(). */
+sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt, int32_t **ids,
+                             size_t *n, sah_error *error);
 
 /* ---- Heads and ablations ------------------------------------------------------------------------------- */
 

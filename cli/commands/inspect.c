@@ -39,7 +39,8 @@ static int run(const cli_options *options)
 {
     sah_error error = {0};
     sah_model *model = NULL;
-    sah_model_options model_options = {.adapter = options->adapter, .describe_only = true};
+    sah_model_options model_options = options_model(options);
+    model_options.describe_only = true;
     char *text = NULL;
     size_t size = 0;
     sah_status status = sah_model_open(options->arguments[0], &model_options, &model, &error);
@@ -67,7 +68,7 @@ const cli_command command_inspect = {
         "Prints the model's family, shapes, tensor types, size and the chat template found, without loading\n"
         "weights. --tokens prints the ids of a text on one line (special tokens recognised, BOS only if the\n"
         "model asks for one), --prompt a text wrapped in the model's chat template.\n",
-    .options = {OPT_TOKENS, OPT_PROMPT, OPT_TEMPLATE, OPT_SYSTEM, OPT_JSON, OPT_ADAPTER, OPT_OUTPUT},
+    .options = {OPT_TOKENS, OPT_PROMPT, TEMPLATE_OPTIONS, OPT_JSON, OPT_ADAPTER, OPT_OUTPUT},
     .least = 1,
     .most = 1,
     .run = run,

@@ -32,9 +32,9 @@ static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_
         return error->status = SAH_BAD_ARGUMENT;
     }
     char *prompt = NULL;
-    sah_status status =
-        sah_prompt_wrap(model, o->template_ ? o->template_ : "none", o->system, o->text, &prompt, error);
-    if (status == SAH_OK) status = sah_encode(model, prompt, strlen(prompt), ids, n, error);
+    const char *template_ = o->template_ ? o->template_ : "none";
+    sah_status status = sah_prompt_wrap(model, template_, o->system, o->text, &prompt, error);
+    if (status == SAH_OK) status = sah_prompt_encode(model, template_, prompt, ids, n, error);
     if (status == SAH_OK && *n == 0) {
         snprintf(error->message, sizeof error->message, "--text holds no token");
         status = error->status = SAH_BAD_ARGUMENT;
@@ -89,8 +89,7 @@ const cli_command command_logits = {
         "the\n"
         "vocabulary, for checking against other programs. --text is taken as it is unless --template says\n"
         "otherwise. --ablate names heads to ablate as --part, --op and --scale say.\n",
-    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_TEXT, OPT_TOKENS_IN, OPT_ABLATE, OPT_TEMPLATE,
-                OPT_SYSTEM, OPT_OUTPUT},
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_TEXT, OPT_TOKENS_IN, OPT_ABLATE, TEMPLATE_OPTIONS, OPT_OUTPUT},
     .least = 1,
     .most = 1,
     .run = run,

@@ -115,7 +115,7 @@ const cli_command command_utility = {
         "an\n"
         "interrupted run carries on where it stopped.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_ABLATE, OPT_PERPLEXITY, OPT_WINDOW, OPT_DELIMITER,
-                OPT_TEMPLATE, OPT_SYSTEM, OPT_LIMIT, OPT_MEMORY, OPT_OUTPUT},
+                TEMPLATE_OPTIONS, OPT_LIMIT, OPT_MEMORY, OPT_OUTPUT},
     .least = 1,
     .most = 2,
     .run = run,

@@ -36,14 +36,32 @@ bool sah_is_end_token(const sah_model *model, int32_t id)
     return model->checkpoint->tokenizer && sah_tokenizer_is_end(model->checkpoint->tokenizer, id);
 }
 
+static sah_template template_of(const sah_model *model, const char *name)
+{
+    return (sah_template){name, &model->checkpoint->chat, &model->template_settings};
+}
+
 sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system,
                            const char *query, char **prompt, sah_error *error)
 {
-    const sah_tokenizer *tokenizer = model->checkpoint->tokenizer;
-    int32_t bos = tokenizer ? sah_tokenizer_bos(tokenizer) : -1;
-    const char *text = bos >= 0 ? sah_tokenizer_token(tokenizer, bos) : NULL;
-    return sah_template_wrap(template_, model->checkpoint->chat_template, text ? text : "", system, query,
-                             prompt, error);
+    const sah_template named = template_of(model, template_);
+    return sah_template_wrap(&named, system, query, prompt, error);
+}
+
+sah_status sah_prompt_chat(const sah_model *model, const char *template_, const sah_message *messages,
+                           size_t n, bool answer, char **prompt, sah_error *error)
+{
+    const sah_template named = template_of(model, template_);
+    return sah_template_converse(&named, messages, n, answer, prompt, error);
+}
+
+sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt, int32_t **ids,
+                             size_t *n, sah_error *error)
+{
+    sah_status status = need_tokenizer(model, error);
+    if (status != SAH_OK) return status;
+    return sah_tokenizer_encode(model->checkpoint->tokenizer, prompt, strlen(prompt),
+                                !sah_template_is_chat(template_), ids, n, error);
 }
 
 sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,

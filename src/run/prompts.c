@@ -18,7 +18,7 @@ sah_status sah_run_prompt(const sah_model *model, const char *template_, const c
     *prompt = NULL;
     *tokens = NULL;
     sah_status status = sah_prompt_wrap(model, template_, system, query, prompt, error);
-    if (status == SAH_OK) status = sah_encode(model, *prompt, strlen(*prompt), tokens, n, error);
+    if (status == SAH_OK) status = sah_prompt_encode(model, template_, *prompt, tokens, n, error);
     if (status == SAH_OK && limit > 0 && *n > (size_t)limit) {
         status = sah_fail(error, SAH_FAILED, "the query \"%.60s\" makes %zu tokens, the model takes %d",
                           query, *n, limit);
@@ -123,6 +123,12 @@ bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out)
 
 /* ---- Settings ------------------------------------------------------------------------------------------ */
 
+bool sah_run_note_template(const sah_model *model, const char *template_, json_t *settings)
+{
+    return sah_template_note(&(sah_template){template_, &model->checkpoint->chat, &model->template_settings},
+                             settings);
+}
+
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options, const char *default_template)
 {
     const sah_model_info *info = sah_model_describe(model);
@@ -131,15 +137,18 @@ json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
     int heads = sah_run_heads_of_layer(info, ablation);
     bool all_layers = options->layer_from == 0 && options->layer_to == 0;
     bool all_heads = options->head_from == 0 && options->head_to == 0;
+    const char *template_ = options->template_ != NULL ? options->template_ : default_template;
     char parts[8];
     sah_parts_name(ablation->parts, parts);
-    return json_pack("{s:s, s:s, s:o, s:s, s:s?, s:s, s:[i,i], s:[i,i]}", "part", parts, "op",
-                     scale ? "scale" : "mean", "scale",
-                     scale ? sah_json_float(ablation->factor) : json_null(), "template",
-                     options->template_ != NULL ? options->template_ : default_template, "system",
-                     options->system, "precision", info->precision, "layers", options->layer_from,
-                     all_layers ? info->n_layers : options->layer_to, "heads", options->head_from,
-                     all_heads ? heads : options->head_to);
+    json_t *settings =
+        json_pack("{s:s, s:s, s:o, s:s, s:s?, s:s, s:[i,i], s:[i,i]}", "part", parts, "op",
+                  scale ? "scale" : "mean", "scale", scale ? sah_json_float(ablation->factor) : json_null(),
+                  "template", template_, "system", options->system, "precision", info->precision, "layers",
+                  options->layer_from, all_layers ? info->n_layers : options->layer_to, "heads",
+                  options->head_from, all_heads ? heads : options->head_to);
+    if (sah_run_note_template(model, template_, settings)) return settings;
+    json_decref(settings);
+    return NULL;
 }
 
 bool sah_run_add_refusal(json_t *header, const sah_run_options *options)

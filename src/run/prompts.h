@@ -39,6 +39,10 @@ int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablat
 sah_status sah_run_heads(const sah_model_info *info, const sah_run_options *options, sah_head **heads,
                          size_t *n, sah_error *error);
 
+/* Adds to a header's settings what a chat template was given besides the query (docs/files.md,
+ * "template_vars", "template_date"). False: no memory, or `settings` is NULL. */
+bool sah_run_note_template(const sah_model *model, const char *template_, json_t *settings);
+
 /* The header's "settings", in which numbers depend on nothing that is not there; the caller may add its own.
  * NULL: no memory. */
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,

@@ -97,15 +97,19 @@ static void test_prompts(void **state)
     assert_int_equal(json_array_size(templates), 5);
     for (size_t t = 0; t < json_array_size(templates); t++) {
         const json_t *one = json_array_get(templates, t), *rendered = json_object_get(one, "rendered");
+        const char *jinja = text_of(one, "template");
+        sah_chat chat = {.tokens = json_pack("{s:s}", "bos_token", "<s>")};
+        sah_error wrong = {0};
+        expect_ok(sah_chat_set(&chat, jinja, strlen(jinja), &wrong), &wrong);
+        const sah_template own = {"chat", &chat, NULL};
         for (size_t i = 0; i < json_array_size(rendered); i++) {
             const json_t *row = json_array_get(rendered, i);
             const char *query = json_string_value(json_array_get(row, 0)),
                        *response = json_string_value(json_array_get(row, 1));
             char *prompt = NULL;
             sah_error error = {0};
-            sah_status status =
-                sah_guard_prompt(NULL, text_of(one, "template"), "<s>", query, response, &prompt, &error);
-            if (json_is_true(json_object_get(one, "known"))) {
+            sah_status status = sah_guard_prompt(NULL, &own, query, response, &prompt, &error);
+            if (json_is_true(json_object_get(one, "guard"))) {
                 expect_ok(status, &error);
                 assert_string_equal(prompt, json_string_value(json_array_get(row, 2)));
             } else {
@@ -113,6 +117,7 @@ static void test_prompts(void **state)
             }
             free(prompt);
         }
+        sah_chat_free(&chat);
     }
 }
 

@@ -157,8 +157,8 @@ static void test_ablated(void **state)
         for (size_t c = 0; c < items.items[i].choices.n; c++) {
             int32_t *tokens = NULL;
             sah_continuation sequence;
-            expect_ok(sah_choice_tokens(model, items.items[i].context, items.items[i].choices.items[c],
-                                        &tokens, &sequence, &error),
+            expect_ok(sah_choice_tokens(model, "none", items.items[i].context,
+                                        items.items[i].choices.items[c], &tokens, &sequence, &error),
                       &error);
             double asked = number_at(json_object_get(line, "loglikelihood"), c),
                    base = number_at(json_object_get(line, "base_loglikelihood"), c);

@@ -35,7 +35,7 @@ TEMPLATES = {
     "no guard": "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n\\n' }}{% endfor %}",
     "other turns": ROLE + "{{ '[INST] " + POLICY + LOOP.replace("': '", "' says '") + CLOSING + " [/INST]' }}",
 }
-KNOWN = ["brackets", "headers", "inline"]
+GUARDS = ["brackets", "headers", "inline", "other turns"]
 
 
 def render(template, query, response):
@@ -64,6 +64,6 @@ if __name__ == "__main__":
         tokenizer = AutoTokenizer.from_pretrained(folder)
         golden["models"].append({"model": name, "exchanges": [ask(model, tokenizer, q, r) for q, r in EXCHANGES]})
     for name, template in TEMPLATES.items():
-        golden["templates"].append({"name": name, "template": template, "known": name in KNOWN,
+        golden["templates"].append({"name": name, "template": template, "guard": name in GUARDS,
                                     "rendered": [[q, r, render(template, q, r)] for q, r in EXCHANGES]})
     (HERE / "guards.json").write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n")

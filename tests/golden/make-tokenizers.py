@@ -175,7 +175,10 @@ def write_rows(path, rows):
 
 
 def template(name):
-    return next(r["template"] for r in json.loads((HERE / "templates.json").read_text("utf-8")) if r["name"] == name)
+    """The one of that name in templates.txt ("chatml-smollm2" and the like are written with other names there)."""
+    name = {"chatml-smollm2": "smollm2", "llama-2": "llama2", "llama-3": "llama3"}.get(name, name)
+    sections = (HERE / "templates.txt").read_bytes().decode().removesuffix("\n").split("\n===== ")
+    return next(s.split("\n-----\n", 1)[1] for s in sections if s.split("\n", 1)[0] == name)
 
 
 def old_merges(path):

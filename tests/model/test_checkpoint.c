@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "model/checkpoint/checkpoint.h"
+#include "model/template/template.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 
@@ -99,8 +100,8 @@ static void test_containers_agree(void **state)
         check_matrix(&a->lm_head, &b->lm_head);
         check_vector(a->final_norm, 0, b->final_norm, 0);
         double x[64], y[64];
-        sah_rope_frequencies(&a->config.ropes[0], x);
-        sah_rope_frequencies(&b->config.ropes[0], y);
+        sah_rope_frequencies(&a->config, a->rope_factors, x);
+        sah_rope_frequencies(&b->config, b->rope_factors, y);
         for (int p = 0; p < a->config.head_dim / 2; p++)
             assert_true(x[p] / y[p] > 1 - 1e-6 && x[p] / y[p] < 1 + 1e-6);
         sah_checkpoint_close(a);
@@ -337,6 +338,16 @@ static void test_tolerated(void **state)
     sah_checkpoint_close(b);
 }
 
+/* The prompt that the checkpoint's own template makes is its own text in these tests. */
+static void expect_template(const sah_checkpoint *c, const char *text)
+{
+    char *prompt;
+    sah_error error;
+    expect_ok(sah_template_wrap(&(sah_template){"chat", &c->chat, NULL}, NULL, "Q", &prompt, &error), &error);
+    assert_string_equal(prompt, text);
+    free(prompt);
+}
+
 static void test_chat_template(void **state)
 {
     (void)state;
@@ -346,19 +357,38 @@ static void test_chat_template(void **state)
     copy again = c;
     write_file(&c, "tokenizer_config.json", "{\"chat_template\": \"text\"}");
     expect_ok(open_copy(&c, &a, &error), &error);
-    assert_string_equal(a->chat_template, "text");
-    assert_string_equal(a->info.chat_template, "unknown");
+    expect_template(a, "text");
+    assert_string_equal(a->info.chat_template, "own");
     sah_checkpoint_close(a);
     write_file(&again, "tokenizer_config.json",
                "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"no\"},"
-               " {\"name\": \"default\", \"template\": \"yes\"}]}");
+               " {\"name\": \"default\", \"template\": \"{{ bos_token ~ eos_token ~ pad_token ~ image_token }}\"}],"
+               "\"bos_token\": \"<b>\", \"eos_token\": {\"content\": \"<e>\"}, \"pad_token\": null,"
+               "\"extra_special_tokens\": {\"image_token\": \"<i>\"}}");
     expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
-    assert_string_equal(a->chat_template, "yes");
+    expect_template(a, "<b><e><i>");
     assert_string_equal(a->info.checksum, ""); /* described only */
+    sah_checkpoint_close(a);
+    /* special_tokens_map.json counts where the tokenizer was saved without its added tokens. */
+    write_file(&again, "special_tokens_map.json", "{\"bos_token\": \"<m>\"}");
+    expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
+    expect_template(a, "<m><e><i>");
+    sah_checkpoint_close(a);
+    /* A class names what the file does not. */
+    write_file(&again, "tokenizer_config.json",
+               "{\"chat_template\": \"{{ bos_token ~ eos_token ~ pad_token }}\", \"tokenizer_class\":"
+               " \"Qwen2TokenizerFast\", \"pad_token\": null, \"added_tokens_decoder\": {}}");
+    expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
+    expect_template(a, "<|endoftext|>");
+    sah_checkpoint_close(a);
+    write_file(&again, "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"no\"}]}");
+    expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
+    assert_non_null(strstr(a->chat.problem, "default"));
+    assert_string_equal(a->info.chat_template, "unsupported");
     sah_checkpoint_close(a);
     write_file(&again, "chat_template.jinja", "own file");
     expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
-    assert_string_equal(a->chat_template, "own file");
+    expect_template(a, "own file");
     sah_checkpoint_close(a);
 }
 

@@ -63,12 +63,11 @@ static sah_status prompt_tokens(const asking *a, const sah_exchange *exchange, i
                                 sah_error *error)
 {
     const sah_model *model = a->guard->model;
-    int32_t bos = sah_tokenizer_bos(a->tokenizer);
-    const char *name = bos >= 0 ? sah_tokenizer_token(a->tokenizer, bos) : NULL;
+    const char *string = a->guard->template_;
+    const sah_template own = {"chat", &model->checkpoint->chat, &model->template_settings};
     char *text = NULL;
-    sah_status status = sah_guard_prompt(a->guard->template_, model->checkpoint->chat_template,
-                                         name ? name : "", exchange->query, exchange->response, &text, error);
-    if (status == SAH_OK) status = sah_encode(model, text, strlen(text), tokens, n, error);
+    sah_status status = sah_guard_prompt(string, &own, exchange->query, exchange->response, &text, error);
+    if (status == SAH_OK) status = sah_prompt_encode(model, string ? string : "chat", text, tokens, n, error);
     free(text);
     if (status != SAH_OK) return status;
     size_t longest = 0;

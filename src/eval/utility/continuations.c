@@ -84,30 +84,34 @@ static sah_status without_context(const sah_model *model, const char *choice, in
 }
 
 /* Tokens of context and choice together, and how many the context alone has. */
-static sah_status with_context(const sah_model *model, const char *context, size_t length, const char *choice,
-                               int32_t **tokens, size_t *n, size_t *n_context, sah_error *error)
+static sah_status with_context(const sah_model *model, const char *template_, const char *context,
+                               size_t length, const char *choice, int32_t **tokens, size_t *n,
+                               size_t *n_context, sah_error *error)
 {
     sah_text whole = {0};
     int32_t *alone = NULL;
     sah_text_adds(&whole, context);
     sah_text_adds(&whole, choice);
     sah_status status = whole.failed ? sah_fail_memory(error, "a text") : SAH_OK;
-    if (status == SAH_OK) status = sah_encode(model, whole.data, whole.size, tokens, n, error);
-    if (status == SAH_OK) status = sah_encode(model, whole.data, length, &alone, n_context, error);
+    if (status == SAH_OK) status = sah_prompt_encode(model, template_, whole.data, tokens, n, error);
+    if (status == SAH_OK) {
+        whole.data[length] = '\0';
+        status = sah_prompt_encode(model, template_, whole.data, &alone, n_context, error);
+    }
     free(alone);
     free(whole.data);
     return status;
 }
 
-sah_status sah_choice_tokens(const sah_model *model, const char *context, const char *choice,
-                             int32_t **tokens, sah_continuation *out, sah_error *error)
+sah_status sah_choice_tokens(const sah_model *model, const char *template_, const char *context,
+                             const char *choice, int32_t **tokens, sah_continuation *out, sah_error *error)
 {
     size_t length = stripped_length(context, strlen(context)), n = 0, from = 1;
     size_t longest = sah_longest_input(model);
     sah_status status;
     *tokens = NULL;
     if (length > 0) {
-        status = with_context(model, context, length, choice, tokens, &n, &from, error);
+        status = with_context(model, template_, context, length, choice, tokens, &n, &from, error);
     } else {
         sah_text blanks = {0};
         sah_text_adds(&blanks, context);

@@ -8,12 +8,12 @@
 /* Tokens a sequence may have as input: the model's positions (2048 where it does not say). */
 size_t sah_longest_input(const sah_model *model);
 
-/* A choice behind its context. White space at the context's end belongs to the choice; both together become
+/* A choice behind its context, which `template_` made. White space at the context's end belongs to the choice; both together become
  * tokens, of which those behind as many as the context alone makes are scored. An empty context is BOS (EOS
  * where there is none). A sequence too long for the model loses its beginning. out->tokens is for free(),
  * also when it fails. */
-sah_status sah_choice_tokens(const sah_model *model, const char *context, const char *choice,
-                             int32_t **tokens, sah_continuation *out, sah_error *error);
+sah_status sah_choice_tokens(const sah_model *model, const char *template_, const char *context,
+                             const char *choice, int32_t **tokens, sah_continuation *out, sah_error *error);
 
 /* A text in disjoint windows of `window` scored tokens (0: the model's longest input). Every window has at
  * least one token in front that is not scored: the first BOS (EOS where there is none), the others the token

@@ -76,8 +76,8 @@ static sah_status item_tokens(run *r, size_t index, sah_error *error)
         sah_text_adds(&choice, item->choices.items[i]);
         if (choice.failed) status = sah_fail_memory(error, "a choice");
         if (status == SAH_OK)
-            status = sah_choice_tokens(r->model, context, choice.data, &r->tokens[at], &r->continuations[at],
-                                       error);
+            status = sah_choice_tokens(r->model, template_, context, choice.data, &r->tokens[at],
+                                       &r->continuations[at], error);
     }
     if (status != SAH_OK) {
         snprintf(where, sizeof where, "item %zu", index);

@@ -9,7 +9,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "model/template/chat.h"
 #include "model/checkpoint/lora.h"
 #include "model/checkpoint/quantization.h"
 #include "model/checkpoint/weights.h"
@@ -70,13 +69,13 @@ static sah_status open_text(sah_checkpoint *c, sah_error *error)
             status = sah_tokenizer_from_gguf(&c->gguf, &c->tokenizer, error);
             if (status != SAH_OK) return status;
         }
-        return sah_chat_from_gguf(&c->gguf, &c->chat_template, error);
+        return sah_chat_from_gguf(&c->gguf, c->tokenizer, &c->chat, error);
     }
     status = join(c->path, "tokenizer.json", &path, error);
     if (status != SAH_OK) return status;
     if (access(path, F_OK) == 0) status = sah_tokenizer_from_directory(c->path, &c->tokenizer, error);
     free(path);
-    return status != SAH_OK ? status : sah_chat_from_directory(c->path, &c->chat_template, error);
+    return status != SAH_OK ? status : sah_chat_from_directory(c->path, &c->chat, error);
 }
 
 /* What surgery did to make this checkpoint, where it was made so. */
@@ -148,13 +147,13 @@ static sah_status write_checksum(sah_checkpoint *c, const char *adapter, const s
 
 static void describe_rope(const sah_checkpoint *c, char *out, size_t size)
 {
-    double factor = c->config.ropes[0].factor;
+    double factor = c->config.rope_factor;
     /* GGUF keeps Llama 3's scaling as one factor a pair; the largest is the one the long waves are stretched
      * by. */
     for (int i = 0; c->rope_factors != NULL && i < c->config.head_dim / 2; i++) {
         factor = i == 0 ? (double)c->rope_factors[0] : fmax(factor, (double)c->rope_factors[i]);
     }
-    switch (c->config.ropes[0].scaling) {
+    switch (c->config.rope_scaling) {
     case SAH_ROPE_NONE:
         snprintf(out, size, "none");
         break;
@@ -195,7 +194,7 @@ static void describe(sah_checkpoint *c)
     describe_name(c->is_gguf ? c->tensors->files[0].path : c->path, info->name, sizeof info->name);
     snprintf(info->family, sizeof info->family, "%s", config->family);
     snprintf(info->format, sizeof info->format, "%s", container_name(c));
-    snprintf(info->chat_template, sizeof info->chat_template, "%s", sah_template_recognise(c->chat_template));
+    snprintf(info->chat_template, sizeof info->chat_template, "%s", sah_template_recognise(&c->chat));
     describe_rope(c, info->rope_scaling, sizeof info->rope_scaling);
     info->n_layers = config->n_layers;
     info->n_heads = config->n_heads;
@@ -208,7 +207,7 @@ static void describe(sah_checkpoint *c)
     info->sliding_window = config->sliding_window;
     info->tied_embeddings = config->tied;
     info->qk_norm = config->qk_norm;
-    info->rope_theta = config->ropes[0].theta;
+    info->rope_theta = config->rope_theta;
     for (size_t i = 0; i < c->tensors->n_files; i++) info->file_bytes += c->tensors->files[i].size;
 }
 
@@ -273,7 +272,7 @@ void sah_checkpoint_close(sah_checkpoint *c)
     free(c->loras);
     free(c->layers);
     free(c->rope_factors);
-    free(c->chat_template);
+    sah_chat_free(&c->chat);
     free(c->path);
     free(c);
 }

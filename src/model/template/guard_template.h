@@ -3,13 +3,12 @@
 #ifndef SAH_MODEL_TEMPLATE_GUARD_TEMPLATE_H
 #define SAH_MODEL_TEMPLATE_GUARD_TEMPLATE_H
 
-#include "sahara.h"
+#include "model/template/template.h"
 
-/* `template_`: a string with {query} and {response}, in which \n, \t and \\ are read; NULL: the model's own
- * template `jinja` (or NULL), when that has the form of Llama Guard's: an opening that names the role judged
- * and ends in the policy, a turn "User: ...", a turn "Agent: ...", and a closing that names the role again.
- * BOS is written where the template writes it. *prompt for free(). */
-sah_status sah_guard_prompt(const char *template_, const char *jinja, const char *bos, const char *query,
+/* `string`: with {query} and {response} in it, \n, \t and \\ are read; NULL: `own` is rendered with the query
+ * as the user's turn and the response as the assistant's, where that makes a guard's prompt: one that tells
+ * how to answer, "safe" or "unsafe". *prompt for free(). */
+sah_status sah_guard_prompt(const char *string, const sah_template *own, const char *query,
                             const char *response, char **prompt, sah_error *error);
 
 #endif

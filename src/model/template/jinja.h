@@ -1,41 +1,38 @@
-/* A Jinja template in one spelling, so that chat templates can be recognised by what they write. Not an
- * interpreter. */
+/* Jinja templates as published chat templates use them: read once, rendered for each conversation.
+ *
+ * The language is Jinja 3.1's as transformers 5 sets it up for chat templates: an immutable sandbox,
+ * trim_blocks and lstrip_blocks, break and continue, {% generation %}, tojson, raise_exception and
+ * strftime_now. What lies outside (include, import, extends, block, autoescape, recursive loops, a few
+ * filters) is refused by its name. A template is a stranger's program: its steps, memory, depth and output
+ * are bounded. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_H
 #define SAH_MODEL_TEMPLATE_JINJA_H
 
+#include <jansson.h>
+#include <time.h>
+
 #include "util/strings.h"
 
-/* A text literal in a spelled-out template or in a pattern. */
-#define SAH_JINJA_LITERAL(text) "\001" text "\002"
+typedef struct sah_jinja sah_jinja;
 
-/* In a pattern: any identifier, and any text inside one literal. The first text matched is captured. */
-#define SAH_JINJA_NAME "\003"
-#define SAH_JINJA_TEXT "\004"
-
-typedef struct sah_jinja {
-    /* Tags without white space and '-', comments gone; x['y'] as x.y; literals decoded between \001 and \002,
-     * those that are joined by + as one. Text outside of tags is what Jinja leaves of it under trim_blocks
-     * and lstrip_blocks. */
-    sah_text text;
-    bool text_outside; /* something besides white space stands outside of tags */
-    bool blanks_outside; /* white space does */
-} sah_jinja;
-
-typedef struct sah_capture {
-    const char *text;
-    size_t size;
-} sah_capture;
-
-/* False when memory is out, a tag does not end, or the template holds control characters that the spelling
- * uses itself. */
-bool sah_jinja_spell(const char *source, sah_jinja *out);
+/* Reads a template; SAH_FAILED says what is wrong or not supported, and in which line. */
+sah_status sah_jinja_new(const char *source, size_t size, sah_jinja **out, sah_error *error);
 void sah_jinja_free(sah_jinja *jinja);
 
-/* The first place where `pattern` matches, or NULL. `capture` may be NULL. */
-const char *sah_jinja_find(const char *spelled, const char *pattern, sah_capture *capture);
-size_t sah_jinja_count(const char *spelled, const char *pattern);
+/* Whether the template's text names `name` as a variable or function anywhere. */
+bool sah_jinja_names(const sah_jinja *jinja, const char *name);
 
-/* Is every output tag that no `if` guards one of the n patterns? */
-bool sah_jinja_writes_only(const char *spelled, const char *const *patterns, size_t n);
+/* Why a template gave no text. */
+typedef enum sah_jinja_end {
+    SAH_JINJA_DONE,
+    SAH_JINJA_RAISED, /* it called raise_exception: the message is the template's own */
+    SAH_JINJA_WRONG /* it failed, uses what is not supported, or went beyond a bound */
+} sah_jinja_end;
+
+/* Renders with `variables`, JSON objects of which a later one counts over an earlier one. strftime_now
+ * formats `now`. Appends to `out`, which may hold U+0000. On SAH_JINJA_RAISED and SAH_JINJA_WRONG `error`
+ * has the reason. */
+sah_jinja_end sah_jinja_render(const sah_jinja *jinja, const json_t *const *variables, size_t n,
+                               const struct tm *now, sah_text *out, sah_error *error);
 
 #endif

@@ -1,12 +1,94 @@
 #include "model/template/template.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/tokenizer/pretokenize.h"
-#include "model/template/template_shape.h"
+#include "model/template/template_families.h"
 #include "util/error.h"
 #include "util/utf8.h"
+
+/* ---- Settings ------------------------------------------------------------------------------------------ */
+
+/* The day that Llama 3.1's template falls back to. */
+#define DEFAULT_DATE "2024-07-26"
+
+static bool read_date(const char *text, struct tm *out)
+{
+    int end = 0;
+    *out = (struct tm){0};
+    if (sscanf(text, "%4d-%2d-%2d%n", &out->tm_year, &out->tm_mon, &out->tm_mday, &end) != 3 || end != 10 ||
+        text[end] != '\0')
+        return false;
+    const struct tm asked = *out;
+    out->tm_year -= 1900;
+    out->tm_mon -= 1;
+    out->tm_hour = 12; /* noon exists in every time zone */
+    out->tm_isdst = -1;
+    if (mktime(out) == (time_t)-1) return false;
+    const bool exists = out->tm_mon + 1 == asked.tm_mon && out->tm_mday == asked.tm_mday;
+    out->tm_hour = 0;
+    return exists;
+}
+
+static sah_status set_date(const char *date, sah_template_settings *out, sah_error *error)
+{
+    struct tm day;
+    if (strcmp(date, "today") == 0) {
+        const time_t now = time(NULL);
+        if (localtime_r(&now, &day) == NULL || strftime(out->date, sizeof out->date, "%Y-%m-%d", &day) == 0)
+            return sah_fail(error, SAH_FAILED, "the system does not tell today's date");
+        return SAH_OK;
+    }
+    if (!read_date(date, &day))
+        return sah_fail(error, SAH_BAD_ARGUMENT, "template date \"%s\": expected YYYY-MM-DD or today", date);
+    memcpy(out->date, date, strlen(date) + 1);
+    return SAH_OK;
+}
+
+static sah_status set_variable(const char *text, sah_template_settings *out, sah_error *error)
+{
+    json_error_t at;
+    const char *equals = strchr(text, '=');
+    size_t n = 0;
+    while (isalnum((unsigned char)text[n]) || text[n] == '_') n++;
+    if (equals != text + n || n == 0 || isdigit((unsigned char)text[0]))
+        return sah_fail(error, SAH_BAD_ARGUMENT, "template variable \"%s\": expected NAME=VALUE", text);
+    if (n == 8 && memcmp(text, "messages", 8) == 0)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "template variable \"messages\": it is the conversation");
+    json_t *value = json_loads(equals + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
+    if (value == NULL && strchr("[{\"", equals[1]) != NULL && equals[1] != '\0')
+        return sah_fail(error, SAH_BAD_ARGUMENT, "template variable \"%.*s\" is not JSON: %s", (int)n, text,
+                        at.text);
+    if (value == NULL) value = json_string(equals + 1);
+    if (value == NULL)
+        return sah_utf8_valid(equals + 1, strlen(equals + 1))
+                   ? sah_fail_memory(error, "a template variable")
+                   : sah_fail(error, SAH_BAD_ARGUMENT, "template variable \"%.*s\" is not UTF-8", (int)n,
+                              text);
+    if (json_object_setn_new(out->variables, text, n, value) == 0) return SAH_OK;
+    return sah_fail_memory(error, "a template variable");
+}
+
+sah_status sah_template_settings_new(const char *const *variables, size_t n, const char *date,
+                                     sah_template_settings *out, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    *out = (sah_template_settings){0};
+    if (n > 0) out->variables = json_object();
+    if (n > 0 && out->variables == NULL) return sah_fail_memory(error, "the template variables");
+    for (size_t i = 0; i < n && status == SAH_OK; i++) status = set_variable(variables[i], out, error);
+    return status == SAH_OK && date != NULL ? set_date(date, out, error) : status;
+}
+
+void sah_template_settings_free(sah_template_settings *settings)
+{
+    json_decref(settings->variables);
+    *settings = (sah_template_settings){0};
+}
+
+/* ---- Bare templates and strings ------------------------------------------------------------------------ */
 
 /* The two templates of the method, around the query only. */
 static const struct {
@@ -17,24 +99,17 @@ static const struct {
     {"none", "{}"},
 };
 
-const char *sah_template_recognise(const char *jinja)
-{
-    sah_shape shape;
-    if (jinja == NULL) return "none";
-    if (!sah_shape_recognise(jinja, &shape)) return "unknown";
-    const char *family = shape.family;
-    sah_shape_free(&shape);
-    return family;
-}
-
-/* ---- Strings with {} ----------------------------------------------------------------------------------- */
-
 static const char *bare_text(const char *name)
 {
     for (size_t i = 0; i < sizeof bare / sizeof *bare; i++) {
         if (strcmp(bare[i].name, name) == 0) return bare[i].text;
     }
     return NULL;
+}
+
+bool sah_template_is_chat(const char *name)
+{
+    return strcmp(name, "chat") == 0 || sah_family_named(name) != NULL;
 }
 
 /* `text` with its escapes \n, \t and \\ read. Any other backslash stands for itself. */
@@ -56,7 +131,7 @@ static sah_status wrap_string(const char *string, bool escapes, const char *quer
         return sah_fail(
             error, SAH_BAD_ARGUMENT,
             "template \"%s\" is no name (ships, sahara, none, chat, %s) and holds no {} for the query",
-            string, sah_shape_names());
+            string, sah_family_names());
     }
     if (strstr(place + 2, "{}") != NULL)
         return sah_fail(error, SAH_BAD_ARGUMENT, "template \"%s\" holds more than one {}", string);
@@ -72,93 +147,252 @@ static sah_status wrap_string(const char *string, bool escapes, const char *quer
     return SAH_OK;
 }
 
-/* ---- Chat families ------------------------------------------------------------------------------------- */
+/* ---- Chat templates ------------------------------------------------------------------------------------ */
 
-/* White space as Python's str.strip() has it. */
-static bool is_stripped(uint32_t code)
+/* The template that a name means; *owned is to be freed. */
+static sah_status find_jinja(const sah_template *t, const sah_jinja **out, sah_jinja **owned,
+                             sah_error *error)
 {
-    return sah_is_white_space(code) || (code >= 0x1C && code <= 0x1F);
+    const sah_family *family = sah_family_named(t->name);
+    *owned = NULL;
+    if (family != NULL) {
+        sah_status status = sah_jinja_new(family->jinja, strlen(family->jinja), owned, error);
+        *out = *owned;
+        return status;
+    }
+    if (strcmp(t->name, "chat") != 0)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "template \"%s\" takes no conversation", t->name);
+    if (t->chat == NULL || !t->chat->present)
+        return sah_fail(error, SAH_FAILED, "the model has no chat template; name one (%s)",
+                        sah_family_names());
+    *out = t->chat->jinja;
+    if (*out != NULL) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "the model's chat template cannot be used: %s; name one (%s)",
+                    t->chat->problem, sah_family_names());
 }
 
-static void add_trimmed(sah_text *out, const char *text, bool left, bool right)
+static sah_status check_variables(const sah_template *t, const sah_jinja *jinja, sah_error *error)
 {
-    const size_t size = strlen(text);
-    size_t begin = size, end = 0, length;
-    for (size_t at = 0; at < size; at += length) {
-        if (is_stripped(sah_utf8_next(text + at, size - at, &length))) continue;
-        if (begin == size) begin = at;
-        end = at + length;
+    const char *name;
+    json_t *value;
+    if (t->settings == NULL) return SAH_OK;
+    json_object_foreach(t->settings->variables, name, value)
+    {
+        if (jinja == NULL)
+            return sah_fail(error, SAH_BAD_ARGUMENT, "template \"%s\" takes no variables (\"%s\")", t->name,
+                            name);
+        if (!sah_jinja_names(jinja, name))
+            return sah_fail(error, SAH_BAD_ARGUMENT, "the chat template has no variable \"%s\"", name);
     }
-    if (!left) begin = 0;
-    if (!right) end = size;
-    if (begin < end) sah_text_add(out, text + begin, end - begin);
-}
-
-static sah_status wrap_shape(const sah_shape *shape, const char *bos, const char *system, const char *query,
-                             sah_text *out, sah_error *error)
-{
-    if (system != NULL && !shape->takes_system) {
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "this model's chat template (%s) has no place for a system prompt", shape->family);
-    }
-    if (system == NULL) system = shape->default_system;
-    if (system != NULL && system[0] == '\0' && shape->skips_empty_system) system = NULL;
-    if (shape->writes_bos) sah_text_adds(out, bos);
-    sah_text_adds(out, shape->opening);
-    if (system != NULL) {
-        sah_text_adds(out, shape->system_open);
-        add_trimmed(out, system, shape->trims_inside, shape->trims_inside);
-        sah_text_adds(out, shape->system_close);
-    }
-    sah_text_adds(out, shape->user_open);
-    add_trimmed(out, query, shape->trims && (system == NULL || shape->trims_inside), shape->trims);
-    sah_text_adds(out, shape->user_close);
     return SAH_OK;
 }
 
-/* `chat`, or a family's name: then the model's own template counts where it is of that family. */
-static sah_status wrap_chat(const char *name, const char *jinja, const char *bos, const char *system,
-                            const char *query, sah_text *out, sah_error *error)
+/* A copy in which what is not UTF-8 became U+FFFD. */
+static json_t *json_text(const char *text)
 {
-    const bool chat = strcmp(name, "chat") == 0;
-    sah_shape own = {0};
-    const bool known = jinja != NULL && sah_shape_recognise(jinja, &own);
-    sah_status status;
-    if (chat && jinja == NULL) {
-        status =
-            sah_fail(error, SAH_FAILED, "the model has no chat template; name one (%s)", sah_shape_names());
-    } else if (chat && !known) {
-        status = sah_fail(error, SAH_FAILED, "the model's chat template is of no known family; name one (%s)",
-                          sah_shape_names());
-    } else {
-        const bool own_counts = chat || (known && strcmp(own.family, name) == 0);
-        status = wrap_shape(own_counts ? &own : sah_shape_named(name), bos, system, query, out, error);
+    size_t size;
+    char *repaired = sah_utf8_repair(text, strlen(text), &size);
+    json_t *json = repaired != NULL ? json_stringn_nocheck(repaired, size) : NULL;
+    free(repaired);
+    return json;
+}
+
+static json_t *make_messages(const sah_message *messages, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && list != NULL; i++) {
+        json_t *message = json_pack("{s:o, s:o}", "role", json_text(messages[i].role), "content",
+                                    json_text(messages[i].content));
+        if (message != NULL && json_array_append_new(list, message) == 0) continue;
+        json_decref(list);
+        list = NULL;
     }
-    sah_shape_free(&own);
+    return list;
+}
+
+static sah_jinja_end render(const sah_template *t, const sah_jinja *jinja, const sah_message *messages,
+                            size_t n, bool answer, sah_text *out, sah_error *error)
+{
+    struct tm day;
+    const sah_template_settings none = {0}, *settings = t->settings != NULL ? t->settings : &none;
+    json_t *conversation = make_messages(messages, n);
+    json_t *given = json_pack("{s:o*, s:b, s:n, s:n}", "messages", conversation, "add_generation_prompt",
+                              (int)answer, "tools", "documents");
+    const json_t *variables[3];
+    size_t n_variables = 0;
+    if (conversation == NULL || given == NULL) {
+        json_decref(given);
+        sah_fail_memory(error, "a prompt");
+        return SAH_JINJA_WRONG;
+    }
+    if (t->chat != NULL && t->chat->tokens != NULL) variables[n_variables++] = t->chat->tokens;
+    variables[n_variables++] = given;
+    if (settings->variables != NULL) variables[n_variables++] = settings->variables;
+    read_date(settings->date[0] != '\0' ? settings->date : DEFAULT_DATE, &day);
+    sah_jinja_end end = sah_jinja_render(jinja, variables, n_variables, &day, out, error);
+    json_decref(given);
+    if (end == SAH_JINJA_DONE && out->size > 0 && memchr(out->data, '\0', out->size) != NULL) {
+        sah_fail(error, SAH_FAILED, "it writes U+0000, which a prompt cannot hold");
+        end = SAH_JINJA_WRONG;
+    }
+    return end;
+}
+
+static sah_status explain(sah_jinja_end end, sah_error *error)
+{
+    char message[sizeof error->message];
+    if (end == SAH_JINJA_DONE) return SAH_OK;
+    if (error == NULL) return SAH_FAILED;
+    snprintf(message, sizeof message, "%s", error->message);
+    if (end == SAH_JINJA_RAISED)
+        return sah_fail(error, SAH_FAILED, "the chat template refuses the conversation: \"%.900s\"", message);
+    return sah_fail(error, SAH_FAILED, "the chat template cannot be rendered: %.900s", message);
+}
+
+static sah_status take(sah_text *text, sah_status status, char **prompt, sah_error *error)
+{
+    sah_text_adds(text, ""); /* an empty prompt is a text too */
+    if (status == SAH_OK && text->failed) status = sah_fail_memory(error, "a prompt");
+    if (status == SAH_OK)
+        *prompt = text->data;
+    else
+        free(text->data);
     return status;
 }
 
-sah_status sah_template_wrap(const char *name, const char *jinja, const char *bos, const char *system,
-                             const char *query, char **prompt, sah_error *error)
+sah_status sah_template_converse(const sah_template *t, const sah_message *messages, size_t n, bool answer,
+                                 char **prompt, sah_error *error)
+{
+    const sah_jinja *jinja = NULL;
+    sah_jinja *owned;
+    sah_text out = {0};
+    *prompt = NULL;
+    sah_status status = find_jinja(t, &jinja, &owned, error);
+    if (status == SAH_OK) status = check_variables(t, jinja, error);
+    if (status == SAH_OK) status = explain(render(t, jinja, messages, n, answer, &out, error), error);
+    sah_jinja_free(owned);
+    return take(&out, status, prompt, error);
+}
+
+/* ---- A query and a system prompt ----------------------------------------------------------------------- */
+
+/* The template raised or failed on a system prompt: does it take none? */
+static sah_status explain_system(const sah_template *t, const sah_jinja *jinja, const char *query,
+                                 sah_jinja_end end, sah_error *error)
+{
+    sah_text out = {0};
+    sah_error why = {0};
+    const sah_message alone = {"user", query};
+    const bool other =
+        end == SAH_JINJA_RAISED && render(t, jinja, &alone, 1, true, &out, &why) == SAH_JINJA_DONE;
+    free(out.data);
+    if (!other || error == NULL) return explain(end, error);
+    snprintf(why.message, sizeof why.message, "%s", error->message);
+    return sah_fail(error, SAH_BAD_ARGUMENT, "the chat template takes no system prompt: \"%.900s\"",
+                    why.message);
+}
+
+/* A system prompt that is not in the text may have been changed or left out: another one shows which. */
+static sah_status check_system(const sah_template *t, const sah_jinja *jinja, const char *system,
+                               const char *query, const sah_text *with, sah_error *error)
+{
+    sah_text other = {0};
+    sah_error why = {0};
+    const sah_message changed[] = {{"system", "A system prompt that nobody has given."}, {"user", query}};
+    if (strstr(with->data != NULL ? with->data : "", system) != NULL) return SAH_OK;
+    const bool same = render(t, jinja, changed, 2, true, &other, &why) == SAH_JINJA_DONE &&
+                      other.size == with->size &&
+                      (other.size == 0 || memcmp(other.data, with->data, other.size) == 0);
+    free(other.data);
+    if (!same) return SAH_OK;
+    return sah_fail(error, SAH_BAD_ARGUMENT, "the chat template has no place for a system prompt");
+}
+
+static sah_status wrap_chat(const sah_template *t, const char *system, const char *query, sah_text *out,
+                            sah_error *error)
+{
+    const sah_jinja *jinja = NULL;
+    sah_jinja *owned;
+    const sah_message messages[] = {{"system", system}, {"user", query}};
+    const size_t first = system == NULL;
+    sah_status status = find_jinja(t, &jinja, &owned, error);
+    if (status == SAH_OK) status = check_variables(t, jinja, error);
+    if (status == SAH_OK) {
+        const sah_jinja_end end = render(t, jinja, messages + first, 2 - first, true, out, error);
+        if (system == NULL)
+            status = explain(end, error);
+        else if (end != SAH_JINJA_DONE)
+            status = explain_system(t, jinja, query, end, error);
+        else
+            status = check_system(t, jinja, system, query, out, error);
+    }
+    sah_jinja_free(owned);
+    return status;
+}
+
+sah_status sah_template_wrap(const sah_template *t, const char *system, const char *query, char **prompt,
+                             sah_error *error)
 {
     sah_text out = {0};
     sah_status status;
-    const char *text = bare_text(name);
+    const char *text = bare_text(t->name);
     *prompt = NULL;
-    sah_text_adds(&out, ""); /* an empty prompt is a text too */
-    if (strcmp(name, "chat") == 0 || sah_shape_named(name) != NULL) {
-        status = wrap_chat(name, jinja, bos, system, query, &out, error);
+    if (sah_template_is_chat(t->name)) {
+        status = wrap_chat(t, system, query, &out, error);
     } else {
-        status = wrap_string(text != NULL ? text : name, text == NULL, query, &out, error);
+        status = wrap_string(text != NULL ? text : t->name, text == NULL, query, &out, error);
         if (status == SAH_OK && system != NULL)
-            status =
-                sah_fail(error, SAH_BAD_ARGUMENT, "template \"%s\" has no place for a system prompt", name);
+            status = sah_fail(error, SAH_BAD_ARGUMENT, "template \"%s\" has no place for a system prompt",
+                              t->name);
+        if (status == SAH_OK) status = check_variables(t, NULL, error);
     }
-    if (status == SAH_OK && out.failed) status = sah_fail_memory(error, "a prompt");
-    if (status != SAH_OK) {
-        free(out.data);
-        return status;
+    return take(&out, status, prompt, error);
+}
+
+/* ---- What results and people are told ------------------------------------------------------------------ */
+
+bool sah_template_note(const sah_template *t, json_t *settings)
+{
+    const sah_family *family = sah_family_named(t->name);
+    const bool own = strcmp(t->name, "chat") == 0 && t->chat != NULL && t->chat->jinja != NULL;
+    const bool dated = family != NULL ? strstr(family->jinja, "strftime_now") != NULL
+                                      : own && sah_jinja_names(t->chat->jinja, "strftime_now");
+    const char *date = t->settings != NULL && t->settings->date[0] != '\0' ? t->settings->date : DEFAULT_DATE;
+    bool good = settings != NULL;
+    if (good && t->settings != NULL && json_object_size(t->settings->variables) > 0)
+        good = json_object_set(settings, "template_vars", t->settings->variables) == 0;
+    if (good && dated) good = json_object_set_new(settings, "template_date", json_string(date)) == 0;
+    return good;
+}
+
+/* The prompt that a template makes of a query, or NULL. */
+static char *sample(const char *name, const sah_chat *chat, const char *system)
+{
+    sah_error why = {0};
+    char *prompt = NULL;
+    sah_template_wrap(&(sah_template){name, chat, NULL}, system, "A query", &prompt, &why);
+    return prompt;
+}
+
+/* Prompts are compared behind a system prompt where the model takes one: defaults of system prompts differ. */
+const char *sah_template_recognise(const sah_chat *chat)
+{
+    const char *system = "A system prompt", *name = "own";
+    if (!chat->present) return "none";
+    if (chat->jinja == NULL) return "unsupported";
+    char *own = sample("chat", chat, system);
+    if (own == NULL) {
+        system = NULL;
+        own = sample("chat", chat, NULL);
     }
-    *prompt = out.data;
-    return SAH_OK;
+    for (size_t i = 0; i < sah_n_families && own != NULL; i++) {
+        char *prompt = sample(sah_families[i].name, chat, system);
+        const bool same = prompt != NULL && strcmp(prompt, own) == 0;
+        free(prompt);
+        if (!same) continue;
+        name = sah_families[i].name;
+        break;
+    }
+    free(own);
+    return name;
 }
