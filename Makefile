@@ -68,7 +68,7 @@ MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 STATIC := $(BUILD)/libsahara.a
 SHARED := $(BUILD)/libsahara.so
 
-.PHONY: all lib test mutate asan interop fuzz bench man install format clean help FORCE
+.PHONY: all lib test asan interop fuzz bench man install format clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -79,7 +79,6 @@ help:
 	@echo "make            the program, the library, the examples, in $(BUILD)/"
 	@echo "make lib        the library alone: libsahara.a, libsahara.so, sahara.pc"
 	@echo "make test       build and run every test"
-	@echo "make mutate     faults put into a copy of the tree: which of them no test sees"
 	@echo "make asan       the same under the address and undefined-behaviour sanitizers, in build-asan/"
 	@echo "make interop    edited checkpoints in other programs (tests/interop/README.md)"
 	@echo "make fuzz       run every fuzz target for FUZZTIME=$(FUZZTIME) seconds (clang), in build-fuzz/"
@@ -149,9 +148,6 @@ $(BUILD)/man/%: man/%.scd
 test: all $(TESTS)
 	@SAHARA=$(BUILD)/sahara BUILD=$(BUILD) scripts/run-tests $(BUILD)/test-counts $(TESTS)
 
-mutate: all
-	@BUILD=$(BUILD) CC="$(CC)" WERROR=$(WERROR) scripts/mutate
-
 asan:
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=1 test
 
@@ -159,7 +155,7 @@ interop: $(BUILD)/sahara
 	@BUILD=$(BUILD) tests/interop/run
 
 # The library is built with coverage for libFuzzer; what a target has found stays in build-fuzz/corpus/. It begins
-# with what lies in fuzz/seeds/TARGET, where there is such a folder.
+# with what lies in fuzz/seeds/TARGET and builds with the words of fuzz/TARGET.dict, where there are such.
 fuzz:
 	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SANITIZE=1 \
 	    EXTRA_FLAGS=-fsanitize=fuzzer-no-link run-fuzzers
@@ -169,7 +165,8 @@ run-fuzzers: $(FUZZERS)
 	@set -e; for target in $(FUZZERS); do \
 	    corpus=$(BUILD)/corpus/$$(basename $$target); mkdir -p $$corpus; \
 	    seeds=fuzz/seeds/$$(basename $$target); test -d $$seeds || seeds=; \
-	    echo "== $$target"; $$target -max_total_time=$(FUZZTIME) -timeout=10 -print_final_stats=1 \
+	    words=fuzz/$$(basename $$target).dict; test -f $$words && words=-dict=$$words || words=; \
+	    echo "== $$target"; $$target $$words -max_total_time=$(FUZZTIME) -timeout=10 -print_final_stats=1 \
 	        -artifact_prefix=$$corpus. $$corpus $$seeds; \
 	done
 
