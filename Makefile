@@ -68,7 +68,7 @@ MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 STATIC := $(BUILD)/libsahara.a
 SHARED := $(BUILD)/libsahara.so
 
-.PHONY: all lib test asan interop fuzz bench man install format clean help FORCE
+.PHONY: all lib test mutate asan interop fuzz bench man install format clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -79,6 +79,7 @@ help:
 	@echo "make            the program, the library, the examples, in $(BUILD)/"
 	@echo "make lib        the library alone: libsahara.a, libsahara.so, sahara.pc"
 	@echo "make test       build and run every test"
+	@echo "make mutate     faults put into a copy of the tree: which of them no test sees"
 	@echo "make asan       the same under the address and undefined-behaviour sanitizers, in build-asan/"
 	@echo "make interop    edited checkpoints in other programs (tests/interop/README.md)"
 	@echo "make fuzz       run every fuzz target for FUZZTIME=$(FUZZTIME) seconds (clang), in build-fuzz/"
@@ -147,6 +148,9 @@ $(BUILD)/man/%: man/%.scd
 
 test: all $(TESTS)
 	@SAHARA=$(BUILD)/sahara BUILD=$(BUILD) scripts/run-tests $(BUILD)/test-counts $(TESTS)
+
+mutate: all
+	@BUILD=$(BUILD) CC="$(CC)" WERROR=$(WERROR) scripts/mutate
 
 asan:
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=1 test

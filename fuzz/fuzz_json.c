@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (sah_config_from_json(json, "input", &config, &error) == SAH_OK) {
         double *frequencies = malloc((size_t)config.head_dim / 2 * sizeof *frequencies);
         if (frequencies == NULL) abort();
-        sah_rope_frequencies(&config, NULL, frequencies);
+        sah_rope_frequencies(&config.ropes[0], frequencies);
         if (isnan(frequencies[0])) abort();
         free(frequencies);
     }

@@ -84,12 +84,12 @@ typedef struct peak {
 static sah_status look(const sah_model *model, peak *p, sah_error *error)
 {
     const sah_config *c = &model->config;
-    int64_t d = c->d_model, D = c->head_dim;
+    int64_t d = c->d_model, D = c->head_dim, inner = c->experts.n > 0 ? c->experts.width : c->d_ff;
     const int64_t shapes[SHAPES][2] = {
         {(c->n_heads + 2 * c->n_kv_heads) * D, d},
         {d, c->n_heads * D},
-        {2 * (int64_t)c->d_ff, d},
-        {d, c->d_ff},
+        {(c->gated ? 2 : 1) * inner, d},
+        {d, inner},
         {c->n_vocab, d},
     };
     for (int i = 0; i < SHAPES; i++) {

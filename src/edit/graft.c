@@ -18,8 +18,8 @@ static sah_status compare_rope(const sah_checkpoint *a, const sah_checkpoint *b,
     const size_t n = (size_t)a->config.head_dim / 2;
     double *x = sah_alloc(n, sizeof *x), *y = sah_alloc(n, sizeof *y);
     sah_status status = x == NULL || y == NULL ? sah_fail_memory(error, "rotary frequencies") : SAH_OK;
-    if (status == SAH_OK) sah_rope_frequencies(&a->config, a->rope_factors, x);
-    if (status == SAH_OK) sah_rope_frequencies(&b->config, b->rope_factors, y);
+    if (status == SAH_OK) sah_rope_frequencies(&a->config.ropes[0], x);
+    if (status == SAH_OK) sah_rope_frequencies(&b->config.ropes[0], y);
     for (size_t i = 0; i < n && status == SAH_OK; i++) {
         if (x[i] < y[i] || x[i] > y[i])
             status = sah_fail(error, SAH_FAILED,
@@ -51,7 +51,7 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
         {"biases of q, k and v", x->qkv_bias, y->qkv_bias},
         {"biases of o", x->o_bias, y->o_bias},
         {"biases of the MLP", x->mlp_bias, y->mlp_bias},
-        {"RoPE theta", x->rope_theta, y->rope_theta},
+        {"RoPE theta", x->ropes[0].theta, y->ropes[0].theta},
         {"sliding window", x->sliding_window, y->sliding_window},
     };
     const char *texts[][3] = {{"format", i->format, j->format},

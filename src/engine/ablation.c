@@ -13,10 +13,11 @@ sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size
     for (size_t i = 0; i < n; i++) {
         const sah_edit *edit = &edits[i];
         bool key = edit->part == SAH_PART_K;
-        int heads = key ? config->n_kv_heads : config->n_heads;
         if (edit->part != SAH_PART_Q && edit->part != SAH_PART_K && edit->part != SAH_PART_V)
             return sah_fail(error, SAH_BAD_ARGUMENT, "an edit names one part: q, k or v");
-        if (edit->layer < 0 || edit->layer >= config->n_layers || edit->head < 0 || edit->head >= heads)
+        bool inside = edit->layer >= 0 && edit->layer < config->n_layers;
+        int heads = key && inside ? sah_config_layer(config, edit->layer).n_kv_heads : config->n_heads;
+        if (!inside || edit->head < 0 || edit->head >= heads)
             return sah_fail(error, SAH_BAD_ARGUMENT,
                             "head %d-%d is outside the model: %d layers of %d %sheads", edit->layer,
                             edit->head, config->n_layers, heads, key ? "key " : "");
@@ -61,6 +62,8 @@ sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t
     if (status != SAH_OK) return status;
     sah_plan *plans = plans_alloc(config, (size_t)config->n_layers);
     if (!plans) return sah_fail_memory(error, "the ablation");
+    for (int l = 0; l < config->n_layers; l++)
+        plans[l].group = config->n_heads / sah_config_layer(config, l).n_kv_heads;
     for (size_t i = 0; i < n; i++) plan_add(&plans[edits[i].layer], &edits[i]);
     *out = plans;
     return SAH_OK;
@@ -75,6 +78,7 @@ sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const
     memcpy(copy->v, plan->v, (size_t)config->n_heads * sizeof *plan->v);
     memcpy(copy->k, plan->k, (size_t)config->n_kv_heads * sizeof *plan->k);
     copy->n_edits = plan->n_edits;
+    copy->group = plan->group;
     for (int i = 0; i < n; i++) plan_add(copy, &more[i]);
     *out = copy;
     return SAH_OK;
@@ -85,9 +89,9 @@ void sah_plans_free(sah_plan *plans)
     free(plans);
 }
 
-bool sah_plan_touches(const sah_plan *plan, const sah_config *config, int head)
+bool sah_plan_touches(const sah_plan *plan, int head)
 {
-    return plan->q[head] || plan->v[head] || plan->k[head / (config->n_heads / config->n_kv_heads)];
+    return plan->q[head] || plan->v[head] || plan->k[head / plan->group];
 }
 
 /* out [rows, width] = one head's columns of x under an edit, or their mean over the n heads. */
@@ -126,6 +130,7 @@ sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const
     one.q = at->q + head * D;
     one.k = at->k + kv * D;
     one.v = at->v + kv * D;
+    one.sinks = at->sinks ? at->sinks + head : NULL;
     one.z = out;
     one.z_stride = D;
     if (q) {

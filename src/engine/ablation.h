@@ -12,6 +12,7 @@ typedef struct sah_plan {
     const sah_edit **k; /* [n_kv_heads] */
     const sah_edit **v; /* [n_heads] */
     int n_edits;
+    int group; /* query heads that read one key/value head */
 } sah_plan;
 
 /* Checks edits against the model: layer, head, part, a finite factor. */
@@ -28,7 +29,7 @@ sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const
                            sah_plan **out, sah_error *error);
 
 /* True when the plan changes the head's output z. */
-bool sah_plan_touches(const sah_plan *plan, const sah_config *config, int head);
+bool sah_plan_touches(const sah_plan *plan, int head);
 
 /* The head's output under the plan, out [rows, head_dim] without gaps, over all rows of the segments. `at`
  * holds the layer's unedited states after RoPE: scaling and means over heads commute with the rotation, so

@@ -1,5 +1,6 @@
 #include "engine/block.h"
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -17,19 +18,23 @@ static sah_status show(const sah_pass *pass, const sah_view *view, sah_place pla
 sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states *states, int64_t copy)
 {
     const sah_config *c = &pass->model->config;
+    const sah_layer *weights = &pass->model->layers[layer];
+    const sah_layer_kind *kind = &weights->kind;
     const sah_view *view = sah_pass_view(pass, layer);
-    bool apart = !pass->model->layers[layer].qkv;
-    int64_t q_width = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
-    int64_t width = apart ? 2 * kv : q_width + 2 * kv;
+    int64_t q_width = (int64_t)c->n_heads * kind->head_dim, kv = (int64_t)kind->n_kv_heads * kind->head_dim;
+    int64_t width = weights->qkv ? q_width + 2 * kv : 2 * kv;
     float *rows = states->qkv + copy * pass->nodes.n * width;
-    float *q = apart ? states->q + copy * view->n * q_width : rows;
+    float *q = weights->qkv ? rows : states->q + copy * view->n * q_width;
     float *k = states->kept ? states->kept : rows + width - 2 * kv;
-    int64_t q_stride = apart ? q_width : width, kv_stride = states->kept ? 2 * kv : width;
+    int64_t q_stride = weights->qkv ? width : q_width, kv_stride = states->kept ? 2 * kv : width;
     return (sah_attention){
         .n_heads = c->n_heads,
-        .n_kv_heads = c->n_kv_heads,
-        .head_dim = c->head_dim,
-        .window = c->sliding_window,
+        .n_kv_heads = kind->n_kv_heads,
+        .head_dim = kind->head_dim,
+        .scale = c->attention_scale > 0.0f ? c->attention_scale : 1.0f / sqrtf((float)kind->head_dim),
+        .softcap = c->attention_softcap,
+        .sinks = weights->sinks,
+        .window = kind->window,
         .q = q,
         .q_stride = q_stride,
         .k = k,
@@ -45,10 +50,10 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
 /* Keys and values, the last columns of the rows of qkv, to where they stay. */
 static void keep(const sah_pass *pass, int layer, const sah_states *states)
 {
-    const sah_config *c = &pass->model->config;
+    const sah_layer *weights = &pass->model->layers[layer];
     const sah_view *nodes = &pass->nodes;
-    int64_t kept = 2 * (int64_t)c->n_kv_heads * c->head_dim;
-    int64_t width = pass->model->layers[layer].qkv ? sah_qkv_width(c) : kept;
+    int64_t kept = 2 * (int64_t)weights->kind.n_kv_heads * weights->kind.head_dim;
+    int64_t width = weights->qkv ? sah_layer_qkv_width(&pass->model->config, &weights->kind) : kept;
     int threads = sah_workspace_threads(pass->workspace);
 #pragma omp parallel for if (threads > 1 && nodes->n > 8) num_threads(threads)
     for (int64_t r = 0; r < nodes->n; r++) {
@@ -65,7 +70,7 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     const sah_view *view = sah_pass_view(pass, layer);
     const sah_attention at = sah_block_states(pass, layer, states, copy);
     sah_workspace *ws = pass->workspace;
-    int D = c->head_dim, n_edited = 0;
+    int D = at.head_dim, n_edited = 0;
     int64_t rows = view->n, width = (int64_t)c->n_heads * D;
     int64_t n_keys = states->kept ? states->n_kept : pass->nodes.n;
     if (plan->n_edits == 0) return sah_attend(ws, &at, view->segments, view->n_segments, error);
@@ -78,12 +83,12 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     unedited.z_stride = width;
     sah_status status = sah_attend(ws, &unedited, view->segments, view->n_segments, error);
     for (int h = 0; h < c->n_heads && status == SAH_OK; h++)
-        if (sah_plan_touches(plan, c, h))
+        if (sah_plan_touches(plan, h))
             status = sah_edited_head(ws, plan, &unedited, h, view->segments, view->n_segments, rows, n_keys,
                                      edited + n_edited++ * rows * D, error);
     if (status != SAH_OK) return status;
     for (int h = 0; h < c->n_heads; h++) {
-        bool touched = sah_plan_touches(plan, c, h);
+        bool touched = sah_plan_touches(plan, h);
         const float *from = touched ? edited : unedited.z + h * D;
         int64_t stride = touched ? D : width;
         for (int64_t r = 0; r < rows; r++)
@@ -93,31 +98,49 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     return SAH_OK;
 }
 
-/* y += z Woᵀ. */
-static sah_status add_output(const sah_pass *pass, int layer, const sah_attention *at, int64_t rows, float *y,
-                             sah_error *error)
+/* out [rows, d] = z Woᵀ, or += with `add`. */
+static sah_status output(const sah_pass *pass, const sah_layer *weights, const sah_attention *at,
+                         int64_t from, int64_t rows, bool add, float *out, sah_error *error)
 {
-    const sah_config *c = &pass->model->config;
-    const sah_layer *weights = &pass->model->layers[layer];
     int threads = sah_workspace_threads(pass->workspace);
-    int64_t width = (int64_t)c->n_heads * c->head_dim, step = sah_pass_block(pass, rows);
-    float *dense = sah_workspace_scratch(pass->workspace, SAH_SLOT_NORMED, (size_t)(step * width));
-    if (!dense) return sah_fail_memory(error, "a block of rows");
-    for (int64_t from = 0; from < rows; from += step) {
-        int64_t n = rows - from < step ? rows - from : step;
-        const float *block = at->z + from * at->z_stride;
-        if (at->z_stride != width) {
-#pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
-            for (int64_t r = 0; r < n; r++)
-                memcpy(dense + r * width, block + r * at->z_stride, (size_t)width * sizeof *dense);
-            block = dense;
-        }
-        sah_status status =
-            sah_product(pass->workspace, weights->o, n, block, y + from * c->d_model, true, error);
-        if (status != SAH_OK) return status;
+    int64_t width = (int64_t)at->n_heads * at->head_dim;
+    const float *z = at->z + from * at->z_stride;
+    if (at->z_stride != width) {
+        float *dense = sah_workspace_scratch(pass->workspace, SAH_SLOT_NORMED, (size_t)(rows * width));
+        if (!dense) return sah_fail_memory(error, "a block of rows");
+#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
+        for (int64_t r = 0; r < rows; r++)
+            memcpy(dense + r * width, z + r * at->z_stride, (size_t)width * sizeof *dense);
+        z = dense;
     }
-    sah_add_bias(pass, weights->o_bias, c->d_model, rows, y);
-    return SAH_OK;
+    sah_status status = sah_product(pass->workspace, weights->o, rows, z, out, add, error);
+    if (status == SAH_OK) sah_add_bias(pass, weights->o_bias, pass->model->config.d_model, rows, out);
+    return status;
+}
+
+/* The branch z Woᵀ, in blocks: to `branch` [rows, d], or joined with y [rows, d] where that is NULL. */
+static sah_status add_branch(const sah_pass *pass, int layer, const sah_attention *at, int64_t rows, float *y,
+                             float *branch, sah_error *error)
+{
+    const sah_layer *weights = &pass->model->layers[layer];
+    const sah_norm *behind = &weights->attention_out_norm;
+    bool plainly = sah_joins_plainly(pass->model, behind);
+    int64_t d = pass->model->config.d_model, step = sah_pass_block(pass, rows);
+    sah_status status = SAH_OK;
+    for (int64_t from = 0; from < rows && status == SAH_OK; from += step) {
+        int64_t n = rows - from < step ? rows - from : step;
+        float *block = y + from * d;
+        if (plainly) {
+            status = output(pass, weights, at, from, n, true, block, error);
+            continue;
+        }
+        float *out = branch ? branch + from * d
+                            : sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(step * d));
+        if (!out) return sah_fail_memory(error, "a block of rows");
+        status = output(pass, weights, at, from, n, false, out, error);
+        if (status == SAH_OK && !branch) sah_join_rows(pass, behind, n, out, block);
+    }
+    return status;
 }
 
 /* ---- The layer ----------------------------------------------------------------------------------------- */
@@ -133,12 +156,24 @@ static void take_rows(const sah_pass *pass, const sah_view *view, int64_t copies
             memcpy(y, x + (view->node ? view->node[r] : r) * d, bytes);
 }
 
+static bool is_parallel(const sah_pass *pass)
+{
+    return pass->model->config.residual == SAH_RESIDUAL_PARALLEL;
+}
+
+bool sah_block_branches(const sah_pass *pass, int layer)
+{
+    return !sah_joins_plainly(pass->model, &pass->model->layers[layer].attention_out_norm);
+}
+
 sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *plan, int64_t copies,
-                            const sah_states *states, const float *x, float *y, sah_error *error)
+                            const sah_states *states, const float *x, float *y, float *branch,
+                            sah_error *error)
 {
     const sah_view *view = sah_pass_view(pass, layer);
     const sah_attention at = sah_block_states(pass, layer, states, 0);
-    int64_t d = pass->model->config.d_model, width = (int64_t)at.n_heads * at.head_dim;
+    int64_t d = pass->model->config.d_model, width = (int64_t)at.n_heads * at.head_dim,
+            rows = copies * view->n;
     take_rows(pass, view, copies, x, y);
     sah_status status = show(pass, view, SAH_PLACE_INPUT, layer, y, d, d, error);
     if (status == SAH_OK) status = sah_project(pass, layer, copies, x, y, states->qkv, states->q, error);
@@ -146,20 +181,26 @@ sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *pla
     for (int64_t i = 0; i < copies && status == SAH_OK; i++)
         status = attend(pass, layer, plan, states, i, error);
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_HEADS, layer, at.z, at.z_stride, width, error);
-    if (status == SAH_OK) status = add_output(pass, layer, &at, copies * view->n, y, error);
+    if (status == SAH_OK && is_parallel(pass)) status = sah_mlp(pass, layer, rows, y, error);
+    if (status == SAH_OK) status = add_branch(pass, layer, &at, rows, y, branch, error);
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_MIDDLE, layer, y, d, d, error);
     return status;
 }
 
+void sah_block_join(const sah_pass *pass, int layer, int64_t rows, float *branch, float *y)
+{
+    sah_join_rows(pass, &pass->model->layers[layer].attention_out_norm, rows, branch, y);
+}
+
 sah_status sah_block_finish(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error)
 {
-    return sah_mlp(pass, layer, rows, y, error);
+    return is_parallel(pass) ? SAH_OK : sah_mlp(pass, layer, rows, y, error);
 }
 
 sah_status sah_block(const sah_pass *pass, int layer, const sah_plan *plan, const sah_states *states,
                      const float *x, float *y, sah_error *error)
 {
-    sah_status status = sah_block_attend(pass, layer, plan, 1, states, x, y, error);
+    sah_status status = sah_block_attend(pass, layer, plan, 1, states, x, y, NULL, error);
     if (status != SAH_OK) return status;
     return sah_block_finish(pass, layer, sah_pass_view(pass, layer)->n, y, error);
 }

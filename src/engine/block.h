@@ -3,13 +3,16 @@
  * all rows go on.
  *
  *     attention half:    y  = the rows of x that go on
- *                        q, k, v = RoPE(QK-norm(norm(x) Wq,k,vᵀ))     q of y, k and v of x
- *                        z  = attention(q, k, v), edited              attention.h, ablation.h
- *                        y += z Woᵀ
- *     finishing half:    y += (silu(g) * u) Wdownᵀ,  g, u = norm(y) Wgate,upᵀ
+ *                        q, k, v = RoPE(norms of heads(norm(x) Wq,k,vᵀ))     q of y, k and v of x
+ *                        z  = attention(q, k, v), edited                     attention.h, ablation.h
+ *                        y += norm behind(z Woᵀ)
+ *     finishing half:    y += norm behind((act(g) * u) Wdownᵀ),  g, u = norm(y) Wgate,upᵀ
  *
- * A candidate of a sweep joins between the halves: its y is the base's plus (z' - z) Woᵀ of the heads that it
- * edits (snapshot.h). */
+ * Which norms there are, and a factor of both branches, is the model's matter. Where its residual is parallel
+ * the MLP reads y as it entered, so that it belongs to the first half, and nothing is left to finish.
+ *
+ * A candidate of a sweep joins between the halves: its branch is the base's plus (z' - z) Woᵀ of the heads that
+ * it edits (snapshot.h). */
 #ifndef SAH_ENGINE_BLOCK_H
 #define SAH_ENGINE_BLOCK_H
 
@@ -31,9 +34,17 @@ typedef struct sah_states {
 /* Where a copy's states lie in a layer, for attention. */
 sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states *states, int64_t copy);
 
-/* The attention half, under the layer's plan. */
+/* The attention half, under the layer's plan. With `branch` [copies * view, d], NULL unless
+ * sah_block_branches(), the attention's branch goes there and has yet to join y. */
 sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *plan, int64_t copies,
-                            const sah_states *states, const float *x, float *y, sah_error *error);
+                            const sah_states *states, const float *x, float *y, float *branch,
+                            sah_error *error);
+
+/* True where the attention's branch joins the residual through a norm or a factor: what changes it must do so
+ * before. Else a change may be added to y. */
+bool sah_block_branches(const sah_pass *pass, int layer);
+/* y += the branch, which may be changed. */
+void sah_block_join(const sah_pass *pass, int layer, int64_t rows, float *branch, float *y);
 
 /* The finishing half, of rows of y. */
 sah_status sah_block_finish(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error);

@@ -5,7 +5,7 @@
 sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sah_ablation *ablation)
 {
     sah_candidate candidate = {.layer = head.layer};
-    int group = config->n_heads / config->n_kv_heads;
+    int group = config->n_heads / sah_config_layer(config, head.layer).n_kv_heads;
     for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
         if (!(ablation->parts & part)) continue;
         int index = part == SAH_PART_K && ablation->parts != SAH_PART_K ? head.head / group : head.head;
@@ -17,7 +17,7 @@ sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sa
 
 bool sah_candidate_edits(const sah_candidate *candidate, const sah_config *config, int head)
 {
-    int group = config->n_heads / config->n_kv_heads;
+    int group = config->n_heads / sah_config_layer(config, candidate->layer).n_kv_heads;
     for (int i = 0; i < candidate->n_edits; i++) {
         const sah_edit *edit = &candidate->edits[i];
         if (edit->part == SAH_PART_K ? edit->head == head / group : edit->head == head) return true;
@@ -37,38 +37,47 @@ void sah_forest_measure(const sah_forest *forest, int window, sah_forest_size *o
     };
     for (int32_t i = 0; i < forest->n_nodes; i++) {
         int32_t seen = forest->depth[i] + 1;
-        out->pairs += window > 0 && seen > window ? window : seen;
+        out->pairs += seen;
+        out->window_pairs += window > 0 && seen > window ? window : seen;
     }
     for (int32_t i = 0; i < forest->n_ends; i++) {
         int32_t seen = forest->depth[forest->ends[i]] + 1;
-        out->end_pairs += window > 0 && seen > window ? window : seen;
+        out->end_pairs += seen;
+        out->window_end_pairs += window > 0 && seen > window ? window : seen;
     }
 }
 
-/* Everything behind attention and its output: the MLP of `rows` rows. */
-static void add_mlp(const sah_config *c, double rows, sah_operations *sum)
+/* Everything behind attention and its output: the MLP of `rows` rows, or the experts that they take and the
+ * router, which counts as the first matrix. */
+static void add_mlp(const sah_config *c, int layer, double rows, sah_operations *sum)
 {
-    double d = c->d_model, d_ff = c->d_ff;
-    sum->gate_up += 2.0 * rows * d * 2.0 * d_ff;
-    sum->down += 2.0 * rows * d * d_ff;
+    const sah_experts *e = &c->experts;
+    bool experts = sah_config_layer(c, layer).experts;
+    double d = c->d_model, inner = experts ? (double)e->active * e->width + e->shared_width : c->d_ff;
+    sum->gate_up += 2.0 * rows * d * ((c->gated ? 2.0 : 1.0) * inner + (experts ? e->n : 0));
+    sum->down += 2.0 * rows * d * inner;
 }
 
-/* `heads` heads over `pairs` pairs: scores and the mixture of values, D multiply-adds each. */
-static void add_attention(const sah_config *c, double heads, double pairs, sah_operations *sum)
+/* `heads` heads of a layer: scores and the mixture of values, D multiply-adds a pair each. */
+static void add_attention(const sah_config *c, const sah_forest_size *size, int layer, double heads,
+                          sah_operations *sum)
 {
-    sum->attention += 4.0 * heads * pairs * c->head_dim;
+    const sah_layer_kind kind = sah_config_layer(c, layer);
+    double pairs = kind.window > 0 ? size->window_pairs : size->pairs;
+    if (layer == c->n_layers - 1) pairs = kind.window > 0 ? size->window_end_pairs : size->end_pairs;
+    sum->attention += 4.0 * heads * pairs * kind.head_dim;
 }
 
 /* A whole layer; the last one wants keys and values of every node and the rest of the ends alone. */
 static void add_layer(const sah_config *c, const sah_forest_size *size, int layer, sah_operations *sum)
 {
-    bool last = layer == c->n_layers - 1;
-    double d = c->d_model, q = (double)c->n_heads * c->head_dim, kv = 2.0 * c->n_kv_heads * c->head_dim;
-    double rows = last ? size->ends : size->nodes;
+    const sah_layer_kind kind = sah_config_layer(c, layer);
+    double d = c->d_model, q = (double)c->n_heads * kind.head_dim, kv = 2.0 * kind.n_kv_heads * kind.head_dim;
+    double rows = layer == c->n_layers - 1 ? size->ends : size->nodes;
     sum->qkv += 2.0 * d * (size->nodes * kv + rows * q);
-    add_attention(c, c->n_heads, last ? size->end_pairs : size->pairs, sum);
+    add_attention(c, size, layer, c->n_heads, sum);
     sum->output += 2.0 * rows * q * d;
-    add_mlp(c, rows, sum);
+    add_mlp(c, layer, rows, sum);
 }
 
 void sah_operations_of_base(const sah_config *config, const sah_forest_size *size, sah_operations *sum)
@@ -79,14 +88,15 @@ void sah_operations_of_base(const sah_config *config, const sah_forest_size *siz
 void sah_operations_of_candidate(const sah_config *config, const sah_forest_size *size,
                                  const sah_candidate *candidate, sah_operations *sum)
 {
-    bool last = candidate->layer == config->n_layers - 1, attends = false;
-    double rows = last ? size->ends : size->nodes, heads = 0.0;
+    bool attends = false;
+    double rows = candidate->layer == config->n_layers - 1 ? size->ends : size->nodes, heads = 0.0;
     for (int h = 0; h < config->n_heads; h++) heads += sah_candidate_edits(candidate, config, h);
     for (int i = 0; i < candidate->n_edits; i++)
         attends = attends || candidate->edits[i].part != SAH_PART_V; /* v alone reuses the base's output */
-    if (attends) add_attention(config, heads, last ? size->end_pairs : size->pairs, sum);
-    sum->output += 2.0 * rows * heads * config->head_dim * config->d_model;
-    add_mlp(config, rows, sum);
+    if (attends) add_attention(config, size, candidate->layer, heads, sum);
+    sum->output += 2.0 * rows * heads * sah_config_layer(config, candidate->layer).head_dim * config->d_model;
+    if (config->residual == SAH_RESIDUAL_SEQUENTIAL)
+        add_mlp(config, candidate->layer, rows, sum); /* else the base's stands */
     for (int l = candidate->layer + 1; l < config->n_layers; l++) add_layer(config, size, l, sum);
 }
 

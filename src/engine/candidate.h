@@ -22,9 +22,10 @@ bool sah_candidate_edits(const sah_candidate *candidate, const sah_config *confi
 typedef struct sah_forest_size {
     double nodes, ends, prompts, tokens; /* tokens: before sharing */
     double pairs, end_pairs; /* (row, key it sees) of all nodes, and of the ends alone */
+    double window_pairs, window_end_pairs; /* the same in layers with a window */
 } sah_forest_size;
 
-/* `window`: tokens a position sees, its own included; 0: all. */
+/* `window`: tokens a position sees in those layers that have one, its own included; 0: all. */
 void sah_forest_measure(const sah_forest *forest, int window, sah_forest_size *out);
 
 /* Operations by the matrix they meet; `attention` is scores and mixing of values. */

@@ -244,7 +244,7 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
     if (status != SAH_OK || s->n_live == 0) return status;
     s->pass.nodes = s->pass.ends = live_rows(s);
     states.n_kept = s->used;
-    sah_embed(s->model, s->tokens, s->n_live, s->x);
+    sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x);
     for (int l = 0; l < s->model->config.n_layers && status == SAH_OK; l++) {
         states.kept = s->kv[l];
         status = sah_block(&s->pass, l, &s->plans[l], &states, s->x, s->x, error);

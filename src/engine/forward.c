@@ -54,7 +54,7 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &pass.workspace, error);
     if (status == SAH_OK && taps->kv) sah_workspace_fix_rows(pass.workspace); /* decoding goes on from it */
     if (status == SAH_OK) {
-        sah_embed(model, forest->token, forest->n_nodes, x);
+        sah_embed(model, forest->token, forest->depth, forest->n_nodes, x);
         status = run_layers(&pass, plans, states, taps->kv, x, ends, error);
     }
     if (status == SAH_OK) sah_final_norm(model, ends, forest->n_ends, ends);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cpu/elementwise.h"
 #include "engine/precision.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -47,10 +48,12 @@ static void release(const sah_model *model, const stack *s)
     for (int i = 0; i < s->n; i++) sah_checkpoint_release(model->checkpoint, s->parts[i].matrix->tensor);
 }
 
-static sah_status pack_with(const sah_model *model, stack s,
-                            sah_status (*make)(int64_t, int64_t, sah_precision, bool, sah_rows_fn,
-                                               const void *, sah_weights **, sah_error *),
-                            sah_weights **out, sah_error *error)
+/* sah_weights_new() or sah_weights_gate(). */
+typedef sah_status (*weights_fn)(int64_t, int64_t, sah_precision, bool, sah_rows_fn, const void *,
+                                 sah_weights **, sah_error *);
+
+static sah_status pack_with(const sah_model *model, stack s, weights_fn make, sah_weights **out,
+                            sah_error *error)
 {
     size_t rows = 0;
     for (int i = 0; i < s.n; i++) rows += s.parts[i].n;
@@ -70,40 +73,55 @@ static sah_status pack(const sah_model *model, stack s, sah_weights **out, sah_e
  * AVX-512 machine with 2 MB: 1 slice of 1536 inner values 160 GFLOP/s a core, 4 of 384 180). */
 enum { SLICE_BYTES = 2 << 20, SLICE_LEAST = 384, SLICE_TILE = 64 };
 
-static int slices_of(const sah_model *model)
+static int slices_of(const sah_model *model, int64_t inner)
 {
     if (model->tiles) return 1; /* a panel's results do not leave the core, so threads need meet but twice */
     int64_t each = 2 * (int64_t)model->config.d_model * (model->precision == SAH_PRECISION_BF16 ? 2 : 4);
     int64_t width = SLICE_BYTES / each;
     if (width < SLICE_LEAST) width = SLICE_LEAST;
-    return (int)((model->config.d_ff + width - 1) / width);
+    return (int)((inner + width - 1) / width);
 }
 
-static sah_status load_mlp(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
+/* The product with gates inside knows silu alone. */
+static weights_fn gates(const sah_model *model)
+{
+    return model->config.activation == SAH_ACT_SILU ? sah_weights_gate : sah_weights_new;
+}
+
+/* gate and up of inner values [slice->from, + slice->n). */
+static sah_status load_gate_up(const sah_model *model, const sah_matrix *gate, const sah_matrix *up,
+                               sah_mlp_slice *slice, sah_error *error)
+{
+    part g = {gate, (size_t)slice->from, (size_t)slice->n}, u = {up, (size_t)slice->from, (size_t)slice->n};
+    if (!model->config.gated) return pack(model, (stack){{u}, 1}, &slice->gate_up, error);
+    return pack_with(model, (stack){{g, u}, 2}, gates(model), &slice->gate_up, error);
+}
+
+/* An MLP of `inner` inner values in slices, *out [*n_slices]. */
+static sah_status load_mlp(const sah_model *model, const sah_matrix *gate, const sah_matrix *up,
+                           const sah_matrix *down, int64_t inner, sah_mlp_slice **out, int *n_slices,
                            sah_error *error)
 {
-    int n = slices_of(model);
-    int64_t d_ff = model->config.d_ff, tiles = (d_ff + SLICE_TILE - 1) / SLICE_TILE;
-    stack down = {{whole(&f->down)}, 1};
+    int n = slices_of(model, inner);
+    int64_t tiles = (inner + SLICE_TILE - 1) / SLICE_TILE;
+    stack whole_down = {{whole(down)}, 1};
     int64_t *ends = sah_alloc((size_t)n, sizeof *ends);
     sah_weights **pieces = sah_alloc((size_t)n, sizeof *pieces);
-    layer->slices = sah_alloc((size_t)n, sizeof *layer->slices);
-    layer->n_slices = layer->slices ? n : 0;
-    sah_status status = ends && pieces && layer->slices ? SAH_OK : sah_fail_memory(error, "weights");
+    sah_mlp_slice *slices = *out = sah_alloc((size_t)n, sizeof *slices);
+    *n_slices = slices ? n : 0;
+    sah_status status = ends && pieces && slices ? SAH_OK : sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++) {
-        sah_mlp_slice *slice = &layer->slices[i];
-        ends[i] = i < n - 1 ? (i + 1) * tiles / n * SLICE_TILE : d_ff;
+        sah_mlp_slice *slice = &slices[i];
+        ends[i] = i < n - 1 ? (i + 1) * tiles / n * SLICE_TILE : inner;
         slice->from = i > 0 ? ends[i - 1] : 0;
         slice->n = ends[i] - slice->from;
-        part gate = {&f->gate, (size_t)slice->from, (size_t)slice->n};
-        part up = {&f->up, (size_t)slice->from, (size_t)slice->n};
-        status = pack_with(model, (stack){{gate, up}, 2}, sah_weights_gate, &slice->gate_up, error);
+        status = load_gate_up(model, gate, up, slice, error);
     }
     if (status == SAH_OK)
         status = sah_weights_split(model->config.d_model, ends, n, model->precision, model->tiles, read_stack,
-                                   &down, pieces, error);
-    for (int i = 0; i < n && status == SAH_OK; i++) layer->slices[i].down = pieces[i];
-    release(model, &down);
+                                   &whole_down, pieces, error);
+    for (int i = 0; i < n && status == SAH_OK; i++) slices[i].down = pieces[i];
+    release(model, &whole_down);
     free(ends);
     free(pieces);
     return status;
@@ -139,16 +157,69 @@ static sah_status read_vector(const sah_tensor *tensor, int n, float **out, sah_
     return read_vectors(&(vector_part){tensor, (size_t)n, 0}, 1, out, error);
 }
 
+/* All of a matrix, where there is one. */
+static sah_status read_matrix(const sah_matrix *matrix, float **out, sah_error *error)
+{
+    *out = NULL;
+    if (!matrix->tensor) return SAH_OK;
+    *out = sah_alloc_aligned(matrix->rows * matrix->columns, sizeof **out);
+    if (!*out) return sah_fail_memory(error, "weights");
+    sah_matrix_read(matrix, 0, matrix->rows, *out);
+    return SAH_OK;
+}
+
+static sah_status read_norm(const sah_tensor *weight, const sah_tensor *bias, int n, sah_norm *out,
+                            sah_error *error)
+{
+    sah_status status = read_vector(weight, n, &out->weight, error);
+    return status == SAH_OK ? read_vector(bias, n, &out->bias, error) : status;
+}
+
+static sah_status load_experts(const sah_model *model, const sah_layer_files *f, sah_expert_layer *layer,
+                               sah_error *error)
+{
+    const sah_config *c = &model->config;
+    const sah_experts *e = &c->experts;
+    stack router = {{whole(&f->router)}, 1};
+    int all = e->n * e->width;
+    layer->experts = sah_alloc((size_t)e->n, sizeof *layer->experts);
+    if (!layer->experts) return sah_fail_memory(error, "weights");
+    layer->n = e->n;
+    sah_status status = sah_weights_new(e->n, c->d_model, SAH_PRECISION_F32, false, read_stack, &router,
+                                        &layer->router, error);
+    release(model, &router);
+    for (int i = 0; i < e->n && status == SAH_OK; i++) {
+        sah_mlp_slice *slice = &layer->experts[i];
+        part down = {&f->expert_down, (size_t)i * (size_t)c->d_model, (size_t)c->d_model};
+        slice->from = (int64_t)i * e->width;
+        slice->n = e->width;
+        status = load_gate_up(model, &f->expert_gate, &f->expert_up, slice, error);
+        if (status == SAH_OK) status = pack(model, (stack){{down}, 1}, &slice->down, error);
+    }
+    if (status == SAH_OK && e->shared_width > 0)
+        status = load_mlp(model, &f->shared_gate, &f->shared_up, &f->shared_down, e->shared_width,
+                          &layer->shared, &layer->n_shared, error);
+    if (status == SAH_OK) status = read_vector(f->router_bias, e->n, &layer->router_bias, error);
+    if (status == SAH_OK) status = read_vector(f->router_correction, e->n, &layer->correction, error);
+    if (status == SAH_OK) status = read_vector(f->expert_gate_bias, all, &layer->gate_bias, error);
+    if (status == SAH_OK) status = read_vector(f->expert_up_bias, all, &layer->up_bias, error);
+    if (status == SAH_OK)
+        status = read_vector(f->expert_down_bias, e->n * c->d_model, &layer->down_bias, error);
+    return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
+}
+
 static sah_status load_layer(sah_model *model, int l, sah_error *error)
 {
     const sah_config *c = &model->config;
     const sah_layer_files *f = &model->checkpoint->layers[l];
     sah_layer *layer = &model->layers[l];
-    size_t q_rows = f->q.rows, kv_rows = f->k.rows, d_ff = (size_t)c->d_ff;
+    layer->kind = sah_config_layer(c, l);
+    size_t q_rows = f->q.rows, kv_rows = f->k.rows, d_ff = (size_t)c->d_ff, D = (size_t)layer->kind.head_dim;
+    bool row = c->qk_norm == SAH_QK_NORM_ROW;
     vector_part qkv_bias[] = {{f->q_bias, q_rows, f->q.rotary_heads},
                               {f->k_bias, kv_rows, f->k.rotary_heads},
                               {f->v_bias, kv_rows, 0}};
-    vector_part gate_up_bias[] = {{f->gate_bias, d_ff, 0}, {f->up_bias, d_ff, 0}};
+    vector_part gate_up_bias[] = {{f->gate_bias, c->gated ? d_ff : 0, 0}, {f->up_bias, d_ff, 0}};
     sah_status status;
     if (l < c->n_layers - 1) {
         status = pack(model, (stack){{whole(&f->q), whole(&f->k), whole(&f->v)}, 3}, &layer->qkv, error);
@@ -158,11 +229,20 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
             status = pack(model, (stack){{whole(&f->k), whole(&f->v)}, 2}, &layer->kv, error);
     }
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
-    if (status == SAH_OK) status = load_mlp(model, f, layer, error);
-    if (status == SAH_OK) status = read_vector(f->input_norm, c->d_model, &layer->input_norm, error);
-    if (status == SAH_OK) status = read_vector(f->post_norm, c->d_model, &layer->post_norm, error);
-    if (status == SAH_OK) status = read_vector(f->q_norm, c->head_dim, &layer->q_norm, error);
-    if (status == SAH_OK) status = read_vector(f->k_norm, c->head_dim, &layer->k_norm, error);
+    if (status == SAH_OK)
+        status = layer->kind.experts ? load_experts(model, f, &layer->experts, error)
+                                     : load_mlp(model, &f->gate, &f->up, &f->down, c->d_ff, &layer->slices,
+                                                &layer->n_slices, error);
+    if (status == SAH_OK)
+        status = read_norm(f->input_norm, f->input_norm_bias, c->d_model, &layer->attention_norm, error);
+    if (status == SAH_OK)
+        status = read_norm(f->post_norm, f->post_norm_bias, c->d_model, &layer->mlp_norm, error);
+    if (status == SAH_OK)
+        status = read_norm(f->attention_out_norm, NULL, c->d_model, &layer->attention_out_norm, error);
+    if (status == SAH_OK) status = read_norm(f->mlp_out_norm, NULL, c->d_model, &layer->mlp_out_norm, error);
+    if (status == SAH_OK) status = read_vector(f->q_norm, (int)(row ? q_rows : D), &layer->q_norm, error);
+    if (status == SAH_OK) status = read_vector(f->k_norm, (int)(row ? kv_rows : D), &layer->k_norm, error);
+    if (status == SAH_OK) status = read_vector(f->sinks, c->n_heads, &layer->sinks, error);
     if (status == SAH_OK) status = read_vectors(qkv_bias, 3, &layer->qkv_bias, error);
     if (status == SAH_OK) status = read_vectors(gate_up_bias, 2, &layer->gate_up_bias, error);
     if (status == SAH_OK) status = read_vector(f->o_bias, c->d_model, &layer->o_bias, error);
@@ -175,32 +255,30 @@ static sah_status load_weights(sah_model *model, sah_error *error)
 {
     const sah_config *c = &model->config;
     model->layers = sah_alloc((size_t)c->n_layers, sizeof *model->layers);
-    model->rope = sah_alloc((size_t)c->head_dim / 2, sizeof *model->rope);
-    if (!model->layers || !model->rope) return sah_fail_memory(error, "weights");
-    sah_rope_frequencies(c, model->checkpoint->rope_factors, model->rope);
+    if (!model->layers) return sah_fail_memory(error, "weights");
     sah_status status = pack(model, (stack){{whole(&model->checkpoint->lm_head)}, 1}, &model->lm_head, error);
     if (status == SAH_OK)
-        status = read_vector(model->checkpoint->final_norm, c->d_model, &model->final_norm, error);
+        status = read_norm(model->checkpoint->final_norm, model->checkpoint->final_norm_bias, c->d_model,
+                           &model->final_norm, error);
+    if (status == SAH_OK) status = read_matrix(&model->checkpoint->positions, &model->positions, error);
     for (int l = 0; l < c->n_layers && status == SAH_OK; l++) status = load_layer(model, l, error);
     return status;
 }
 
-sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
-                          sah_error *error)
+sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *options, sah_model **out,
+                        sah_error *error)
 {
-    sah_model_options defaults = {0};
-    if (!options) options = &defaults;
     sah_model *model = sah_alloc(1, sizeof *model);
-    if (!model) return sah_fail_memory(error, "the model");
+    if (!model) {
+        sah_checkpoint_close(checkpoint);
+        return sah_fail_memory(error, "the model");
+    }
     model->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
+    model->checkpoint = checkpoint;
+    model->config = checkpoint->config;
+    model->info = checkpoint->info;
     sah_status status = sah_template_settings_new(options->template_vars, options->n_template_vars,
                                                   options->template_date, &model->template_settings, error);
-    if (status == SAH_OK)
-        status = sah_checkpoint_open(path, options->adapter, options->describe_only, &model->checkpoint, error);
-    if (status == SAH_OK) {
-        model->config = model->checkpoint->config;
-        model->info = model->checkpoint->info;
-    }
     if (status == SAH_OK && !options->describe_only) {
         int before = omp_get_max_threads();
         omp_set_num_threads(model->threads);
@@ -221,29 +299,68 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
     return SAH_OK;
 }
 
+sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
+                          sah_error *error)
+{
+    sah_model_options defaults = {0};
+    sah_checkpoint *checkpoint;
+    if (!options) options = &defaults;
+    sah_status status =
+        sah_checkpoint_open(path, options->adapter, options->describe_only, &checkpoint, error);
+    return status == SAH_OK ? sah_model_of(checkpoint, options, out, error) : status;
+}
+
+static void free_norm(sah_norm norm)
+{
+    free(norm.weight);
+    free(norm.bias);
+}
+
+static void free_slices(sah_mlp_slice *slices, int n)
+{
+    for (int i = 0; i < n; i++) {
+        sah_weights_free(slices[i].gate_up);
+        sah_weights_free(slices[i].down);
+    }
+    free(slices);
+}
+
+static void free_layer(sah_layer *layer)
+{
+    sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o, layer->experts.router};
+    sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
+                        layer->mlp_out_norm};
+    const sah_expert_layer *e = &layer->experts;
+    float *vectors[] = {layer->q_norm,    layer->k_norm, layer->qkv_bias, layer->o_bias, layer->gate_up_bias,
+                        layer->down_bias, layer->sinks,  e->router_bias,  e->correction, e->gate_bias,
+                        e->up_bias,       e->down_bias,  e->shared_router};
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) sah_weights_free(packed[i]);
+    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) free_norm(norms[i]);
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
+    free_slices(layer->slices, layer->n_slices);
+    free_slices(e->experts, e->n);
+    free_slices(e->shared, e->n_shared);
+}
+
 void sah_model_close(sah_model *model)
 {
     if (!model) return;
-    for (int l = 0; model->layers && l < model->config.n_layers; l++) {
-        sah_layer *layer = &model->layers[l];
-        sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o};
-        float *vectors[] = {layer->input_norm, layer->post_norm, layer->q_norm,       layer->k_norm,
-                            layer->qkv_bias,   layer->o_bias,    layer->gate_up_bias, layer->down_bias};
-        for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) sah_weights_free(packed[i]);
-        for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
-        for (int i = 0; i < layer->n_slices; i++) {
-            sah_weights_free(layer->slices[i].gate_up);
-            sah_weights_free(layer->slices[i].down);
-        }
-        free(layer->slices);
-    }
+    for (int l = 0; model->layers && l < model->config.n_layers; l++) free_layer(&model->layers[l]);
     free(model->layers);
     sah_weights_free(model->lm_head);
-    free(model->final_norm);
-    free(model->rope);
+    free_norm(model->final_norm);
+    free(model->positions);
     sah_checkpoint_close(model->checkpoint);
     sah_template_settings_free(&model->template_settings);
     free(model);
+}
+
+static uint64_t slice_bytes(const sah_mlp_slice *slices, int n)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += sah_weights_bytes(slices[i].gate_up) + sah_weights_bytes(slices[i].down);
+    return sum;
 }
 
 uint64_t sah_model_weight_bytes(const sah_model *model)
@@ -251,11 +368,12 @@ uint64_t sah_model_weight_bytes(const sah_model *model)
     uint64_t sum = sah_weights_bytes(model->lm_head);
     for (int l = 0; l < model->config.n_layers; l++) {
         const sah_layer *layer = &model->layers[l];
-        const sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o};
+        const sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o, layer->experts.router};
         for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
             if (packed[i]) sum += sah_weights_bytes(packed[i]);
-        for (int i = 0; i < layer->n_slices; i++)
-            sum += sah_weights_bytes(layer->slices[i].gate_up) + sah_weights_bytes(layer->slices[i].down);
+        sum += slice_bytes(layer->slices, layer->n_slices) +
+               slice_bytes(layer->experts.experts, layer->experts.n) +
+               slice_bytes(layer->experts.shared, layer->experts.n_shared);
     }
     return sum;
 }
@@ -269,7 +387,14 @@ sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const f
                        float *logits, sah_error *error)
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    const sah_config *c = &model->config;
+    int n = c->n_vocab;
     sah_status status = sah_product(workspace, model->lm_head, rows, hidden, logits, false, error);
+    for (int64_t r = 0; r < rows && status == SAH_OK; r++) {
+        if (c->logit_scale < 1.0f || c->logit_scale > 1.0f)
+            sah_vector_scale(logits + r * n, n, c->logit_scale);
+        if (c->final_softcap > 0.0f) sah_softcap(logits + r * n, n, c->final_softcap);
+    }
     sah_workspace_enter(workspace, before);
     return status;
 }

@@ -11,19 +11,40 @@
  * block of rows needs of a slice stays in a core's cache. */
 typedef struct sah_mlp_slice {
     int64_t from, n; /* inner values [from, from + n) */
-    sah_weights *gate_up; /* [2 n, d] */
+    sah_weights *gate_up; /* [2 n, d]; [n, d] where nothing is gated */
     sah_weights *down; /* [d, n] */
 } sah_mlp_slice;
+
+/* weight NULL: no norm stands there. */
+typedef struct sah_norm {
+    float *weight, *bias; /* bias NULL: none */
+} sah_norm;
+
+/* A mixture of experts. */
+typedef struct sah_expert_layer {
+    sah_weights *router; /* [n, d], float32 whatever the precision: it decides */
+    float *router_bias, *correction; /* [n] or NULL; the second counts for the choice alone */
+    sah_mlp_slice *experts; /* [n]; inner values counted through all of them */
+    int n;
+    float *gate_bias, *up_bias, *down_bias; /* [n, width], [n, width], [n, d], or NULL */
+    sah_mlp_slice *shared; /* [n_shared] slices of the one that every row takes */
+    int n_shared;
+    float *shared_router; /* [d] or NULL */
+} sah_expert_layer;
 
 typedef struct sah_layer {
     sah_weights *qkv; /* [(H + 2 Hkv) D, d]; NULL in the last layer, which has the two apart: */
     sah_weights *q, *kv; /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only */
     sah_weights *o; /* [d, H D] */
-    sah_mlp_slice *slices; /* [n_slices] of the MLP */
+    sah_mlp_slice *slices; /* [n_slices] of the MLP; none where there are experts */
     int n_slices;
-    float *input_norm, *post_norm; /* [d] */
-    float *q_norm, *k_norm; /* [D] or NULL */
+    sah_expert_layer experts;
+    sah_layer_kind kind;
+    sah_norm attention_norm, mlp_norm; /* [d] in front of either half */
+    sah_norm attention_out_norm, mlp_out_norm; /* [d] of its branch, before that is added */
+    float *q_norm, *k_norm; /* [D], or [H D] and [Hkv D], or NULL */
     float *qkv_bias, *o_bias, *gate_up_bias, *down_bias; /* or NULL; gate and up as in the file */
+    float *sinks; /* [H] or NULL */
 } sah_layer;
 
 struct sah_model {
@@ -34,11 +55,15 @@ struct sah_model {
     int threads;
     sah_layer *layers;
     sah_weights *lm_head; /* [V, d] */
-    float *final_norm; /* [d] */
-    double *rope; /* [D / 2] angular frequencies */
+    sah_norm final_norm; /* [d] */
+    float *positions; /* [max_positions, d] added to the embeddings, or NULL */
     sah_template_settings template_settings;
     sah_model_info info;
 };
+
+/* A model of a checkpoint, which it closes, whatever comes. */
+sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *options, sah_model **out,
+                        sah_error *error);
 
 /* Rows of the LM head: logits [rows, V] of hidden [rows, d], in the calling thread alone. */
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,

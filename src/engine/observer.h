@@ -8,7 +8,7 @@
 typedef enum sah_place {
     SAH_PLACE_INPUT = 0, /* [n_ends, d] residual that enters a layer; layer n_layers: that leaves the last */
     SAH_PLACE_HEADS, /* [n_ends, H D] the heads' outputs z, edits applied */
-    SAH_PLACE_MIDDLE /* [n_ends, d] residual between attention and MLP */
+    SAH_PLACE_MIDDLE /* [n_ends, d] residual between attention and MLP; behind both where they are parallel */
 } sah_place;
 
 /* `see` is called from one thread, place by place and layer by layer; rows are those of forest->ends (the

@@ -1,8 +1,10 @@
 #include "engine/pass.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/cpu/elementwise.h"
 #include "util/alloc.h"
@@ -23,26 +25,55 @@ int64_t sah_pass_block(const sah_pass *pass, int64_t rows)
     return tiles < rows ? tiles : rows > 0 ? rows : 1;
 }
 
-sah_status sah_pass_begin(const sah_model *model, int64_t n_positions, sah_pass *out, sah_error *error)
+static sah_status make_angles(const sah_rope *rope, int64_t n_positions, sah_angles *out, sah_error *error)
 {
-    int64_t half = model->config.head_dim / 2;
-    *out = (sah_pass){.model = model};
+    int64_t half = rope->dims / 2;
+    double *frequency = sah_alloc((size_t)half, sizeof *frequency);
     out->cosine = sah_alloc_aligned((size_t)(2 * n_positions * half), sizeof *out->cosine);
-    if (!out->cosine) return sah_fail_memory(error, "rotary angles");
-    out->sine = out->cosine + n_positions * half;
+    out->sine = out->cosine ? out->cosine + n_positions * half : NULL;
+    if (!frequency || !out->cosine) {
+        free(frequency);
+        return sah_fail_memory(error, "rotary angles");
+    }
+    sah_rope_frequencies(rope, frequency);
     for (int64_t p = 0; p < n_positions; p++)
         for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * model->rope[i];
-            out->cosine[p * half + i] = (float)cos(angle);
-            out->sine[p * half + i] = (float)sin(angle);
+            double angle = (double)p * frequency[i], factor = (double)rope->attention_factor;
+            out->cosine[p * half + i] = (float)(factor * cos(angle));
+            out->sine[p * half + i] = (float)(factor * sin(angle));
         }
+    free(frequency);
     return SAH_OK;
+}
+
+sah_status sah_pass_begin(const sah_model *model, int64_t n_positions, sah_pass *out, sah_error *error)
+{
+    const sah_config *c = &model->config;
+    sah_status status = SAH_OK;
+    *out = (sah_pass){.model = model};
+    if (model->positions && n_positions > c->max_positions)
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "%" PRId64 " tokens are too many: the model has learned %d positions", n_positions,
+                        c->max_positions);
+    for (int i = 0; i < c->n_ropes && status == SAH_OK; i++) {
+        const sah_rope *rope = &c->ropes[i];
+        if (rope->limit > 0 && n_positions > rope->limit)
+            return sah_fail(error, SAH_BAD_ARGUMENT,
+                            "%" PRId64
+                            " tokens are too many: beyond %d the model's rotary scaling changes with "
+                            "the length, which is not supported",
+                            n_positions, rope->limit);
+        status = make_angles(rope, n_positions, &out->angles[i], error);
+    }
+    return status;
 }
 
 void sah_pass_end(sah_pass *pass)
 {
-    free(pass->cosine);
-    pass->cosine = pass->sine = NULL;
+    for (int i = 0; i < SAH_MAX_ROPES; i++) {
+        free(pass->angles[i].cosine);
+        pass->angles[i] = (sah_angles){0};
+    }
 }
 
 sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *out, sah_error *error)
@@ -69,21 +100,61 @@ const sah_view *sah_pass_view(const sah_pass *pass, int layer)
     return layer == pass->model->config.n_layers - 1 ? &pass->ends : &pass->nodes;
 }
 
-void sah_embed(const sah_model *model, const int32_t *tokens, int64_t n, float *x)
+void sah_embed(const sah_model *model, const int32_t *tokens, const int32_t *positions, int64_t n, float *x)
 {
     const sah_matrix *embedding = &model->checkpoint->embedding;
-    int64_t d = model->config.d_model;
+    float scale = model->config.embedding_scale;
+    int d = model->config.d_model;
 #pragma omp parallel for schedule(static) if (n > 64) num_threads(model->threads)
-    for (int64_t i = 0; i < n; i++) sah_matrix_read(embedding, (size_t)tokens[i], 1, x + i * d);
+    for (int64_t i = 0; i < n; i++) {
+        float *row = x + i * d;
+        sah_matrix_read(embedding, (size_t)tokens[i], 1, row);
+        if (scale < 1.0f || scale > 1.0f) sah_vector_scale(row, d, scale);
+        if (model->positions) sah_vector_add(model->positions + (int64_t)positions[i] * d, d, row);
+    }
 }
 
-void sah_norm_rows(const sah_pass *pass, const float *x, const float *weight, int64_t rows, float *y)
+/* Of one row. */
+static void norm_row(const sah_config *c, const float *x, const sah_norm *norm, float *y)
 {
-    int d = pass->model->config.d_model, threads = sah_workspace_threads(pass->workspace);
-    float eps = pass->model->config.norm_eps;
+    if (c->norm == SAH_NORM_LAYER)
+        sah_layer_norm(x, norm->weight, norm->bias, c->norm_eps, c->d_model, y);
+    else
+        sah_rms_norm(x, norm->weight, c->norm_eps, c->d_model, y);
+}
+
+void sah_norm_rows(const sah_pass *pass, const float *x, const sah_norm *norm, int64_t rows, float *y)
+{
+    const sah_config *c = &pass->model->config;
+    int threads = sah_workspace_threads(pass->workspace);
+    int64_t d = c->d_model;
+    if (!norm->weight) {
+        if (x != y) memcpy(y, x, (size_t)(rows * d) * sizeof *y);
+        return;
+    }
     sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
-    for (int64_t r = 0; r < rows; r++) sah_rms_norm(x + r * d, weight, eps, d, y + r * d);
+    for (int64_t r = 0; r < rows; r++) norm_row(c, x + r * d, norm, y + r * d);
+    sah_workspace_enter(pass->workspace, before);
+}
+
+bool sah_joins_plainly(const sah_model *model, const sah_norm *norm)
+{
+    float scale = model->config.residual_scale;
+    return !norm->weight && !(scale < 1.0f || scale > 1.0f);
+}
+
+void sah_join_rows(const sah_pass *pass, const sah_norm *norm, int64_t rows, float *branch, float *y)
+{
+    const sah_config *c = &pass->model->config;
+    int threads = sah_workspace_threads(pass->workspace), d = c->d_model;
+    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
+#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
+    for (int64_t r = 0; r < rows; r++) {
+        float *row = branch + r * d;
+        if (norm->weight) norm_row(c, row, norm, row);
+        sah_vector_add_scaled(row, d, c->residual_scale, y + r * d);
+    }
     sah_workspace_enter(pass->workspace, before);
 }
 
@@ -99,7 +170,7 @@ void sah_add_bias(const sah_pass *pass, const float *bias, int width, int64_t ro
 
 void sah_final_norm(const sah_model *model, const float *x, int64_t rows, float *hidden)
 {
-    int d = model->config.d_model;
+    int64_t d = model->config.d_model;
     for (int64_t r = 0; r < rows; r++)
-        sah_rms_norm(x + r * d, model->final_norm, model->config.norm_eps, d, hidden + r * d);
+        norm_row(&model->config, x + r * d, &model->final_norm, hidden + r * d);
 }

@@ -16,15 +16,21 @@ typedef struct sah_view {
     bool single; /* every segment is one row */
 } sah_view;
 
+/* Rotary angles of one of the model's settings, [positions, dims / 2] in one allocation at cosine. */
+typedef struct sah_angles {
+    float *cosine, *sine;
+} sah_angles;
+
 typedef struct sah_pass {
     const sah_model *model;
     sah_workspace *workspace; /* of the calling thread; everything else may be shared */
-    float *cosine, *sine; /* [positions, D / 2] in one allocation at cosine */
+    sah_angles angles[SAH_MAX_ROPES];
     sah_view nodes, ends;
     const sah_observer *observer; /* or NULL: nobody looks */
 } sah_pass;
 
-/* A pass over positions 0 .. n_positions - 1, without views and workspace; sah_pass_end() frees its angles. */
+/* A pass over positions 0 .. n_positions - 1, without views and workspace; sah_pass_end() frees its angles,
+ * whatever came of it. More positions than the model has are refused. */
 sah_status sah_pass_begin(const sah_model *model, int64_t n_positions, sah_pass *out, sah_error *error);
 void sah_pass_end(sah_pass *pass);
 /* The same with the views of a forest. */
@@ -36,11 +42,17 @@ const sah_view *sah_pass_view(const sah_pass *pass, int layer);
 /* How many of `rows` rows go through a chain of products at once, so that what they need stays in the cache. */
 int64_t sah_pass_block(const sah_pass *pass, int64_t rows);
 
-/* x [n, d] = embeddings of tokens. */
-void sah_embed(const sah_model *model, const int32_t *tokens, int64_t n, float *x);
+/* x [n, d] = embeddings of tokens at their positions. */
+void sah_embed(const sah_model *model, const int32_t *tokens, const int32_t *positions, int64_t n, float *x);
 
-/* y [rows, d] = RMS norm of x; y may be x. */
-void sah_norm_rows(const sah_pass *pass, const float *x, const float *weight, int64_t rows, float *y);
+/* y [rows, d] = the model's kind of norm of x, or x where there is none; y may be x. */
+void sah_norm_rows(const sah_pass *pass, const float *x, const sah_norm *norm, int64_t rows, float *y);
+
+/* y [rows, d] += a branch as the residual takes it: normed where `norm` stands behind it, and scaled. `branch`
+ * may be changed. */
+void sah_join_rows(const sah_pass *pass, const sah_norm *norm, int64_t rows, float *branch, float *y);
+/* True where it takes it as it is, so that products may add to y at once. */
+bool sah_joins_plainly(const sah_model *model, const sah_norm *norm);
 
 /* x [rows, width] += bias, unless that is NULL. */
 void sah_add_bias(const sah_pass *pass, const float *bias, int width, int64_t rows, float *x);

@@ -13,14 +13,17 @@ typedef struct plain {
     const sah_config *c;
     const sah_edit *edits;
     size_t n_edits;
-    int n, d, D, H, Hkv;
+    int n, d, H;
+    int D, Hkv; /* of the layer at hand */
+    sah_layer_kind kind;
     double *x; /* [n, d] residual */
     double *q; /* [n, H D] */
     double *k, *v; /* [n, Hkv D] */
     double *z; /* [n, H D] */
     double *edited_q, *edited_k, *edited_z;
+    double *branch, *added, *one; /* [n, d] what attention adds, [d] what the MLP adds, and one expert */
     double *normed; /* [d] */
-    double *gate, *up; /* [d_ff] */
+    double *gate, *up; /* [d_ff], or the widest expert's */
     double *scores; /* [n] */
     double *rope; /* [D / 2] */
     float *row; /* one row of weights, or a vector: the longest */
@@ -37,26 +40,58 @@ static void vector(plain *p, const sah_tensor *tensor, int rotary_heads)
     sah_vector_read(tensor, rotary_heads, p->row);
 }
 
-/* y = W x + bias */
-static void multiply(plain *p, const sah_matrix *w, const sah_tensor *bias, const double *x, double *y)
+/* y [n] = rows [from, from + n) of W x + bias */
+static void multiply_rows(plain *p, const sah_matrix *w, const sah_tensor *bias, size_t from, size_t n,
+                          const double *x, double *y)
 {
-    for (size_t r = 0; r < w->rows; r++) {
-        sah_matrix_read(w, r, 1, p->row);
-        y[r] = 0.0;
+    if (bias) vector(p, bias, w->rotary_heads);
+    for (size_t r = 0; r < n; r++) y[r] = bias ? (double)p->row[from + r] : 0.0;
+    for (size_t r = 0; r < n; r++) {
+        sah_matrix_read(w, from + r, 1, p->row);
         for (size_t i = 0; i < w->columns; i++) y[r] += (double)p->row[i] * x[i];
     }
-    if (!bias) return;
-    vector(p, bias, w->rotary_heads);
-    for (size_t r = 0; r < w->rows; r++) y[r] += (double)p->row[r];
 }
 
-static void norm(plain *p, const double *x, const sah_tensor *weight, int n, double *y)
+static void multiply(plain *p, const sah_matrix *w, const sah_tensor *bias, const double *x, double *y)
+{
+    multiply_rows(p, w, bias, 0, w->rows, x, y);
+}
+
+/* RMS norm; without weights where there are none. */
+static void rms_norm(plain *p, const double *x, const sah_tensor *weight, int n, double *y)
 {
     double sum = 0.0;
     for (int i = 0; i < n; i++) sum += x[i] * x[i];
     double scale = 1.0 / sqrt(sum / n + (double)p->c->norm_eps);
-    vector(p, weight, 0);
-    for (int i = 0; i < n; i++) y[i] = x[i] * scale * (double)p->row[i];
+    if (weight) vector(p, weight, 0);
+    for (int i = 0; i < n; i++) y[i] = x[i] * scale * (weight ? (double)p->row[i] : 1.0);
+}
+
+/* The norm of a residual or a branch [d]: none without weights. */
+static void norm(plain *p, const double *x, const sah_tensor *weight, const sah_tensor *bias, double *y)
+{
+    double mean = 0.0;
+    if (!weight) {
+        memmove(y, x, (size_t)p->d * sizeof *y);
+        return;
+    }
+    if (p->c->norm == SAH_NORM_RMS) {
+        rms_norm(p, x, weight, p->d, y);
+        return;
+    }
+    for (int i = 0; i < p->d; i++) mean += x[i] / p->d;
+    for (int i = 0; i < p->d; i++) y[i] = x[i] - mean;
+    rms_norm(p, y, weight, p->d, y);
+    if (bias) vector(p, bias, 0);
+    for (int i = 0; bias && i < p->d; i++) y[i] += (double)p->row[i];
+}
+
+/* x [d] += scale * norm behind(branch). */
+static void join(plain *p, const double *branch, const sah_tensor *behind, double *x)
+{
+    double *normed = p->normed;
+    norm(p, branch, behind, NULL, normed);
+    for (int i = 0; i < p->d; i++) x[i] += (double)p->c->residual_scale * normed[i];
 }
 
 /* Replaces a head's states by their scaled or mean form: out from the unedited in. */
@@ -76,35 +111,46 @@ static void edit(const plain *p, int layer, unsigned part, const double *in, int
     }
 }
 
+/* The first `dims` values of each head, in pairs. */
 static void rotate(const plain *p, double *states, int heads)
 {
+    if (p->kind.rope < 0) return;
+    const sah_rope *rope = &p->c->ropes[p->kind.rope];
+    int half = rope->dims / 2;
+    double factor = (double)rope->attention_factor;
+    sah_rope_frequencies(rope, p->rope);
     for (int t = 0; t < p->n; t++)
         for (int h = 0; h < heads; h++)
-            for (int i = 0; i < p->D / 2; i++) {
-                double *a = &states[(t * heads + h) * p->D + i], *b = a + p->D / 2;
-                double c = cos(t * p->rope[i]), s = sin(t * p->rope[i]), x = *a, y = *b;
+            for (int i = 0; i < half; i++) {
+                double *head = &states[(t * heads + h) * p->D];
+                double *a = &head[rope->neighbours ? 2 * i : i], *b = rope->neighbours ? a + 1 : a + half;
+                double c = factor * cos(t * p->rope[i]), s = factor * sin(t * p->rope[i]), x = *a, y = *b;
                 *a = x * c - y * s;
                 *b = y * c + x * s;
             }
 }
 
-/* z = softmax(q kᵀ / sqrt(D)) v, causal, within the window. */
-static void attend(plain *p, const double *q, const double *k, double *z)
+/* z = softmax(scale q kᵀ) v, causal, within the window; scores capped, and with a sink's beside them. */
+static void attend(plain *p, const sah_layer_files *w, const double *q, const double *k, double *z)
 {
-    int group = p->H / p->Hkv, D = p->D;
+    int group = p->H / p->Hkv, D = p->D, window = p->kind.window;
+    double scale = p->c->attention_scale > 0 ? (double)p->c->attention_scale : 1.0 / sqrt(D);
+    double cap = (double)p->c->attention_softcap;
+    if (w->sinks) vector(p, w->sinks, 0);
     memset(z, 0, (size_t)(p->n * p->H * D) * sizeof *z);
     for (int t = 0; t < p->n; t++)
         for (int h = 0; h < p->H; h++) {
-            int low =
-                p->c->sliding_window > 0 && t >= p->c->sliding_window ? t - p->c->sliding_window + 1 : 0;
-            double max = -INFINITY, sum = 0.0;
+            int low = window > 0 && t >= window ? t - window + 1 : 0;
+            double sink = w->sinks ? (double)p->row[h] : -INFINITY, max = sink, sum;
             for (int s = low; s <= t; s++) {
-                p->scores[s] = 0.0;
+                double score = 0.0;
                 for (int i = 0; i < D; i++)
-                    p->scores[s] += q[(t * p->H + h) * D + i] * k[(s * p->Hkv + h / group) * D + i];
-                p->scores[s] /= sqrt(D);
+                    score += q[(t * p->H + h) * D + i] * k[(s * p->Hkv + h / group) * D + i];
+                score *= scale;
+                p->scores[s] = cap > 0 ? cap * tanh(score / cap) : score;
                 if (p->scores[s] > max) max = p->scores[s];
             }
+            sum = exp(sink - max);
             for (int s = low; s <= t; s++) sum += p->scores[s] = exp(p->scores[s] - max);
             for (int s = low; s <= t; s++)
                 for (int i = 0; i < D; i++)
@@ -119,18 +165,29 @@ static bool edits_part(const plain *p, int layer, unsigned parts)
     return false;
 }
 
+/* The norms of q and k: of every head, or of all heads of a row. */
+static void norm_heads(plain *p, const sah_tensor *weight, int heads, double *states)
+{
+    int D = p->D;
+    if (p->c->qk_norm == SAH_QK_NORM_ROW) rms_norm(p, states, weight, heads * D, states);
+    for (int h = 0; h < heads && p->c->qk_norm == SAH_QK_NORM_HEAD; h++)
+        rms_norm(p, states + h * D, weight, D, states + h * D);
+}
+
+/* p->branch = what attention adds to each position, before the norm behind it. */
 static void self_attention(plain *p, int layer)
 {
     const sah_layer_files *w = &p->checkpoint->layers[layer];
     int D = p->D;
     for (int t = 0; t < p->n; t++) {
-        double *q = p->q + t * p->H * D, *k = p->k + t * p->Hkv * D;
-        norm(p, p->x + t * p->d, w->input_norm, p->d, p->normed);
+        double *q = p->q + t * p->H * D, *k = p->k + t * p->Hkv * D, *v = p->v + t * p->Hkv * D;
+        norm(p, p->x + t * p->d, w->input_norm, w->input_norm_bias, p->normed);
         multiply(p, &w->q, w->q_bias, p->normed, q);
         multiply(p, &w->k, w->k_bias, p->normed, k);
-        multiply(p, &w->v, w->v_bias, p->normed, p->v + t * p->Hkv * D);
-        for (int h = 0; w->q_norm && h < p->H; h++) norm(p, q + h * D, w->q_norm, D, q + h * D);
-        for (int h = 0; w->k_norm && h < p->Hkv; h++) norm(p, k + h * D, w->k_norm, D, k + h * D);
+        multiply(p, &w->v, w->v_bias, p->normed, v);
+        norm_heads(p, w->q_norm, p->H, q);
+        norm_heads(p, w->k_norm, p->Hkv, k);
+        for (int h = 0; p->c->v_norm && h < p->Hkv; h++) rms_norm(p, v + h * D, NULL, D, v + h * D);
     }
     edit(p, layer, SAH_PART_Q, p->q, p->H, p->edited_q);
     edit(p, layer, SAH_PART_K, p->k, p->Hkv, p->edited_k);
@@ -141,11 +198,11 @@ static void self_attention(plain *p, int layer)
 
     /* A mean of outputs is taken from the unedited ones: those, edited, replace whatever edits of q and k
      * made. */
-    attend(p, p->edited_q, p->edited_k, p->z);
+    attend(p, w, p->edited_q, p->edited_k, p->z);
     edit(p, layer, SAH_PART_V, p->z, p->H, p->edited_z);
     if (edits_part(p, layer, SAH_PART_V) && edits_part(p, layer, SAH_PART_Q | SAH_PART_K)) {
         double *unedited = p->edited_q; /* not needed any more */
-        attend(p, p->q, p->k, unedited);
+        attend(p, w, p->q, p->k, unedited);
         for (size_t e = 0; e < p->n_edits; e++) {
             const sah_edit *mean = &p->edits[e];
             if (mean->layer != layer || mean->part != SAH_PART_V || mean->op != SAH_OP_MEAN) continue;
@@ -158,30 +215,152 @@ static void self_attention(plain *p, int layer)
         }
     }
     show(p, SAH_PLACE_HEADS, layer, p->edited_z, p->H * D);
-    for (int t = 0; t < p->n; t++) {
-        multiply(p, &w->o, w->o_bias, p->edited_z + t * p->H * D, p->normed);
-        for (int i = 0; i < p->d; i++) p->x[t * p->d + i] += p->normed[i];
+    for (int t = 0; t < p->n; t++)
+        multiply(p, &w->o, w->o_bias, p->edited_z + t * p->H * D, p->branch + t * p->d);
+}
+
+static double activate(const sah_config *c, double gate, double up)
+{
+    switch (c->activation) {
+    case SAH_ACT_GELU:
+        return 0.5 * gate * (1.0 + erf(gate / sqrt(2.0))) * up;
+    case SAH_ACT_GELU_TANH:
+        return 0.5 * gate * (1.0 + tanh(sqrt(2.0 / M_PI) * (gate + 0.044715 * gate * gate * gate))) * up;
+    case SAH_ACT_RELU:
+        return fmax(gate, 0.0) * up;
+    case SAH_ACT_RELU_SQUARED:
+        return fmax(gate, 0.0) * fmax(gate, 0.0) * up;
+    case SAH_ACT_CLAMPED_SWIGLU:
+        gate = fmin(gate, (double)c->activation_limit);
+        up = fmax(fmin(up, (double)c->activation_limit), -(double)c->activation_limit);
+        return (up + 1.0) * gate / (1.0 + exp(-(double)c->activation_alpha * gate));
+    default:
+        return gate / (1.0 + exp(-gate)) * up;
     }
 }
 
-static void mlp(plain *p, int layer)
+/* out [d] = what the MLP adds to a position of residual x [d], before the norm behind it. */
+static void dense(plain *p, const sah_layer_files *w, const double *x, double *out)
+{
+    norm(p, x, w->post_norm, w->post_norm_bias, p->normed);
+    multiply(p, &w->up, w->up_bias, p->normed, p->up);
+    if (p->c->gated) multiply(p, &w->gate, w->gate_bias, p->normed, p->gate);
+    for (int i = 0; i < p->c->d_ff; i++)
+        p->gate[i] = p->c->gated ? activate(p->c, p->gate[i], p->up[i]) : activate(p->c, p->up[i], 1.0);
+    multiply(p, &w->down, w->down_bias, p->gate, out);
+}
+
+/* The experts a position takes: weight [n], 0 for the others. */
+static void choose(plain *p, const sah_layer_files *w, const double *logits, double *weight)
+{
+    const sah_experts *e = &p->c->experts;
+    double score[SAH_MAX_EXPERTS], choice[SAH_MAX_EXPERTS], all = 0.0, sum = 0.0;
+    for (int i = 0; i < e->n; i++) all += exp(logits[i]);
+    for (int i = 0; i < e->n; i++)
+        score[i] = e->router == SAH_ROUTER_SIGMOID ? 1.0 / (1.0 + exp(-logits[i])) : exp(logits[i]) / all;
+    if (w->router_correction) vector(p, w->router_correction, 0);
+    for (int i = 0; i < e->n; i++) choice[i] = score[i] + (w->router_correction ? (double)p->row[i] : 0.0);
+
+    /* Rank of a group: how many groups have a higher sum of their two highest. */
+    for (int g = 0, each = e->groups ? e->n / e->groups : 0; g < e->groups; g++) {
+        double best[SAH_MAX_EXPERT_GROUPS];
+        int rank = 0;
+        for (int h = 0; h < e->groups; h++) {
+            double first = -INFINITY, second = -INFINITY;
+            for (int i = h * each; i < (h + 1) * each; i++) {
+                double c = score[i] + (w->router_correction ? (double)p->row[i] : 0.0);
+                second = fmax(second, fmin(first, c));
+                first = fmax(first, c);
+            }
+            best[h] = first + (each > 1 ? second : 0.0);
+        }
+        for (int h = 0; h < e->groups; h++) rank += best[h] > best[g];
+        for (int i = g * each; rank >= e->active_groups && i < (g + 1) * each; i++) choice[i] = -INFINITY;
+    }
+    for (int i = 0; i < e->n; i++) {
+        int rank = 0;
+        for (int j = 0; j < e->n; j++) rank += choice[j] > choice[i];
+        weight[i] = rank < e->active && !isinf(choice[i]) ? score[i] : 0.0;
+        sum += weight[i];
+    }
+    bool normalise = e->normalise || e->router == SAH_ROUTER_TOP_SOFTMAX;
+    for (int i = 0; i < e->n; i++) weight[i] = (double)e->scale * weight[i] / (normalise ? sum : 1.0);
+}
+
+/* out [d] += share * an MLP of p->normed: rows [from, from + width) of gate and up, rows [down_from, + d) of
+ * down; biases in the same places, or NULL. */
+static void add_expert(plain *p, const sah_matrix *gate, const sah_matrix *up, const sah_matrix *down,
+                       const sah_tensor *gate_bias, const sah_tensor *up_bias, const sah_tensor *down_bias,
+                       size_t from, size_t width, size_t down_from, double share, double *out)
+{
+    size_t d = (size_t)p->d;
+    multiply_rows(p, gate, gate_bias, from, width, p->normed, p->gate);
+    multiply_rows(p, up, up_bias, from, width, p->normed, p->up);
+    for (size_t i = 0; i < width; i++) p->gate[i] = activate(p->c, p->gate[i], p->up[i]);
+    multiply_rows(p, down, down_bias, down_from, d, p->gate, p->one);
+    for (size_t i = 0; i < d; i++) out[i] += share * p->one[i];
+}
+
+/* The same of a mixture of experts. */
+static void experts(plain *p, const sah_layer_files *w, const double *x, double *out)
+{
+    const sah_experts *e = &p->c->experts;
+    double logits[SAH_MAX_EXPERTS], weight[SAH_MAX_EXPERTS], shared = 0.0;
+    norm(p, x, w->post_norm, w->post_norm_bias, p->normed);
+    multiply(p, &w->router, w->router_bias, p->normed, logits);
+    choose(p, w, logits, weight);
+    memset(out, 0, (size_t)p->d * sizeof *out);
+    for (size_t i = 0; i < (size_t)e->n; i++)
+        if (weight[i] > 0 || weight[i] < 0)
+            add_expert(p, &w->expert_gate, &w->expert_up, &w->expert_down, w->expert_gate_bias,
+                       w->expert_up_bias, w->expert_down_bias, i * (size_t)e->width, (size_t)e->width,
+                       i * (size_t)p->d, weight[i], out);
+    if (e->shared_width == 0) return;
+    if (w->shared_router.tensor) multiply(p, &w->shared_router, NULL, p->normed, &shared);
+    add_expert(p, &w->shared_gate, &w->shared_up, &w->shared_down, NULL, NULL, NULL, 0,
+               (size_t)e->shared_width, 0, w->shared_router.tensor ? 1.0 / (1.0 + exp(-shared)) : 1.0, out);
+}
+
+static void mlp(plain *p, const sah_layer_files *w, const double *x, double *out)
+{
+    (p->kind.experts ? experts : dense)(p, w, x, out);
+}
+
+/* x + attention + MLP, the MLP of what attention has added to, or of x as it was. */
+static void block(plain *p, int layer)
 {
     const sah_layer_files *w = &p->checkpoint->layers[layer];
+    bool parallel = p->c->residual == SAH_RESIDUAL_PARALLEL;
+    p->kind = sah_config_layer(p->c, layer);
+    p->D = p->kind.head_dim;
+    p->Hkv = p->kind.n_kv_heads;
+    show(p, SAH_PLACE_INPUT, layer, p->x, p->d);
+    self_attention(p, layer);
     for (int t = 0; t < p->n; t++) {
-        norm(p, p->x + t * p->d, w->post_norm, p->d, p->normed);
-        multiply(p, &w->gate, w->gate_bias, p->normed, p->gate);
-        multiply(p, &w->up, w->up_bias, p->normed, p->up);
-        for (int i = 0; i < p->c->d_ff; i++) p->gate[i] = p->gate[i] / (1.0 + exp(-p->gate[i])) * p->up[i];
-        multiply(p, &w->down, w->down_bias, p->gate, p->normed);
-        for (int i = 0; i < p->d; i++) p->x[t * p->d + i] += p->normed[i];
+        double *x = p->x + t * p->d;
+        if (parallel) mlp(p, w, x, p->added);
+        join(p, p->branch + t * p->d, w->attention_out_norm, x);
+        if (parallel) join(p, p->added, w->mlp_out_norm, x);
+    }
+    show(p, SAH_PLACE_MIDDLE, layer, p->x, p->d);
+    for (int t = 0; t < p->n && !parallel; t++) {
+        mlp(p, w, p->x + t * p->d, p->added);
+        join(p, p->added, w->mlp_out_norm, p->x + t * p->d);
     }
 }
 
 static bool allocate(plain *p)
 {
-    size_t n = (size_t)p->n, d = (size_t)p->d, D = (size_t)p->D, H = (size_t)p->H, Hkv = (size_t)p->Hkv;
-    size_t d_ff = (size_t)p->c->d_ff, longest = d > d_ff ? d : d_ff;
-    longest = longest > H * D ? longest : H * D;
+    size_t n = (size_t)p->n, d = (size_t)p->d, H = (size_t)p->H;
+    size_t D = (size_t)p->c->head_dim, Hkv = (size_t)p->c->n_kv_heads; /* the largest */
+    const sah_experts *e = &p->c->experts;
+    size_t inner = (size_t)p->c->d_ff, longest;
+    if ((size_t)e->width > inner) inner = (size_t)e->width;
+    if ((size_t)e->shared_width > inner) inner = (size_t)e->shared_width;
+    longest = d > inner ? d : inner;
+    if (H * D > longest) longest = H * D;
+    if ((size_t)e->n * (size_t)(e->width > p->d ? e->width : p->d) > longest) /* biases of all experts */
+        longest = (size_t)e->n * (size_t)(e->width > p->d ? e->width : p->d);
     p->x = sah_alloc(n * d, sizeof(double));
     p->q = sah_alloc(n * H * D, sizeof(double));
     p->k = sah_alloc(n * Hkv * D, sizeof(double));
@@ -191,13 +370,16 @@ static bool allocate(plain *p)
     p->edited_k = sah_alloc(n * Hkv * D, sizeof(double));
     p->edited_z = sah_alloc(n * H * D, sizeof(double));
     p->normed = sah_alloc(longest, sizeof(double));
-    p->gate = sah_alloc(d_ff, sizeof(double));
-    p->up = sah_alloc(d_ff, sizeof(double));
+    p->gate = sah_alloc(inner, sizeof(double));
+    p->up = sah_alloc(inner, sizeof(double));
+    p->branch = sah_alloc(n * d, sizeof(double));
+    p->added = sah_alloc(d, sizeof(double));
+    p->one = sah_alloc(d, sizeof(double));
     p->scores = sah_alloc(n, sizeof(double));
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
-    return p->x && p->q && p->k && p->v && p->z && p->edited_q && p->edited_k && p->edited_z && p->normed &&
-           p->gate && p->up && p->scores && p->rope && p->row;
+    return p->x && p->q && p->k && p->v && p->z && p->edited_q && p->edited_k && p->edited_z && p->branch &&
+           p->added && p->one && p->normed && p->gate && p->up && p->scores && p->rope && p->row;
 }
 
 /* `hidden` or `logits` NULL: not wanted. */
@@ -212,29 +394,29 @@ static sah_status run(const sah_checkpoint *checkpoint, const int32_t *tokens, s
                .n_edits = n_edits,
                .n = (int)n,
                .d = c->d_model,
-               .D = c->head_dim,
                .H = c->n_heads,
-               .Hkv = c->n_kv_heads,
                .observer = observer};
     sah_status status = SAH_OK;
     if (!allocate(&p)) {
         status = sah_fail_memory(error, "the plain forward pass");
         goto done;
     }
-    sah_rope_frequencies(c, checkpoint->rope_factors, p.rope);
     for (int t = 0; t < p.n; t++) {
+        double *x = p.x + t * p.d;
         sah_matrix_read(&checkpoint->embedding, (size_t)tokens[t], 1, p.row);
-        for (int i = 0; i < p.d; i++) p.x[t * p.d + i] = (double)p.row[i];
+        for (int i = 0; i < p.d; i++) x[i] = (double)c->embedding_scale * (double)p.row[i];
+        if (!checkpoint->positions.tensor) continue;
+        sah_matrix_read(&checkpoint->positions, (size_t)t, 1, p.row);
+        for (int i = 0; i < p.d; i++) x[i] += (double)p.row[i];
     }
-    for (int l = 0; l < c->n_layers; l++) {
-        show(&p, SAH_PLACE_INPUT, l, p.x, p.d);
-        self_attention(&p, l);
-        show(&p, SAH_PLACE_MIDDLE, l, p.x, p.d);
-        mlp(&p, l);
-    }
+    for (int l = 0; l < c->n_layers; l++) block(&p, l);
     show(&p, SAH_PLACE_INPUT, c->n_layers, p.x, p.d);
-    if (hidden) norm(&p, p.x + (p.n - 1) * p.d, checkpoint->final_norm, p.d, hidden);
+    if (hidden) norm(&p, p.x + (p.n - 1) * p.d, checkpoint->final_norm, checkpoint->final_norm_bias, hidden);
     if (logits) multiply(&p, &checkpoint->lm_head, NULL, hidden, logits);
+    for (int i = 0; logits && i < c->n_vocab; i++) {
+        double cap = (double)c->final_softcap, scaled = (double)c->logit_scale * logits[i];
+        logits[i] = cap > 0 ? cap * tanh(scaled / cap) : scaled;
+    }
 
 done:
     free(p.x);
@@ -245,6 +427,9 @@ done:
     free(p.edited_q);
     free(p.edited_k);
     free(p.edited_z);
+    free(p.branch);
+    free(p.added);
+    free(p.one);
     free(p.normed);
     free(p.gate);
     free(p.up);

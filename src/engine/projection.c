@@ -5,44 +5,60 @@
 #include "engine/cpu/elementwise.h"
 #include "util/error.h"
 
+int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind)
+{
+    return (int64_t)(config->n_heads + 2 * kind->n_kv_heads) * kind->head_dim;
+}
+
 int64_t sah_qkv_width(const sah_config *config)
 {
     return (int64_t)(config->n_heads + 2 * config->n_kv_heads) * config->head_dim;
 }
 
-/* One block: norm, product, bias, then QK-norm and RoPE of the q and k heads that `weights` makes. */
+/* One product, and what stands behind it: which heads it makes. */
 typedef struct projection {
+    const sah_layer *layer;
     const sah_weights *weights;
-    const float *input_norm, *bias, *q_norm, *k_norm;
-    int q_heads, k_heads;
+    const float *bias;
+    int q_heads, k_heads, v_heads;
 } projection;
 
-/* QK-norm and RoPE of n heads that lie side by side in a row. */
-static void rotate_heads(const sah_pass *pass, float *states, int n, const float *norm, int32_t position)
+/* `n` heads that lie side by side in a row: their norm, then RoPE of each. */
+static void turn_heads(const sah_pass *pass, const sah_layer_kind *kind, float *states, int n,
+                       const float *norm, int32_t position)
 {
     const sah_config *c = &pass->model->config;
-    int64_t half = c->head_dim / 2;
-    for (int h = 0; h < n; h++, states += c->head_dim) {
-        if (norm) sah_rms_norm(states, norm, c->norm_eps, c->head_dim, states);
-        sah_rotate(states, pass->cosine + position * half, pass->sine + position * half, c->head_dim);
+    int D = kind->head_dim;
+    if (norm && n > 0 && c->qk_norm == SAH_QK_NORM_ROW)
+        sah_rms_norm(states, norm, c->norm_eps, n * D, states);
+    for (int h = 0; h < n; h++, states += D) {
+        if (norm && c->qk_norm == SAH_QK_NORM_HEAD) sah_rms_norm(states, norm, c->norm_eps, D, states);
+        if (kind->rope < 0) continue;
+        const sah_rope *rope = &c->ropes[kind->rope];
+        const sah_angles *angles = &pass->angles[kind->rope];
+        int64_t at = (int64_t)position * (rope->dims / 2);
+        (rope->neighbours ? sah_rotate_neighbours : sah_rotate)(states, angles->cosine + at,
+                                                                angles->sine + at, rope->dims);
     }
 }
 
 /* The part behind the product, of rows [from, from + n) of the whole. */
-static void rotate_rows(const sah_pass *pass, const projection *p, const sah_view *view, int64_t from,
+static void finish_rows(const sah_pass *pass, const projection *p, const sah_view *view, int64_t from,
                         int64_t n, float *block)
 {
     const sah_config *c = &pass->model->config;
-    int threads = sah_workspace_threads(pass->workspace);
+    const sah_layer_kind *kind = &p->layer->kind;
+    int threads = sah_workspace_threads(pass->workspace), D = kind->head_dim;
     int64_t width = sah_weights_outputs(p->weights);
     sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
     for (int64_t r = 0; r < n; r++) {
-        float *row = block + r * width;
+        float *q = block + r * width, *k = q + p->q_heads * D, *v = k + p->k_heads * D;
         int32_t at = view->position[(from + r) % view->n];
-        if (p->bias) sah_vector_add(p->bias, (int)width, row);
-        rotate_heads(pass, row, p->q_heads, p->q_norm, at);
-        rotate_heads(pass, row + p->q_heads * c->head_dim, p->k_heads, p->k_norm, at);
+        if (p->bias) sah_vector_add(p->bias, (int)width, q);
+        turn_heads(pass, kind, q, p->q_heads, p->layer->q_norm, at);
+        turn_heads(pass, kind, k, p->k_heads, p->layer->k_norm, at);
+        for (int h = 0; h < p->v_heads && c->v_norm; h++, v += D) sah_rms_norm(v, NULL, c->norm_eps, D, v);
     }
     sah_workspace_enter(pass->workspace, before);
 }
@@ -58,10 +74,10 @@ static sah_status project_rows(const sah_pass *pass, const projection *p, const 
     for (int64_t from = 0; from < rows; from += step) {
         int64_t n = rows - from < step ? rows - from : step;
         float *block = out + from * width;
-        sah_norm_rows(pass, x + from * d, p->input_norm, n, normed);
+        sah_norm_rows(pass, x + from * d, &p->layer->attention_norm, n, normed);
         sah_status status = sah_product(pass->workspace, p->weights, n, normed, block, false, error);
         if (status != SAH_OK) return status;
-        rotate_rows(pass, p, view, from, n, block);
+        finish_rows(pass, p, view, from, n, block);
     }
     return SAH_OK;
 }
@@ -69,23 +85,14 @@ static sah_status project_rows(const sah_pass *pass, const projection *p, const 
 sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const float *x, const float *y,
                        float *qkv, float *q, sah_error *error)
 {
-    const sah_config *c = &pass->model->config;
     const sah_layer *weights = &pass->model->layers[layer];
-    projection all = {
-        .weights = weights->qkv ? weights->qkv : weights->kv,
-        .input_norm = weights->input_norm,
-        .bias = weights->qkv_bias,
-        .q_norm = weights->q_norm,
-        .k_norm = weights->k_norm,
-        .q_heads = weights->qkv ? c->n_heads : 0,
-        .k_heads = c->n_kv_heads,
-    };
-    projection q_alone = all;
-    q_alone.weights = weights->q;
-    q_alone.q_heads = c->n_heads;
-    q_alone.k_heads = 0;
-    if (!weights->qkv && all.bias) all.bias += c->n_heads * c->head_dim;
-    sah_status status = project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
-    if (status != SAH_OK || weights->qkv) return status;
+    int n_heads = pass->model->config.n_heads, n_kv_heads = weights->kind.n_kv_heads;
+    projection all = {weights, weights->qkv, weights->qkv_bias, n_heads, n_kv_heads, n_kv_heads};
+    if (weights->qkv) return project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
+    projection q_alone = {weights, weights->q, weights->qkv_bias, n_heads, 0, 0};
+    projection kv = {weights, weights->kv, NULL, 0, n_kv_heads, n_kv_heads};
+    if (weights->qkv_bias) kv.bias = weights->qkv_bias + n_heads * weights->kind.head_dim;
+    sah_status status = project_rows(pass, &kv, &pass->nodes, copies, x, qkv, error);
+    if (status != SAH_OK) return status;
     return project_rows(pass, &q_alone, sah_pass_view(pass, layer), copies, y, q, error);
 }

@@ -32,6 +32,7 @@ static void snapshot_free(sah_snapshot *s, int n_heads)
     free(s->states.qkv);
     free(s->states.q);
     free(s->middle);
+    free(s->branch);
     free(s);
 }
 
@@ -69,7 +70,7 @@ sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sa
         return sah_fail_memory(error, "the base pass");
     }
     memcpy(base->left, needed, (size_t)c->n_layers * sizeof *needed);
-    sah_embed(pass->model, forest->token, forest->n_nodes, base->x);
+    sah_embed(pass->model, forest->token, forest->depth, forest->n_nodes, base->x);
     *out = base;
     return SAH_OK;
 }
@@ -85,8 +86,10 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
 {
     const sah_config *c = &base->pass.model->config;
     const sah_view *view = sah_pass_view(&base->pass, layer);
-    size_t z_width = (size_t)(c->n_heads * c->head_dim), rows = (size_t)view->n, size = sizeof(float);
-    bool apart = !base->pass.model->layers[layer].qkv;
+    const sah_layer *weights = &base->pass.model->layers[layer];
+    size_t z_width = (size_t)(c->n_heads * weights->kind.head_dim), rows = (size_t)view->n,
+           size = sizeof(float);
+    bool apart = !weights->qkv, branches = sah_block_branches(&base->pass, layer);
     sah_snapshot *s = sah_alloc(1, sizeof *s);
     if (!s) return NULL;
     s->layer = layer;
@@ -98,8 +101,10 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     s->states.z = s->z_base;
     s->states.unedited = s->z;
     s->middle = sah_alloc_aligned(rows * (size_t)c->d_model, size);
+    s->branch = branches ? sah_alloc_aligned(rows * (size_t)c->d_model, size) : NULL;
     s->output = sah_alloc((size_t)c->n_heads, sizeof(sah_weights *));
-    if (!s->states.qkv || (apart && !s->states.q) || !s->z || !s->z_base || !s->middle || !s->output) {
+    if (!s->states.qkv || (apart && !s->states.q) || !s->z || !s->z_base || !s->middle ||
+        (branches && !s->branch) || !s->output) {
         snapshot_free(s, c->n_heads);
         return NULL;
     }
@@ -128,17 +133,27 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
     const sah_model *model = base->pass.model;
     const sah_config *c = &model->config;
     const sah_matrix *o = &model->checkpoint->layers[s->layer].o;
+    const size_t D = (size_t)model->layers[s->layer].kind.head_dim;
     sah_status status = SAH_OK;
     float *row = sah_alloc((size_t)omp_get_max_threads() * o->columns, sizeof *row);
     if (!row) return sah_fail_memory(error, "a slice of the output projection");
-    for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
-        if (!base->slice[s->layer * c->n_heads + h]) continue;
-        slice_source source = {o, (size_t)h * (size_t)c->head_dim, (size_t)c->head_dim, row};
-        status = sah_weights_new(c->d_model, c->head_dim, model->precision, false, read_slice, &source,
+    for (size_t h = 0; h < (size_t)c->n_heads && status == SAH_OK; h++) {
+        if (!base->slice[(size_t)(s->layer * c->n_heads) + h]) continue;
+        slice_source source = {o, h * D, D, row};
+        status = sah_weights_new(c->d_model, (int64_t)D, model->precision, false, read_slice, &source,
                                  &s->output[h], error);
     }
     free(row);
     return status;
+}
+
+/* The branch, where it has yet to join, in scratch memory for a change; NULL otherwise, or without memory. */
+static float *copy_branch(const sah_snapshot *s, const sah_pass *pass)
+{
+    size_t n = (size_t)(s->view->n * pass->model->config.d_model);
+    float *copy = s->branch ? sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, n) : NULL;
+    if (copy) memcpy(copy, s->branch, n * sizeof *copy);
+    return copy;
 }
 
 /* Layer `next` of the base pass, its states kept in a snapshot; then one layer up. */
@@ -152,12 +167,16 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
     if (!s) return sah_fail_memory(error, "the base pass");
 
     pass.workspace = workspace;
-    sah_status status = sah_block_attend(&pass, l, &base->plans[l], 1, &s->states, base->x, s->middle, error);
+    sah_status status =
+        sah_block_attend(&pass, l, &base->plans[l], 1, &s->states, base->x, s->middle, s->branch, error);
     if (status == SAH_OK && base->left[l] > 0) status = pack_slices(base, s, error);
     if (status == SAH_OK) {
         memcpy(y, s->middle, (size_t)s->view->n * (size_t)c->d_model * sizeof *y);
-        status = sah_block_finish(&pass, l, s->view->n, y, error);
+        float *branch = copy_branch(s, &pass);
+        if (s->branch && !branch) status = sah_fail_memory(error, "the base pass");
+        if (branch) sah_block_join(&pass, l, s->view->n, branch, y);
     }
+    if (status == SAH_OK) status = sah_block_finish(&pass, l, s->view->n, y, error);
     if (status != SAH_OK || base->left[l] == 0) {
         snapshot_free(s, c->n_heads);
         s = NULL;
@@ -249,17 +268,19 @@ sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, c
     sah_plan *extended = NULL;
     at.z = s->z;
     memcpy(y, s->middle, (size_t)(rows * c->d_model) * sizeof *y);
-    float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(rows * c->head_dim));
-    if (!z) return sah_fail_memory(error, "an edited head");
+    float *branch = copy_branch(s, pass);
+    float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(rows * at.head_dim));
+    if (!z || (s->branch && !branch)) return sah_fail_memory(error, "an edited head");
     sah_status status = sah_plan_extend(c, plan, candidate->edits, candidate->n_edits, &extended, error);
     for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
         if (!sah_candidate_edits(candidate, c, h)) continue;
         status = sah_edited_head(ws, extended, &at, h, s->view->segments, s->view->n_segments, rows,
                                  pass->nodes.n, z, error);
         if (status != SAH_OK) break;
-        subtract_base(s, h, c->head_dim, at.z_stride, z);
-        status = sah_product(ws, s->output[h], rows, z, y, true, error);
+        subtract_base(s, h, at.head_dim, at.z_stride, z);
+        status = sah_product(ws, s->output[h], rows, z, branch ? branch : y, true, error);
     }
+    if (status == SAH_OK && branch) sah_block_join(pass, s->layer, rows, branch, y);
     sah_plans_free(extended);
     return status;
 }

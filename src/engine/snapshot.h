@@ -13,7 +13,8 @@ typedef struct sah_snapshot {
     sah_states states; /* of one copy; z_base and z below */
     float *z; /* [view, H D] unedited outputs of every head */
     float *z_base; /* the same under the base ablation; = z where that leaves the layer alone */
-    float *middle; /* [view, d] residual between the halves of the layer, under the base ablation */
+    float *middle; /* [view, d] residual between the halves of the layer, under the base ablation; without: */
+    float *branch; /* [view, d] the attention's branch, where that does not join as it is; else NULL */
     sah_weights *
         *output; /* [H] slices of the output projection, [d, D] each; NULL for heads no candidate edits */
 } sah_snapshot;

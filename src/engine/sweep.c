@@ -67,7 +67,8 @@ static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, in
     for (int l = sw->candidates[sw->order[from]].layer; l < c->n_layers && status == SAH_OK; l++) {
         float *y = l < c->n_layers - 1 ? r->x : r->ends;
         int64_t each = sah_pass_view(&pass, l)->n;
-        if (active > 0) status = sah_block_attend(&pass, l, &sw->plans[l], active, &states, r->x, y, error);
+        if (active > 0)
+            status = sah_block_attend(&pass, l, &sw->plans[l], active, &states, r->x, y, NULL, error);
         int32_t before = active;
         const sah_snapshot *s = NULL;
         while (from + active < to && sw->candidates[sw->order[from + active]].layer == l &&

@@ -90,11 +90,16 @@ static void test_pairs_by_hand(void **state)
     assert_true(size.tokens == 7 && size.nodes == 5 && size.ends == 2 && size.prompts == 2);
     assert_true(size.pairs == 13 && size.end_pairs == 7);
     sah_forest_measure(forest, 2, &size);
-    assert_true(size.pairs == 9 && size.end_pairs == 4);
+    assert_true(size.pairs == 13 && size.end_pairs == 7);
+    assert_true(size.window_pairs == 9 && size.window_end_pairs == 4);
 
     /* One layer of one head of width 4, d = 4, d_ff = 8: attention 4 D for each of 4 pairs; qkv 2 d (5 * 8 +
      * 2 * 4); output and MLP of the two ends. */
-    sah_config c = {.n_layers = 1, .n_heads = 1, .n_kv_heads = 1, .head_dim = 4, .d_model = 4, .d_ff = 8};
+    sah_config c = sah_config_neutral();
+    c.n_layers = c.n_heads = c.n_kv_heads = 1;
+    c.head_dim = c.d_model = 4;
+    c.d_ff = 8;
+    c.sliding_window = 2;
     sah_operations sum = {0};
     sah_operations_of_base(&c, &size, &sum);
     assert_true(sum.attention == 4 * 4 * 4 && sum.qkv == 2 * 4 * (5 * 8 + 2 * 4));

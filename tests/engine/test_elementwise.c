@@ -36,7 +36,7 @@ static void test_exp(void **state)
                            half * ((double)part + (double)draw(&random, 0, 1)) / 4);
         x[0] = 0;
         memcpy(e, x, sizeof e);
-        sah_softmax(e, N);
+        sah_softmax(e, N, -INFINITY);
         for (int i = 1; i < N; i++) {
             double exact = exp((double)x[i]), error = ((double)e[i] / (double)e[0] - exact) / exact;
             error_sum += error;
@@ -59,7 +59,7 @@ static void test_softmax(void **state)
             for (int i = 0; i < n; i++) x[i] = draw(&random, -20, 20);
             x[top ? n - 1 : 0] = 120; /* e^120 is no float */
             memcpy(y, x, sizeof y);
-            sah_softmax(y, n);
+            sah_softmax(y, n, -INFINITY);
             for (int i = 0; i < n; i++) sum += exp((double)x[i] - 120);
             for (int i = 0; i < n; i++) {
                 double exact = exp((double)x[i] - 120) / sum;
@@ -67,12 +67,55 @@ static void test_softmax(void **state)
             }
         }
     float far[] = {0, -86.5f, -87.5f, -1e30f, -INFINITY};
-    sah_softmax(far, 5);
+    sah_softmax(far, 5, -INFINITY);
     assert_true(fabs((double)far[1] - exp(-86.5)) < 1e-6 * exp(-86.5));
     for (int i = 2; i < 5; i++) assert_true(far[i] == 0);
     float broken[] = {0, NAN, 1};
-    sah_softmax(broken, 3);
+    sah_softmax(broken, 3, -INFINITY);
     assert_true(isnan(broken[0]) && isnan(broken[1]));
+}
+
+/* A sink takes its share of the weight, the highest of all scores or not. (Differences of up to 60 are
+ * rounded to 2^-19, which bounds the error.) */
+static void test_sink(void **state)
+{
+    (void)state;
+    float x[MOST], y[MOST];
+    uint64_t random = 5;
+    for (int l = 0; l < N_LENGTHS; l++)
+        for (int s = 0; s < 3; s++) {
+            int n = LENGTHS[l];
+            const float sink = (float[]){-15, 0.25f, 40}[s];
+            double sum = exp((double)sink);
+            for (int i = 0; i < n; i++) sum += exp((double)(x[i] = draw(&random, -20, 20)));
+            memcpy(y, x, sizeof y);
+            sah_softmax(y, n, sink);
+            for (int i = 0; i < n; i++) {
+                double exact = exp((double)x[i]) / sum;
+                assert_true(fabs((double)y[i] - exact) <= 6e-6 * exact);
+            }
+        }
+}
+
+static void test_softcap(void **state)
+{
+    (void)state;
+    float x[MOST], y[MOST];
+    uint64_t random = 6;
+    for (int l = 0; l < N_LENGTHS; l++)
+        for (int wide = 0; wide < 2; wide++) {
+            int n = LENGTHS[l];
+            for (int i = 0; i < n; i++) x[i] = draw(&random, wide ? -200 : -10, wide ? 200 : 10);
+            memcpy(y, x, sizeof y);
+            sah_softcap(y, n, 30);
+            for (int i = 0; i < n; i++) {
+                double exact = 30 * tanh((double)x[i] / 30);
+                assert_true(fabs((double)y[i] - exact) <= 6e-7 * fabs(exact));
+            }
+        }
+    float ends[] = {1e30f, -1e30f, NAN, 0};
+    sah_softcap(ends, 4, 50);
+    assert_true(ends[0] == 50 && ends[1] == -50 && isnan(ends[2]) && ends[3] == 0);
 }
 
 static void test_silu(void **state)
@@ -111,7 +154,35 @@ static void test_norm(void **state)
             double exact = (double)x[i] * (double)weight[i] / sqrt(squares / n + (double)1e-5f);
             assert_true(fabs((double)y[i] - exact) <= 5e-7 * fabs(exact));
         }
+        sah_rms_norm(x, NULL, 1e-5f, n, y);
+        for (int i = 0; i < n; i++) {
+            double exact = (double)x[i] / sqrt(squares / n + (double)1e-5f);
+            assert_true(fabs((double)y[i] - exact) <= 5e-7 * fabs(exact));
+        }
     }
+}
+
+static void test_layer_norm(void **state)
+{
+    (void)state;
+    float x[MOST], weight[MOST], bias[MOST], y[MOST];
+    uint64_t random = 7;
+    for (int l = 0; l < N_LENGTHS; l++)
+        for (int biased = 0; biased < 2; biased++) {
+            int n = LENGTHS[l];
+            double mean = 0, variance = 0;
+            for (int i = 0; i < n; i++) {
+                x[i] = draw(&random, 3, 5), weight[i] = draw(&random, 0.5, 2), bias[i] = draw(&random, -1, 1);
+                mean += (double)x[i] / n;
+            }
+            for (int i = 0; i < n; i++) variance += ((double)x[i] - mean) * ((double)x[i] - mean) / n;
+            sah_layer_norm(x, weight, biased ? bias : NULL, 1e-5f, n, y);
+            for (int i = 0; i < n; i++) {
+                double exact = ((double)x[i] - mean) / sqrt(variance + (double)1e-5f) * (double)weight[i] +
+                               (biased ? (double)bias[i] : 0);
+                assert_true(fabs((double)y[i] - exact) <= (n == 1 ? 2e-3 : 3e-6));
+            }
+        }
 }
 
 static void test_rotate(void **state)
@@ -122,6 +193,9 @@ static void test_rotate(void **state)
     const double turned[] = {-2, 3 * 0.8660254 - 2, 1, 4 * 0.8660254 + 1.5};
     sah_rotate(x, cosine, sine, 4);
     for (int i = 0; i < 4; i++) assert_true(fabs((double)x[i] - turned[i]) < 1e-6);
+    float beside[] = {1, 2, 3, 4};
+    sah_rotate_neighbours(beside, cosine, sine, 4);
+    for (int i = 0; i < 4; i++) assert_true(fabs((double)beside[i] - turned[i / 2 + i % 2 * 2]) < 1e-6);
 }
 
 /* The highest wherever it stands; NaN for a NaN or an infinity wherever it stands. */
@@ -151,6 +225,8 @@ static void test_vectors(void **state)
     assert_true(y[0] == 11 && y[1] == 22 && y[2] == 33);
     sah_vector_scale(y, 3, -0.5f);
     assert_true(y[0] == -5.5f && y[1] == -11 && y[2] == -16.5f);
+    sah_vector_add_scaled(x, 3, 2, y);
+    assert_true(y[0] == -3.5f && y[1] == -7 && y[2] == -10.5f);
 }
 
 /* To the nearest, ties to even; NaN stays NaN, and what is beyond the largest becomes infinity. */
@@ -171,9 +247,10 @@ static void test_bf16(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exp),  cmocka_unit_test(test_softmax), cmocka_unit_test(test_silu),
-        cmocka_unit_test(test_norm), cmocka_unit_test(test_rotate),  cmocka_unit_test(test_largest),
-        cmocka_unit_test(test_bf16), cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_exp),     cmocka_unit_test(test_softmax),    cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_norm),    cmocka_unit_test(test_rotate),     cmocka_unit_test(test_largest),
+        cmocka_unit_test(test_bf16),    cmocka_unit_test(test_vectors),    cmocka_unit_test(test_sink),
+        cmocka_unit_test(test_softcap), cmocka_unit_test(test_layer_norm),
     };
     return cmocka_run_group_tests_name("element-wise kernels", tests, NULL, NULL);
 }

@@ -95,17 +95,29 @@ class Model:
         z = edited(self.attend(q, k, v), plain_z.mean(0), [e for e in edits if e["part"] == "v"])
         return self.linear(prefix + "o_proj", z.transpose(0, 1).reshape(x.shape[0], -1))
 
+    def embed(self, tokens):
+        """What enters the first layer, [positions, d_model]."""
+        return self.tensors["model.embed_tokens.weight"][torch.tensor(tokens)]
+
+    def layer(self, layer, x, edits=()):
+        """The residual stream behind a layer, with its edits, [positions, d_model]."""
+        prefix = f"model.layers.{layer}."
+        here = [e for e in edits if e["layer"] == layer]
+        x = x + self.attention(layer, self.norm(prefix + "input_layernorm", x), here)
+        y = self.norm(prefix + "post_attention_layernorm", x)
+        gate = torch.nn.functional.silu(self.linear(prefix + "mlp.gate_proj", y))
+        return x + self.linear(prefix + "mlp.down_proj", gate * self.linear(prefix + "mlp.up_proj", y))
+
+    def final(self, x):
+        """Final-norm hidden state of the last position, [d_model]."""
+        return self.norm("model.norm", x[-1])
+
     def hidden(self, tokens, edits=()):
         """Final-norm hidden state of the last token, [d_model]."""
-        x = self.tensors["model.embed_tokens.weight"][torch.tensor(tokens)]
+        x = self.embed(tokens)
         for layer in range(self.layers):
-            prefix = f"model.layers.{layer}."
-            here = [e for e in edits if e["layer"] == layer]
-            x = x + self.attention(layer, self.norm(prefix + "input_layernorm", x), here)
-            y = self.norm(prefix + "post_attention_layernorm", x)
-            gate = torch.nn.functional.silu(self.linear(prefix + "mlp.gate_proj", y))
-            x = x + self.linear(prefix + "mlp.down_proj", gate * self.linear(prefix + "mlp.up_proj", y))
-        return self.norm("model.norm", x[-1])
+            x = self.layer(layer, x, edits)
+        return self.final(x)
 
     def logits(self, hidden):
         head = self.tensors.get("lm_head.weight")

@@ -100,8 +100,8 @@ static void test_containers_agree(void **state)
         check_matrix(&a->lm_head, &b->lm_head);
         check_vector(a->final_norm, 0, b->final_norm, 0);
         double x[64], y[64];
-        sah_rope_frequencies(&a->config, a->rope_factors, x);
-        sah_rope_frequencies(&b->config, b->rope_factors, y);
+        sah_rope_frequencies(&a->config.ropes[0], x);
+        sah_rope_frequencies(&b->config.ropes[0], y);
         for (int p = 0; p < a->config.head_dim / 2; p++)
             assert_true(x[p] / y[p] > 1 - 1e-6 && x[p] / y[p] < 1 + 1e-6);
         sah_checkpoint_close(a);

@@ -55,8 +55,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.n_vocab, 64);
     assert_int_equal(c.max_positions, 128);
     assert_true(c.norm_eps == 1e-5F);
-    assert_true(c.rope_theta == 10000);
-    assert_int_equal(c.rope_scaling, SAH_ROPE_NONE);
+    assert_true(c.ropes[0].theta == 10000);
+    assert_int_equal(c.ropes[0].scaling, SAH_ROPE_NONE);
     assert_int_equal(c.sliding_window, 0);
     assert_false(c.tied || c.qk_norm || c.qkv_bias || c.o_bias || c.mlp_bias);
     c = accepted(
@@ -66,7 +66,7 @@ static void test_defaults(void **state)
     assert_int_equal(c.head_dim, 10);
     assert_int_equal(c.n_kv_heads, 2);
     assert_true(c.tied && c.qkv_bias && c.o_bias && c.mlp_bias);
-    assert_true(c.rope_theta == 500000);
+    assert_true(c.ropes[0].theta == 500000);
     assert_true(c.norm_eps == 1e-6F);
     assert_int_equal(c.sliding_window,
                      0); /* Llama's configuration has no window: the key means nothing there */
@@ -130,8 +130,8 @@ static void test_rope_forms(void **state)
     };
     for (size_t i = 0; i < sizeof LINEAR / sizeof *LINEAR; i++) {
         sah_config c = accepted(LINEAR[i]);
-        assert_int_equal(c.rope_scaling, SAH_ROPE_LINEAR);
-        assert_true(c.rope_theta == 5000 && c.rope_factor == 4);
+        assert_int_equal(c.ropes[0].scaling, SAH_ROPE_LINEAR);
+        assert_true(c.ropes[0].theta == 5000 && c.ropes[0].factor == 4);
     }
 #define FACTORS "\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4"
     static const struct {
@@ -146,9 +146,10 @@ static void test_rope_forms(void **state)
 #undef FACTORS
     for (size_t i = 0; i < sizeof LLAMA3 / sizeof *LLAMA3; i++) {
         sah_config c = accepted(LLAMA3[i].changes);
-        assert_int_equal(c.rope_scaling, SAH_ROPE_LLAMA3);
-        assert_true(c.rope_factor == 8 && c.rope_low_freq_factor == 1 && c.rope_high_freq_factor == 4);
-        assert_int_equal(c.rope_original_positions, LLAMA3[i].original);
+        assert_int_equal(c.ropes[0].scaling, SAH_ROPE_LLAMA3);
+        assert_true(c.ropes[0].factor == 8 && c.ropes[0].low_freq_factor == 1 &&
+                    c.ropes[0].high_freq_factor == 4);
+        assert_int_equal(c.ropes[0].original_positions, LLAMA3[i].original);
     }
 }
 
@@ -158,26 +159,28 @@ static void test_frequencies(void **state)
 {
     (void)state;
     double out[2];
-    sah_config c = {.head_dim = 4, .rope_theta = 10000};
+    sah_rope c = {.dims = 4, .theta = 10000};
     const float factors[] = {2, 5};
-    sah_rope_frequencies(&c, NULL, out);
+    sah_rope_frequencies(&c, out);
     assert_true(out[0] == 1 && fabs(out[1] - 0.01) < 1e-15);
-    sah_rope_frequencies(&c, factors, out);
+    c.factors = factors;
+    sah_rope_frequencies(&c, out);
+    c.factors = NULL;
     assert_true(out[0] == 0.5 && fabs(out[1] - 0.002) < 1e-15);
-    c.rope_scaling = SAH_ROPE_LINEAR;
-    c.rope_factor = 8;
-    sah_rope_frequencies(&c, NULL, out);
+    c.scaling = SAH_ROPE_LINEAR;
+    c.factor = 8;
+    sah_rope_frequencies(&c, out);
     assert_true(out[0] == 0.125 && fabs(out[1] - 0.00125) < 1e-15);
-    c.rope_scaling = SAH_ROPE_LLAMA3;
-    c.rope_original_positions = 64;
-    c.rope_low_freq_factor = 1;
-    c.rope_high_freq_factor = 4;
-    sah_rope_frequencies(&c, NULL, out);
+    c.scaling = SAH_ROPE_LLAMA3;
+    c.original_positions = 64;
+    c.low_freq_factor = 1;
+    c.high_freq_factor = 4;
+    sah_rope_frequencies(&c, out);
     assert_true(out[0] == 1 && fabs(out[1] - 0.00125) < 1e-15);
     /* 12.56 / (2 pi) = 2 turns: a third of the way from 1 to 4. */
-    c.rope_original_positions = 1256637;
-    c.rope_theta = 1e10;
-    sah_rope_frequencies(&c, NULL, out);
+    c.original_positions = 1256637;
+    c.theta = 1e10;
+    sah_rope_frequencies(&c, out);
     assert_true(fabs(out[1] - (1e-5 / 3 + 1e-5 / 8 * 2 / 3)) < 1e-11);
 }
 
@@ -267,8 +270,8 @@ static void test_gguf(void **state)
     assert_int_equal(c.d_ff, 12);
     assert_int_equal(c.n_vocab, 16);
     assert_int_equal(c.max_positions, 64);
-    assert_true(c.norm_eps == 1e-5F && c.rope_theta == 10000 && c.tied);
-    assert_int_equal(c.rope_scaling, SAH_ROPE_NONE);
+    assert_true(c.norm_eps == 1e-5F && c.ropes[0].theta == 10000 && c.tied);
+    assert_int_equal(c.ropes[0].scaling, SAH_ROPE_NONE);
     gguf_small_llama(&w);
     gguf_pair_u32(&w, "llama.attention.head_count_kv", 1);
     gguf_pair_u32(&w, "llama.attention.key_length", 6);
@@ -284,14 +287,14 @@ static void test_gguf(void **state)
     assert_int_equal(c.n_kv_heads, 1);
     assert_int_equal(c.head_dim, 6);
     assert_int_equal(c.sliding_window, 5);
-    assert_int_equal(c.rope_scaling, SAH_ROPE_LINEAR);
-    assert_true(c.rope_theta == 5000 && c.rope_factor == 4 && !c.tied);
+    assert_int_equal(c.ropes[0].scaling, SAH_ROPE_LINEAR);
+    assert_true(c.ropes[0].theta == 5000 && c.ropes[0].factor == 4 && !c.tied);
     gguf_small_llama(&w);
     gguf_pair_string(&w, "llama.rope.scaling.type", "none");
     gguf_pair_f32(&w, "llama.rope.scaling.factor", 4);
     gguf_tensor(&w, "rope_freqs.weight", 0, 1, (const uint64_t[]){2}, 8);
     expect_ok(read_gguf(&w, &c, &error), &error);
-    assert_int_equal(c.rope_scaling, SAH_ROPE_FACTORS);
+    assert_int_equal(c.ropes[0].scaling, SAH_ROPE_FACTORS);
 }
 
 static void test_gguf_refusals(void **state)

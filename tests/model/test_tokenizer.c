@@ -349,7 +349,7 @@ static void refuses_by_name(void **state)
          "regular expression"},
         {"{\"added_tokens\":[{\"content\":\"<x>\",\"id\":9}]," MODEL "}", "has id 9 where 3 is due"},
         {"{\"added_tokens\":[{\"content\":\"a\",\"id\":3}]," MODEL "}", "has id 3 where 0 is due"},
-        {"{\"added_tokens\":[{\"content\":\"\",\"id\":3}]," MODEL "}", "without content or id"},
+        {"{\"added_tokens\":[{\"content\":\"\",\"id\":3}]," MODEL "}", "without content"},
         {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}," MODEL "}", "0 places"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -373,7 +373,7 @@ static void check_ids(const sah_tokenizer *tokenizer, const char *text, bool add
     free(ids);
 }
 
-/* The post-processor decides on BOS; without one tokenizer_config.json does. The text may bring it along. */
+/* The post-processor alone decides on BOS, whatever tokenizer_config.json says. The text may bring it along. */
 static void bos_once(void **state)
 {
     (void)state;
@@ -402,7 +402,7 @@ static void bos_once(void **state)
     write_file(&at, "tokenizer.json", without);
     write_file(&at, "tokenizer_config.json", "{\"bos_token\":{\"content\":\"<s>\"},\"add_bos_token\":true}");
     assert_int_equal(sah_tokenizer_from_directory(at.path, &tokenizer, &error), SAH_OK);
-    check_ids(tokenizer, "ab", true, 2, (int32_t[]){3, 2});
+    check_ids(tokenizer, "ab", true, 1, (int32_t[]){2});
     sah_tokenizer_free(tokenizer);
     write_file(&at, "tokenizer_config.json", "{\"bos_token\":\"<s>\"}");
     assert_int_equal(sah_tokenizer_from_directory(at.path, &tokenizer, &error), SAH_OK);
@@ -431,7 +431,8 @@ static void end_tokens(void **state)
     assert_true(sah_tokenizer_is_end(tokenizer, 1)); /* the generation settings' */
     assert_false(
         sah_tokenizer_is_end(tokenizer, 0)); /* config.json counts only without generation settings */
-    assert_false(sah_tokenizer_is_end(tokenizer, 5)); /* not special */
+    assert_true(
+        sah_tokenizer_is_end(tokenizer, 5)); /* by its name, though the file does not call it special */
     assert_false(sah_tokenizer_is_end(tokenizer, 99));
     sah_tokenizer_free(tokenizer);
     remove_folder(&at);
@@ -470,9 +471,12 @@ typedef struct gguf_case {
     uint32_t bos;
     float score;
     const char *message;
+    const char *fifth; /* another text for "c"; NULL: "c" */
+    uint32_t all_types; /* of every token when not 9 */
 } gguf_case;
 
-static const gguf_case plain_case = {"llama", "default", "<unk>", "a b", 7, 1, -1.0F, ""};
+enum { OWN_TYPES = 9 };
+static const gguf_case plain_case = {"llama", "default", "<unk>", "a b", 7, 1, -1.0F, "", NULL, OWN_TYPES};
 
 /* Opens a GGUF file of the case. "ab" is unused: a step on the way to "abc" and never a token of its own. */
 static sah_tokenizer *open_case(const gguf_case *c, char message[1024])
@@ -489,9 +493,10 @@ static sah_tokenizer *open_case(const gguf_case *c, char message[1024])
     if (c->pre != NULL) put_key(&out, "tokenizer.ggml.pre", SAH_GGUF_STRING);
     if (c->pre != NULL) put_string(&out, c->pre);
     put_array(&out, "tokenizer.ggml.tokens", SAH_GGUF_STRING, 7);
-    for (size_t i = 0; i < 7; i++) put_string(&out, i == 0 ? c->first : tokens[i]);
+    for (size_t i = 0; i < 7; i++)
+        put_string(&out, i == 0 ? c->first : i == 4 && c->fifth != NULL ? c->fifth : tokens[i]);
     put_array(&out, "tokenizer.ggml.token_type", SAH_GGUF_I32, c->n_types);
-    for (size_t i = 0; i < c->n_types; i++) put(&out, types[i], 4);
+    for (size_t i = 0; i < c->n_types; i++) put(&out, c->all_types == OWN_TYPES ? types[i] : c->all_types, 4);
     put_array(&out, "tokenizer.ggml.scores", SAH_GGUF_F32, 7);
     for (size_t i = 0; i < 7; i++) {
         const float score = i == 6 ? c->score : 0.0F;
@@ -529,17 +534,16 @@ static void gguf_refuses_by_name(void **state)
 {
     (void)state;
     static const gguf_case cases[] = {
-        {"bert", "default", "<unk>", NULL, 7, 1, -1.0F, "model \"bert\""},
-        {"gpt2", "tekken", "<unk>", "a b", 7, 1, -1.0F, "pre \"tekken\""},
-        {"gpt2", NULL, "<unk>", "a b", 7, 1, -1.0F, "tokenizer.ggml.pre is missing"},
-        {"gpt2", "smollm", "<unk>", NULL, 7, 1, -1.0F, "tokenizer.ggml.merges is missing"},
-        {"gpt2", "smollm", "<unk>", "a c", 7, 1, -1.0F, "their join"},
-        {"gpt2", "smollm", "<unk>", "abc", 7, 1, -1.0F, "not a pair"},
-        {"gpt2", "smollm", "a", "a b", 7, 1, -1.0F, "same text"},
-        {"gpt2", "smollm", "\xFF", "a b", 7, 1, -1.0F, "not UTF-8"},
-        {"llama", "default", "<unk>", NULL, 6, 1, -1.0F, "7 tokens but 6 token types"},
-        {"llama", "default", "<unk>", NULL, 7, 7, -1.0F, "past the last token"},
-        {"llama", "default", "<unk>", NULL, 7, 1, __builtin_nanf(""), "score of token 6"},
+        {"bert", "default", "<unk>", NULL, 7, 1, -1.0F, "model \"bert\"", NULL, OWN_TYPES},
+        {"gpt2", "tekken", "<unk>", "a b", 7, 1, -1.0F, "pre \"tekken\"", NULL, OWN_TYPES},
+        {"gpt2", "smollm", "<unk>", NULL, 7, 1, -1.0F, "tokenizer.ggml.merges is missing", NULL, OWN_TYPES},
+        {"gpt2", "smollm", "<unk>", "a c", 7, 1, -1.0F, "their join", NULL, OWN_TYPES},
+        {"gpt2", "smollm", "<unk>", "abc", 7, 1, -1.0F, "not a pair", NULL, OWN_TYPES},
+        {"gpt2", "smollm", "a", "a b", 7, 1, -1.0F, "same text", NULL, OWN_TYPES},
+        {"gpt2", "smollm", "\xFF", "a b", 7, 1, -1.0F, "not UTF-8", NULL, OWN_TYPES},
+        {"llama", "default", "<unk>", NULL, 6, 1, -1.0F, "7 tokens but 6 token types", NULL, OWN_TYPES},
+        {"llama", "default", "<unk>", NULL, 7, 7, -1.0F, "past the last token", NULL, OWN_TYPES},
+        {"llama", "default", "<unk>", NULL, 7, 1, __builtin_nanf(""), "score of token 6", NULL, OWN_TYPES},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char message[1024];
@@ -560,6 +564,35 @@ static void unused_pieces_are_taken_apart(void **state)
     check_ids(tokenizer, "abab", false, 4, (int32_t[]){2, 3, 2, 3});
     check_ids(tokenizer, "<s>zab<unk>", true, 5,
               (int32_t[]){1, 0, 2, 3, 0}); /* z has no token and no bytes */
+    sah_tokenizer_free(tokenizer);
+}
+
+/* Tokens that end an answer do so by their names, whatever type the file gives them; types may all be undefined; a
+ * file need not say how words are cut. */
+static void gguf_known_ends(void **state)
+{
+    (void)state;
+    char message[1024];
+    static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>",
+                                        "<turn|>"};
+    for (size_t i = 0; i < 5; i++) {
+        for (uint32_t type = 0; type < 5; type++) {
+            gguf_case c = {"gpt2", type == 0 ? NULL : "default", "<unk>", "a b", 7, 1, -1.0F, "", names[i],
+                           type};
+            sah_tokenizer *tokenizer = open_case(&c, message);
+            if (tokenizer == NULL) fail_msg("%s", message);
+            assert_true(sah_tokenizer_is_end(tokenizer, 4));
+            assert_false(sah_tokenizer_is_end(tokenizer, 3));
+            char text[64];
+            snprintf(text, sizeof text, "ab%s", names[i]);
+            if (type == 0) check_ids(tokenizer, text, false, 2, (int32_t[]){5, 4});
+            sah_tokenizer_free(tokenizer);
+        }
+    }
+    gguf_case plain = {"gpt2", "default", "<unk>", "a b", 7, 1, -1.0F, "", "<|other|>", 1};
+    sah_tokenizer *tokenizer = open_case(&plain, message);
+    assert_non_null(tokenizer);
+    assert_false(sah_tokenizer_is_end(tokenizer, 4));
     sah_tokenizer_free(tokenizer);
 }
 
@@ -738,6 +771,7 @@ int main(void)
         cmocka_unit_test(end_tokens),
         cmocka_unit_test(gguf_refuses_by_name),
         cmocka_unit_test(unused_pieces_are_taken_apart),
+        cmocka_unit_test(gguf_known_ends),
         cmocka_unit_test(patterns_as_oniguruma_reads_them),
         cmocka_unit_test(patterns_refused),
         cmocka_unit_test(patterns_have_limits),

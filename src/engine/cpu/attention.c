@@ -54,9 +54,16 @@ static void gather(const sah_attention *at, const sah_segment *segment, int kv, 
     }
 }
 
-/* Up to ROWS query vectors (their rows' depths in `depth`) of one group. */
+/* Weights of a head's scores. */
+SAH_INLINE void weigh(const sah_attention *at, int head, float *scores, int n)
+{
+    sah_softmax(scores, n, at->sinks ? at->sinks[head] : -INFINITY);
+}
+
+/* Up to ROWS query vectors (their rows' depths and heads in `depth` and `head`) of one group. */
 SAH_SIMD static void attend_rows(const sah_attention *at, int from, int n_keys, const float *const q[ROWS],
-                                 float *const z[ROWS], const int depth[ROWS], int n_rows, const scratch *s)
+                                 float *const z[ROWS], const int depth[ROWS], const int head[ROWS],
+                                 int n_rows, const scratch *s)
 {
     float out[ROWS][LANES];
     const float *weights[ROWS];
@@ -70,14 +77,15 @@ SAH_SIMD static void attend_rows(const sah_attention *at, int from, int n_keys, 
         weights[r] = s->scores + (int64_t)r * n_keys + first;
     }
     for (int j = 0; j < seen; j += LANES) {
-        tile(q, D, s->keys + j, n_keys, 1.0f / sqrtf((float)D), out);
+        tile(q, D, s->keys + j, n_keys, at->scale, out);
         for (int r = 0; r < n_rows; r++) memcpy(s->scores + (int64_t)r * n_keys + j, out[r], sizeof out[r]);
     }
     for (int r = 0; r < n_rows; r++) {
         float *row = s->scores + (int64_t)r * n_keys;
+        if (at->softcap > 0.0f) sah_softcap(row, round_up(seen), at->softcap);
         for (int j = 0; j < low[r]; j++) row[j] = -INFINITY; /* what it does not see gets no weight */
         for (int j = high[r]; j < round_up(seen); j++) row[j] = -INFINITY;
-        sah_softmax(row, round_up(seen));
+        weigh(at, head[r], row, round_up(seen));
     }
     for (int r = 0; r < ROWS; r++) weights[r] = s->scores + (int64_t)(r < n_rows ? r : 0) * n_keys + first;
     for (int i = 0; i < D; i += LANES) {
@@ -97,16 +105,17 @@ static void attend_segment(const sah_attention *at, const sah_segment *segment, 
     for (int i = 0; i < n; i += ROWS) {
         const float *q[ROWS];
         float *z[ROWS];
-        int depth[ROWS], n_rows = n - i < ROWS ? n - i : ROWS;
+        int depth[ROWS], head[ROWS], n_rows = n - i < ROWS ? n - i : ROWS;
         for (int r = 0; r < ROWS; r++) {
             int index = r < n_rows ? i + r : i; /* spare rows repeat the first */
             int64_t row = segment->row + index / group;
-            int64_t column = ((int64_t)kv * group + index % group) * D;
+            head[r] = kv * group + index % group;
+            int64_t column = (int64_t)head[r] * D;
             q[r] = at->q + row * at->q_stride + column;
             z[r] = at->z + row * at->z_stride + column;
             depth[r] = segment->depth + index / group;
         }
-        attend_rows(at, from, n_keys, q, z, depth, n_rows, s);
+        attend_rows(at, from, n_keys, q, z, depth, head, n_rows, s);
     }
 }
 
@@ -121,12 +130,11 @@ SAH_INLINE void ask_for(const float *row, int D)
     for (int i = 0; i < D; i += LANES) __builtin_prefetch(row + i);
 }
 
-/* scores[r * seen + p] = factor * q[r] . key p. */
+/* scores[r * seen + p] = scale * q[r] . key p. */
 SAH_INLINE void score(const sah_attention *at, const int32_t *path, int seen, const float *keys,
                       const float *values, const float *const q[ROWS], int rows, float *scores)
 {
     int D = at->head_dim, whole = D / LANES * LANES;
-    float factor = 1.0f / sqrtf((float)D);
     for (int p = 0; p < seen; p++) {
         const float *k = keys + path[p] * at->k_stride;
         float sum[ROWS][LANES] = {{0.0f}};
@@ -140,7 +148,7 @@ SAH_INLINE void score(const sah_attention *at, const int32_t *path, int seen, co
             for (int i = whole; i < D; i++) sum[r][i - whole] += q[r][i] * k[i];
             for (int width = LANES / 2; width > 0; width /= 2)
                 for (int j = 0; j < width; j++) sum[r][j] += sum[r][j + width];
-            scores[r * seen + p] = factor * sum[r][0];
+            scores[r * seen + p] = at->scale * sum[r][0];
         }
     }
 }
@@ -159,14 +167,15 @@ SAH_INLINE void mix(const sah_attention *at, const int32_t *path, int seen, cons
     for (int r = 0; r < rows; r++) memcpy(z[r] + at_column, sum[r], (size_t)n * sizeof(float));
 }
 
-/* `rows` query heads that share keys and values; a constant where this melts in. */
+/* `rows` query heads from `head` on that share keys and values; `rows` is a constant where this melts in. */
 SAH_INLINE void attend_heads(const sah_attention *at, const int32_t *path, int seen, const float *keys,
-                             const float *values, const float *const q[ROWS], float *const z[ROWS], int rows,
-                             float *scores)
+                             const float *values, const float *const q[ROWS], float *const z[ROWS], int head,
+                             int rows, float *scores)
 {
     int D = at->head_dim;
     score(at, path, seen, keys, values, q, rows, scores);
-    for (int r = 0; r < rows; r++) sah_softmax(scores + (int64_t)r * seen, seen);
+    if (at->softcap > 0.0f) sah_softcap(scores, rows * seen, at->softcap);
+    for (int r = 0; r < rows; r++) weigh(at, head + r, scores + (int64_t)r * seen, seen);
     for (int i = 0; i < D; i += LANES) {
         if (D - i >= LANES)
             mix(at, path, seen, values, scores, LANES, z, i, rows);
@@ -193,16 +202,16 @@ SAH_SIMD static void attend_single(const sah_attention *at, const sah_segment *s
         }
         switch (group - h) {
         case 1:
-            attend_heads(at, path, seen, keys, values, q, z, 1, scores);
+            attend_heads(at, path, seen, keys, values, q, z, kv * group + h, 1, scores);
             break;
         case 2:
-            attend_heads(at, path, seen, keys, values, q, z, 2, scores);
+            attend_heads(at, path, seen, keys, values, q, z, kv * group + h, 2, scores);
             break;
         case 3:
-            attend_heads(at, path, seen, keys, values, q, z, 3, scores);
+            attend_heads(at, path, seen, keys, values, q, z, kv * group + h, 3, scores);
             break;
         default:
-            attend_heads(at, path, seen, keys, values, q, z, ROWS, scores);
+            attend_heads(at, path, seen, keys, values, q, z, kv * group + h, ROWS, scores);
         }
     }
 }

@@ -8,6 +8,9 @@
 typedef struct sah_attention {
     int n_heads, n_kv_heads; /* query head h reads key/value head h / (n_heads / n_kv_heads) */
     int head_dim;
+    float scale; /* of q kᵀ */
+    float softcap; /* scores become cap tanh(score / cap); 0: none */
+    const float *sinks; /* [n_heads] one more score of each head, whose weight nobody gets; or NULL */
     int window; /* sliding window: tokens seen, the own included; 0: all */
     const float *q; /* [rows, n_heads * head_dim] after RoPE, rows as the segments number them */
     int64_t q_stride;
@@ -19,7 +22,7 @@ typedef struct sah_attention {
                     row */
 } sah_attention;
 
-/* z = softmax(q kᵀ / sqrt(head_dim)) v for every row of the segments. */
+/* z = softmax(scale q kᵀ) v for every row of the segments. */
 sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, const sah_segment *segments,
                       int32_t n_segments, sah_error *error);
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/cpu/fast_exp.h"
 #include "util/simd.h"
 
 /* Sums by lane: each lane's stays short, so that float32 is enough for it, and the compilers vectorise what
@@ -24,8 +25,37 @@ SAH_INLINE double sum_of_squares(const float *x, int n)
 SAH_SIMD void sah_rms_norm(const float *x, const float *weight, float eps, int n, float *y)
 {
     float scale = (float)(1.0 / sqrt(sum_of_squares(x, n) / n + (double)eps));
+    if (!weight) {
+#pragma omp simd
+        for (int i = 0; i < n; i++) y[i] = x[i] * scale;
+        return;
+    }
 #pragma omp simd
     for (int i = 0; i < n; i++) y[i] = x[i] * scale * weight[i];
+}
+
+SAH_INLINE double sum_of(const float *x, int n)
+{
+    float lane[LANES] = {0};
+    double sum = 0.0;
+    int whole = n - n % LANES;
+    for (int i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) lane[j] += x[i + j];
+    for (int j = 0; j < LANES; j++) sum += (double)lane[j];
+    for (int i = whole; i < n; i++) sum += (double)x[i];
+    return sum;
+}
+
+SAH_SIMD void sah_layer_norm(const float *x, const float *weight, const float *bias, float eps, int n,
+                             float *y)
+{
+    float mean = (float)(sum_of(x, n) / n);
+#pragma omp simd
+    for (int i = 0; i < n; i++) y[i] = x[i] - mean;
+    float scale = (float)(1.0 / sqrt(sum_of_squares(y, n) / n + (double)eps));
+#pragma omp simd
+    for (int i = 0; i < n; i++) y[i] = y[i] * scale * weight[i];
+    if (bias) sah_vector_add(bias, n, y);
 }
 
 SAH_SIMD void sah_rotate(float *x, const float *cosine, const float *sine, int width)
@@ -39,30 +69,13 @@ SAH_SIMD void sah_rotate(float *x, const float *cosine, const float *sine, int w
     }
 }
 
-/* exp(x) to about one unit in the last place, for x <= 88: 2^k times a polynomial in r, x = k ln 2 + r, |r|
- * <= ln 2 / 2 (Cody and Waite's two-part ln 2; coefficients of the Taylor series to the seventh power, error
- * below 2e-8). Below -87 it is 0; NaN stays NaN. */
-SAH_INLINE float fast_exp(float x)
+SAH_SIMD void sah_rotate_neighbours(float *x, const float *cosine, const float *sine, int width)
 {
-    float clamped =
-        x > -87.0f ? x : -87.0f; /* NaN too: its bits must not reach the conversion to an integer */
-    clamped = clamped < 88.0f ? clamped : 88.0f;
-    float shifted = clamped * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: rounds to the nearest integer */
-    float k = shifted - 12582912.0f;
-    float r = clamped - k * 0.693359375f;
-    r = r - k * -2.12194440e-4f;
-    float p = 1.0f / 5040.0f;
-    p = p * r + 1.0f / 720.0f;
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
-    p = p * r + 1.0f / 6.0f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    uint32_t bits = (uint32_t)((int32_t)k + 127) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return x < -87.0f ? 0.0f : x == x ? p * power : x;
+    for (int i = 0; i < width / 2; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * cosine[i] - b * sine[i];
+        x[2 * i + 1] = b * cosine[i] + a * sine[i];
+    }
 }
 
 SAH_SIMD void sah_silu_multiply(const float *gate, const float *up, int n, float *out)
@@ -70,7 +83,7 @@ SAH_SIMD void sah_silu_multiply(const float *gate, const float *up, int n, float
 #pragma omp simd
     for (int i = 0; i < n; i++) {
         float x = gate[i];
-        out[i] = x / (1.0f + fast_exp(-x)) * up[i];
+        out[i] = x / (1.0f + sah_fast_exp(-x)) * up[i];
     }
 }
 
@@ -97,7 +110,7 @@ SAH_SIMD float sah_largest(const float *x, size_t n)
     return broken[0] == 0 ? top[0] : NAN;
 }
 
-SAH_SIMD void sah_softmax(float *scores, int n)
+SAH_SIMD void sah_softmax(float *scores, int n, float sink)
 {
     enum { SOFTMAX_LANES = 16 };
     float lane[SOFTMAX_LANES], max = scores[0];
@@ -108,20 +121,38 @@ SAH_SIMD void sah_softmax(float *scores, int n)
         for (int j = 0; j < SOFTMAX_LANES; j++) lane[j] = scores[i + j] > lane[j] ? scores[i + j] : lane[j];
     for (int j = 0; j < SOFTMAX_LANES; j++) max = lane[j] > max ? lane[j] : max;
     for (int i = whole; i < n; i++) max = scores[i] > max ? scores[i] : max;
+    max = sink > max ? sink : max;
     for (int j = 0; j < SOFTMAX_LANES; j++) lane[j] = 0.0f;
     for (int i = 0; i < whole; i += SOFTMAX_LANES)
         for (int j = 0; j < SOFTMAX_LANES; j++) {
-            scores[i + j] = fast_exp(scores[i + j] - max);
+            scores[i + j] = sah_fast_exp(scores[i + j] - max);
             lane[j] += scores[i + j];
         }
     for (int j = 0; j < SOFTMAX_LANES; j++) sum += (double)lane[j];
     for (int i = whole; i < n; i++) {
-        scores[i] = fast_exp(scores[i] - max);
+        scores[i] = sah_fast_exp(scores[i] - max);
         sum += (double)scores[i];
     }
+    sum += (double)sah_fast_exp(sink - max);
     float scale = (float)(1.0 / sum);
 #pragma omp simd
     for (int i = 0; i < n; i++) scores[i] *= scale;
+}
+
+/* tanh(y) by exp; where that would cancel, by the first five terms of its series (the sixth is below 9e-9 of
+ * y). */
+SAH_SIMD void sah_softcap(float *x, int n, float cap)
+{
+#pragma omp simd
+    for (int i = 0; i < n; i++) {
+        float y = x[i] / cap, s = y * y, series = 62.0f / 2835.0f;
+        series = series * s - 17.0f / 315.0f;
+        series = series * s + 2.0f / 15.0f;
+        series = series * s - 1.0f / 3.0f;
+        series = y + y * s * series;
+        float whole = 1.0f - 2.0f / (sah_fast_exp(2.0f * y) + 1.0f);
+        x[i] = cap * (s < 0.0625f ? series : whole);
+    }
 }
 
 SAH_SIMD void sah_vector_add(const float *x, int n, float *y)
@@ -134,6 +165,12 @@ SAH_SIMD void sah_vector_scale(float *x, int n, float factor)
 {
 #pragma omp simd
     for (int i = 0; i < n; i++) x[i] *= factor;
+}
+
+SAH_SIMD void sah_vector_add_scaled(const float *x, int n, float factor, float *y)
+{
+#pragma omp simd
+    for (int i = 0; i < n; i++) y[i] += factor * x[i];
 }
 
 SAH_SIMD void sah_round_bf16(const float *x, uint16_t *y, int64_t n)

@@ -47,8 +47,12 @@ void sah_workspace_fix_rows(sah_workspace *workspace);
 typedef enum sah_slot {
     SAH_SLOT_NORMED, /* a block of normed rows, or of outputs of heads side by side */
     SAH_SLOT_INPUT, /* the same as products take it */
+    SAH_SLOT_BRANCH, /* a branch before it joins the residual */
     SAH_SLOT_GATE_UP, /* the MLP's gates and what they gate */
     SAH_SLOT_INNER, /* their products */
+    SAH_SLOT_ROUTER, /* logits of a router */
+    SAH_SLOT_ROUTES, /* which row goes to which expert */
+    SAH_SLOT_GATHERED, /* rows of an expert, and what it makes of them */
     SAH_SLOT_ATTENTION, /* keys, values and scores of a segment, for each thread */
     SAH_SLOT_EDITED, /* outputs of edited heads */
     SAH_SLOT_EDITED_Q, /* their queries */

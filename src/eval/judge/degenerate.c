@@ -299,10 +299,16 @@ done:
     return status;
 }
 
-bool sah_degeneracy_found(const sah_degeneracy *m)
+const char *sah_degeneracy_found(const sah_degeneracy *m)
 {
-    return m->empty || m->blank > MOST_BLANK || m->broken > MOST_BROKEN || m->symbols > MOST_SYMBOLS ||
-           m->repeated > MOST_REPEATED || m->distinct < LEAST_DISTINCT || m->echoed > MOST_ECHOED ||
-           m->implausible > MOST_IMPLAUSIBLE || (m->fragments > 0 && m->fragments < LEAST_LETTERS) ||
-           m->switches > MOST_SWITCHES;
+    if (m->empty) return "empty";
+    if (m->blank > MOST_BLANK) return "blank";
+    if (m->broken > MOST_BROKEN) return "broken";
+    if (m->symbols > MOST_SYMBOLS) return "symbols";
+    if (m->repeated > MOST_REPEATED || m->distinct < LEAST_DISTINCT || m->echoed > MOST_ECHOED)
+        return "loops";
+    if (m->implausible > MOST_IMPLAUSIBLE) return "spelling";
+    if (m->fragments > 0 && m->fragments < LEAST_LETTERS) return "fragments";
+    if (m->switches > MOST_SWITCHES) return "scripts";
+    return NULL;
 }

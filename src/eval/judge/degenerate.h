@@ -22,7 +22,7 @@ typedef struct sah_degeneracy {
 
 sah_status sah_degeneracy_measure(const char *text, size_t length, sah_degeneracy *out, sah_error *error);
 
-/* The verdict on the measures. */
-bool sah_degeneracy_found(const sah_degeneracy *measured);
+/* The measure by which the text is degenerate, in a word; NULL: by none. */
+const char *sah_degeneracy_found(const sah_degeneracy *measured);
 
 #endif

@@ -1,4 +1,4 @@
-/* What a judge was made from, for the header of its results. */
+/* What a judge was made from and what its verdicts rest on, for its results. */
 #ifndef SAH_EVAL_JUDGE_JUDGE_H
 #define SAH_EVAL_JUDGE_JUDGE_H
 
@@ -7,5 +7,16 @@
 sah_judge_rule sah_judge_rule_of(const sah_judge *judge);
 /* The file its phrases came from; NULL: the built-in list. */
 const char *sah_judge_phrases_of(const sah_judge *judge);
+
+/* A verdict and what it rests on: a pattern of the phrase list, a measure of degenerate text, "thinking", or in
+ * a few words that nothing was found. Lives as long as the judge. */
+typedef struct sah_finding {
+    sah_verdict verdict;
+    const char *reason;
+} sah_finding;
+
+/* As sah_judge_text, with the reason. */
+sah_status sah_judge_find(const sah_judge *judge, const char *text, size_t length, sah_finding *out,
+                          sah_error *error);
 
 #endif

@@ -60,7 +60,7 @@ static sah_status add_header(sah_text *out, const sah_judge *judge, const sah_gu
 typedef struct judged {
     sah_response response;
     json_t *object; /* a reference of its own */
-    sah_verdict verdict;
+    sah_finding found;
     size_t group;
 } judged;
 
@@ -71,19 +71,31 @@ static void add_number(sah_text *out, const char *key, double value)
     sah_text_addf(out, ",\"%s\":%s", key, number);
 }
 
+/* What a verdict rests on, as JSON. A phrase of somebody's list for the reference's rule may be any bytes. */
+static json_t *reason_of(const judged *record)
+{
+    json_t *reason = json_string(record->found.reason);
+    return reason != NULL ? reason : json_string("a phrase that is not UTF-8");
+}
+
 /* The record with its verdict. A line keeps its bytes, what is new goes in before its last brace; only a
  * record that has a verdict already, or no line of its own, is written anew. */
 static sah_status add_record(sah_text *out, const judged *record, const sah_exchange *exchange,
                              const sah_guard *guard, sah_error *error)
 {
-    static const char *const ours[] = {"verdict", "p_unsafe", "p_safe", "unsafe"};
-    const char *name = sah_verdict_name(record->verdict);
+    static const char *const ours[] = {"verdict", "reason", "p_unsafe", "p_safe", "unsafe"};
+    const char *name = sah_verdict_name(record->found.verdict);
     bool unsafe = exchange != NULL && exchange->p_unsafe > guard->threshold, has = false, good;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         has = has || json_object_get(record->object, ours[i]) != NULL;
     if (record->response.line != NULL && !has) {
+        json_t *said = reason_of(record);
+        char *reason = json_dumps(said, JSON_ENCODE_ANY);
+        json_decref(said);
+        if (reason == NULL) return sah_fail_memory(error, "a record");
         sah_text_add(out, record->response.line, record->response.line_size - 1);
-        sah_text_addf(out, ",\"verdict\":\"%s\"", name);
+        sah_text_addf(out, ",\"verdict\":\"%s\",\"reason\":%s", name, reason);
+        free(reason);
         if (exchange != NULL) {
             add_number(out, "p_unsafe", exchange->p_unsafe);
             add_number(out, "p_safe", exchange->p_safe);
@@ -92,9 +104,10 @@ static sah_status add_record(sah_text *out, const judged *record, const sah_exch
         sah_text_adds(out, "}\n");
         return SAH_OK;
     }
-    for (size_t i = 1; i < sizeof ours / sizeof *ours && exchange == NULL; i++)
+    for (size_t i = 2; i < sizeof ours / sizeof *ours && exchange == NULL; i++)
         json_object_del(record->object, ours[i]);
-    good = json_object_set_new(record->object, "verdict", json_string(name)) == 0;
+    good = json_object_set_new(record->object, "verdict", json_string(name)) == 0 &&
+           json_object_set_new(record->object, "reason", reason_of(record)) == 0;
     if (good && exchange != NULL)
         good = json_object_set_new(record->object, "p_unsafe", json_real(exchange->p_unsafe)) == 0 &&
                json_object_set_new(record->object, "p_safe", json_real(exchange->p_safe)) == 0 &&
@@ -225,9 +238,9 @@ static sah_status judge_next(judging *j, bool *more, sah_error *error)
     }
     judged *record = &j->records[j->n++];
     *record = (judged){.response = response, .object = json_incref(response.object)};
-    status = sah_judge_text(j->judge, response.text, response.length, &record->verdict, error);
+    status = sah_judge_find(j->judge, response.text, response.length, &record->found, error);
     if (status == SAH_OK && j->label != NULL)
-        status = count_label(&response, j->label, j->responses.name, record->verdict, &j->total, error);
+        status = count_label(&response, j->label, j->responses.name, record->found.verdict, &j->total, error);
     return status == SAH_OK ? find_group(j, record->object, &record->group, error) : status;
 }
 
@@ -258,7 +271,7 @@ static sah_judgement count(const judging *j, bool all, size_t group)
     for (size_t i = 0; i < j->n; i++) {
         if (!all && j->records[i].group != group) continue;
         total.n++;
-        total.counts[j->records[i].verdict]++;
+        total.counts[j->records[i].found.verdict]++;
         if (j->guard == NULL) continue;
         total.n_unsafe += j->exchanges[i].p_unsafe > j->guard->threshold;
         total.answered += j->exchanges[i].p_unsafe + j->exchanges[i].p_safe;

@@ -49,6 +49,12 @@ static bool is_apostrophe(uint32_t code)
     return false;
 }
 
+/* Quotation marks that are apostrophes as well. */
+static bool is_single_quote(uint32_t code)
+{
+    return code == '\'' || code == 0x2018 || code == 0x201B;
+}
+
 static bool closes_quote(uint32_t open, uint32_t code)
 {
     switch (open) {
@@ -82,22 +88,44 @@ static size_t find_closing(const uint32_t *codes, size_t from, size_t n, size_t 
     return 0;
 }
 
+/* Where '...' that begins at codes[i] closes: an apostrophe that no letter follows; 0: it is no quotation. A
+ * quotation begins behind a blank, in front of a letter, and stays in its line. */
+static size_t find_single_closing(const uint32_t *codes, size_t i, size_t n)
+{
+    if (!is_single_quote(codes[i]) || (i > 0 && is_word_code(codes[i - 1]))) return 0;
+    if (i + 1 >= n || !is_word_code(codes[i + 1])) return 0;
+    size_t end = n - i < LONGEST_QUOTE ? n : i + LONGEST_QUOTE;
+    for (size_t k = i + 2; k < end && codes[k] != '\n'; k++)
+        if (is_apostrophe(codes[k]) && (k + 1 >= n || !is_word_code(codes[k + 1]))) return k;
+    return 0;
+}
+
+/* True when a sentence goes on behind codes[i..n): "..." the guard said. */
+static bool sentence_goes_on(const uint32_t *codes, size_t i, size_t n)
+{
+    while (i < n && codes[i] == ' ') i++;
+    return i < n && utf8proc_category((utf8proc_int32_t)codes[i]) == UTF8PROC_CATEGORY_LL;
+}
+
 static bool is_ascii_letter(uint32_t code)
 {
     return (code | 0x20) >= 'a' && (code | 0x20) <= 'z';
 }
 
-/* Where the thing that begins at codes[i] ends when it is no part of what is said: an HTML tag, the target of
- * a markdown link, quoted speech. Returns i when it is text. */
+/* Where the thing that begins at codes[i] ends when it is no part of what is said: an HTML tag, a special
+ * token, the target of a markdown link, quoted speech. Returns i when it is text. */
 static size_t skip_markup(const uint32_t *codes, size_t i, size_t n, size_t words)
 {
     size_t end = 0;
-    if (codes[i] == '<' && i + 1 < n && (codes[i + 1] == '/' || is_ascii_letter(codes[i + 1]))) {
+    if (codes[i] == '<' && i + 1 < n &&
+        (codes[i + 1] == '/' || codes[i + 1] == '|' || is_ascii_letter(codes[i + 1]))) {
         end = find_closing(codes, i + 1, n, LONGEST_TAG, '<');
     } else if (codes[i] == ']' && i + 1 < n && codes[i + 1] == '(') {
         end = find_closing(codes, i + 2, n, LONGEST_LINK, '(');
-    } else if (words >= WORDS_BEFORE_QUOTE) {
-        end = find_closing(codes, i + 1, n, LONGEST_QUOTE, codes[i]);
+    } else {
+        end = is_single_quote(codes[i]) ? find_single_closing(codes, i, n)
+                                        : find_closing(codes, i + 1, n, LONGEST_QUOTE, codes[i]);
+        if (end != 0 && words < WORDS_BEFORE_QUOTE && !sentence_goes_on(codes, end + 1, n)) end = 0;
     }
     return end == 0 ? i : end + 1;
 }

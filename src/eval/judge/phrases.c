@@ -34,6 +34,7 @@ typedef struct item {
 typedef struct pattern {
     sah_section section;
     size_t first, n; /* items */
+    char *text; /* as the list writes it */
 } pattern;
 
 /* "@name = a|b": the alternatives [first, first + n). */
@@ -157,7 +158,7 @@ static bool is_blank(char c)
 static sah_status add_pattern(sah_phrases *p, const char *line, size_t n, sah_section section, place at,
                               sah_error *error)
 {
-    pattern added = {section, p->n_items, 0};
+    pattern added = {section, p->n_items, 0, NULL};
     bool has_words = false;
     for (size_t i = 0; i < n;) {
         size_t end = i;
@@ -174,7 +175,8 @@ static sah_status add_pattern(sah_phrases *p, const char *line, size_t n, sah_se
                         "%s: line %zu: a phrase needs at least one word that must be there", at.where,
                         at.line);
     }
-    if (!sah_grow(&p->patterns, &p->patterns_capacity, p->n_patterns + 1, sizeof added))
+    if (!sah_grow(&p->patterns, &p->patterns_capacity, p->n_patterns + 1, sizeof added) ||
+        (added.text = strndup(line, n)) == NULL)
         return sah_fail_memory(error, "a phrase list");
     p->patterns[p->n_patterns++] = added;
     return SAH_OK;
@@ -261,6 +263,7 @@ void sah_phrases_free(sah_phrases *phrases)
 {
     if (phrases == NULL) return;
     for (size_t i = 0; i < phrases->n_definitions; i++) free(phrases->definitions[i].name);
+    for (size_t i = 0; i < phrases->n_patterns; i++) free(phrases->patterns[i].text);
     sah_strings_free(&phrases->words);
     free(phrases->alternatives);
     free(phrases->items);
@@ -320,8 +323,8 @@ static bool match_items(const matcher *m, size_t i, size_t last, size_t at, unsi
     return t->optional && match_items(m, i + 1, last, at, steps, end);
 }
 
-bool sah_phrases_find(const sah_phrases *phrases, sah_section section, const sah_normal *normal, size_t from,
-                      size_t n, const bool *hidden, size_t *begin, size_t *end)
+const char *sah_phrases_find(const sah_phrases *phrases, sah_section section, const sah_normal *normal,
+                             size_t from, size_t n, const bool *hidden, size_t *begin, size_t *end)
 {
     const matcher m = {phrases, normal, hidden, from, from + n};
     for (size_t i = 0; i < phrases->n_patterns; i++) {
@@ -331,8 +334,8 @@ bool sah_phrases_find(const sah_phrases *phrases, sah_section section, const sah
             unsigned steps = 10000;
             if (!match_items(&m, p->first, p->first + p->n, at, &steps, end)) continue;
             *begin = at;
-            return true;
+            return p->text;
         }
     }
-    return false;
+    return NULL;
 }

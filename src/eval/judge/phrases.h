@@ -36,9 +36,9 @@ sah_status sah_phrases_new(const char *text, size_t size, const char *where, sah
 void sah_phrases_free(sah_phrases *phrases);
 
 /* The first match of a pattern of `section` in the words [from, from + n) of `normal` (one sentence, or a
- * part of it). Words for which hidden[i] is true match nothing but *; `hidden` may be NULL. The span found is
- * words [*begin, *end). */
-bool sah_phrases_find(const sah_phrases *phrases, sah_section section, const sah_normal *normal, size_t from,
-                      size_t n, const bool *hidden, size_t *begin, size_t *end);
+ * part of it): the pattern as the list writes it, NULL when none matches. Words for which hidden[i] is true
+ * match nothing but *; `hidden` may be NULL. The span found is words [*begin, *end). */
+const char *sah_phrases_find(const sah_phrases *phrases, sah_section section, const sah_normal *normal,
+                             size_t from, size_t n, const bool *hidden, size_t *begin, size_t *end);
 
 #endif

@@ -147,13 +147,13 @@ static sah_status write_checksum(sah_checkpoint *c, const char *adapter, const s
 
 static void describe_rope(const sah_checkpoint *c, char *out, size_t size)
 {
-    double factor = c->config.rope_factor;
+    double factor = c->config.ropes[0].factor;
     /* GGUF keeps Llama 3's scaling as one factor a pair; the largest is the one the long waves are stretched
      * by. */
     for (int i = 0; c->rope_factors != NULL && i < c->config.head_dim / 2; i++) {
         factor = i == 0 ? (double)c->rope_factors[0] : fmax(factor, (double)c->rope_factors[i]);
     }
-    switch (c->config.rope_scaling) {
+    switch (c->config.ropes[0].scaling) {
     case SAH_ROPE_NONE:
         snprintf(out, size, "none");
         break;
@@ -207,7 +207,7 @@ static void describe(sah_checkpoint *c)
     info->sliding_window = config->sliding_window;
     info->tied_embeddings = config->tied;
     info->qk_norm = config->qk_norm;
-    info->rope_theta = config->rope_theta;
+    info->rope_theta = config->ropes[0].theta;
     for (size_t i = 0; i < c->tensors->n_files; i++) info->file_bytes += c->tensors->files[i].size;
 }
 

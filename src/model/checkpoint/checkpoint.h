@@ -36,6 +36,14 @@ typedef struct sah_layer_files {
      * rows are. */
     const sah_tensor *input_norm, *post_norm, *q_norm, *k_norm;
     const sah_tensor *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
+    const sah_tensor *input_norm_bias, *post_norm_bias;
+    const sah_tensor *attention_out_norm, *mlp_out_norm; /* of a branch, before it is added */
+    const sah_tensor *sinks; /* [H] one more score of each head */
+    /* A mixture of experts: those of all experts under one another. */
+    sah_matrix router, expert_gate, expert_up, expert_down;
+    sah_matrix shared_gate, shared_up, shared_down, shared_router; /* the last [1, d] */
+    const sah_tensor *router_bias, *router_correction; /* [n]; the second counts for the choice alone */
+    const sah_tensor *expert_gate_bias, *expert_up_bias, *expert_down_bias;
 } sah_layer_files;
 
 typedef struct sah_checkpoint {
@@ -47,7 +55,8 @@ typedef struct sah_checkpoint {
     const sah_tensors *tensors; /* the one of the two that is in use */
     sah_layer_files *layers; /* [n_layers] */
     sah_matrix embedding, lm_head; /* lm_head is the embedding when tied */
-    const sah_tensor *final_norm;
+    sah_matrix positions; /* [max_positions, d] added to the embeddings; no tensor: none */
+    const sah_tensor *final_norm, *final_norm_bias;
     float *rope_factors; /* [head_dim / 2], or NULL */
     sah_tokenizer *tokenizer;
     sah_chat chat; /* the model's own chat template */

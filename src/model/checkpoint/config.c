@@ -182,9 +182,10 @@ static sah_status read_llama3(const json_t *json, const json_t *rope, const char
                               sah_error *error)
 {
     int64_t original;
-    sah_status status = sah_json_number(rope, "low_freq_factor", NAN, &c->rope_low_freq_factor, where, error);
+    sah_status status =
+        sah_json_number(rope, "low_freq_factor", NAN, &c->ropes[0].low_freq_factor, where, error);
     if (status != SAH_OK) return status;
-    status = sah_json_number(rope, "high_freq_factor", NAN, &c->rope_high_freq_factor, where, error);
+    status = sah_json_number(rope, "high_freq_factor", NAN, &c->ropes[0].high_freq_factor, where, error);
     if (status != SAH_OK) return status;
     status = sah_json_int(rope, "original_max_position_embeddings", c->max_positions, 1, INT32_MAX, &original,
                           where, error);
@@ -193,12 +194,12 @@ static sah_status read_llama3(const json_t *json, const json_t *rope, const char
     status = sah_json_int(json, "original_max_position_embeddings", original, 1, INT32_MAX, &original, where,
                           error);
     if (status != SAH_OK) return status;
-    if (!(c->rope_low_freq_factor > 0 && c->rope_high_freq_factor > c->rope_low_freq_factor)) {
+    if (!(c->ropes[0].low_freq_factor > 0 && c->ropes[0].high_freq_factor > c->ropes[0].low_freq_factor)) {
         return sah_fail(error, SAH_FAILED,
                         "%s: rope type llama3 needs 0 < low_freq_factor < high_freq_factor", where);
     }
-    c->rope_original_positions = (int)original;
-    c->rope_scaling = SAH_ROPE_LLAMA3;
+    c->ropes[0].original_positions = (int)original;
+    c->ropes[0].scaling = SAH_ROPE_LLAMA3;
     return SAH_OK;
 }
 
@@ -208,9 +209,10 @@ static sah_status read_rope(const json_t *json, const char *where, sah_config *c
     double theta, partial;
     const char *type;
     if (!json_is_object(rope)) rope = json_object_get(json, "rope_scaling");
+    c->ropes[0].dims = c->head_dim;
     sah_status status = sah_json_number(json, "rope_theta", 10000, &theta, where, error);
     if (status != SAH_OK) return status;
-    status = sah_json_number(rope, "rope_theta", theta, &c->rope_theta, where, error);
+    status = sah_json_number(rope, "rope_theta", theta, &c->ropes[0].theta, where, error);
     if (status != SAH_OK) return status;
     status = sah_json_number(rope, "partial_rotary_factor", 1, &partial, where, error);
     if (status != SAH_OK) return status;
@@ -226,16 +228,16 @@ static sah_status read_rope(const json_t *json, const char *where, sah_config *c
                         where);
     }
     if (strcmp(type, "default") == 0) return SAH_OK;
-    status = sah_json_number(rope, "factor", NAN, &c->rope_factor, where, error);
+    status = sah_json_number(rope, "factor", NAN, &c->ropes[0].factor, where, error);
     if (status != SAH_OK) return status;
-    if (!(c->rope_factor > 0))
+    if (!(c->ropes[0].factor > 0))
         return sah_fail(error, SAH_FAILED, "%s: rope type %s needs a factor > 0", where, type);
     if (strcmp(type, "llama3") == 0) return read_llama3(json, rope, where, c, error);
     if (strcmp(type, "linear") != 0) {
         return sah_fail(error, SAH_FAILED,
                         "%s: rope type %s is not supported: default, linear and llama3 are", where, type);
     }
-    c->rope_scaling = SAH_ROPE_LINEAR;
+    c->ropes[0].scaling = SAH_ROPE_LINEAR;
     return SAH_OK;
 }
 
@@ -257,7 +259,12 @@ static sah_status read_biases(const json_t *json, const char *where, const famil
 
 sah_config sah_config_neutral(void)
 {
-    return (sah_config){.gated = true, .embedding_scale = 1, .residual_scale = 1, .logit_scale = 1};
+    return (sah_config){.gated = true,
+                        .embedding_scale = 1,
+                        .residual_scale = 1,
+                        .logit_scale = 1,
+                        .ropes = {{.attention_factor = 1}},
+                        .n_ropes = 1};
 }
 
 sah_layer_kind sah_config_layer(const sah_config *config, int layer)
@@ -313,29 +320,39 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
         return sah_fail(error, SAH_FAILED, "%s: the norm's epsilon %g is not between 0 and 1", where,
                         (double)c->norm_eps);
     }
-    if (!(c->rope_theta > 0) || !isfinite(c->rope_theta)) {
-        return sah_fail(error, SAH_FAILED, "%s: the rope base %g is not positive", where, c->rope_theta);
+    const sah_experts *e = &c->experts;
+    if (e->n < 0 || e->n > SAH_MAX_EXPERTS || e->active < (e->n > 0) || e->active > e->n || e->groups < 0 ||
+        e->groups > SAH_MAX_EXPERT_GROUPS) {
+        return sah_fail(error, SAH_FAILED, "%s: %d of %d experts in %d groups: not a mixture of experts",
+                        where, e->active, e->n, e->groups);
+    }
+    if (e->groups > 0 && (e->n % e->groups != 0 || e->active_groups < 1 || e->active_groups > e->groups ||
+                          e->active > e->n / e->groups * e->active_groups)) {
+        return sah_fail(error, SAH_FAILED, "%s: %d of %d experts do not come from %d of %d groups", where,
+                        e->active, e->n, e->active_groups, e->groups);
+    }
+    if (!(c->ropes[0].theta > 0) || !isfinite(c->ropes[0].theta)) {
+        return sah_fail(error, SAH_FAILED, "%s: the rope base %g is not positive", where, c->ropes[0].theta);
     }
     return SAH_OK;
 }
 
 /* Llama 3.1's stretch: waves longer than original / low positions are slowed by `factor`, those shorter than
  * original / high are kept, and in between the two are blended linearly in the number of turns. */
-static double llama3_frequency(const sah_config *c, double frequency)
+static double llama3_frequency(const sah_rope *rope, double frequency)
 {
-    const double turns = c->rope_original_positions * frequency / (2 * M_PI);
-    const double blend =
-        (turns - c->rope_low_freq_factor) / (c->rope_high_freq_factor - c->rope_low_freq_factor);
+    const double turns = rope->original_positions * frequency / (2 * M_PI);
+    const double blend = (turns - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
     const double keep = fmin(fmax(blend, 0), 1);
-    return keep * frequency + (1 - keep) * frequency / c->rope_factor;
+    return keep * frequency + (1 - keep) * frequency / rope->factor;
 }
 
-void sah_rope_frequencies(const sah_config *config, const float *factors, double *out)
+void sah_rope_frequencies(const sah_rope *rope, double *out)
 {
-    for (int i = 0; i < config->head_dim / 2; i++) {
-        out[i] = pow(config->rope_theta, -2.0 * i / config->head_dim);
-        if (config->rope_scaling == SAH_ROPE_LINEAR) out[i] /= config->rope_factor;
-        if (config->rope_scaling == SAH_ROPE_LLAMA3) out[i] = llama3_frequency(config, out[i]);
-        if (factors != NULL) out[i] /= (double)factors[i];
+    for (int i = 0; i < rope->dims / 2; i++) {
+        out[i] = pow(rope->theta, -2.0 * i / rope->dims);
+        if (rope->scaling == SAH_ROPE_LINEAR) out[i] /= rope->factor;
+        if (rope->scaling == SAH_ROPE_LLAMA3) out[i] = llama3_frequency(rope, out[i]);
+        if (rope->factors != NULL) out[i] /= (double)rope->factors[i];
     }
 }

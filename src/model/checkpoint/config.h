@@ -12,12 +12,29 @@ typedef enum sah_rope_scaling {
     SAH_ROPE_FACTORS
 } sah_rope_scaling;
 
+/* One setting of the rotary embedding. */
+typedef struct sah_rope {
+    double theta;
+    int dims; /* the first so many values of a head are rotated; even */
+    bool neighbours; /* pairs are (2i, 2i + 1); else (i, i + dims / 2) */
+    sah_rope_scaling scaling;
+    double factor, low_freq_factor, high_freq_factor;
+    int original_positions;
+    const float *factors; /* [dims / 2] that divide the frequencies (GGUF's rope_freqs.weight), or NULL */
+    float attention_factor; /* cosines and sines times it */
+    int limit; /* positions from here on would have other frequencies; 0: none */
+} sah_rope;
+
+enum { SAH_MAX_ROPES = 2 };
+
 /* Larger sizes than these are taken for a damaged file. */
 enum {
     SAH_MAX_LAYERS = 1 << 12,
     SAH_MAX_HEADS = 1 << 14,
     SAH_MAX_WIDTH = 1 << 22, /* of a head, of all heads, of the model or of an MLP */
-    SAH_MAX_VOCAB = 1 << 24
+    SAH_MAX_VOCAB = 1 << 24,
+    SAH_MAX_EXPERTS = 1 << 12,
+    SAH_MAX_EXPERT_GROUPS = 64
 };
 
 typedef enum sah_norm_kind { SAH_NORM_RMS, SAH_NORM_LAYER } sah_norm_kind;
@@ -63,7 +80,8 @@ typedef enum sah_router {
 } sah_router;
 
 typedef struct sah_experts {
-    int n, active; /* experts, and how many a position takes; n 0: the model has none */
+    int n, active; /* experts, and how many a position takes; n 0: the model has none. With groups, those
+                      of the active ones suffice, and there are SAH_MAX_EXPERT_GROUPS at most */
     int width; /* inner values of one */
     int shared_width; /* of the one that every position takes; 0: none */
     bool shared_gate; /* that one's output times sigmoid(x · w) */
@@ -83,10 +101,8 @@ typedef struct sah_config {
     sah_qk_norm qk_norm;
     bool qkv_bias, o_bias, mlp_bias; /* which projections add a bias, in every layer */
     int sliding_window; /* a position sees the last so many tokens, itself included; 0: all before it */
-    double rope_theta;
-    sah_rope_scaling rope_scaling;
-    double rope_factor, rope_low_freq_factor, rope_high_freq_factor;
-    int rope_original_positions;
+    sah_rope ropes[SAH_MAX_ROPES];
+    int n_ropes;
     sah_norm_kind norm;
     bool v_norm; /* RMS norm of every head's v, without weights (Gemma 4) */
     sah_residual residual;
@@ -117,8 +133,7 @@ sah_layer_kind sah_config_layer(const sah_config *config, int layer);
 /* For the two readers above: what must hold between the sizes. */
 sah_status sah_config_check(const sah_config *config, const char *where, sah_error *error);
 
-/* The angular frequency of each rotated pair [head_dim / 2]: theta^(-2i/D), then the scaling. `factors`
- * [head_dim / 2] divide them (GGUF's rope_freqs.weight) or NULL. */
-void sah_rope_frequencies(const sah_config *config, const float *factors, double *out);
+/* The angular frequency of each rotated pair [dims / 2]: theta^(-2i / dims), then the scaling. */
+void sah_rope_frequencies(const sah_rope *rope, double *out);
 
 #endif

@@ -132,11 +132,12 @@ static sah_status read_rope(const reader *r, sah_config *c, sah_error *error)
     const char *type;
     size_t length;
     double old_factor;
-    sah_status status = read_number(r, "rope.freq_base", 10000, &c->rope_theta, error);
+    c->ropes[0].dims = c->head_dim;
+    sah_status status = read_number(r, "rope.freq_base", 10000, &c->ropes[0].theta, error);
     if (status != SAH_OK) return status;
     status = read_number(r, "rope.scale_linear", 1, &old_factor, error);
     if (status != SAH_OK) return status;
-    status = read_number(r, "rope.scaling.factor", old_factor, &c->rope_factor, error);
+    status = read_number(r, "rope.scaling.factor", old_factor, &c->ropes[0].factor, error);
     if (status != SAH_OK) return status;
     status = sah_gguf_string(r->gguf, key_of(r, "rope.scaling.type", key), &type, &length, error);
     if (status != SAH_OK) return status;
@@ -147,16 +148,16 @@ static sah_status read_rope(const reader *r, sah_config *c, sah_error *error)
         return sah_fail(error, SAH_FAILED, "%s: rope scaling %.*s is not supported: none and linear are",
                         r->where, (int)(length < 100 ? length : 100), type);
     }
-    if (linear && !(c->rope_factor >= 0 && isfinite(c->rope_factor))) {
+    if (linear && !(c->ropes[0].factor >= 0 && isfinite(c->ropes[0].factor))) {
         return sah_fail(error, SAH_FAILED, "%s: the rope factor %g is not a positive number", r->where,
-                        c->rope_factor);
+                        c->ropes[0].factor);
     }
     /* A factor of 0 stands for none, as 1 does. */
-    bool scaled = linear && c->rope_factor > 0 && fabs(c->rope_factor - 1) > 0;
-    if (scaled) c->rope_scaling = SAH_ROPE_LINEAR;
+    bool scaled = linear && c->ropes[0].factor > 0 && fabs(c->ropes[0].factor - 1) > 0;
+    if (scaled) c->ropes[0].scaling = SAH_ROPE_LINEAR;
     if (sah_tensors_find(&r->gguf->tensors, "rope_freqs.weight") == NULL) return SAH_OK;
     if (scaled) return sah_fail(error, SAH_FAILED, "%s: rope factors and linear scaling at once", r->where);
-    c->rope_scaling = SAH_ROPE_FACTORS;
+    c->ropes[0].scaling = SAH_ROPE_FACTORS;
     return SAH_OK;
 }
 

@@ -169,7 +169,7 @@ static sah_status read_rope_factors(const search *s, sah_error *error)
 {
     const sah_tensor *tensor;
     const size_t n = s->head_width / 2;
-    if (s->c->config.rope_scaling != SAH_ROPE_FACTORS) return SAH_OK;
+    if (s->c->config.ropes[0].scaling != SAH_ROPE_FACTORS) return SAH_OK;
     sah_status status = find(s, "rope_freqs.weight", 1, n, 0, &tensor, error);
     if (status != SAH_OK) return status;
     s->c->rope_factors = sah_alloc(n, sizeof(float));
@@ -181,6 +181,7 @@ static sah_status read_rope_factors(const search *s, sah_error *error)
                             s->c->path, tensor->name, i);
         }
     }
+    s->c->config.ropes[0].factors = s->c->rope_factors;
     return SAH_OK;
 }
 

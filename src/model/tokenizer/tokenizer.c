@@ -70,18 +70,6 @@ sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error
     return sah_ids_add(&tokenizer->ends, id, error);
 }
 
-sah_status sah_tokenizer_add_turn_ends(sah_tokenizer *tokenizer, sah_error *error)
-{
-    static const char *const names[] = {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"};
-    sah_status status = SAH_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names && status == SAH_OK; i++) {
-        const int32_t id = sah_tokenizer_id(tokenizer, names[i]);
-        if (id >= 0 && tokenizer->vocab.items[id].special)
-            status = sah_tokenizer_add_end(tokenizer, id, error);
-    }
-    return status;
-}
-
 void sah_tokenizer_finish(sah_tokenizer *tokenizer)
 {
     sah_added_sort(&tokenizer->raw_added);

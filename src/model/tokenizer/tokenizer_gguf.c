@@ -7,7 +7,7 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* the format's token types */
+enum { UNDEFINED, NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* the format's token types */
 
 /* Llama 3's word pattern; Qwen 2's differs in how many digits make a word. */
 #define WORDS_BEFORE_DIGITS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
@@ -16,13 +16,21 @@ enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* the format
 static const char llama3_words[] = WORDS_BEFORE_DIGITS "\\p{N}{1,3}" WORDS_BEHIND_DIGITS;
 static const char qwen2_words[] = WORDS_BEFORE_DIGITS "\\p{N}" WORDS_BEHIND_DIGITS;
 
-typedef enum word_rule { GPT2_WORDS, SMOLLM_WORDS, LLAMA3_WORDS, QWEN2_WORDS } word_rule;
+/* What llama.cpp does where a file names no rule, or "default": one pattern after the other. */
+static const char *const default_words[] = {
+    "[\\p{P}\\$\\+<=>\\^~\\|]+",
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)",
+    "\\p{N}+",
+    "[0-9][0-9][0-9]",
+};
+
+typedef enum word_rule { DEFAULT_WORDS, GPT2_WORDS, SMOLLM_WORDS, LLAMA3_WORDS, QWEN2_WORDS } word_rule;
 
 static const struct {
     const char *name;
     word_rule rule;
 } word_rules[] = {
-    {"default", GPT2_WORDS},     {"gpt-2", GPT2_WORDS},    {"smollm", SMOLLM_WORDS},
+    {"default", DEFAULT_WORDS},  {"gpt-2", GPT2_WORDS},    {"smollm", SMOLLM_WORDS},
     {"llama-bpe", LLAMA3_WORDS}, {"llama3", LLAMA3_WORDS}, {"llama-v3", LLAMA3_WORDS},
     {"qwen2", QWEN2_WORDS},
 };
@@ -58,10 +66,10 @@ static int32_t int_item(const sah_gguf_value *array, size_t i)
 
 /* ---- Vocabulary ---------------------------------------------------------------------------------------- */
 
-/* Does merging produce tokens of this type? */
+/* Does merging produce tokens of this type? Some writers leave all types undefined. */
 static bool is_model_type(int32_t type)
 {
-    return type == NORMAL || type == USER_DEFINED || type == UNUSED;
+    return type == UNDEFINED || type == NORMAL || type == USER_DEFINED || type == UNUSED;
 }
 
 /* `types` may be NULL: then all tokens are normal. */
@@ -77,7 +85,8 @@ static sah_status read_tokens(const sah_gguf_value *tokens, const sah_gguf_value
         size_t size;
         sah_gguf_next_string(tokens, &at, &text, &size);
         const int32_t type = types != NULL ? int_item(types, i) : NORMAL;
-        const bool special = type == CONTROL || type == UNKNOWN;
+        /* A token that ends an answer by its name is a control token, whatever its type says. */
+        const bool special = type == CONTROL || type == UNKNOWN || sah_is_known_end(text, size);
         status =
             sah_vocab_add(&tokenizer->vocab, (int64_t)i, text, size, is_model_type(type), special, error);
         if (status == SAH_OK && size > 0 && (special || type == USER_DEFINED)) {
@@ -110,9 +119,8 @@ static sah_status word_rule_of(const sah_gguf *gguf, word_rule *out, sah_error *
     size_t length;
     sah_status status = sah_gguf_string(gguf, "tokenizer.ggml.pre", &name, &length, error);
     if (status != SAH_OK) return status;
-    if (name == NULL)
-        return sah_fail(error, SAH_FAILED,
-                        "GGUF key tokenizer.ggml.pre is missing: it names how words are cut");
+    *out = DEFAULT_WORDS; /* as llama.cpp reads a file that does not say */
+    if (name == NULL) return SAH_OK;
     for (size_t i = 0; i < sizeof word_rules / sizeof *word_rules; i++) {
         if (strlen(word_rules[i].name) == length && memcmp(name, word_rules[i].name, length) == 0) {
             *out = word_rules[i].rule;
@@ -127,6 +135,10 @@ static sah_status add_word_steps(word_rule rule, sah_tokenizer *tokenizer, sah_e
     sah_steps *words = &tokenizer->words;
     sah_status status = SAH_OK;
     switch (rule) {
+    case DEFAULT_WORDS:
+        for (size_t i = 0; i < sizeof default_words / sizeof *default_words && status == SAH_OK; i++)
+            status = sah_tokenizer_add_split(words, default_words[i], SAH_SPLIT_ISOLATED, error);
+        break;
     case GPT2_WORDS:
         return sah_tokenizer_add_byte_level(words, false, true, error);
     case SMOLLM_WORDS:
@@ -272,7 +284,7 @@ static sah_status read_specials(const sah_gguf *gguf, bool sentencepiece, bool a
         status = token_id(gguf, ends[i], vocab, none, &id, error);
         if (status == SAH_OK) status = sah_tokenizer_add_end(tokenizer, id, error);
     }
-    return status == SAH_OK ? sah_tokenizer_add_turn_ends(tokenizer, error) : status;
+    return status == SAH_OK ? sah_tokenizer_add_known_ends(tokenizer, error) : status;
 }
 
 static sah_status read_tokenizer(const sah_gguf *gguf, sah_tokenizer *tokenizer, sah_error *error)

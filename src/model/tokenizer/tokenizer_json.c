@@ -105,116 +105,6 @@ static sah_status read_model(const json_t *model, sah_tokenizer *tokenizer, cons
     return sah_fail(error, SAH_FAILED, "%s: unk_token \"%s\" is not in the vocabulary", where, unknown);
 }
 
-/* ---- Added tokens -------------------------------------------------------------------------------------- */
-
-typedef struct added_token {
-    sah_added token;
-    bool normalised, special;
-} added_token;
-
-static sah_status read_added(const json_t *json, added_token *out, const char *where, sah_error *error)
-{
-    const char *content;
-    int64_t id;
-    *out = (added_token){0};
-    sah_status status = sah_json_string(json, "content", NULL, &content, where, error);
-    if (status == SAH_OK) status = sah_json_int(json, "id", -1, 0, SAH_MAX_TOKENS - 1, &id, where, error);
-    if (status == SAH_OK) status = sah_json_bool(json, "special", false, &out->special, where, error);
-    if (status == SAH_OK)
-        status = sah_json_bool(json, "normalized", !out->special, &out->normalised, where, error);
-    if (status == SAH_OK) status = sah_json_bool(json, "lstrip", false, &out->token.left_strip, where, error);
-    if (status == SAH_OK)
-        status = sah_json_bool(json, "rstrip", false, &out->token.right_strip, where, error);
-    if (status == SAH_OK)
-        status = sah_json_bool(json, "single_word", false, &out->token.single_word, where, error);
-    if (status != SAH_OK) return status;
-    if (content == NULL || content[0] == '\0' || id < 0)
-        return sah_fail(error, SAH_FAILED, "%s: an added token without content or id", where);
-    out->token.text = (char *)content;
-    out->token.size = strlen(content);
-    out->token.id = (int32_t)id;
-    return SAH_OK;
-}
-
-/* Gives the token its id. The library counts ids on from the vocabulary's size, or from the highest added id
- * behind it, whatever the file says; a file that disagrees is refused rather than read in one of two ways. */
-static sah_status place_added(sah_vocab *vocab, const added_token *added, int32_t *highest, sah_error *error)
-{
-    const sah_added *token = &added->token;
-    const int32_t there = sah_vocab_find(vocab, token->text, token->size);
-    const int32_t size = (int32_t)vocab->n_model;
-    const int32_t expected = there >= 0 ? there : *highest >= size ? *highest + 1 : size;
-    sah_status status = SAH_OK;
-    if (expected != token->id) {
-        return sah_fail(error, SAH_FAILED, "added token \"%s\" has id %d where %d is due", token->text,
-                        token->id, expected);
-    }
-    if (there < 0) status = sah_vocab_add(vocab, expected, token->text, token->size, false, false, error);
-    if (status == SAH_OK && added->special) vocab->items[expected].special = true;
-    if (expected > *highest) *highest = expected;
-    return status;
-}
-
-/* The token as it looks in normalised text, where it is looked for; decoding gives it that way too. */
-static sah_status add_normalised(sah_tokenizer *tokenizer, sah_added token, sah_error *error)
-{
-    sah_pieces pieces = {0};
-    sah_spans spans = {0};
-    sah_text_add(&pieces.text, token.text, token.size);
-    sah_status status = pieces.text.failed ? sah_fail_memory(error, "the added tokens") : SAH_OK;
-    if (status == SAH_OK) status = sah_pieces_add(&pieces, (sah_piece){0, token.size, -1, true}, error);
-    if (status == SAH_OK) status = sah_steps_apply(&tokenizer->normaliser, &pieces, &spans, error);
-    if (status == SAH_OK) {
-        token.text = pieces.n > 0 ? pieces.text.data + pieces.items[0].at : NULL;
-        token.size = pieces.n > 0 ? pieces.items[0].size : 0;
-        status = sah_added_add(&tokenizer->normal_added, token, error);
-        if (status == SAH_OK)
-            status = sah_vocab_set_decoded(&tokenizer->vocab, token.id, token.text, token.size, error);
-    }
-    sah_spans_free(&spans);
-    sah_pieces_free(&pieces);
-    return status;
-}
-
-/* Special tokens come first: of two that look the same once normalised the first counts. */
-static sah_status add_matches(const json_t *list, bool special, sah_tokenizer *tokenizer, const char *where,
-                              sah_error *error)
-{
-    const json_t *item;
-    size_t i;
-    sah_status status = SAH_OK;
-    json_array_foreach(list, i, item)
-    {
-        added_token added;
-        status = read_added(item, &added, where, error);
-        if (status == SAH_OK && added.special == special) {
-            status = added.normalised ? add_normalised(tokenizer, added.token, error)
-                                      : sah_added_add(&tokenizer->raw_added, added.token, error);
-            if (status != SAH_OK) status = sah_fail_in(error, where);
-        }
-        if (status != SAH_OK) break;
-    }
-    return status;
-}
-
-static sah_status read_added_tokens(const json_t *list, sah_tokenizer *tokenizer, const char *where,
-                                    sah_error *error)
-{
-    const json_t *item;
-    int32_t highest = -1;
-    size_t i;
-    json_array_foreach(list, i, item)
-    {
-        added_token added;
-        sah_status status = read_added(item, &added, where, error);
-        if (status != SAH_OK) return status;
-        if (place_added(&tokenizer->vocab, &added, &highest, error) != SAH_OK)
-            return sah_fail_in(error, where);
-    }
-    sah_status status = add_matches(list, true, tokenizer, where, error);
-    return status == SAH_OK ? add_matches(list, false, tokenizer, where, error) : status;
-}
-
 /* ---- Post-processor ------------------------------------------------------------------------------------ */
 
 /* The ids of special token `name` of a TemplateProcessing. */
@@ -332,46 +222,75 @@ static sah_status add_numbered_ends(const json_t *config, sah_tokenizer *tokeniz
     return status;
 }
 
-/* Without a post-processor tokenizer_config.json says whether BOS and EOS are put around the text. */
-static sah_status add_configured(const json_t *config, int32_t eos, sah_tokenizer *tokenizer,
-                                 sah_error *error)
+static sah_status read_files(const char *directory, sah_tokenizer_files *out, sah_error *error)
 {
+    const struct {
+        const char *name;
+        json_t **json;
+    } files[] = {{"tokenizer_config.json", &out->config},
+                 {"special_tokens_map.json", &out->specials},
+                 {"added_tokens.json", &out->added},
+                 {"generation_config.json", &out->generation},
+                 {"config.json", &out->model}};
     sah_status status = SAH_OK;
-    if (json_is_true(json_object_get(config, "add_bos_token")) && tokenizer->bos >= 0)
-        status = sah_ids_add(&tokenizer->prefix, tokenizer->bos, error);
-    if (status == SAH_OK && json_is_true(json_object_get(config, "add_eos_token")) && eos >= 0)
-        status = sah_ids_add(&tokenizer->suffix, eos, error);
+    for (size_t i = 0; i < sizeof files / sizeof *files && status == SAH_OK; i++)
+        status = read_optional(directory, files[i].name, files[i].json, error);
     return status;
 }
 
-static sah_status read_configs(const char *directory, bool has_post_processor, sah_tokenizer *tokenizer,
-                               sah_error *error)
+static void free_files(sah_tokenizer_files *files)
 {
-    enum { TOKENIZER, SPECIAL, GENERATION, MODEL, FILES };
-    static const char *const names[FILES] = {"tokenizer_config.json", "special_tokens_map.json",
-                                             "generation_config.json", "config.json"};
-    json_t *files[FILES] = {NULL};
-    sah_status status = SAH_OK;
-    for (size_t i = 0; i < FILES && status == SAH_OK; i++)
-        status = read_optional(directory, names[i], &files[i], error);
-    if (status != SAH_OK) goto end;
+    json_decref(files->config);
+    json_decref(files->specials);
+    json_decref(files->added);
+    json_decref(files->generation);
+    json_decref(files->model);
+}
 
-    int32_t eos = named_token(files[TOKENIZER], "eos_token", tokenizer);
-    if (eos < 0) eos = named_token(files[SPECIAL], "eos_token", tokenizer);
-    tokenizer->bos = named_token(files[TOKENIZER], "bos_token", tokenizer);
-    if (tokenizer->bos < 0) tokenizer->bos = named_token(files[SPECIAL], "bos_token", tokenizer);
+/* Which tokens begin a text and end an answer. Whether BOS and EOS are put around a text is the post-processor's
+ * business alone: where there is a tokenizer.json, transformers 5 passes over add_bos_token and add_eos_token. */
+static sah_status read_ends(const sah_tokenizer_files *files, sah_tokenizer *tokenizer, sah_error *error)
+{
+    int32_t eos = named_token(files->config, "eos_token", tokenizer);
+    if (eos < 0) eos = named_token(files->specials, "eos_token", tokenizer);
+    tokenizer->bos = named_token(files->config, "bos_token", tokenizer);
+    if (tokenizer->bos < 0) tokenizer->bos = named_token(files->specials, "bos_token", tokenizer);
     if (tokenizer->bos < 0 && tokenizer->prefix.n > 0) tokenizer->bos = tokenizer->prefix.items[0];
-    if (!has_post_processor) status = add_configured(files[TOKENIZER], eos, tokenizer, error);
-
-    if (status == SAH_OK) status = sah_tokenizer_add_end(tokenizer, eos, error);
+    sah_status status = sah_tokenizer_add_end(tokenizer, eos, error);
     /* config.json stands in for a generation_config.json that is not there. */
-    const bool has_generation = json_object_size(files[GENERATION]) > 0;
+    const bool has_generation = json_object_size(files->generation) > 0;
     if (status == SAH_OK)
-        status = add_numbered_ends(files[has_generation ? GENERATION : MODEL], tokenizer, error);
-    if (status == SAH_OK) status = sah_tokenizer_add_turn_ends(tokenizer, error);
-end:
-    for (size_t i = 0; i < FILES; i++) json_decref(files[i]);
-    return status;
+        status = add_numbered_ends(has_generation ? files->generation : files->model, tokenizer, error);
+    return status == SAH_OK ? sah_tokenizer_add_known_ends(tokenizer, error) : status;
+}
+
+/* Classes whose ByteLevel step takes its add_prefix_space from tokenizer_config.json (false where that is silent)
+ * and not from tokenizer.json. */
+static bool takes_prefix_space(const json_t *config)
+{
+    static const char *const classes[] = {"GPT2Tokenizer", "Qwen2Tokenizer", "GPTNeoXTokenizer",
+                                          "CohereTokenizer", "CodeGenTokenizer"};
+    const char *name = json_string_value(json_object_get(config, "tokenizer_class"));
+    for (size_t i = 0; name != NULL && i < sizeof classes / sizeof *classes; i++) {
+        size_t n = strlen(classes[i]);
+        if (strncmp(name, classes[i], n) == 0 && (name[n] == '\0' || strcmp(name + n, "Fast") == 0))
+            return true;
+    }
+    return false;
+}
+
+/* The pre_tokenizer as such a class has it; json_decref() frees it. */
+static json_t *words_of(const json_t *json, const json_t *config)
+{
+    const json_t *own = json_object_get(json, "pre_tokenizer");
+    const char *type = json_string_value(json_object_get(own, "type"));
+    bool prefix = json_is_true(json_object_get(config, "add_prefix_space"));
+    json_t *words = own != NULL ? json_copy((json_t *)own) : json_null();
+    if (type == NULL || strcmp(type, "ByteLevel") != 0 || !takes_prefix_space(config) || words == NULL)
+        return words;
+    if (json_object_set_new(words, "add_prefix_space", json_boolean(prefix)) == 0) return words;
+    json_decref(words);
+    return NULL;
 }
 
 /* ---- All together -------------------------------------------------------------------------------------- */
@@ -379,20 +298,26 @@ end:
 static sah_status read_tokenizer(const json_t *json, const char *directory, sah_tokenizer *tokenizer,
                                  const char *where, sah_error *error)
 {
-    const json_t *post_processor = json_object_get(json, "post_processor");
-    const bool has_post_processor = post_processor != NULL && !json_is_null(post_processor);
-    sah_status status = read_model(json_object_get(json, "model"), tokenizer, where, error);
+    sah_tokenizer_files files = {0};
+    json_t *words = NULL;
+    sah_status status = read_files(directory, &files, error);
+    if (status == SAH_OK && (words = words_of(json, files.config)) == NULL)
+        status = sah_fail_memory(error, "the tokenizer");
+    if (status == SAH_OK) status = read_model(json_object_get(json, "model"), tokenizer, where, error);
     if (status == SAH_OK)
         status =
             sah_json_normaliser(json_object_get(json, "normalizer"), &tokenizer->normaliser, where, error);
-    if (status == SAH_OK)
-        status = sah_json_words(json_object_get(json, "pre_tokenizer"), &tokenizer->words, where, error);
+    if (status == SAH_OK) status = sah_json_words(words, &tokenizer->words, where, error);
     if (status == SAH_OK)
         status = sah_json_decoder(json_object_get(json, "decoder"), &tokenizer->decoder, where, error);
     if (status == SAH_OK)
-        status = read_added_tokens(json_object_get(json, "added_tokens"), tokenizer, where, error);
-    if (status == SAH_OK) status = read_post_processor(post_processor, false, tokenizer, where, error);
-    if (status == SAH_OK) status = read_configs(directory, has_post_processor, tokenizer, error);
+        status =
+            sah_json_added_tokens(json_object_get(json, "added_tokens"), &files, tokenizer, where, error);
+    if (status == SAH_OK)
+        status = read_post_processor(json_object_get(json, "post_processor"), false, tokenizer, where, error);
+    if (status == SAH_OK) status = read_ends(&files, tokenizer, error);
+    json_decref(words);
+    free_files(&files);
     return status;
 }
 

@@ -37,8 +37,10 @@ sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name,
 
 /* Adds an end token once; -1 is passed over. */
 sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error);
-/* The well-known end-of-turn tokens among the special ones. */
-sah_status sah_tokenizer_add_turn_ends(sah_tokenizer *tokenizer, sah_error *error);
+/* The tokens of the vocabulary that end an answer by their names, whatever type a file gives them (ends.c). */
+sah_status sah_tokenizer_add_known_ends(sah_tokenizer *tokenizer, sah_error *error);
+/* Whether a token of this text is one of them. */
+bool sah_is_known_end(const char *text, size_t size);
 
 /* Last of all: sorts the added tokens. */
 void sah_tokenizer_finish(sah_tokenizer *tokenizer);
@@ -46,6 +48,19 @@ void sah_tokenizer_finish(sah_tokenizer *tokenizer);
 /* From a parsed tokenizer.json; `directory` holds the files beside it. */
 sah_status sah_tokenizer_from_json(const json_t *json, const char *directory, const char *where,
                                    sah_tokenizer **out, sah_error *error);
+
+/* The files beside tokenizer.json, an empty object for one that is not there. */
+typedef struct sah_tokenizer_files {
+    json_t *config; /* tokenizer_config.json */
+    json_t *specials; /* special_tokens_map.json */
+    json_t *added; /* added_tokens.json */
+    json_t *generation; /* generation_config.json */
+    json_t *model; /* config.json */
+} sah_tokenizer_files;
+
+/* added_json.c: `own` is tokenizer.json's list; behind the model's vocabulary and the normaliser. */
+sah_status sah_json_added_tokens(const json_t *own, const sah_tokenizer_files *files,
+                                 sah_tokenizer *tokenizer, const char *where, sah_error *error);
 
 /* Parts of tokenizer.json (tokenizer_steps.c). `json` may be null. */
 sah_status sah_json_normaliser(const json_t *json, sah_steps *steps, const char *where, sah_error *error);

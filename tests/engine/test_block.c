@@ -1,0 +1,495 @@
+/* Every arrangement of a layer that a configuration can say, on random weights: the forward pass, the sweep,
+ * decoding and the observer against the plain pass, unedited and under every part and operation. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../models/random_model.h"
+#include "engine/decode.h"
+#include "engine/forward.h"
+#include "engine/plain.h"
+#include "engine/sweep.h"
+
+/* Hidden states are of order 1 (they are normed): float32 rounding through four layers stays below this. */
+static const double BOUND = 2e-4;
+
+/* Two share a beginning, one is a beginning of another, one is longer than any window here. */
+static const int32_t TOKENS[][14] = {
+    {3, 1, 4, 1, 5, 9}, {3, 1, 4, 7, 8}, {3, 1}, {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33}};
+static const sah_prompt PROMPTS[] = {{TOKENS[0], 6}, {TOKENS[1], 5}, {TOKENS[2], 2}, {TOKENS[3], 14}};
+enum { N_PROMPTS = 4, STEPS = 5 };
+
+/* ---- Arrangements -------------------------------------------------------------------------------------- */
+
+static void layer_norms(random_shape *s)
+{
+    s->config.norm = SAH_NORM_LAYER;
+    s->norm_biases = true;
+}
+
+static void norms_behind(random_shape *s)
+{
+    s->norms_behind = true;
+}
+
+static void norms_behind_alone(random_shape *s) /* OLMo 2 */
+{
+    s->norms_behind = s->no_norms_in_front = true;
+    s->config.qk_norm = SAH_QK_NORM_ROW;
+}
+
+static void norms_of_heads(random_shape *s)
+{
+    s->config.qk_norm = SAH_QK_NORM_HEAD;
+    s->config.v_norm = true;
+}
+
+static void caps_and_scales(random_shape *s)
+{
+    s->config.attention_softcap = 2;
+    s->config.final_softcap = 1.5f;
+    s->config.attention_scale = 0.4f;
+    s->config.embedding_scale = 6.25f;
+    s->config.residual_scale = 0.3f;
+    s->config.logit_scale = 0.5f;
+}
+
+static void gemma(random_shape *s) /* 2: all norms, caps, a window in every other layer, gelu */
+{
+    caps_and_scales(s);
+    norms_behind(s);
+    s->config.residual_scale = 1;
+    s->config.activation = SAH_ACT_GELU_TANH;
+    s->config.sliding_window = 4;
+    s->kinds_differ = true;
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].window = l % 2 ? 0 : 4;
+}
+
+static void parts_of_heads_turn(random_shape *s)
+{
+    s->config.ropes[0].dims = 6;
+    s->config.ropes[0].attention_factor = 1.25f;
+}
+
+static void neighbours_turn(random_shape *s)
+{
+    s->config.ropes[0].neighbours = true;
+    s->config.ropes[0].dims = 8;
+}
+
+static void layers_differ(random_shape *s)
+{
+    s->config.n_ropes = 2;
+    s->config.ropes[1] = s->config.ropes[0];
+    s->config.ropes[1].theta = 50;
+    s->config.ropes[1].dims = 6;
+    s->config.sliding_window = 3;
+    s->kinds_differ = true;
+    s->kinds[0].window = 3;
+    s->kinds[1].rope = 1;
+    s->kinds[2].rope = -1;
+    s->kinds[3].window = 3;
+    s->kinds[1].head_dim = 8; /* Gemma 4: narrower heads, more of them for keys and values */
+    s->kinds[1].n_kv_heads = 1;
+    s->config.qk_norm = SAH_QK_NORM_HEAD;
+}
+
+static void last_layer_differs(random_shape *s)
+{
+    s->kinds_differ = true;
+    s->kinds[3].head_dim = 8;
+    s->kinds[3].n_kv_heads = 1;
+    s->config.ropes[0].dims = 8;
+    s->config.qkv_bias = true;
+}
+
+static void plain_mlp(random_shape *s)
+{
+    s->config.gated = false;
+    s->config.activation = SAH_ACT_GELU;
+    s->config.mlp_bias = s->config.o_bias = s->config.qkv_bias = true;
+}
+
+static void relu_mlp(random_shape *s)
+{
+    s->config.gated = false;
+    s->config.activation = SAH_ACT_RELU_SQUARED;
+}
+
+static void other_gates(random_shape *s)
+{
+    s->config.activation = SAH_ACT_CLAMPED_SWIGLU;
+    s->config.activation_limit = 0.5f;
+    s->config.activation_alpha = 1.702f;
+    s->config.mlp_bias = true;
+}
+
+static void parallel(random_shape *s) /* GPT-NeoX */
+{
+    plain_mlp(s);
+    layer_norms(s);
+    s->config.residual = SAH_RESIDUAL_PARALLEL;
+    s->config.ropes[0].dims = 4;
+}
+
+static void parallel_behind(random_shape *s)
+{
+    s->config.residual = SAH_RESIDUAL_PARALLEL;
+    s->config.residual_scale = 0.5f;
+    s->norms_behind = true;
+}
+
+static void learned_positions(random_shape *s) /* GPT-2 */
+{
+    plain_mlp(s);
+    layer_norms(s);
+    s->positions = true;
+    s->kinds_differ = true;
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].rope = -1;
+}
+
+static void sinks(random_shape *s)
+{
+    s->sinks = true;
+    s->config.sliding_window = 3;
+    s->kinds_differ = true;
+    s->kinds[1].window = s->kinds[3].window = 3;
+}
+
+static void mixtral(random_shape *s)
+{
+    s->config.experts =
+        (sah_experts){.n = 6, .active = 2, .width = 24, .router = SAH_ROUTER_TOP_SOFTMAX, .scale = 1};
+    s->kinds_differ = true;
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].experts = true;
+}
+
+static void shared_expert(random_shape *s) /* Qwen2-MoE, with a dense layer */
+{
+    mixtral(s);
+    s->config.experts.router = SAH_ROUTER_SOFTMAX_TOP;
+    s->config.experts.shared_width = 33;
+    s->config.experts.shared_gate = true;
+    s->kinds[1].experts = false;
+}
+
+static void gpt_oss(random_shape *s)
+{
+    mixtral(s);
+    sinks(s);
+    other_gates(s);
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].experts = true;
+    s->config.experts.bias = true;
+}
+
+static void groups_of_experts(random_shape *s) /* GLM-4-MoE */
+{
+    mixtral(s);
+    s->config.experts = (sah_experts){.n = 12,
+                                      .active = 3,
+                                      .width = 16,
+                                      .shared_width = 20,
+                                      .router = SAH_ROUTER_SIGMOID,
+                                      .normalise = true,
+                                      .scale = 1.5f,
+                                      .groups = 4,
+                                      .active_groups = 2};
+    s->norms_behind = true;
+    s->kinds[0].experts = false;
+}
+
+typedef struct arrangement {
+    const char *name;
+    void (*set)(random_shape *shape);
+} arrangement;
+
+static const arrangement ARRANGEMENTS[] = {
+    {"layer norms", layer_norms},
+    {"norms behind", norms_behind},
+    {"norms behind alone", norms_behind_alone},
+    {"norms of heads", norms_of_heads},
+    {"caps and scales", caps_and_scales},
+    {"gemma", gemma},
+    {"parts of heads turn", parts_of_heads_turn},
+    {"neighbours turn", neighbours_turn},
+    {"layers differ", layers_differ},
+    {"the last layer differs", last_layer_differs},
+    {"plain MLP", plain_mlp},
+    {"relu MLP", relu_mlp},
+    {"other gates", other_gates},
+    {"parallel", parallel},
+    {"parallel, norms behind", parallel_behind},
+    {"learned positions", learned_positions},
+    {"sinks", sinks},
+    {"experts: mixtral", mixtral},
+    {"experts: one shared", shared_expert},
+    {"experts: gpt-oss", gpt_oss},
+    {"experts: groups", groups_of_experts},
+};
+enum { N_ARRANGEMENTS = sizeof ARRANGEMENTS / sizeof *ARRANGEMENTS };
+
+static sah_model *open_arrangement(const arrangement *a, const sah_model_options *options)
+{
+    random_shape shape = {.config = random_config()};
+    for (int l = 0; l < RANDOM_LAYERS; l++) shape.kinds[l] = sah_config_layer(&shape.config, l);
+    a->set(&shape);
+    return random_model(&shape, options, (uint64_t)(a - ARRANGEMENTS) + 1);
+}
+
+/* ---- Against the plain pass ---------------------------------------------------------------------------- */
+
+static const sah_ablation ABLATIONS[] = {
+    {SAH_PART_Q, SAH_OP_SCALE, 1e-4f},
+    {SAH_PART_K, SAH_OP_SCALE, 1e-4f},
+    {SAH_PART_V, SAH_OP_SCALE, 0.0f},
+    {SAH_PART_Q, SAH_OP_MEAN, 0.0f},
+    {SAH_PART_K, SAH_OP_MEAN, 0.0f},
+    {SAH_PART_V, SAH_OP_MEAN, 0.0f},
+    {SAH_PART_Q | SAH_PART_K | SAH_PART_V, SAH_OP_MEAN, 0.0f},
+    {SAH_PART_Q | SAH_PART_V, SAH_OP_SCALE, 0.5f},
+};
+enum { N_ABLATIONS = sizeof ABLATIONS / sizeof *ABLATIONS };
+
+static const sah_edit BASE[] = {
+    {0, 1, SAH_PART_Q, SAH_OP_SCALE, 1e-4f},
+    {1, 0, SAH_PART_K, SAH_OP_SCALE, 0.5f},
+    {3, 1, SAH_PART_V, SAH_OP_MEAN, 0.0f},
+};
+enum { N_BASE = sizeof BASE / sizeof *BASE };
+
+static double distance(const float *a, const double *b, size_t n)
+{
+    double worst = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        double off = fabs((double)a[i] - b[i]);
+        if (!(off <= worst)) worst = off; /* NaN too */
+    }
+    return worst;
+}
+
+static void check_forward(const sah_model *model, const sah_edit *edits, size_t n)
+{
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    sah_workspace *ws = NULL;
+    size_t d = (size_t)model->config.d_model, V = (size_t)model->config.n_vocab;
+    float hidden[N_PROMPTS * 64], logits[N_PROMPTS * 64];
+    double plain_hidden[64], plain_logits[64];
+    assert_true(d <= 64 && V <= 64);
+    assert_int_equal(sah_workspace_new(1, &ws, &error), SAH_OK);
+    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, (int32_t)V, &forest, &error), SAH_OK);
+    assert_int_equal(sah_forward(model, forest, edits, n, hidden, &error), SAH_OK);
+    assert_int_equal(sah_lm_head(model, ws, hidden, N_PROMPTS, logits, &error), SAH_OK);
+    for (size_t p = 0; p < N_PROMPTS; p++) {
+        assert_int_equal(sah_plain_forward(model->checkpoint, PROMPTS[p].tokens, PROMPTS[p].n, edits, n,
+                                           plain_hidden, plain_logits, &error),
+                         SAH_OK);
+        double off =
+            fmax(distance(hidden + p * d, plain_hidden, d), distance(logits + p * V, plain_logits, V));
+        if (!(off < BOUND)) fail_msg("forward, %zu edits, prompt %zu: off by %g", n, p, off);
+    }
+    sah_forest_free(forest);
+    sah_workspace_free(ws);
+}
+
+typedef struct collected {
+    size_t d;
+    float *hidden; /* [candidates, N_PROMPTS, d] */
+} collected;
+
+static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
+{
+    (void)ctx;
+    (void)hidden;
+    (void)error;
+    return SAH_OK;
+}
+
+static sah_status take(void *ctx, int thread, sah_workspace *workspace, const int32_t *which, int32_t n,
+                       const float *hidden, sah_error *error)
+{
+    collected *c = ctx;
+    size_t each = N_PROMPTS * c->d;
+    (void)thread;
+    (void)workspace;
+    (void)error;
+    for (int32_t i = 0; i < n; i++)
+        memcpy(c->hidden + (size_t)which[i] * each, hidden + (size_t)i * each, each * sizeof *hidden);
+    return SAH_OK;
+}
+
+static void check_sweep(const sah_model *model, const sah_edit *base, size_t n_base,
+                        const sah_ablation *ablation)
+{
+    const sah_config *c = &model->config;
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    sah_candidate candidates[RANDOM_LAYERS * 4];
+    double hidden[64];
+    size_t n = 0, d = (size_t)c->d_model;
+    for (int l = 0; l < c->n_layers; l++) {
+        int heads = ablation->parts == SAH_PART_K ? sah_config_layer(c, l).n_kv_heads : c->n_heads;
+        for (int h = 0; h < heads; h++) candidates[n++] = sah_candidate_of(c, (sah_head){l, h}, ablation);
+    }
+    collected got = {.d = d, .hidden = calloc(n * N_PROMPTS * d, sizeof *got.hidden)};
+    sah_sink sink = {&got, take_base, take};
+    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, c->n_vocab, &forest, &error), SAH_OK);
+    if (sah_sweep(model, forest, base, n_base, candidates, n, NULL, &sink, &error) != SAH_OK)
+        fail_msg("%s", error.message);
+    for (size_t i = 0; i < n; i++)
+        for (size_t p = 0; p < N_PROMPTS; p++) {
+            sah_edit edits[8];
+            memcpy(edits, BASE, sizeof BASE);
+            memcpy(edits + n_base, candidates[i].edits, (size_t)candidates[i].n_edits * sizeof *edits);
+            assert_int_equal(sah_plain_forward(model->checkpoint, PROMPTS[p].tokens, PROMPTS[p].n, edits,
+                                               n_base + (size_t)candidates[i].n_edits, hidden, NULL, &error),
+                             SAH_OK);
+            double off = distance(got.hidden + (i * N_PROMPTS + p) * d, hidden, d);
+            if (!(off < BOUND))
+                fail_msg("head %d-%d, parts %u, op %d, %zu base edits, prompt %zu: off by %g",
+                         candidates[i].layer, candidates[i].edits[0].head, ablation->parts, (int)ablation->op,
+                         n_base, p, off);
+        }
+    free(got.hidden);
+    sah_forest_free(forest);
+}
+
+static void check_decoding(const sah_model *model, const sah_edit *edits, size_t n_edits)
+{
+    sah_error error = {0};
+    sah_decoding *decoding = NULL;
+    int32_t text[N_PROMPTS][32];
+    size_t d = (size_t)model->config.d_model;
+    double hidden[64];
+    for (size_t p = 0; p < N_PROMPTS; p++) memcpy(text[p], PROMPTS[p].tokens, PROMPTS[p].n * sizeof(int32_t));
+    assert_int_equal(sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, edits, n_edits, &decoding, &error),
+                     SAH_OK);
+    for (size_t step = 0; step <= STEPS; step++) {
+        int32_t n, next[N_PROMPTS];
+        sah_decoding_live(decoding, &n);
+        assert_int_equal(n, N_PROMPTS);
+        for (size_t p = 0; p < N_PROMPTS; p++) {
+            size_t length = PROMPTS[p].n + step;
+            assert_int_equal(
+                sah_plain_forward(model->checkpoint, text[p], length, edits, n_edits, hidden, NULL, &error),
+                SAH_OK);
+            double off = distance(sah_decoding_hidden(decoding) + p * d, hidden, d);
+            if (!(off < BOUND)) fail_msg("prompt %zu, step %zu: off by %g", p, step, off);
+            text[p][length] = next[p] = (int32_t)((p * 7 + step * 13) % 50);
+        }
+        if (step < STEPS) assert_int_equal(sah_decoding_step(decoding, next, &error), SAH_OK);
+    }
+    sah_decoding_free(decoding);
+}
+
+/* ---- What an observer sees ----------------------------------------------------------------------------- */
+
+typedef struct seen {
+    size_t width[3], n_rows;
+    double rows[3][RANDOM_LAYERS + 1][N_PROMPTS * 64];
+} seen;
+
+static void see(void *ctx, sah_place place, int layer, const double *rows)
+{
+    seen *s = ctx;
+    memcpy(s->rows[place][layer], rows, s->n_rows * s->width[place] * sizeof *rows);
+}
+
+static void check_observer(const sah_model *model)
+{
+    static seen fast, plain;
+    const sah_config *c = &model->config;
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, c->n_vocab, &forest, &error), SAH_OK);
+    fast = (seen){.n_rows = (size_t)forest->n_ends};
+    plain = (seen){.n_rows = 1};
+    for (int l = 0; l <= c->n_layers; l++) { /* widths differ between layers: one at a time */
+        size_t heads = (size_t)(c->n_heads * sah_config_layer(c, l < c->n_layers ? l : 0).head_dim);
+        const size_t widths[] = {(size_t)c->d_model, heads, (size_t)c->d_model};
+        memcpy(fast.width, widths, sizeof widths);
+        memcpy(plain.width, widths, sizeof widths);
+        assert_int_equal(
+            sah_forward_observe(model, forest, BASE, N_BASE, &(sah_observer){see, &fast}, &error), SAH_OK);
+        for (size_t p = 0; p < N_PROMPTS; p++) {
+            assert_int_equal(sah_plain_observe(model->checkpoint, PROMPTS[p].tokens, PROMPTS[p].n, BASE,
+                                               N_BASE, &(sah_observer){see, &plain}, &error),
+                             SAH_OK);
+            for (int place = 0; place < (l < c->n_layers ? 3 : 1); place++)
+                for (size_t i = 0; i < widths[place]; i++) {
+                    double want = plain.rows[place][l][i];
+                    double got = fast.rows[place][l][(size_t)forest->end_of[p] * widths[place] + i];
+                    if (!(fabs(got - want) < BOUND * (1 + fabs(want))))
+                        fail_msg("layer %d, place %d, prompt %zu: %g, not %g", l, place, p, got, want);
+                }
+        }
+    }
+    sah_forest_free(forest);
+}
+
+static void test_arrangement(void **state)
+{
+    sah_model *model = open_arrangement(*state, &(sah_model_options){.threads = 1});
+    check_forward(model, NULL, 0);
+    check_forward(model, BASE, N_BASE);
+    for (size_t i = 0; i < N_ABLATIONS; i++) {
+        check_sweep(model, NULL, 0, &ABLATIONS[i]);
+        check_sweep(model, BASE, N_BASE, &ABLATIONS[i]);
+    }
+    check_decoding(model, NULL, 0);
+    check_decoding(model, BASE, N_BASE);
+    check_observer(model);
+    sah_model_close(model);
+
+    model = open_arrangement(*state, &(sah_model_options){.threads = 2, .generates = true}); /* tiles */
+    check_forward(model, NULL, 0);
+    check_decoding(model, BASE, N_BASE);
+    sah_model_close(model);
+}
+
+/* ---- Refusals ------------------------------------------------------------------------------------------ */
+
+static void long_prompt(const arrangement *a, int limit, const char *part)
+{
+    random_shape shape = {.config = random_config()};
+    for (int l = 0; l < RANDOM_LAYERS; l++) shape.kinds[l] = sah_config_layer(&shape.config, l);
+    if (a) a->set(&shape);
+    shape.config.max_positions = limit;
+    if (!a) shape.config.ropes[0].limit = limit;
+    sah_model *model = random_model(&shape, &(sah_model_options){.threads = 1}, 1);
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    float hidden[64];
+    for (size_t n = (size_t)limit; n <= (size_t)limit + 1; n++) {
+        sah_prompt prompt = {TOKENS[3], n};
+        assert_int_equal(sah_forest_new(&prompt, 1, 50, &forest, &error), SAH_OK);
+        assert_int_equal(sah_forward(model, forest, NULL, 0, hidden, &error),
+                         n > (size_t)limit ? SAH_BAD_ARGUMENT : SAH_OK);
+        sah_forest_free(forest);
+    }
+    assert_non_null(strstr(error.message, part));
+    sah_model_close(model);
+}
+
+static void test_too_long(void **state)
+{
+    static const arrangement positions = {"", learned_positions};
+    (void)state;
+    long_prompt(&positions, 9, "10 tokens are too many: the model has learned 9 positions");
+    long_prompt(NULL, 9, "10 tokens are too many: beyond 9 the model's rotary scaling changes");
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[N_ARRANGEMENTS + 1];
+    for (size_t i = 0; i < N_ARRANGEMENTS; i++)
+        tests[i] = (struct CMUnitTest){ARRANGEMENTS[i].name, test_arrangement, NULL, NULL,
+                                       (void *)(uintptr_t)&ARRANGEMENTS[i]};
+    tests[N_ARRANGEMENTS] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
+    return cmocka_run_group_tests_name("arrangements of a layer", tests, NULL, NULL);
+}

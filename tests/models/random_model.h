@@ -1,0 +1,26 @@
+/* Models of random weights in memory, in any arrangement that a configuration can say: what one way of
+ * computing is held against another on, without a file. */
+#ifndef TESTS_MODELS_RANDOM_MODEL_H
+#define TESTS_MODELS_RANDOM_MODEL_H
+
+#include "engine/model.h"
+
+enum { RANDOM_LAYERS = 4 };
+
+typedef struct random_shape {
+    sah_config config; /* sizes may be 0: random_config() has them */
+    bool norms_behind; /* both branches are normed before they are added */
+    bool no_norms_in_front;
+    bool norm_biases; /* with layer norms */
+    bool sinks, positions;
+    bool kinds_differ; /* layers are `kinds`, else as the configuration says */
+    sah_layer_kind kinds[RANDOM_LAYERS];
+} random_shape;
+
+/* RANDOM_LAYERS layers of 4 heads that share 2 key/value heads 12 wide, d 40, d_ff 56, 50 tokens. */
+sah_config random_config(void);
+
+/* The model of a shape; fails the test when it does not open. The seed decides all weights. */
+sah_model *random_model(const random_shape *shape, const sah_model_options *options, uint64_t seed);
+
+#endif
