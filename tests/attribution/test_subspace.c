@@ -121,18 +121,50 @@ static void test_first_column(void **state)
     size_t found;
     expect_ok(sah_first_column(m, 2, 3, "query", u, &found, &error), &error);
     assert_int_equal(found, 1);
+    assert_true(fabs(u[0] - 0.6) < 1e-12 && fabs(u[1] - 0.8) < 1e-12);
     expect_ok(sah_first_column(other, 2, 3, "query", v, &found, &error), &error);
     expect_ok(sah_principal_angles(u, 1, v, 1, 2, &angle, &error), &error);
     assert_true(fabs(angle - 90) < 1e-12);
 }
 
+/* By hand: (3, 4, 0) and (1, 2, 2) less its part along the first; what has no direction becomes 0. */
+static void test_orthonormalise(void **state)
+{
+    (void)state;
+    double v[] = {3, 4, 0, 1, 2, 2, 6, 8, 0};
+    const double along = 2.2, square = 9 - along * along;
+    const double wanted[] = {
+        0.6, 0.8, 0, (1 - along * 0.6) / sqrt(square), (2 - along * 0.8) / sqrt(square), 2 / sqrt(square),
+        0,   0,   0};
+    sah_orthonormalise(v, 2, 3);
+    for (size_t i = 0; i < 6; i++) assert_true(fabs(v[i] - wanted[i]) < 1e-12);
+    double twice[] = {1, 0, 0, 2, 0, 0};
+    sah_orthonormalise(twice, 2, 3);
+    for (size_t i = 0; i < 6; i++) assert_true(fabs(twice[i] - (i == 0)) < 1e-12);
+}
+
+/* Right vectors are those of M^T W u, made orthonormal: M = (3 0 4; 0 5 0; 0 0 0). */
+static void test_right_vectors(void **state)
+{
+    (void)state;
+    const float m[] = {3, 0, 4, 0, 5, 0, 0, 0, 7};
+    const double u[] = {1, 0, 0, 0.6, 0.8, 0}, w[] = {2, 1, 0};
+    double v[6];
+    const double plain[] = {0.6, 0, 0.8, 0, 1, 0};
+    sah_right_vectors(m, NULL, 3, 3, u, 2, v);
+    for (size_t i = 0; i < 6; i++) assert_true(fabs(v[i] - plain[i]) < 1e-12);
+    /* The first row counts twice in 0.6 * 2 * (3 0 4) + 0.8 * (0 5 0) = (3.6 4 4.8), of length sqrt(52). */
+    const double one[] = {0.6, 0.8, 0}, weighed[] = {3.6 / sqrt(52), 4 / sqrt(52), 4.8 / sqrt(52)};
+    sah_right_vectors(m, w, 3, 3, one, 1, v);
+    for (size_t i = 0; i < 3; i++) assert_true(fabs(v[i] - weighed[i]) < 1e-12);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_mpmath),
-        cmocka_unit_test(test_right_angles),
-        cmocka_unit_test(test_no_direction),
-        cmocka_unit_test(test_first_column),
+        cmocka_unit_test(test_against_mpmath), cmocka_unit_test(test_right_angles),
+        cmocka_unit_test(test_no_direction),   cmocka_unit_test(test_first_column),
+        cmocka_unit_test(test_orthonormalise), cmocka_unit_test(test_right_vectors),
     };
     return cmocka_run_group_tests_name("subspaces", tests, NULL, NULL);
 }

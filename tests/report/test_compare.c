@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "sahara.h"
 #include "util/scratch.h"
@@ -143,12 +144,135 @@ static void test_concentration(void **state)
     sah_result_close(a);
 }
 
+/* What is edited, by part: 1-0, 0-3 and 0-2, of two key heads, carry half of the score. */
+static void test_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *settings;
+        uint64_t edited; /* matrices of 8 x 100 */
+    } cases[] = {{"{\"part\":\"q\"}", 3},
+                 {"{\"part\":\"v\"}", 3},
+                 {"{\"part\":\"q,v\"}", 6},
+                 {"{\"part\":\"q,k\"}", 5},
+                 {"{\"part\":\"q,k,v\"}", 8}};
+    const double scores[N] = {0.5, -7, 1, 1.1, 1.2, 0, 0, 0, 0.5, 0.5}; /* below 0 is nothing */
+    sah_error error = {0};
+    sah_concentration c;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sah_result *a = ships_result("a.jsonl", 1, scores, cases[i].settings);
+        expect_ok(sah_concentrate(a, SAH_ORDER_MEAN, &c, &error), &error);
+        assert_true(fabs(c.total - 4.8) < 1e-12);
+        assert_int_equal(c.half_heads, 3);
+        assert_int_equal(c.edited_parameters, cases[i].edited * 800);
+        assert_int_equal(c.head_parameters, 10 * 800); /* q and o of three heads, k and v of two */
+        sah_result_close(a);
+    }
+    /* A result about key heads, whose query heads are two each; of a model that does not say its size. */
+    static const char keys[] =
+        "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":2,\"heads\":4,"
+        "\"kv_heads\":2,\"head_dim\":8,\"d_model\":100},\"settings\":{\"part\":\"k\"},\"queries\":[\"a\"]}\n"
+        "{\"head\":\"0-0\",\"kl\":[1]}\n{\"head\":\"0-1\",\"kl\":[5]}\n{\"head\":\"1-0\",\"kl\":[4]}\n"
+        "{\"head\":\"1-1\",\"kl\":[1]}\n";
+    const char *path = scratch("keys.jsonl");
+    sah_result *result;
+    char *text;
+    scratch_write_text(path, keys);
+    expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+    expect_ok(sah_concentration_text(result, SAH_FORMAT_TSV, &text, &error), &error);
+    /* Of 11, 5 and 4: two key heads edited, beside them four times q and o, twice v; no share of the model. Gini: (-3 - 1 + 4 + 15) / 44. */
+    assert_string_equal(text, "score\theads\ttotal\thalf_heads\tgini\tedited_parameters\tedited_share\t"
+                              "head_parameters\thead_share\nmean\t4\t11\t2\t0.340909\t1600\t\t9600\t\n");
+    free(text);
+    sah_result_close(result);
+}
+
+/* Three results of 24 heads in each pair, as text. By hand: the second has the first ten heads in reverse, the
+ * third all of them. */
+static void test_pairs_as_text(void **state)
+{
+    (void)state;
+    enum { HEADS_24 = 24 };
+    static const char header[] =
+        "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m%d\",\"layers\":1,"
+        "\"heads\":24,\"kv_heads\":24},\"settings\":{\"part\":\"q\"},\"queries\":[\"a\"]}\n";
+    sah_error error = {0};
+    sah_result *results[3];
+    char *text, wanted[512];
+    for (int r = 0; r < 3; r++) {
+        char lines[2048], name[16];
+        int at = snprintf(lines, sizeof lines, header, r);
+        for (int h = 0; h < HEADS_24; h++) {
+            int score = r == 0 || (r == 1 && h >= 10) ? HEADS_24 - h : r == 1 ? HEADS_24 - (9 - h) : h + 1;
+            at += snprintf(lines + at, sizeof lines - (size_t)at, "{\"head\":\"0-%d\",\"kl\":[%d]}\n", h,
+                           score);
+        }
+        snprintf(name, sizeof name, "%d.jsonl", r);
+        const char *path = scratch(name);
+        scratch_write_text(path, lines);
+        expect_ok(sah_result_open(&path, 1, &results[r], &error), &error);
+    }
+    const sah_result *const all[] = {results[0], results[1], results[2]};
+    expect_ok(sah_compare_text(all, 3, SAH_ORDER_DEFAULT, SAH_FORMAT_TSV, &text, &error), &error);
+    /* Spearman: 1 - 6 sum d^2 / (24 (24^2 - 1)); the first ten turned round have sum d^2 = 330. */
+    static const struct {
+        int a, b;
+        double spearman;
+        int k, shared;
+        double jaccard;
+    } rows[] = {{0, 1, 1 - 6 * 330.0 / 13800, 5, 0, 0},
+                {0, 1, 1 - 6 * 330.0 / 13800, 10, 10, 1},
+                {0, 1, 1 - 6 * 330.0 / 13800, 20, 20, 1},
+                {0, 2, -1, 5, 0, 0},
+                {0, 2, -1, 10, 0, 0},
+                {0, 2, -1, 20, 16, 16.0 / 24}};
+    const char *line = strchr(text, '\n') + 1;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++, line = strchr(line, '\n') + 1) {
+        snprintf(wanted, sizeof wanted, "\t24\t%.6g\t%d\t%d\t%.6g\t", rows[i].spearman, rows[i].k,
+                 rows[i].shared, rows[i].jaccard);
+        char name[16];
+        snprintf(name, sizeof name, "%d.jsonl", rows[i].b);
+        const char *end = strchr(line, '\n'), *found = strstr(line, wanted), *second = strstr(line, name);
+        if (found == NULL || found > end || second == NULL || second > end) fail_msg("line %zu: %s", i, line);
+    }
+    size_t lines = 0;
+    for (const char *c = text; *c != '\0'; c++) lines += *c == '\n';
+    assert_int_equal(lines, 1 + 9);
+    free(text);
+
+    expect_ok(sah_compare_text(all, 3, SAH_ORDER_DEFAULT, SAH_FORMAT_JSON, &text, &error), &error);
+    char *rest, *one = strtok_r(text, "\n", &rest);
+    for (int pair = 0; pair < 3; pair++, one = strtok_r(NULL, "\n", &rest)) {
+        json_t *json = json_loads(one, 0, NULL);
+        const json_t *top = json_array_get(json_object_get(json, "top"), 2);
+        static const char *const models[][2] = {{"m0", "m1"}, {"m0", "m2"}, {"m1", "m2"}};
+        for (int side = 0; side < 2; side++)
+            assert_string_equal(
+                json_string_value(json_object_get(json_object_get(json, side ? "b" : "a"), "model")),
+                models[pair][side]);
+        assert_int_equal(json_integer_value(json_object_get(json, "heads")), HEADS_24);
+        assert_int_equal(json_array_size(json_object_get(json, "top")), 3);
+        assert_int_equal(json_integer_value(json_object_get(top, "k")), 20);
+        assert_true(pair != 1 || fabs(json_number_value(json_object_get(json, "spearman")) + 1) < 1e-12);
+        assert_true(pair != 1 ||
+                    fabs(json_number_value(json_object_get(top, "jaccard")) - 16.0 / 24) < 1e-12);
+        double expected = json_number_value(json_object_get(top, "expected")),
+               p = json_number_value(json_object_get(top, "p"));
+        assert_true(expected > 16.0 / 24 && expected < 0.8); /* two sets of 20 of 24 share at least 16 */
+        assert_true(pair != 1 || fabs(p - 1) < 1e-9);
+        json_decref(json);
+    }
+    assert_null(one);
+    free(text);
+    for (int r = 0; r < 3; r++) sah_result_close(results[r]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_overlap),
-        cmocka_unit_test(test_contrast),
-        cmocka_unit_test(test_concentration),
+        cmocka_unit_test(test_overlap),       cmocka_unit_test(test_contrast),
+        cmocka_unit_test(test_concentration), cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_pairs_as_text),
     };
     return cmocka_run_group_tests_name("comparing results", tests, NULL, NULL);
 }

@@ -130,12 +130,46 @@ static void test_picture(void **state)
     free(picture);
 }
 
+/* Twenty heads, and nothing above 0: the numbers of the columns, the size of the picture, no colour but the coldest. */
+static void test_wide(void **state)
+{
+    (void)state;
+    char lines[4096];
+    int at = snprintf(
+        lines, sizeof lines,
+        "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":1,\"heads\":24,"
+        "\"kv_heads\":24},\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\"],"
+        "\"contrast_queries\":[\"c\",\"d\"]}\n");
+    for (int h = 0; h < 24; h++)
+        at += snprintf(lines + at, sizeof lines - (size_t)at,
+                       "{\"head\":\"0-%d\",\"kl\":[1,1],\"kl_contrast\":[%d,%d]}\n", h, h % 2 + 1, h % 2 + 1);
+    char *text = map(lines, false, 80);
+    assert_non_null(strstr(text, "      0         5         10        15        20       head\n"));
+    assert_non_null(strstr(text, ": 0          0 (square-root scale; blank: below 0 too)\n"));
+    free(text);
+    text = map(lines, false, 54); /* one less than two columns a head need */
+    assert_non_null(strstr(text, "      0    5    10   15   20   head\n"));
+    free(text);
+    text = map(lines, false, 55);
+    assert_non_null(strstr(text, "      0         5 "));
+    free(text);
+    char *picture = svg(lines);
+    assert_non_null(strstr(picture, "width=\"436\" height=\"108\"")); /* 40 + 24 * 16 + 12, 34 + 16 + 58 */
+    assert_non_null(strstr(picture, "fill=\"#f7f7f7\"><title>0-0: 0</title>"));
+    assert_non_null(strstr(picture, "fill=\"#6b3d05\"><title>0-1: -1</title>"));
+    static const char *const numbers[] = {">0</text>", ">4</text>", ">20</text>"};
+    expect_cells(picture, numbers, 3); /* every fourth head has its number */
+    assert_null(strstr(picture, ">5</text>"));
+    free(picture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_terminal),
         cmocka_unit_test(test_terminal_colours),
         cmocka_unit_test(test_picture),
+        cmocka_unit_test(test_wide),
     };
     return cmocka_run_group_tests_name("heat maps", tests, NULL, NULL);
 }
