@@ -30,7 +30,7 @@ static const grown three = {
 
 /* Queries of each kind. Six tell the planted heads from the others of their layers. Against all heads it
  * takes 24: with six, 7-2, whose writing the planted heads read, comes before them. */
-enum { FEW_SCORED = 6, ALL_SCORED = 24, ANSWERED = 8, SEARCHED = 12 };
+enum { FEW_SCORED = 6, ALL_SCORED = 24, ANSWERED = 8, SEARCHED = 12, LAYERS = 30 };
 
 static sah_model *open_model(const char *adapter, sah_precision precision)
 {
@@ -162,18 +162,22 @@ static void test_three_are_among_the_first(void **state)
 
 /* Sahara by right vectors, less those of harmless requests, chooses the planted heads, all three in three
  * steps, the one in one, says that these steps are better than chance, and of the one behind them that it is
- * not. */
+ * not: of all heads with SAHARA_TEST_ALL in the environment, those below that feed the planted ones among them,
+ * else of some layers. */
 static void check_search(const grown *g, int layer_from, int layer_to)
 {
     char path[512];
     const char *paths[] = {path};
     sah_error error = {0};
     sah_result *result = NULL;
-    sah_model *model = open_model(g->adapter, SAH_PRECISION_F32);
+    bool all = getenv("SAHARA_TEST_ALL") != NULL;
+    sah_model *model = open_model(g->adapter, all ? SAH_PRECISION_AUTO : SAH_PRECISION_F32);
     sah_strings harmful = read_queries(harmful_path, SEARCHED),
                 harmless = read_queries(harmless_path, SEARCHED);
-    sah_run_options options = {
-        .ablation = Q, .template_ = "chat", .layer_from = layer_from, .layer_to = layer_to};
+    sah_run_options options = {.ablation = Q,
+                               .template_ = "chat",
+                               .layer_from = all ? 0 : layer_from,
+                               .layer_to = all ? LAYERS : layer_to};
     sah_find_options find = {.steps = g->n + 1, .rank = 1, .variant = SAH_VARIANT_RIGHT, .shortlist = 8};
     snprintf(path, sizeof path, "%s", scratch("find.jsonl"));
     remove(path);
