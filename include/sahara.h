@@ -252,9 +252,11 @@ typedef struct sah_run_options {
     uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
     sah_refusal_check refusal; /* written to the header as it is; sampled 0: nothing */
     sah_matching matching; /* the same; from 0: nothing */
-    const sah_openings *openings; /* of the same queries and template, for the signed effect in sah_ships() and
+    const sah_openings
+        *openings; /* of the same queries and template, for the signed effect in sah_ships() and
                                      sah_ships_screen(); NULL: none */
-    bool opening_kl; /* with openings: the mean divergence over the opening's tokens as well, which takes 8 bytes
+    bool
+        opening_kl; /* with openings: the mean divergence over the opening's tokens as well, which takes 8 bytes
                         a token of the openings and entry of the vocabulary */
     sah_progress_fn progress; /* or NULL */
     void *user;

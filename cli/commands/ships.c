@@ -30,7 +30,8 @@ const cli_command command_ships = {
         "--contrast scores a harmless set in the same run: a head that is high on both is general, not "
         "safety.\n"
         "Beside it stands the signed effect: how much less likely the beginning of the model's own answer\n"
-        "becomes, in nats a token. A head that refusals rest on weakens them and leaves other answers alone.\n"
+        "becomes, in nats a token. A head that refusals rest on weakens them and leaves other answers "
+        "alone.\n"
         "--screen finds the highest heads alone, exactly and many times faster.\n"
         "See `sahara rank` for reading the result.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,

@@ -238,10 +238,12 @@ done:
 int sah_lapack_threads(int n)
 {
     /* Looked up by name: which LAPACK stands behind liblapacke is the system's choice. */
-    void *get = dlsym(RTLD_DEFAULT, "openblas_get_num_threads"),
-         *set = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
+    int (*get)(void);
+    void (*set)(int);
+    *(void **)(void *)&get = dlsym(RTLD_DEFAULT, "openblas_get_num_threads");
+    *(void **)(void *)&set = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
     if (get == NULL || set == NULL) return 0;
-    int before = (*(int (**)(void)) & get)();
-    if (n > 0) (*(void (**)(int)) & set)(n);
+    int before = get();
+    if (n > 0) set(n);
     return before;
 }

@@ -1,5 +1,6 @@
-/* GGUF, one file whatever number of parts there was: the metadata pairs byte for byte, one pair more; the directory with new types and offsets; the data
- * in its order, each tensor at a multiple of the file's alignment. */
+/* GGUF, one file whatever number of parts there was: the metadata pairs byte for byte, one pair more; the
+ * directory with new types and offsets; the data in its order, each tensor at a multiple of the file's
+ * alignment. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,8 +7,8 @@
 /* bfloat16 only where its rate is higher by more than a tenth: rounding is a price. */
 sah_precision sah_precision_faster(double f32, double bf16);
 
-/* `auto` times the layer's largest product both ways and takes the faster in that sense; `note` [size] then says the rates. Asking for bf16 on a processor whose library has no such product is an
- * error. */
+/* `auto` times the layer's largest product both ways and takes the faster in that sense; `note`
+ * [size] then says the rates. Asking for bf16 on a processor whose library has no such product is an error. */
 sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, int threads,
                                 sah_precision *chosen, char *note, size_t size, sah_error *error);
 

@@ -27,7 +27,8 @@ static sah_tensor *tensor_of(maker *m, size_t rows, size_t columns, double from,
     float *values = sah_tensors_alloc(&m->c->owned, rows * columns, sizeof *values);
     assert_true(t && values);
     for (size_t i = 0; i < rows * columns; i++) values[i] = draw(m, from, to);
-    *t = (sah_tensor){.name = (char *)(uintptr_t) "random",
+    static char name[] = "random";
+    *t = (sah_tensor){.name = name,
                       .type = SAH_F32,
                       .n_dims = columns > 1 ? 2 : 1,
                       .dims = {rows, columns},

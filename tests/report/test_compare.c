@@ -180,7 +180,8 @@ static void test_parts(void **state)
     scratch_write_text(path, keys);
     expect_ok(sah_result_open(&path, 1, &result, &error), &error);
     expect_ok(sah_concentration_text(result, SAH_FORMAT_TSV, &text, &error), &error);
-    /* Of 11, 5 and 4: two key heads edited, beside them four times q and o, twice v; no share of the model. Gini: (-3 - 1 + 4 + 15) / 44. */
+    /* Of 11, 5 and 4: two key heads edited, beside them four times q and o, twice v; no share of the model.
+     * Gini: (-3 - 1 + 4 + 15) / 44. */
     assert_string_equal(text, "score\theads\ttotal\thalf_heads\tgini\tedited_parameters\tedited_share\t"
                               "head_parameters\thead_share\nmean\t4\t11\t2\t0.340909\t1600\t\t9600\t\n");
     free(text);

@@ -1,4 +1,5 @@
-/* How likely chance gives what was seen: Student's t against tables, the outstanding one of many, permutations by hand. */
+/* How likely chance gives what was seen: Student's t against tables, the outstanding one of many, permutations
+ * by hand. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

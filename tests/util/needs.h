@@ -1,5 +1,6 @@
-/* What a test needs that not every machine has. A test without it is skipped and says so in a line that scripts/run-tests shows again at its end; with
- * SAHARA_TEST_REAL in the environment the real model must be there. */
+/* What a test needs that not every machine has. A test without it is skipped and says so in a line that
+ * scripts/run-tests shows again at its end; with SAHARA_TEST_REAL in the environment the real model must be
+ * there. */
 #ifndef SAH_TESTS_UTIL_NEEDS_H
 #define SAH_TESTS_UTIL_NEEDS_H
 

@@ -547,8 +547,8 @@ static int64_t rows_given(const sah_workspace *workspace, const sah_weights *wei
     return (rows + FIXED_ROWS - 1) / FIXED_ROWS * FIXED_ROWS;
 }
 
-const void *sah_product_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
-                              const float *x)
+const void *sah_product_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights,
+                              int64_t rows, const float *x)
 {
     int64_t inputs = weights->inputs, padded = weights->padded, given = rows_given(workspace, weights, rows);
     if (rows == 0) return x;
@@ -657,8 +657,8 @@ bool sah_product_gates(const sah_weights *weights)
     return weights->gated;
 }
 
-const void *sah_product_gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
-                             const void *input, const float *gate_bias, const float *up_bias)
+const void *sah_product_gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights,
+                             int64_t rows, const void *input, const float *gate_bias, const float *up_bias)
 {
     size_t size = sah_tiles_input_floats(weights->outputs / 2, rows);
     void *inner = sah_workspace_scratch(workspace, slot, size);
@@ -680,7 +680,8 @@ sah_status sah_product_top(sah_workspace *workspace, const sah_weights *weights,
                            int32_t *top, sah_error *error)
 {
     if (rows == 0) return SAH_OK;
-    float *scratch = sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
+    float *scratch =
+        sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
     const void *input = sah_product_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
     if (!scratch || !input) return sah_fail_memory(error, "a matrix product");
     sah_tiles_top(weights->tiles, rows, x, input, scratch, workspace->threads, top);
