@@ -26,7 +26,8 @@ typedef enum value_kind {
     BYTES, /* uint64_t */
     RANGE, /* int and behind it int: from, to */
     PARTS, /* SAH_PART_* bits */
-    LIST /* const char ** and behind it size_t: every value that is given, in order */
+    LIST, /* const char ** and behind it size_t: every value that is given, in order */
+    SHARD /* sah_shard */
 } value_kind;
 
 /* A row an option: all that the parser and the help know of it. */
@@ -169,6 +170,12 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_MLP] = {"mlp", 0, "A|B", CHOICE, PLACE(mlp), 0, 0, "the model whose MLP weights to take"},
     [OPT_REST] = {"rest", 0, "A|B", CHOICE, PLACE(rest), 0, 0,
                   "the model everything else comes from (default: that of --mlp)"},
+    [OPT_SHARD] = {"shard", 0, "I/N|auto", SHARD, PLACE(shard), 0, 0,
+                   "only part I (from 0) of N, for sahara merge; auto: what the scheduler says\n"
+                   "(Slurm, mpirun, Kubernetes)"},
+    [OPT_TOGETHER] = {"together", 0, "DIR", NAME, PLACE(together), 0, 0,
+                      "the folder of all shards' results: shards of --steps or --screen read\n"
+                      "what the others find (-o there by default)"},
 };
 #undef PLACE
 
@@ -316,6 +323,8 @@ static bool set_option(cli_options *o, const option_spec *spec, const char *valu
         return add_to_list(place, value);
     case PARTS:
         return sah_parts_parse(value, (unsigned *)place, why) == SAH_OK;
+    case SHARD:
+        return sah_shard_parse(value, place, why) == SAH_OK;
     }
     return false;
 }
@@ -467,5 +476,7 @@ sah_run_options options_run(const cli_options *options)
         .template_ = options->template_,
         .system = options->system,
         .memory = options->memory,
+        .shard = options->shard,
+        .together = options->together,
     };
 }

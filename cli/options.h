@@ -75,6 +75,8 @@ typedef enum option_id {
     OPT_MATCH_LENGTH,
     OPT_OPENING,
     OPT_OPENING_KL,
+    OPT_SHARD,
+    OPT_TOGETHER,
     N_OPTIONS
 } option_id;
 
@@ -123,6 +125,8 @@ typedef struct cli_options {
     size_t steps, rank, shortlist, random_groups; /* 0: not given, for the first three */
     sah_variant variant;
     const char *start, *save_states;
+    sah_shard shard; /* {0}: not given */
+    const char *together;
 } cli_options;
 
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, OPT_HELP behind

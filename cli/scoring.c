@@ -22,10 +22,21 @@ sah_status match_length(const cli_options *o, const sah_model *model, const sah_
     return status;
 }
 
+/* Shards that work together write where the others look. */
+static void choose_output(const cli_options *o, cli_scoring *s)
+{
+    s->output = o->output;
+    if (o->together == NULL || o->given[OPT_OUTPUT]) return;
+    snprintf(s->own_output, sizeof s->own_output, "%s/shard-%zu-of-%zu.jsonl", o->together, o->shard.index,
+             o->shard.count > 0 ? o->shard.count : 1);
+    s->output = s->own_output;
+}
+
 sah_status scoring_open(const cli_options *o, const char *default_template, cli_scoring *s, sah_error *error)
 {
     sah_model_options model_options = options_model(o);
     *s = (cli_scoring){.options = options_run(o)};
+    choose_output(o, s);
     sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &s->queries, error);
     if (status == SAH_OK) status = read_contrast(o, o->contrast, &s->contrast_queries, error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &s->model, error);

@@ -243,6 +243,16 @@ typedef struct sah_openings {
     size_t refusal_length;
 } sah_openings;
 
+/* A share of a run: one of `count` processes, `index` from 0, that deal its units out among them and write a journal
+ * each, for sah_merge(). {0}: the whole run. The journal's header does not say it. */
+typedef struct sah_shard {
+    size_t index, count;
+} sah_shard;
+
+/* "I/N" with I from 0 to N-1; "auto": what the scheduler says that started this process (Slurm arrays, steps and both,
+ * Open MPI, PMI, Kubernetes' JOB_COMPLETION_INDEX with JOB_COMPLETIONS), from the environment. */
+sah_status sah_shard_parse(const char *text, sah_shard *out, sah_error *error);
+
 typedef struct sah_run_options {
     sah_ablation ablation;
     int layer_from, layer_to; /* candidates: layers A..B-1; 0,0 means all */
@@ -250,6 +260,10 @@ typedef struct sah_run_options {
     const char *template_; /* see sah_prompt_wrap */
     const char *system; /* or NULL */
     uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
+    sah_shard shard; /* of heads; in sah_utility() of chunks of items and windows, which depend on `memory` */
+    const char *together; /* a folder in which all shards have their journals, *.jsonl: each reads the others' where it
+                             needs them (screening; a search), waits for what is missing, and decides as they do; or
+                             NULL */
     sah_refusal_check refusal; /* written to the header as it is; sampled 0: nothing */
     sah_matching matching; /* the same; from 0: nothing */
     const sah_openings
@@ -306,8 +320,9 @@ typedef struct sah_find_options {
  * representation of the queries most (method.md; paper, equations 8 to 10), shifts in degrees. With
  * `contrast` (or NULL) heads are chosen by the shift less that of the contrast queries. Appends to the
  * journal `path` (docs/files.md), resuming inside a step when it is there and its header agrees, and carrying
- * on when more steps are asked for; NULL or "-" writes to standard output. SAH_BAD_ARGUMENT: too few queries
- * for the rank, more steps than heads, a starting group outside the model. */
+ * on when more steps are asked for; NULL or "-" writes to standard output. A shard that works alone measures its
+ * heads of the first step and chooses none. SAH_BAD_ARGUMENT: a shard alone of several steps or of screening, too few
+ * queries for the rank, more steps than heads, a starting group outside the model. */
 sah_status sah_find(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                     const sah_run_options *options, const sah_find_options *find, const char *path,
                     sah_error *error);
@@ -328,6 +343,26 @@ typedef struct sah_direction_options {
 sah_status sah_direction(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                          const sah_direction_options *options, const char *path, sah_error *error);
 
+/* What sah_merge() found. */
+typedef struct sah_merge_report {
+    size_t n_lines; /* written, without the header */
+    size_t n_expected, n_missing; /* heads, responses or items; 0 expected: the header does not tell */
+    sah_strings missing; /* names of the first of them: "5-6", "query 3", "item 7" */
+    bool unfinished; /* what is made of all units is missing: find's choice, utility's totals */
+    size_t n_shards; /* how many shards there seem to be, where units are missing; 0: cannot tell */
+    sah_strings shards; /* "3/8": those whose units are missing, and in which of the files the others of their units
+                           lie ("": in none) */
+    sah_strings shard_files;
+} sah_merge_report;
+
+/* Unites the journals that shards of one run wrote (sah_shard) into `path` (NULL: standard output), in the order of
+ * the units. Headers must be equal, and so must lines that are there more than once, which are written once; a last
+ * line that was cut short is left out. A result at `path` is united with them and replaced when all is written. What
+ * is missing is no failure: the run that the shards are of, with no shard and `path` as its result, computes it. */
+sah_status sah_merge(const char *const *shards, size_t n, const char *path, sah_merge_report *report,
+                     sah_error *error);
+void sah_merge_report_free(sah_merge_report *report);
+
 /* ---- Generating ---------------------------------------------------------------------------------------- */
 
 typedef struct sah_generate_options {
@@ -345,6 +380,7 @@ typedef struct sah_generate_options {
     bool curve; /* instead of all heads at once: none, then the first, the first two, ... (paper, figure 4) */
     bool random; /* with `curve`: after each number of heads as many random ones, none of them in `heads` */
     uint64_t random_seed;
+    sah_shard shard; /* of responses; equal queries stay together */
     uint64_t memory; /* bytes beside the weights, which say how many queries decode together; 0: a quarter of
                         the machine's */
     sah_progress_fn progress; /* tokens; or NULL */

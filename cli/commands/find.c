@@ -17,12 +17,12 @@ static sah_find_options find_options(const cli_options *o)
 }
 
 /* What was found, and which steps are no better than chance. */
-static sah_status tell_steps(const cli_options *o, sah_error *error)
+static sah_status tell_steps(const cli_options *o, const char *output, sah_error *error)
 {
     sah_result *result = NULL;
     sah_chosen chosen;
-    if (o->output == NULL || o->quiet) return SAH_OK;
-    sah_status status = sah_result_open(&o->output, 1, &result, error);
+    if (output == NULL || o->quiet) return SAH_OK;
+    sah_status status = sah_result_open(&output, 1, &result, error);
     for (size_t i = 0; status == SAH_OK && sah_result_chosen(result, i, &chosen); i++)
         fprintf(stderr, "step %zu: %d-%d adds %.4g degrees%s\n", i, chosen.head.layer, chosen.head.head,
                 chosen.gain, chosen.better_than_chance || o->screen ? "" : ", no better than chance");
@@ -36,12 +36,14 @@ static int run(const cli_options *o)
     cli_scoring s;
     sah_find_options find = find_options(o);
     if (o->top > 0 && !o->screen) return usage_error("find: --top belongs to --screen");
+    if ((o->screen || find.steps > 1) && o->shard.count > 1 && o->together == NULL)
+        return usage_error("find: --steps and --screen with --shard need --together DIR");
     sah_status status = scoring_open(o, "sahara", &s, &error);
     if (status == SAH_OK) {
-        status = sah_find(s.model, &s.queries, s.contrast, &s.options, &find, o->output, &error);
+        status = sah_find(s.model, &s.queries, s.contrast, &s.options, &find, s.output, &error);
         progress_end(&s.progress);
     }
-    if (status == SAH_OK) status = tell_steps(o, &error);
+    if (status == SAH_OK) status = tell_steps(o, s.output, &error);
     scoring_close(&s);
     return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
@@ -62,7 +64,8 @@ const cli_command command_find = {
         "ended.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,
                 OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_STEPS, OPT_RANK, OPT_VARIANT, OPT_START,
-                OPT_SHORTLIST, OPT_RANDOM_GROUPS, OPT_SEED, OPT_SCREEN, OPT_TOP, OPT_SAVE_STATES},
+                OPT_SHORTLIST, OPT_RANDOM_GROUPS, OPT_SEED, OPT_SCREEN, OPT_TOP, OPT_SAVE_STATES,
+                OPT_SHARD, OPT_TOGETHER},
     .least = 2,
     .most = 2,
     .run = run,

@@ -55,6 +55,7 @@ static sah_generate_options options_generate(const cli_options *o)
         .curve = o->sweep_heads > 0,
         .random = o->given[OPT_RANDOM_HEADS],
         .random_seed = o->random_seed,
+        .shard = o->shard,
         .memory = o->memory,
     };
 }
@@ -113,7 +114,7 @@ const cli_command command_generate = {
                "ablated.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_MEMORY, OPT_ABLATE,
                 OPT_MAX_NEW_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED, OPT_SWEEP_HEADS,
-                OPT_FROM, OPT_RANDOM_HEADS},
+                OPT_FROM, OPT_RANDOM_HEADS, OPT_SHARD},
     .least = 2,
     .most = 2,
     .run = run,

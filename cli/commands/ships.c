@@ -6,13 +6,15 @@ static int run(const cli_options *o)
     sah_error error = {0};
     cli_scoring s;
     if (o->top > 0 && !o->screen) return usage_error("ships: --top belongs to --screen");
+    if (o->screen && o->shard.count > 1 && o->together == NULL)
+        return usage_error("ships: --screen with --shard needs --together DIR");
     sah_status status = scoring_open(o, "ships", &s, &error);
     if (status == SAH_OK) status = scoring_openings(o, "ships", &s, &error);
     if (status == SAH_OK) {
         size_t top = o->top > 0 ? o->top : 10;
         status = o->screen
-                     ? sah_ships_screen(s.model, &s.queries, s.contrast, &s.options, top, o->output, &error)
-                     : sah_ships(s.model, &s.queries, s.contrast, &s.options, o->output, &error);
+                     ? sah_ships_screen(s.model, &s.queries, s.contrast, &s.options, top, s.output, &error)
+                     : sah_ships(s.model, &s.queries, s.contrast, &s.options, s.output, &error);
         progress_end(&s.progress);
     }
     scoring_close(&s);
@@ -35,7 +37,8 @@ const cli_command command_ships = {
         "--screen finds the highest heads alone, exactly and many times faster.\n"
         "See `sahara rank` for reading the result.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,
-                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_OPENING, OPT_OPENING_KL, OPT_SCREEN, OPT_TOP},
+                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_OPENING, OPT_OPENING_KL, OPT_SCREEN, OPT_TOP,
+                OPT_SHARD, OPT_TOGETHER},
     .least = 2,
     .most = 2,
     .run = run,

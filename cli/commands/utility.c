@@ -94,7 +94,7 @@ static int run(const cli_options *o)
     sah_model_close(model);
     sah_items_free(&items);
     if (status != SAH_OK) return report_error(&error);
-    if (!o->quiet) print_totals(&totals);
+    if (!o->quiet && totals.n_items + totals.n_tokens > 0) print_totals(&totals);
     return EXIT_DONE;
 }
 
@@ -115,7 +115,7 @@ const cli_command command_utility = {
         "an\n"
         "interrupted run carries on where it stopped.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_ABLATE, OPT_PERPLEXITY, OPT_WINDOW, OPT_DELIMITER,
-                TEMPLATE_OPTIONS, OPT_LIMIT, OPT_MEMORY, OPT_OUTPUT},
+                TEMPLATE_OPTIONS, OPT_LIMIT, OPT_MEMORY, OPT_OUTPUT, OPT_SHARD},
     .least = 1,
     .most = 2,
     .run = run,

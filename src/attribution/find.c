@@ -156,6 +156,44 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
     return status;
 }
 
+/* ---- Other shards -------------------------------------------------------------------------------------- */
+
+/* How many of `cells` [n] have what is waited for. */
+typedef size_t count_fn(const sah_find_run *f, const size_t *cells, size_t n);
+
+static size_t count_sampled(const sah_find_run *f, const size_t *cells, size_t n)
+{
+    size_t there = 0;
+    for (size_t i = 0; i < n; i++) there += isnan(f->estimates[cells[i]].low) ? 0 : 1;
+    return there;
+}
+
+static size_t count_measured(const sah_find_run *f, const size_t *cells, size_t n)
+{
+    size_t there = 0;
+    for (size_t i = 0; i < n; i++) there += isnan(f->entries[cells[i]].score) ? 0 : 1;
+    return there;
+}
+
+static size_t count_random(const sah_find_run *f, const size_t *cells, size_t n)
+{
+    (void)cells;
+    return f->n_random < n ? f->n_random : n;
+}
+
+/* Reads what the other shards write until all is there. */
+static sah_status wait_for(sah_find_run *f, count_fn *count, const size_t *cells, size_t n, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    while (f->together != NULL && status == SAH_OK && count(f, cells, n) < n) {
+        status = sah_find_read_others(f, error);
+        const size_t there = count(f, cells, n);
+        if (status == SAH_OK && there < n)
+            status = sah_together_wait(f->options, "find: waiting for other shards", there, n, error);
+    }
+    return status;
+}
+
 /* ---- Screening ----------------------------------------------------------------------------------------- */
 
 /* Queries of the sample, of either set. */
@@ -265,8 +303,9 @@ static sah_status screen_heads(sah_find_run *f, sah_error *error)
     sah_status status = cells && missing && lows ? SAH_OK : sah_fail_memory(error, "the heads");
     if (status == SAH_OK) status = list_candidates(f, cells, &n, error);
     for (size_t i = 0; i < n && status == SAH_OK; i++)
-        if (isnan(f->estimates[cells[i]].low)) missing[left++] = cells[i];
+        if (sah_shard_has(&f->options->shard, i) && isnan(f->estimates[cells[i]].low)) missing[left++] = cells[i];
     if (status == SAH_OK && left > 0) status = sample_heads(f, missing, left, error);
+    if (status == SAH_OK) status = wait_for(f, count_sampled, cells, n, error);
     for (size_t i = 0; i < n && status == SAH_OK; i++) lows[i] = f->estimates[cells[i]].low;
     if (status == SAH_OK && n > f->find->screen) {
         qsort(lows, n, sizeof *lows, compare_descending);
@@ -297,17 +336,35 @@ static void draw_group(const sah_find_run *f, size_t k, sah_head *heads)
     }
 }
 
+/* Draws group k and says whether it is this shard's to measure. Equal groups belong to one shard, for their lines look
+ * alike. heads, earlier [n_group + 1]. */
+static bool draw_own_group(const sah_find_run *f, size_t k, sah_head *heads, sah_head *earlier)
+{
+    size_t first = 0;
+    draw_group(f, k, heads);
+    for (; first < k; first++) {
+        draw_group(f, first, earlier);
+        if (memcmp(heads, earlier, (f->n_group + 1) * sizeof *heads) == 0) break;
+    }
+    return sah_shard_has(&f->options->shard, first);
+}
+
 static sah_status measure_random(sah_find_run *f, sah_error *error)
 {
     size_t n = f->n_group + 1, d = (size_t)f->model->config.d_model, total = f->n_queries + f->n_contrast;
-    sah_head *heads = sah_alloc(n, sizeof *heads);
+    sah_head *heads = sah_alloc(2 * n, sizeof *heads);
     sah_edit *edits = sah_alloc(3 * n, sizeof *edits);
     float *hidden = sah_alloc_aligned(total * d, sizeof *hidden);
     double *angles = sah_alloc(f->find->rank, sizeof *angles);
+    size_t there = f->n_random_own; /* lines of earlier runs, in this order */
     sah_status status = heads && edits && hidden && angles ? SAH_OK : sah_fail_memory(error, "random groups");
-    for (size_t k = f->n_random; k < f->find->random_groups && status == SAH_OK; k++) {
+    for (size_t k = 0; k < f->find->random_groups && status == SAH_OK; k++) {
         sah_turn turn;
-        draw_group(f, k, heads);
+        if (!draw_own_group(f, k, heads, heads + n)) continue;
+        if (there > 0) {
+            there--;
+            continue;
+        }
         status = sah_forward(f->model, f->forest, edits, edits_of(f, heads, n, edits), hidden, error);
         if (status == SAH_OK)
             status =
@@ -326,6 +383,12 @@ static sah_status measure_random(sah_find_run *f, sah_error *error)
 
 /* ---- Steps --------------------------------------------------------------------------------------------- */
 
+/* A shard that sees no other: it measures its heads of the first step, and chooses none. */
+static bool works_alone(const sah_find_run *f)
+{
+    return sah_shard_is_part(&f->options->shard) && f->together == NULL;
+}
+
 static sah_status run_step(sah_find_run *f, sah_error *error)
 {
     size_t n = 0, left = 0, n_edits;
@@ -335,14 +398,18 @@ static sah_status run_step(sah_find_run *f, sah_error *error)
     if (status == SAH_OK) status = list_candidates(f, all, &n, error);
     if (status != SAH_OK) goto done;
     for (size_t i = 0; i < n; i++)
-        if (isnan(f->entries[all[i]].score)) cells[left++] = all[i];
+        if (sah_shard_has(&f->options->shard, i) && isnan(f->entries[all[i]].score)) cells[left++] = all[i];
+    if (works_alone(f) && left == 0) goto done;
     n_edits = edits_of(f, f->group, f->n_group, edits);
     /* The unablated model first, when this step's base is another. */
     if (f->turning == NULL && f->n_group > 0) status = sweep(f, NULL, 0, all, n, true, error);
     bool need_base = f->turning == NULL || isnan(f->group_score);
     if (status == SAH_OK && (left > 0 || need_base))
         status = sweep(f, edits, n_edits, left > 0 ? cells : all, left > 0 ? left : n, left == 0, error);
+    if (works_alone(f)) goto done;
+    if (status == SAH_OK) status = wait_for(f, count_measured, all, n, error);
     if (status == SAH_OK && f->step > 0) status = measure_random(f, error);
+    if (status == SAH_OK && f->step > 0) status = wait_for(f, count_random, NULL, f->find->random_groups, error);
     if (status == SAH_OK) status = sah_find_finish_step(f, all, n, error);
 
 done:
@@ -378,6 +445,8 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
     const sah_find_options *find = f->find;
     size_t least = f->n_contrast > 0 && f->n_contrast < f->n_queries ? f->n_contrast : f->n_queries;
     size_t free_heads = 0;
+    sah_status status = sah_shard_check(&f->options->shard, error);
+    if (status != SAH_OK) return status;
     if (find->rank < 1 || find->steps < 1)
         return sah_fail(error, SAH_BAD_ARGUMENT, "--rank and --steps begin at 1");
     if (find->variant == SAH_VARIANT_SPECTRAL && find->rank != 1)
@@ -396,6 +465,11 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
                         f->n_start > 0 ? "--screen looks at heads alone: it goes with no --start"
                                        : "--screen: --top %zu is less than the %zu steps",
                         find->screen, find->steps);
+    if (sah_shard_is_part(&f->options->shard) && f->options->together == NULL &&
+        (find->steps > 1 || find->screen > 0 || find->save_states != NULL))
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "a shard of several steps or of screening needs the other shards' journals: say in which "
+                        "folder all of them lie");
     if (find->shortlist > 0 && find->shortlist < find->steps)
         return sah_fail(error, SAH_BAD_ARGUMENT, "--shortlist %zu: fewer heads than the %zu steps",
                         find->shortlist, find->steps);
@@ -420,7 +494,8 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
         status = sah_run_forest(model, lists, 2, options, SAH_FIND_TEMPLATE, &f.forest, error);
     if (status == SAH_OK) status = sah_find_open(&f, queries, contrast, path, error);
     if (status == SAH_OK && find->screen > 0 && queries->n > SAMPLE) status = screen_heads(&f, error);
-    while (status == SAH_OK && f.step < find->steps) status = run_step(&f, error);
+    if (status == SAH_OK && works_alone(&f) && f.step == 0) status = run_step(&f, error);
+    while (status == SAH_OK && !works_alone(&f) && f.step < find->steps) status = run_step(&f, error);
     sah_status closed = sah_journal_close(f.journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;
     if (status == SAH_OK && find->save_states != NULL) status = save_states(&f, error);

@@ -5,6 +5,8 @@
 
 #include "run/journal.h"
 #include "run/prompts.h"
+#include "run/shard.h"
+#include "run/together.h"
 #include "attribution/shift.h"
 
 #define SAH_FIND_TEMPLATE "sahara"
@@ -47,6 +49,8 @@ typedef struct sah_find_run {
     double *first; /* [n_cells] scores of the first step, NaN where there are none */
     double *random; /* [n_random] scores of the step's random groups */
     size_t n_random, random_capacity;
+    size_t n_random_own; /* of those, from this shard's journal */
+    sah_together *together; /* the other shards; NULL: none, or not asked */
     sah_turning *turning; /* made from the unablated states when they are first there */
 } sah_find_run;
 
@@ -68,6 +72,9 @@ double sah_find_score(const sah_find_run *run, const sah_turn *turn);
 /* The starting group's own turn. */
 sah_status sah_find_note_group(sah_find_run *run, const sah_turn *turn, const sah_turn_evidence *evidence,
                                sah_error *error);
+
+/* Takes up what the other shards have written of the step under way, and of their samples. */
+sah_status sah_find_read_others(sah_find_run *run, sah_error *error);
 
 /* Lines of the step under way. */
 sah_status sah_find_write_head(sah_find_run *run, size_t cell, const sah_turn *turn, const double *angles,

@@ -17,7 +17,7 @@ static void clear_entries(sah_find_run *f)
         f->entries[i] = (sah_find_entry){.score = NAN};
     }
     f->n_there = 0;
-    f->n_random = 0;
+    f->n_random = f->n_random_own = 0;
 }
 
 static sah_status join(sah_find_run *f, sah_head head, sah_error *error)
@@ -68,6 +68,7 @@ void sah_find_run_free(sah_find_run *f)
     free(f->group_statistics);
     free(f->group);
     free(f->heads);
+    sah_together_close(f->together);
 }
 
 size_t sah_find_cell(const sah_find_run *f, sah_head head)
@@ -206,6 +207,7 @@ sah_status sah_find_write_random(sah_find_run *f, const sah_head *heads, size_t 
     add_heads(&line, "random", heads, n);
     add_turn(f, &line, turn);
     sah_status status = add_line(f, &line, error);
+    f->n_random_own += status == SAH_OK;
     return status == SAH_OK ? note_random(f, turn, error) : status;
 }
 
@@ -289,9 +291,9 @@ static bool read_cell(const sah_find_run *f, const json_t *line, const char *key
     return !sah_find_in_group(f, head);
 }
 
-static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_error *error)
+/* A line of the step under way, from this journal or another's; `where` names it. */
+static sah_status take(sah_find_run *f, const json_t *line, const char *where, sah_error *error)
 {
-    sah_find_run *f = ctx;
     sah_turn turn;
     float statistics[1 + SAH_TURN_PERMUTATIONS];
     size_t cell;
@@ -299,8 +301,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     bool contrast = f->n_contrast > 0, there = read_turn(f, line, &turn);
     if (!json_is_integer(step) || json_integer_value(step) != (json_int_t)f->step || !there)
         return sah_fail(error, SAH_FAILED,
-                        "line %zu does not belong to step %zu of this run; remove it to carry on", number,
-                        f->step);
+                        "%s does not belong to step %zu of this run; remove it to carry on", where, f->step);
     if (json_object_get(line, "sample") != NULL && read_cell(f, line, "of", &cell)) {
         f->estimates[cell] = (sah_find_estimate){json_number_value(json_object_get(line, "low")),
                                                  json_number_value(json_object_get(line, "high"))};
@@ -313,7 +314,49 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     if (read_cell(f, line, "head", &cell) && isnan(f->entries[cell].score) &&
         (!contrast || read_statistics(line, statistics)))
         return note_head(f, cell, &turn, statistics, error);
-    return sah_fail(error, SAH_FAILED, "line %zu is not a shift of this run; remove it to carry on", number);
+    return sah_fail(error, SAH_FAILED, "%s is not a shift of this run; remove it to carry on", where);
+}
+
+static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_error *error)
+{
+    sah_find_run *f = ctx;
+    char where[48];
+    snprintf(where, sizeof where, "line %zu", number);
+    f->n_random_own += json_object_get(line, "random") != NULL;
+    return take(f, line, where, error);
+}
+
+/* The other shards must have chosen as this one did. */
+static sah_status check_chosen(const sah_find_run *f, const json_t *line, json_int_t step, sah_error *error)
+{
+    const char *chosen = json_string_value(json_object_get(line, "chosen"));
+    const sah_head head = f->group[f->n_start + (size_t)step];
+    char ours[32];
+    snprintf(ours, sizeof ours, "%d-%d", head.layer, head.head);
+    if (chosen == NULL || strcmp(chosen, ours) == 0) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "chose %.40s in step %lld, where this shard chose %s", chosen,
+                    (long long)step, ours);
+}
+
+/* A line of another shard, which may be behind or ahead. */
+static sah_status take_other(void *ctx, const json_t *line, bool *later, sah_error *error)
+{
+    sah_find_run *f = ctx;
+    const json_t *number = json_object_get(line, "step");
+    const json_int_t step = json_integer_value(number);
+    size_t cell;
+    if (!json_is_integer(number) || step < 0) return take(f, line, "a line", error);
+    if ((size_t)step < f->step) return check_chosen(f, line, step, error);
+    *later = (size_t)step > f->step || json_object_get(line, "chosen") != NULL;
+    if (*later) return SAH_OK;
+    /* A shard that was dealt out anew may have measured what another had. */
+    if (read_cell(f, line, "head", &cell) && !isnan(f->entries[cell].score)) return SAH_OK;
+    return take(f, line, "a line", error);
+}
+
+sah_status sah_find_read_others(sah_find_run *f, sah_error *error)
+{
+    return sah_together_read(f->together, take_other, f, error);
 }
 
 static json_t *make_settings(const sah_find_run *f)
@@ -355,9 +398,12 @@ sah_status sah_find_open(sah_find_run *f, const sah_strings *queries, const sah_
     if (good && contrast != NULL)
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(contrast)) == 0;
     sah_status status =
-        good ? sah_journal_open(path, header, take_line, f, &f->journal, error)
+        good ? SAH_OK
              : sah_fail(error, SAH_FAILED,
                         "cannot write the header: no memory, or a query or template is not UTF-8");
+    if (status == SAH_OK && f->options->together != NULL && sah_shard_is_part(&f->options->shard))
+        status = sah_together_open(f->options->together, path, header, &f->together, error);
+    if (status == SAH_OK) status = sah_journal_open(path, header, take_line, f, &f->journal, error);
     json_decref(header);
     return status;
 }

@@ -8,6 +8,8 @@
 #include "stats/chance.h"
 #include "run/journal.h"
 #include "run/prompts.h"
+#include "run/shard.h"
+#include "run/together.h"
 #include "attribution/ships_sweep.h"
 #include "attribution/ships.h"
 #include "util/alloc.h"
@@ -52,6 +54,7 @@ typedef struct race {
     size_t drawn[2][2]; /* per set: queries before this round, and with it */
     size_t *racing; /* [n_racing] heads of the sweep under way */
     sah_journal *journal;
+    sah_together *together; /* the other shards, or NULL */
 } race;
 
 /* ---- Rounds -------------------------------------------------------------------------------------------- */
@@ -321,6 +324,45 @@ static sah_status number_openings(const race *s, size_t **out, sah_error *error)
     return SAH_OK;
 }
 
+/* A line of another shard, which may be behind or ahead. */
+static sah_status take_other(void *ctx, const json_t *line, bool *later, sah_error *error)
+{
+    race *s = ctx;
+    const char *name = json_string_value(json_object_get(line, "head"));
+    const json_t *round = json_object_get(line, "round");
+    const json_int_t number = json_integer_value(round);
+    sah_head head;
+    bool good = name != NULL && sah_head_read(name, s->model->config.n_layers, s->heads_of_layer, &head);
+    size_t index = good ? s->index[head.layer * s->heads_of_layer + head.head] : s->n_heads;
+    *later = round == NULL || number > (json_int_t)s->round;
+    if (*later || number < (json_int_t)s->round) return SAH_OK;
+    good = json_is_integer(round) && index < s->n_heads && (is_scored(s, index) || read_scores(s, line, index));
+    if (good) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "a line is not a score of this run");
+}
+
+/* How many heads that race have their scores of the round. */
+static size_t count_scored(const race *s)
+{
+    size_t n = 0;
+    for (size_t h = 0; h < s->n_heads; h++) n += !s->left[h] && is_scored(s, h);
+    return n;
+}
+
+/* Reads what the other shards write until all have them. */
+static sah_status wait_for_round(race *s, sah_error *error)
+{
+    const size_t racing = count_racing(s);
+    sah_status status = SAH_OK;
+    while (s->together != NULL && status == SAH_OK && count_scored(s) < racing) {
+        status = sah_together_read(s->together, take_other, s, error);
+        const size_t there = count_scored(s);
+        if (status == SAH_OK && there < racing)
+            status = sah_together_wait(s->options, "ships: waiting for other shards", there, racing, error);
+    }
+    return status;
+}
+
 static sah_status run_round(race *s, sah_error *error)
 {
     sah_strings queries[2] = {{0}, {0}};
@@ -333,8 +375,8 @@ static sah_status run_round(race *s, sah_error *error)
     sah_status status = heads ? SAH_OK : sah_fail_memory(error, "the heads");
     for (size_t h = 0; h < s->n_heads && status == SAH_OK; h++) {
         if (s->left[h]) continue;
-        racing++;
-        if (is_scored(s, h)) continue;
+        const bool own = sah_shard_has(&s->options->shard, racing++);
+        if (!own || is_scored(s, h)) continue;
         s->racing[n] = h;
         heads[n++] = s->heads[h];
     }
@@ -418,6 +460,7 @@ static void race_free(race *s)
     free(s->left);
     free(s->written);
     free(s->racing);
+    sah_together_close(s->together);
 }
 
 static sah_status run_race(race *s, sah_error *error)
@@ -428,12 +471,13 @@ static sah_status run_race(race *s, sah_error *error)
     for (size_t round = 0; status == SAH_OK && !over; round++) {
         begin_round(s, round);
         status = run_round(s, error);
+        if (status == SAH_OK) status = wait_for_round(s, error);
         if (status == SAH_OK) status = drop_heads(s, error);
         over = s->drawn[0][1] == s->sets[0].n && s->drawn[1][1] == s->sets[1].n;
         s->finishing = (double)count_racing(s) <= FINISH * (double)s->top;
     }
     for (size_t h = 0; h < s->n_heads && status == SAH_OK; h++)
-        if (!s->written[h]) status = write_head(s, h, error);
+        if (!s->written[h] && sah_shard_has(&s->options->shard, h)) status = write_head(s, h, error);
     return status;
 }
 
@@ -451,8 +495,15 @@ sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, 
         s.sets[i].queries = lists[i];
         s.sets[i].n = lists[i] != NULL ? lists[i]->n : 0;
     }
-    sah_status status = prepare(&s, error);
+    const bool part = sah_shard_is_part(&options->shard);
+    if (part && options->together == NULL) {
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "a shard of screening needs the other shards' journals: say in which folder all of them lie");
+    }
+    sah_status status = sah_shard_check(&options->shard, error);
+    if (status == SAH_OK) status = prepare(&s, error);
     if (status == SAH_OK) status = sah_ships_header(model, lists, options, top, &header, error);
+    if (status == SAH_OK && part) status = sah_together_open(options->together, path, header, &s.together, error);
     if (status == SAH_OK) status = sah_journal_open(path, header, take_line, &s, &s.journal, error);
     if (status == SAH_OK) status = run_race(&s, error);
     sah_status closed = sah_journal_close(s.journal, status == SAH_OK ? error : NULL);

@@ -6,6 +6,7 @@
 
 #include "run/journal.h"
 #include "run/prompts.h"
+#include "run/shard.h"
 #include "attribution/ships_sweep.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -85,13 +86,14 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
 
 /* ---- The run ------------------------------------------------------------------------------------------- */
 
-/* Sweeps the heads that the journal does not have. */
+/* Sweeps the heads of this shard that the journal does not have. */
 static sah_status sweep_heads(ships *s, const sah_probes *probes, sah_sweep_report *report, sah_error *error)
 {
     const sah_run_options *options = s->options;
     size_t left = 0;
     for (size_t i = 0; i < s->n_heads; i++)
-        if (!s->done[s->heads[i].layer * s->heads_of_layer + s->heads[i].head])
+        if (sah_shard_has(&options->shard, i) &&
+            !s->done[s->heads[i].layer * s->heads_of_layer + s->heads[i].head])
             s->heads[left++] = s->heads[i];
     s->n_heads = left;
     sah_sweep_options sweep = {
@@ -210,7 +212,8 @@ sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries
         .heads_of_layer = sah_run_heads_of_layer(sah_model_describe(model), &options->ablation),
     };
     if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
-    return run(&s, lists, path, report, error);
+    sah_status status = sah_shard_check(&options->shard, error);
+    return status == SAH_OK ? run(&s, lists, path, report, error) : status;
 }
 
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,

@@ -6,6 +6,7 @@
 
 #include "run/journal.h"
 #include "run/prompts.h"
+#include "run/shard.h"
 #include "engine/ablation.h"
 #include "eval/generate/philox.h"
 #include "eval/generate/respond.h"
@@ -296,6 +297,18 @@ static sah_status run_set(generate *g, sah_respond_options *respond, sah_error *
     return status;
 }
 
+/* What other shards answer needs no answer here. Equal queries belong to one shard, for their lines look alike. */
+static void leave_to_others(generate *g)
+{
+    const size_t n = g->queries->n;
+    for (size_t i = 0; i < n && sah_shard_is_part(&g->options->shard); i++) {
+        size_t first = 0;
+        while (strcmp(g->queries->items[first], g->queries->items[i]) != 0) first++;
+        for (size_t s = 0; s < g->n_sets; s++)
+            if (!sah_shard_has(&g->options->shard, s * n + first)) g->done[s * n + i] = true;
+    }
+}
+
 static sah_status run_sets(generate *g, sah_error *error)
 {
     const sah_generate_options *o = g->options;
@@ -331,7 +344,7 @@ static sah_status check_options(const sah_generate_options *o, sah_error *error)
     if (o->top_k < 0) return sah_fail(error, SAH_BAD_ARGUMENT, "--top-k %d: at least 1", o->top_k);
     if (!(o->top_p >= 0.0 && o->top_p <= 1.0))
         return sah_fail(error, SAH_BAD_ARGUMENT, "--top-p %g: above 0 and at most 1", o->top_p);
-    return SAH_OK;
+    return sah_shard_check(&o->shard, error);
 }
 
 sah_status sah_generate(const sah_model *model, const sah_strings *queries,
@@ -356,6 +369,7 @@ sah_status sah_generate(const sah_model *model, const sah_strings *queries,
         goto done;
     }
     status = sah_journal_open(path, header, take_line, &g, &g.journal, error);
+    leave_to_others(&g);
     if (status == SAH_OK) status = run_sets(&g, error);
     sah_status closed = sah_journal_close(g.journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;

@@ -10,6 +10,7 @@
 
 #include "run/journal.h"
 #include "run/prompts.h"
+#include "run/shard.h"
 #include "eval/utility/continuations.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -353,9 +354,12 @@ static sah_status show_progress(const run *r, sah_error *error)
     return sah_fail(error, SAH_INTERRUPTED, "interrupted");
 }
 
-/* Chunks depend on the units and the memory alone, not on what is done. */
+/* Chunks depend on the units and the memory alone, not on what is done. Shards deal out chunks, not units: where
+ * products depend on the number of rows (bfloat16) a chunk still gives the same bytes. */
 static sah_status run_chunks(run *r, sah_error *error)
 {
+    const sah_shard *shard = &r->options->run.shard;
+    size_t chunk = 0;
     uint64_t memory = r->options->run.memory > 0 ? r->options->run.memory : MEMORY;
     uint64_t each = sah_loglik_token_bytes(r->model), most = memory / each;
     if (most > CHUNK_TOKENS) most = CHUNK_TOKENS;
@@ -371,7 +375,7 @@ static sah_status run_chunks(run *r, sah_error *error)
             return sah_fail(error, SAH_FAILED, "--memory: %llu MB are needed for one %s of %llu tokens",
                             (unsigned long long)(tokens * each >> 20) + 1,
                             from < r->n_items ? "item" : "window", (unsigned long long)tokens);
-        if (all_done) continue;
+        if (!sah_shard_has(shard, chunk++) || all_done) continue;
         status = run_chunk(r, from, to, error);
         if (status == SAH_OK) status = show_progress(r, error);
     }
@@ -418,7 +422,8 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
     json_t *header = NULL;
     if (!options->text && (!options->items || options->items->n == 0))
         return sah_fail(error, SAH_BAD_ARGUMENT, "give items, a text for perplexity, or both");
-    sah_status status = read_text(&r, error);
+    sah_status status = sah_shard_check(&options->run.shard, error);
+    if (status == SAH_OK) status = read_text(&r, error);
     if (status == SAH_OK && options->n_heads > 0)
         status = sah_edits_new(&model->info, options->heads, options->n_heads, &options->run.ablation,
                                &r.edits, &r.n_edits, error);
@@ -428,7 +433,7 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
                           "cannot write the header: no memory, or a context or template is not UTF-8");
     if (status == SAH_OK) status = sah_journal_open(path, header, take_line, &r, &r.journal, error);
     if (status == SAH_OK) status = run_chunks(&r, error);
-    if (status == SAH_OK) status = write_totals(&r, &totals, error);
+    if (status == SAH_OK && r.n_done == r.n_units) status = write_totals(&r, &totals, error);
     sah_status closed = sah_journal_close(r.journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;
     if (status == SAH_OK && out) *out = totals;
