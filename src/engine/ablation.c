@@ -16,11 +16,18 @@ sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size
         if (edit->part != SAH_PART_Q && edit->part != SAH_PART_K && edit->part != SAH_PART_V)
             return sah_fail(error, SAH_BAD_ARGUMENT, "an edit names one part: q, k or v");
         bool inside = edit->layer >= 0 && edit->layer < config->n_layers;
-        int heads = key && inside ? sah_config_layer(config, edit->layer).n_kv_heads : config->n_heads;
+        const sah_layer_kind kind = sah_config_layer(config, inside ? edit->layer : 0);
+        int heads = key ? kind.n_kv_heads : kind.n_heads;
         if (!inside || edit->head < 0 || edit->head >= heads)
             return sah_fail(error, SAH_BAD_ARGUMENT,
                             "head %d-%d is outside the model: %d layers of %d %sheads", edit->layer,
                             edit->head, config->n_layers, heads, key ? "key " : "");
+        if (edit->part != SAH_PART_V && kind.mixer == SAH_MIXER_DELTA)
+            return sah_fail(
+                error, SAH_BAD_ARGUMENT,
+                "head %d-%d: layer %d keeps a state by the delta rule, in which %c has another meaning "
+                "than in attention: of its heads part v can be edited, what they write",
+                edit->layer, edit->head, edit->layer, key ? 'k' : 'q');
         if (edit->op != SAH_OP_SCALE && edit->op != SAH_OP_MEAN)
             return sah_fail(error, SAH_BAD_ARGUMENT, "an edit's operation is scale or mean");
         if (edit->op == SAH_OP_SCALE && !isfinite(edit->factor))
@@ -28,6 +35,13 @@ sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size
                             edit->layer, edit->head);
     }
     return SAH_OK;
+}
+
+/* Query heads that read one key/value head. */
+static int group_of(const sah_config *config, int layer)
+{
+    const sah_layer_kind kind = sah_config_layer(config, layer);
+    return kind.n_heads / kind.n_kv_heads;
 }
 
 static void plan_add(sah_plan *plan, const sah_edit *edit)
@@ -62,8 +76,7 @@ sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t
     if (status != SAH_OK) return status;
     sah_plan *plans = plans_alloc(config, (size_t)config->n_layers);
     if (!plans) return sah_fail_memory(error, "the ablation");
-    for (int l = 0; l < config->n_layers; l++)
-        plans[l].group = config->n_heads / sah_config_layer(config, l).n_kv_heads;
+    for (int l = 0; l < config->n_layers; l++) plans[l].group = group_of(config, l);
     for (size_t i = 0; i < n; i++) plan_add(&plans[edits[i].layer], &edits[i]);
     *out = plans;
     return SAH_OK;
@@ -131,6 +144,7 @@ sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const
     one.k = at->k + kv * D;
     one.v = at->v + kv * D;
     one.sinks = at->sinks ? at->sinks + head : NULL;
+    one.gate = at->gate ? at->gate + head * D : NULL;
     one.z = out;
     one.z_stride = D;
     if (q) {

@@ -4,6 +4,8 @@
 #include <omp.h>
 #include <string.h>
 
+#include "engine/cpu/elementwise.h"
+#include "engine/delta.h"
 #include "engine/mlp.h"
 #include "util/error.h"
 
@@ -21,30 +23,35 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_layer_kind *kind = &weights->kind;
     const sah_view *view = sah_pass_view(pass, layer);
-    int64_t q_width = (int64_t)c->n_heads * kind->head_dim, kv = (int64_t)kind->n_kv_heads * kind->head_dim;
-    int64_t width = weights->qkv ? q_width + 2 * kv : 2 * kv;
+    int64_t z_width = (int64_t)kind->n_heads * kind->head_dim,
+            kv = (int64_t)kind->n_kv_heads * kind->head_dim;
+    int64_t q_width = sah_layer_q_width(c, kind);
+    int64_t width = weights->qkv ? sah_layer_qkv_width(c, kind) : 2 * kv;
     float *rows = states->qkv + copy * pass->nodes.n * width;
-    float *q = weights->qkv ? rows : states->q + copy * view->n * q_width;
-    float *k = states->kept ? states->kept : rows + width - 2 * kv;
-    int64_t q_stride = weights->qkv ? width : q_width, kv_stride = states->kept ? 2 * kv : width;
-    return (sah_attention){
-        .n_heads = c->n_heads,
-        .n_kv_heads = kind->n_kv_heads,
-        .head_dim = kind->head_dim,
-        .scale = c->attention_scale > 0.0f ? c->attention_scale : 1.0f / sqrtf((float)kind->head_dim),
-        .softcap = c->attention_softcap,
-        .sinks = weights->sinks,
-        .window = kind->window,
-        .q = q,
-        .q_stride = q_stride,
-        .k = k,
-        .k_stride = kv_stride,
-        .v = k + kv,
-        .v_stride = kv_stride,
-        .z = states->z ? states->z : q,
-        .z_stride = states->z ? q_width : q_stride,
-        .single = view->single,
-    };
+    sah_attention at = {.n_heads = kind->n_heads, .n_kv_heads = kind->n_kv_heads, .head_dim = kind->head_dim};
+    if (kind->mixer == SAH_MIXER_DELTA) {
+        bool all = view == &pass->nodes || view->single;
+        at.z = all ? rows + sah_delta_gate(c, kind) : states->q + copy * view->n * z_width;
+        at.z_stride = all ? width : z_width;
+    } else {
+        at.scale = c->attention_scale > 0.0f ? c->attention_scale : 1.0f / sqrtf((float)kind->head_dim);
+        at.softcap = c->attention_softcap;
+        at.sinks = weights->sinks;
+        at.window = kind->window;
+        at.single = view->single;
+        at.z = weights->qkv ? rows : states->q + copy * view->n * q_width;
+        at.q = at.z;
+        at.q_stride = at.z_stride = at.gate_stride = weights->qkv ? width : q_width;
+        at.gate = c->attention_gate ? at.q + z_width : NULL;
+        at.k = states->kept ? states->kept : rows + width - 2 * kv;
+        at.v = at.k + kv;
+        at.k_stride = at.v_stride = states->kept ? 2 * kv : width;
+    }
+    if (states->z) {
+        at.z = states->z;
+        at.z_stride = z_width;
+    }
+    return at;
 }
 
 /* Keys and values, the last columns of the rows of qkv, to where they stay. */
@@ -62,18 +69,29 @@ static void keep(const sah_pass *pass, int layer, const sah_states *states)
     }
 }
 
+/* z of one copy without edits. */
+static sah_status mix(const sah_pass *pass, int layer, const sah_states *states, int64_t copy,
+                      const sah_attention *at, sah_error *error)
+{
+    const sah_layer *weights = &pass->model->layers[layer];
+    const sah_view *view = sah_pass_view(pass, layer);
+    if (weights->kind.mixer == SAH_MIXER_ATTENTION)
+        return sah_attend(pass->workspace, at, view->segments, view->n_segments, error);
+    int64_t width = sah_layer_qkv_width(&pass->model->config, &weights->kind);
+    return sah_delta_mix(pass, layer, at, states->qkv + copy * pass->nodes.n * width, states->kept, error);
+}
+
 /* z of one copy. */
 static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, const sah_states *states,
                          int64_t copy, sah_error *error)
 {
-    const sah_config *c = &pass->model->config;
     const sah_view *view = sah_pass_view(pass, layer);
     const sah_attention at = sah_block_states(pass, layer, states, copy);
     sah_workspace *ws = pass->workspace;
     int D = at.head_dim, n_edited = 0;
-    int64_t rows = view->n, width = (int64_t)c->n_heads * D;
+    int64_t rows = view->n, width = (int64_t)at.n_heads * D;
     int64_t n_keys = states->kept ? states->n_kept : pass->nodes.n;
-    if (plan->n_edits == 0) return sah_attend(ws, &at, view->segments, view->n_segments, error);
+    if (plan->n_edits == 0) return mix(pass, layer, states, copy, &at, error);
 
     /* The unedited outputs of all heads first, apart from q, since edited heads are made from both. */
     float *edited = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(2 * rows * width));
@@ -81,13 +99,13 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     sah_attention unedited = at;
     unedited.z = states->unedited ? states->unedited : edited + rows * width;
     unedited.z_stride = width;
-    sah_status status = sah_attend(ws, &unedited, view->segments, view->n_segments, error);
-    for (int h = 0; h < c->n_heads && status == SAH_OK; h++)
+    sah_status status = mix(pass, layer, states, copy, &unedited, error);
+    for (int h = 0; h < at.n_heads && status == SAH_OK; h++)
         if (sah_plan_touches(plan, h))
             status = sah_edited_head(ws, plan, &unedited, h, view->segments, view->n_segments, rows, n_keys,
                                      edited + n_edited++ * rows * D, error);
     if (status != SAH_OK) return status;
-    for (int h = 0; h < c->n_heads; h++) {
+    for (int h = 0; h < at.n_heads; h++) {
         bool touched = sah_plan_touches(plan, h);
         const float *from = touched ? edited : unedited.z + h * D;
         int64_t stride = touched ? D : width;
@@ -161,6 +179,11 @@ static bool is_parallel(const sah_pass *pass)
     return pass->model->config.residual == SAH_RESIDUAL_PARALLEL;
 }
 
+static bool is_attention(const sah_pass *pass, int layer)
+{
+    return pass->model->layers[layer].kind.mixer == SAH_MIXER_ATTENTION;
+}
+
 bool sah_block_branches(const sah_pass *pass, int layer)
 {
     return !sah_joins_plainly(pass->model, &pass->model->layers[layer].attention_out_norm);
@@ -177,7 +200,7 @@ sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *pla
     take_rows(pass, view, copies, x, y);
     sah_status status = show(pass, view, SAH_PLACE_INPUT, layer, y, d, d, error);
     if (status == SAH_OK) status = sah_project(pass, layer, copies, x, y, states->qkv, states->q, error);
-    if (status == SAH_OK && states->kept) keep(pass, layer, states);
+    if (status == SAH_OK && states->kept && is_attention(pass, layer)) keep(pass, layer, states);
     for (int64_t i = 0; i < copies && status == SAH_OK; i++)
         status = attend(pass, layer, plan, states, i, error);
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_HEADS, layer, at.z, at.z_stride, width, error);
@@ -194,7 +217,11 @@ void sah_block_join(const sah_pass *pass, int layer, int64_t rows, float *branch
 
 sah_status sah_block_finish(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error)
 {
-    return is_parallel(pass) ? SAH_OK : sah_mlp(pass, layer, rows, y, error);
+    const float *scale = pass->model->layers[layer].scale;
+    int d = pass->model->config.d_model;
+    sah_status status = is_parallel(pass) ? SAH_OK : sah_mlp(pass, layer, rows, y, error);
+    for (int64_t r = 0; r < rows && scale; r++) sah_vector_scale(y + r * d, d, *scale);
+    return status;
 }
 
 sah_status sah_block(const sah_pass *pass, int layer, const sah_plan *plan, const sah_states *states,

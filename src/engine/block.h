@@ -4,9 +4,9 @@
  *
  *     attention half:    y  = the rows of x that go on
  *                        q, k, v = RoPE(norms of heads(norm(x) Wq,k,vᵀ))     q of y, k and v of x
- *                        z  = attention(q, k, v), edited                     attention.h, ablation.h
+ *                        z  = attention(q, k, v), edited     attention.h or delta.h; ablation.h
  *                        y += norm behind(z Woᵀ)
- *     finishing half:    y += norm behind((act(g) * u) Wdownᵀ),  g, u = norm(y) Wgate,upᵀ
+ *     finishing half:    y += norm behind((act(g) * u) Wdownᵀ),  g, u = norm(y) Wgate,upᵀ     or experts.h
  *
  * Which norms there are, and a factor of both branches, is the model's matter. Where its residual is parallel
  * the MLP reads y as it entered, so that it belongs to the first half, and nothing is left to finish.
@@ -21,13 +21,16 @@
 
 /* Where a layer puts its states, of as many copies as it is given. */
 typedef struct sah_states {
-    float *qkv; /* [copies * nodes, (H + 2 Hkv) D]; in the last layer, which packs q apart, the first 2 Hkv D
-                   of each row without gaps */
-    float *q; /* [copies * ends, H D]: q, and z on it, of the last layer */
+    float
+        *qkv; /* [copies * nodes, qkv width of the layer]; in the last one, which packs q apart, [.., 2 Hkv D]
+                   of the same memory */
+    float *q; /* [copies * ends, q width]: q, and z on it, of the last layer */
     float *z; /* [view, H D] outputs of the heads, edited; NULL: on q, wherever that lies */
     float *unedited; /* [view, H D] the same without edits, or NULL: not wanted. z may be it without edits */
-    float *kept; /* [n_kept, 2 Hkv D] keys and values that stay, the row of a view's `node`, read from here;
-                    NULL: none do. With one copy, as z and unedited are */
+    float
+        *kept; /* [n_kept, 2 Hkv D] keys and values that stay, the row of a view's `node`, read from here; or
+                    [sequences, kept] states of the delta rule, the row of a view's `sequence`. NULL: none stay.
+                    With one copy, as z and unedited are */
     int64_t n_kept;
 } sah_states;
 

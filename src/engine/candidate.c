@@ -1,11 +1,14 @@
 #include "engine/candidate.h"
 
+#include "engine/projection.h"
+
 /* ---- Candidates ---------------------------------------------------------------------------------------- */
 
 sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sah_ablation *ablation)
 {
     sah_candidate candidate = {.layer = head.layer};
-    int group = config->n_heads / sah_config_layer(config, head.layer).n_kv_heads;
+    const sah_layer_kind kind = sah_config_layer(config, head.layer);
+    int group = kind.n_heads / kind.n_kv_heads;
     for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
         if (!(ablation->parts & part)) continue;
         int index = part == SAH_PART_K && ablation->parts != SAH_PART_K ? head.head / group : head.head;
@@ -17,7 +20,8 @@ sah_candidate sah_candidate_of(const sah_config *config, sah_head head, const sa
 
 bool sah_candidate_edits(const sah_candidate *candidate, const sah_config *config, int head)
 {
-    int group = config->n_heads / sah_config_layer(config, candidate->layer).n_kv_heads;
+    const sah_layer_kind kind = sah_config_layer(config, candidate->layer);
+    int group = kind.n_heads / kind.n_kv_heads;
     for (int i = 0; i < candidate->n_edits; i++) {
         const sah_edit *edit = &candidate->edits[i];
         if (edit->part == SAH_PART_K ? edit->head == head / group : edit->head == head) return true;
@@ -58,11 +62,16 @@ static void add_mlp(const sah_config *c, int layer, double rows, sah_operations 
     sum->down += 2.0 * rows * d * inner;
 }
 
-/* `heads` heads of a layer: scores and the mixture of values, D multiply-adds a pair each. */
+/* `heads` heads of a layer: scores and the mixture of values, D multiply-adds a pair each. Or of the delta rule:
+ * what is read, written and read again of a state, at every node. */
 static void add_attention(const sah_config *c, const sah_forest_size *size, int layer, double heads,
                           sah_operations *sum)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
+    if (kind.mixer == SAH_MIXER_DELTA) {
+        sum->attention += 6.0 * heads * size->nodes * c->delta.key_dim * kind.head_dim;
+        return;
+    }
     double pairs = kind.window > 0 ? size->window_pairs : size->pairs;
     if (layer == c->n_layers - 1) pairs = kind.window > 0 ? size->window_end_pairs : size->end_pairs;
     sum->attention += 4.0 * heads * pairs * kind.head_dim;
@@ -72,11 +81,13 @@ static void add_attention(const sah_config *c, const sah_forest_size *size, int 
 static void add_layer(const sah_config *c, const sah_forest_size *size, int layer, sah_operations *sum)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
-    double d = c->d_model, q = (double)c->n_heads * kind.head_dim, kv = 2.0 * kind.n_kv_heads * kind.head_dim;
+    double d = c->d_model, z = (double)kind.n_heads * kind.head_dim;
+    double all = (double)sah_layer_qkv_width(c, &kind), q = (double)sah_layer_q_width(c, &kind);
     double rows = layer == c->n_layers - 1 ? size->ends : size->nodes;
-    sum->qkv += 2.0 * d * (size->nodes * kv + rows * q);
-    add_attention(c, size, layer, c->n_heads, sum);
-    sum->output += 2.0 * rows * q * d;
+    if (kind.mixer == SAH_MIXER_DELTA) q = 0; /* its states need every node */
+    sum->qkv += 2.0 * d * (size->nodes * (all - q) + rows * q);
+    add_attention(c, size, layer, kind.n_heads, sum);
+    sum->output += 2.0 * rows * z * d;
     add_mlp(c, layer, rows, sum);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/delta.h"
 #include "engine/forward.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -18,7 +19,8 @@ struct sah_decoding {
     sah_forest *forest;
     sah_plan *plans;
     sah_pass pass;
-    float **kv; /* [n_layers] of [capacity, 2 Hkv D]: a row is a node, the forest's first */
+    float **kv; /* [n_layers] of [capacity, 2 Hkv D]: a row is a node, the forest's first; or of states of the
+                   sequences (delta.h) */
     int32_t capacity, used; /* rows; those below `used` belong to the forest or to a run */
     int32_t *free_runs; /* [n_free] first rows of runs of sequences that left */
     int32_t n_free;
@@ -37,9 +39,30 @@ struct sah_decoding {
 
 /* ---- Memory -------------------------------------------------------------------------------------------- */
 
-static size_t kv_width(const sah_config *c)
+static bool is_attention(const sah_config *c, int layer)
 {
-    return 2 * (size_t)c->n_kv_heads * (size_t)c->head_dim;
+    return sah_config_layer(c, layer).mixer == SAH_MIXER_ATTENTION;
+}
+
+/* What a layer keeps of a token, or, where its states run along a path, of a sequence. */
+static size_t kept_width(const sah_config *c, int layer)
+{
+    const sah_layer_kind kind = sah_config_layer(c, layer);
+    if (!is_attention(c, layer)) return (size_t)sah_delta_kept(c, &kind);
+    return 2 * (size_t)kind.n_kv_heads * (size_t)kind.head_dim;
+}
+
+/* Numbers that all layers keep of so many tokens and sequences; false when that overflows. */
+static bool kept_size(const sah_config *c, size_t tokens, size_t sequences, size_t *size)
+{
+    *size = 0;
+    for (int l = 0; l < c->n_layers; l++) {
+        size_t here;
+        if (!sah_mul(is_attention(c, l) ? tokens : sequences, kept_width(c, l), &here) ||
+            !sah_add(*size, here, size))
+            return false;
+    }
+    return true;
 }
 
 /* Rows of a sequence's runs. */
@@ -51,9 +74,9 @@ static bool in_runs(size_t most_steps, size_t *rows)
 bool sah_decoding_bytes(const sah_config *c, size_t n, size_t n_tokens, size_t most_steps, size_t *bytes)
 {
     size_t d = (size_t)c->d_model, qkv = (size_t)sah_qkv_width(c);
-    size_t kept = kv_width(c) * (size_t)c->n_layers, kept_bytes, pass_bytes, row_bytes, steps, nodes;
+    size_t kept, kept_bytes, pass_bytes, row_bytes, steps, nodes;
     return in_runs(most_steps, &steps) && sah_mul(n, steps, &steps) && sah_add(steps, n_tokens, &nodes) &&
-           sah_mul(nodes, kept * sizeof(float), &kept_bytes) &&
+           kept_size(c, nodes, n, &kept) && sah_mul(kept, sizeof(float), &kept_bytes) &&
            sah_mul(n_tokens, (d + qkv) * sizeof(float), &pass_bytes) &&
            sah_mul(n, (2 * d + 2 * qkv) * sizeof(float), &row_bytes) &&
            sah_add(kept_bytes, pass_bytes, bytes) && sah_add(*bytes, row_bytes, bytes);
@@ -65,7 +88,7 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
     size_t n = (size_t)s->forest->n_prompts, d = (size_t)c->d_model, rows, size, path;
     bool fits = in_runs((size_t)most_steps, &rows) && sah_mul(n, rows, &rows) &&
                 sah_add(rows, (size_t)s->forest->n_nodes, &rows) && rows <= INT32_MAX &&
-                sah_mul(rows, kv_width(c), &size) &&
+                kept_size(c, rows, n, &size) &&
                 sah_add((size_t)s->forest->longest, (size_t)most_steps, &path) && path <= INT32_MAX &&
                 sah_mul(n, path, &path);
     if (!fits) return sah_fail_memory(error, "the sequences: too many tokens");
@@ -83,10 +106,11 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
     s->x = sah_alloc_aligned(n * d, sizeof *s->x);
     s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
     s->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *s->qkv);
-    s->q = sah_alloc_aligned(n * (size_t)(c->n_heads * c->head_dim), sizeof *s->q);
+    s->q = sah_alloc_aligned(n * (size_t)sah_q_width(c), sizeof *s->q);
     bool there = s->kv && s->free_runs && s->paths && s->lengths && s->live && s->segments && s->positions &&
                  s->tokens && s->kv_rows && s->x && s->hidden && s->qkv && s->q;
     for (int l = 0; l < c->n_layers && there; l++) {
+        size = (is_attention(c, l) ? rows : n) * kept_width(c, l);
         s->kv[l] = sah_alloc_aligned(size, sizeof **s->kv); /* pages are taken as rows are filled */
         there = s->kv[l] != NULL;
     }
@@ -124,6 +148,23 @@ static int32_t prompt_length(const sah_decoding *s, int32_t sequence)
     return s->forest->end_segments[s->forest->end_of[sequence]].depth + 1;
 }
 
+/* Prompts that are equal begin with the same states. */
+static sah_status share_states(sah_decoding *s, sah_error *error)
+{
+    int32_t *first = sah_first_of_ends(s->forest);
+    if (!first) return sah_fail_memory(error, "the sequences");
+    for (int l = 0; l < s->model->config.n_layers; l++) {
+        size_t width = kept_width(&s->model->config, l);
+        for (int32_t i = 0; i < s->forest->n_prompts && !is_attention(&s->model->config, l); i++) {
+            int32_t from = first[s->forest->end_of[i]];
+            if (from != i)
+                memcpy(s->kv[l] + (size_t)i * width, s->kv[l] + (size_t)from * width, width * sizeof(float));
+        }
+    }
+    free(first);
+    return SAH_OK;
+}
+
 /* Every sequence begins as the path to its prompt's last node. */
 static void start_sequences(sah_decoding *s)
 {
@@ -154,6 +195,7 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
     if (status == SAH_OK) sah_workspace_fix_rows(s->pass.workspace);
     if (status == SAH_OK)
         status = sah_forward_keep(model, s->forest, edits, n_edits, s->kv, s->hidden, error);
+    if (status == SAH_OK) status = share_states(s, error);
     if (status != SAH_OK) {
         sah_decoding_free(s);
         return status;
@@ -234,6 +276,7 @@ static sah_view live_rows(const sah_decoding *s)
         .segments = s->segments,
         .n_segments = s->n_live,
         .single = true,
+        .sequence = s->live,
     };
 }
 

@@ -23,7 +23,8 @@ typedef struct sah_forest {
     int32_t *token; /* [n_nodes] */
     int32_t *depth; /* [n_nodes] position of the node: 0 for a first token */
     sah_segment
-        *segments; /* a node lies in exactly one; its row is its node. Parents come before children. */
+        *segments; /* a node lies in exactly one; its row is its node. They come depth first: what one begins
+                      behind lies on the path of the one before. */
     int32_t n_segments;
     sah_segment *end_segments; /* the ends alone, rows 0..n_ends-1: runs of ends that follow each other */
     int32_t n_end_segments; /* = n_ends in a forest of sah_forest_new() */

@@ -13,6 +13,13 @@ void sah_spread_ends(const sah_forest *forest, const float *ends, int64_t d, flo
         memcpy(hidden + i * d, ends + forest->end_of[i] * d, (size_t)d * sizeof *ends);
 }
 
+int32_t *sah_first_of_ends(const sah_forest *forest)
+{
+    int32_t *first = sah_alloc((size_t)forest->n_ends, sizeof *first);
+    for (int32_t i = forest->n_prompts; first && i-- > 0;) first[forest->end_of[i]] = i;
+    return first;
+}
+
 /* What a pass leaves behind beside its result, each NULL where it is not asked for. */
 typedef struct sah_taps {
     float *const *kv; /* as for sah_forward_keep() */
@@ -45,10 +52,12 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     sah_states states = {.n_kept = forest->n_nodes};
     float *x = sah_alloc_aligned(n * d, sizeof *x);
     states.qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *states.qkv);
-    states.q = sah_alloc_aligned(n_ends * (size_t)(c->n_heads * c->head_dim), sizeof *states.q);
+    states.q = sah_alloc_aligned(n_ends * (size_t)sah_q_width(c), sizeof *states.q);
+    int32_t *sequence = taps->kv ? sah_first_of_ends(forest) : NULL;
     sah_status status = sah_pass_over(model, forest, &pass, error);
     pass.observer = taps->observer;
-    if (status == SAH_OK && (!x || !states.qkv || !states.q))
+    pass.ends.sequence = sequence;
+    if (status == SAH_OK && (!x || !states.qkv || !states.q || (taps->kv && !sequence)))
         status = sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &plans, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &pass.workspace, error);
@@ -64,6 +73,7 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     free(x);
     free(states.qkv);
     free(states.q);
+    free(sequence);
     return status;
 }
 

@@ -12,7 +12,8 @@ sah_status sah_forward(const sah_model *model, const sah_forest *forest, const s
                        size_t n_edits, float *hidden, sah_error *error);
 
 /* The same, and every layer's keys and values of every node, behind RoPE and unedited, at kv[layer]
- * [n_nodes, 2 Hkv D]. */
+ * [n_nodes, 2 Hkv D]; of a layer of the delta rule (delta.h) the states [n_prompts, kept] of those prompts that
+ * are the first to end where they end. */
 sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                             size_t n_edits, float *const *kv, float *hidden, sah_error *error);
 
@@ -26,5 +27,8 @@ sah_status sah_forward_observe(const sah_model *model, const sah_forest *forest,
 
 /* hidden [n_prompts, d] of normed ends [n_ends, d]: prompts that are equal share an end. */
 void sah_spread_ends(const sah_forest *forest, const float *ends, int64_t d, float *hidden);
+
+/* The first prompt of each end [n_ends], for free(). NULL: no memory. */
+int32_t *sah_first_of_ends(const sah_forest *forest);
 
 #endif

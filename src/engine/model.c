@@ -17,7 +17,7 @@ typedef struct part {
 } part;
 
 typedef struct stack {
-    part parts[3];
+    part parts[4];
     int n;
 } stack;
 
@@ -208,6 +208,42 @@ static sah_status load_experts(const sah_model *model, const sah_layer_files *f,
     return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
 }
 
+/* q, the gates of the heads where there are any, k and v. */
+static sah_status load_attention(const sah_model *model, const sah_layer_files *f, int l, sah_layer *layer,
+                                 sah_error *error)
+{
+    stack q = {{whole(&f->q)}, 1}, kv = {{whole(&f->k), whole(&f->v)}, 2};
+    if (model->config.attention_gate) q.parts[q.n++] = whole(&f->attention_gate);
+    if (l == model->config.n_layers - 1) {
+        sah_status status = pack(model, q, &layer->q, error);
+        return status == SAH_OK ? pack(model, kv, &layer->kv, error) : status;
+    }
+    q.parts[q.n++] = kv.parts[0];
+    q.parts[q.n++] = kv.parts[1];
+    return pack(model, q, &layer->qkv, error);
+}
+
+static sah_status load_delta(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
+                             sah_error *error)
+{
+    const stack all = {
+        {whole(&f->delta_qkv), whole(&f->delta_gate), whole(&f->delta_write), whole(&f->delta_keep)}, 4};
+    int kernel = model->config.delta.kernel, H = layer->kind.n_heads, columns = (int)f->delta_qkv.rows;
+    float *by_column = NULL;
+    sah_delta_layer *delta = &layer->delta;
+    sah_status status = pack(model, all, &layer->qkv, error);
+    if (status == SAH_OK) status = read_vector(f->delta_rate, H, &delta->rate, error);
+    if (status == SAH_OK) status = read_vector(f->delta_rate_bias, H, &delta->rate_bias, error);
+    if (status == SAH_OK) status = read_vector(f->delta_norm, layer->kind.head_dim, &delta->norm, error);
+    if (status == SAH_OK) status = read_vector(f->delta_kernel, columns * kernel, &by_column, error);
+    if (status != SAH_OK) return status;
+    delta->kernel = sah_alloc_aligned((size_t)columns * (size_t)kernel, sizeof *delta->kernel);
+    for (int i = 0; i < columns && delta->kernel; i++)
+        for (int j = 0; j < kernel; j++) delta->kernel[j * columns + i] = by_column[i * kernel + j];
+    free(by_column);
+    return delta->kernel ? SAH_OK : sah_fail_memory(error, "weights");
+}
+
 static sah_status load_layer(sah_model *model, int l, sah_error *error)
 {
     const sah_config *c = &model->config;
@@ -217,17 +253,12 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
     size_t q_rows = f->q.rows, kv_rows = f->k.rows, d_ff = (size_t)c->d_ff, D = (size_t)layer->kind.head_dim;
     bool row = c->qk_norm == SAH_QK_NORM_ROW;
     vector_part qkv_bias[] = {{f->q_bias, q_rows, f->q.rotary_heads},
+                              {f->attention_gate_bias, f->attention_gate.rows, 0},
                               {f->k_bias, kv_rows, f->k.rotary_heads},
                               {f->v_bias, kv_rows, 0}};
     vector_part gate_up_bias[] = {{f->gate_bias, c->gated ? d_ff : 0, 0}, {f->up_bias, d_ff, 0}};
-    sah_status status;
-    if (l < c->n_layers - 1) {
-        status = pack(model, (stack){{whole(&f->q), whole(&f->k), whole(&f->v)}, 3}, &layer->qkv, error);
-    } else {
-        status = pack(model, (stack){{whole(&f->q)}, 1}, &layer->q, error);
-        if (status == SAH_OK)
-            status = pack(model, (stack){{whole(&f->k), whole(&f->v)}, 2}, &layer->kv, error);
-    }
+    sah_status status = layer->kind.mixer == SAH_MIXER_DELTA ? load_delta(model, f, layer, error)
+                                                             : load_attention(model, f, l, layer, error);
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
     if (status == SAH_OK)
         status = layer->kind.experts ? load_experts(model, f, &layer->experts, error)
@@ -243,7 +274,8 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
     if (status == SAH_OK) status = read_vector(f->q_norm, (int)(row ? q_rows : D), &layer->q_norm, error);
     if (status == SAH_OK) status = read_vector(f->k_norm, (int)(row ? kv_rows : D), &layer->k_norm, error);
     if (status == SAH_OK) status = read_vector(f->sinks, c->n_heads, &layer->sinks, error);
-    if (status == SAH_OK) status = read_vectors(qkv_bias, 3, &layer->qkv_bias, error);
+    if (status == SAH_OK) status = read_vectors(qkv_bias, 4, &layer->qkv_bias, error);
+    if (status == SAH_OK) status = read_vector(f->layer_scale, 1, &layer->scale, error);
     if (status == SAH_OK) status = read_vectors(gate_up_bias, 2, &layer->gate_up_bias, error);
     if (status == SAH_OK) status = read_vector(f->o_bias, c->d_model, &layer->o_bias, error);
     if (status == SAH_OK) status = read_vector(f->down_bias, c->d_model, &layer->down_bias, error);
@@ -331,9 +363,11 @@ static void free_layer(sah_layer *layer)
     sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
                         layer->mlp_out_norm};
     const sah_expert_layer *e = &layer->experts;
-    float *vectors[] = {layer->q_norm,    layer->k_norm, layer->qkv_bias, layer->o_bias, layer->gate_up_bias,
-                        layer->down_bias, layer->sinks,  e->router_bias,  e->correction, e->gate_bias,
-                        e->up_bias,       e->down_bias,  e->shared_router};
+    float *vectors[] = {layer->q_norm,       layer->k_norm,     layer->qkv_bias,        layer->o_bias,
+                        layer->gate_up_bias, layer->down_bias,  layer->sinks,           layer->scale,
+                        layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias, layer->delta.norm,
+                        e->router_bias,      e->correction,     e->gate_bias,           e->up_bias,
+                        e->down_bias,        e->shared_router};
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) sah_weights_free(packed[i]);
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) free_norm(norms[i]);
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);

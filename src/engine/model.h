@@ -32,9 +32,18 @@ typedef struct sah_expert_layer {
     float *shared_router; /* [d] or NULL */
 } sah_expert_layer;
 
+/* What a layer of the gated delta rule has beside its projections (delta.h). */
+typedef struct sah_delta_layer {
+    float *kernel; /* [kernel, columns]: of the convolution, by position first */
+    float *rate, *rate_bias; /* [H] */
+    float *norm; /* [D] */
+} sah_delta_layer;
+
 typedef struct sah_layer {
     sah_weights *qkv; /* [(H + 2 Hkv) D, d]; NULL in the last layer, which has the two apart: */
-    sah_weights *q, *kv; /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only */
+    sah_weights *q,
+        *kv; /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only. Gates of
+                            the heads, where a model has them, lie behind q */
     sah_weights *o; /* [d, H D] */
     sah_mlp_slice *slices; /* [n_slices] of the MLP; none where there are experts */
     int n_slices;
@@ -45,6 +54,8 @@ typedef struct sah_layer {
     float *q_norm, *k_norm; /* [D], or [H D] and [Hkv D], or NULL */
     float *qkv_bias, *o_bias, *gate_up_bias, *down_bias; /* or NULL; gate and up as in the file */
     float *sinks; /* [H] or NULL */
+    sah_delta_layer delta; /* whose rows, by qkv, are delta.h's */
+    float *scale; /* [1] of all that leaves the layer, or NULL */
 } sah_layer;
 
 struct sah_model {

@@ -14,6 +14,8 @@ typedef struct sah_view {
     const sah_segment *segments; /* where attention finds the rows, and what they see */
     int32_t n_segments;
     bool single; /* every segment is one row */
+    const int32_t *sequence; /* [n] where a row's state is kept of layers whose states run along a path
+                                (delta.h), or NULL */
 } sah_view;
 
 /* Rotary angles of one of the model's settings, [positions, dims / 2] in one allocation at cosine. */

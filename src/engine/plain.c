@@ -13,8 +13,8 @@ typedef struct plain {
     const sah_config *c;
     const sah_edit *edits;
     size_t n_edits;
-    int n, d, H;
-    int D, Hkv; /* of the layer at hand */
+    int n, d;
+    int H, D, Hkv; /* of the layer at hand */
     sah_layer_kind kind;
     double *x; /* [n, d] residual */
     double *q; /* [n, H D] */
@@ -24,6 +24,8 @@ typedef struct plain {
     double *branch, *added, *one; /* [n, d] what attention adds, [d] what the MLP adds, and one expert */
     double *normed; /* [d] */
     double *gate, *up; /* [d_ff], or the widest expert's */
+    double *gates; /* [H D] */
+    double *delta; /* what delta_rule() keeps */
     double *scores; /* [n] */
     double *rope; /* [D / 2] */
     float *row; /* one row of weights, or a vector: the longest */
@@ -158,6 +160,17 @@ static void attend(plain *p, const sah_layer_files *w, const double *q, const do
         }
 }
 
+/* z *= sigmoid of the gates, a projection of the same input as q. */
+static void gate_heads(plain *p, const sah_layer_files *w, double *z)
+{
+    double *gate = p->gates;
+    for (int t = 0; p->c->attention_gate && t < p->n; t++) {
+        norm(p, p->x + t * p->d, w->input_norm, w->input_norm_bias, p->normed);
+        multiply(p, &w->attention_gate, w->attention_gate_bias, p->normed, gate);
+        for (int i = 0; i < p->H * p->D; i++) z[t * p->H * p->D + i] /= 1.0 + exp(-gate[i]);
+    }
+}
+
 static bool edits_part(const plain *p, int layer, unsigned parts)
 {
     for (size_t e = 0; e < p->n_edits; e++)
@@ -174,7 +187,7 @@ static void norm_heads(plain *p, const sah_tensor *weight, int heads, double *st
         rms_norm(p, states + h * D, weight, D, states + h * D);
 }
 
-/* p->branch = what attention adds to each position, before the norm behind it. */
+/* p->edited_z = the heads' outputs. */
 static void self_attention(plain *p, int layer)
 {
     const sah_layer_files *w = &p->checkpoint->layers[layer];
@@ -199,10 +212,12 @@ static void self_attention(plain *p, int layer)
     /* A mean of outputs is taken from the unedited ones: those, edited, replace whatever edits of q and k
      * made. */
     attend(p, w, p->edited_q, p->edited_k, p->z);
+    gate_heads(p, w, p->z);
     edit(p, layer, SAH_PART_V, p->z, p->H, p->edited_z);
     if (edits_part(p, layer, SAH_PART_V) && edits_part(p, layer, SAH_PART_Q | SAH_PART_K)) {
         double *unedited = p->edited_q; /* not needed any more */
         attend(p, w, p->q, p->k, unedited);
+        gate_heads(p, w, unedited);
         for (size_t e = 0; e < p->n_edits; e++) {
             const sah_edit *mean = &p->edits[e];
             if (mean->layer != layer || mean->part != SAH_PART_V || mean->op != SAH_OP_MEAN) continue;
@@ -214,9 +229,70 @@ static void self_attention(plain *p, int layer)
                 }
         }
     }
-    show(p, SAH_PLACE_HEADS, layer, p->edited_z, p->H * D);
+}
+
+static double silu(double x)
+{
+    return x / (1.0 + exp(-x));
+}
+
+/* The gated delta rule (delta.h), one position after the other: p->edited_z. */
+static void delta_rule(plain *p, int layer)
+{
+    const sah_layer_files *w = &p->checkpoint->layers[layer];
+    const sah_delta *c = &p->c->delta;
+    int H = p->H, D = p->D, K = c->key_dim, keys = c->key_heads * K, columns = (int)w->delta_qkv.rows;
+    double *in = p->delta, *mixed = in + p->n * columns, *gate = mixed + columns, *write = gate + H * D,
+           *keep = write + H, *S = keep + H;
+    memset(S, 0, (size_t)(H * K * D) * sizeof *S);
+    for (int t = 0; t < p->n; t++) {
+        norm(p, p->x + t * p->d, w->input_norm, w->input_norm_bias, p->normed);
+        multiply(p, &w->delta_qkv, NULL, p->normed, in + t * columns);
+        multiply(p, &w->delta_gate, NULL, p->normed, gate);
+        multiply(p, &w->delta_write, NULL, p->normed, write);
+        multiply(p, &w->delta_keep, NULL, p->normed, keep);
+        vector(p, w->delta_kernel, 0);
+        for (int i = 0; i < columns; i++) {
+            double sum = 0.0;
+            for (int j = 0; j < c->kernel; j++) {
+                int from = t - (c->kernel - 1) + j;
+                if (from >= 0) sum += (double)p->row[i * c->kernel + j] * in[from * columns + i];
+            }
+            mixed[i] = silu(sum);
+        }
+        vector(p, w->delta_rate_bias, 0);
+        for (int h = 0; h < H; h++) keep[h] = log1p(exp(keep[h] + (double)p->row[h]));
+        vector(p, w->delta_rate, 0);
+        for (int h = 0; h < H; h++) keep[h] = exp(-exp((double)p->row[h]) * keep[h]);
+        for (int h = 0; h < H; h++) {
+            const double *q = mixed + h / (H / c->key_heads) * K, *k = q + keys,
+                         *v = mixed + 2 * keys + h * D;
+            double *state = S + h * K * D, *z = p->z + (t * H + h) * D, q2 = 1e-6, k2 = 1e-6;
+            for (int i = 0; i < K; i++) q2 += q[i] * q[i], k2 += k[i] * k[i];
+            for (int j = 0; j < D; j++) {
+                double old = 0.0, out = 0.0;
+                for (int i = 0; i < K; i++) old += k[i] / sqrt(k2) * (state[i * D + j] *= keep[h]);
+                for (int i = 0; i < K; i++) {
+                    state[i * D + j] += k[i] / sqrt(k2) * (v[j] - old) / (1.0 + exp(-write[h]));
+                    out += state[i * D + j] * q[i] / sqrt(q2) / sqrt(K);
+                }
+                z[j] = out;
+            }
+            rms_norm(p, z, w->delta_norm, D, z);
+            for (int j = 0; j < D; j++) z[j] *= silu(gate[h * D + j]);
+        }
+    }
+    edit(p, layer, SAH_PART_V, p->z, H, p->edited_z);
+}
+
+/* p->branch = what the heads add to each position, before the norm behind it. */
+static void mix(plain *p, int layer)
+{
+    const sah_layer_files *w = &p->checkpoint->layers[layer];
+    (p->kind.mixer == SAH_MIXER_DELTA ? delta_rule : self_attention)(p, layer);
+    show(p, SAH_PLACE_HEADS, layer, p->edited_z, p->H * p->D);
     for (int t = 0; t < p->n; t++)
-        multiply(p, &w->o, w->o_bias, p->edited_z + t * p->H * D, p->branch + t * p->d);
+        multiply(p, &w->o, w->o_bias, p->edited_z + t * p->H * p->D, p->branch + t * p->d);
 }
 
 static double activate(const sah_config *c, double gate, double up)
@@ -332,10 +408,11 @@ static void block(plain *p, int layer)
     const sah_layer_files *w = &p->checkpoint->layers[layer];
     bool parallel = p->c->residual == SAH_RESIDUAL_PARALLEL;
     p->kind = sah_config_layer(p->c, layer);
+    p->H = p->kind.n_heads;
     p->D = p->kind.head_dim;
     p->Hkv = p->kind.n_kv_heads;
     show(p, SAH_PLACE_INPUT, layer, p->x, p->d);
-    self_attention(p, layer);
+    mix(p, layer);
     for (int t = 0; t < p->n; t++) {
         double *x = p->x + t * p->d;
         if (parallel) mlp(p, w, x, p->added);
@@ -347,12 +424,14 @@ static void block(plain *p, int layer)
         mlp(p, w, p->x + t * p->d, p->added);
         join(p, p->added, w->mlp_out_norm, p->x + t * p->d);
     }
+    if (w->layer_scale) vector(p, w->layer_scale, 0);
+    for (int i = 0; w->layer_scale && i < p->n * p->d; i++) p->x[i] *= (double)p->row[0];
 }
 
 static bool allocate(plain *p)
 {
-    size_t n = (size_t)p->n, d = (size_t)p->d, H = (size_t)p->H;
-    size_t D = (size_t)p->c->head_dim, Hkv = (size_t)p->c->n_kv_heads; /* the largest */
+    size_t n = (size_t)p->n, d = (size_t)p->d; /* the others: the largest */
+    size_t H = (size_t)p->c->n_heads, D = (size_t)p->c->head_dim, Hkv = (size_t)p->c->n_kv_heads;
     const sah_experts *e = &p->c->experts;
     size_t inner = (size_t)p->c->d_ff, longest;
     if ((size_t)e->width > inner) inner = (size_t)e->width;
@@ -375,11 +454,18 @@ static bool allocate(plain *p)
     p->branch = sah_alloc(n * d, sizeof(double));
     p->added = sah_alloc(d, sizeof(double));
     p->one = sah_alloc(d, sizeof(double));
+    const sah_delta *delta = &p->c->delta;
+    size_t columns = 2 * (size_t)(delta->key_heads * delta->key_dim) + H * D;
+    size_t states = (n + 1) * columns + H * D + 2 * H + H * D * (size_t)delta->key_dim;
+    p->gates = sah_alloc(H * D, sizeof(double));
+    p->delta = sah_alloc(delta->key_dim > 0 ? states : 1, sizeof(double));
+    if (columns * (size_t)delta->kernel > longest) longest = columns * (size_t)delta->kernel;
     p->scores = sah_alloc(n, sizeof(double));
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
     return p->x && p->q && p->k && p->v && p->z && p->edited_q && p->edited_k && p->edited_z && p->branch &&
-           p->added && p->one && p->normed && p->gate && p->up && p->scores && p->rope && p->row;
+           p->added && p->one && p->gates && p->delta && p->normed && p->gate && p->up && p->scores &&
+           p->rope && p->row;
 }
 
 /* `hidden` or `logits` NULL: not wanted. */
@@ -394,7 +480,6 @@ static sah_status run(const sah_checkpoint *checkpoint, const int32_t *tokens, s
                .n_edits = n_edits,
                .n = (int)n,
                .d = c->d_model,
-               .H = c->n_heads,
                .observer = observer};
     sah_status status = SAH_OK;
     if (!allocate(&p)) {
@@ -430,6 +515,8 @@ done:
     free(p.branch);
     free(p.added);
     free(p.one);
+    free(p.gates);
+    free(p.delta);
     free(p.normed);
     free(p.gate);
     free(p.up);

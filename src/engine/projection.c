@@ -3,16 +3,41 @@
 #include <omp.h>
 
 #include "engine/cpu/elementwise.h"
+#include "engine/delta.h"
 #include "util/error.h"
+
+int64_t sah_layer_q_width(const sah_config *config, const sah_layer_kind *kind)
+{
+    bool gated = config->attention_gate && kind->mixer == SAH_MIXER_ATTENTION;
+    return (int64_t)kind->n_heads * kind->head_dim * (gated ? 2 : 1);
+}
 
 int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind)
 {
-    return (int64_t)(config->n_heads + 2 * kind->n_kv_heads) * kind->head_dim;
+    if (kind->mixer == SAH_MIXER_DELTA) return sah_delta_width(config, kind);
+    return sah_layer_q_width(config, kind) + 2 * (int64_t)kind->n_kv_heads * kind->head_dim;
+}
+
+/* The largest of a width over the layers. */
+static int64_t most(const sah_config *config, int64_t (*width)(const sah_config *, const sah_layer_kind *))
+{
+    int64_t largest = 0;
+    for (int l = 0; l < (config->layer_kind ? config->n_layers : 1); l++) {
+        const sah_layer_kind kind = sah_config_layer(config, l);
+        int64_t here = width(config, &kind);
+        if (here > largest) largest = here;
+    }
+    return largest;
+}
+
+int64_t sah_q_width(const sah_config *config)
+{
+    return most(config, sah_layer_q_width);
 }
 
 int64_t sah_qkv_width(const sah_config *config)
 {
-    return (int64_t)(config->n_heads + 2 * config->n_kv_heads) * config->head_dim;
+    return most(config, sah_layer_qkv_width);
 }
 
 /* One product, and what stands behind it: which heads it makes. */
@@ -53,7 +78,8 @@ static void finish_rows(const sah_pass *pass, const projection *p, const sah_vie
     sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
     for (int64_t r = 0; r < n; r++) {
-        float *q = block + r * width, *k = q + p->q_heads * D, *v = k + p->k_heads * D;
+        float *q = block + r * width, *k = q + (c->attention_gate ? 2 : 1) * p->q_heads * D;
+        float *v = k + p->k_heads * D;
         int32_t at = view->position[(from + r) % view->n];
         if (p->bias) sah_vector_add(p->bias, (int)width, q);
         turn_heads(pass, kind, q, p->q_heads, p->layer->q_norm, at);
@@ -86,12 +112,14 @@ sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const fl
                        float *qkv, float *q, sah_error *error)
 {
     const sah_layer *weights = &pass->model->layers[layer];
-    int n_heads = pass->model->config.n_heads, n_kv_heads = weights->kind.n_kv_heads;
+    const sah_layer_kind *kind = &weights->kind;
+    int n_heads = kind->n_heads, n_kv_heads = kind->n_kv_heads;
     projection all = {weights, weights->qkv, weights->qkv_bias, n_heads, n_kv_heads, n_kv_heads};
+    if (kind->mixer == SAH_MIXER_DELTA) all.q_heads = all.k_heads = all.v_heads = 0; /* delta.h goes on */
     if (weights->qkv) return project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
     projection q_alone = {weights, weights->q, weights->qkv_bias, n_heads, 0, 0};
     projection kv = {weights, weights->kv, NULL, 0, n_kv_heads, n_kv_heads};
-    if (weights->qkv_bias) kv.bias = weights->qkv_bias + n_heads * weights->kind.head_dim;
+    if (weights->qkv_bias) kv.bias = weights->qkv_bias + sah_layer_q_width(&pass->model->config, kind);
     sah_status status = project_rows(pass, &kv, &pass->nodes, copies, x, qkv, error);
     if (status != SAH_OK) return status;
     return project_rows(pass, &q_alone, sah_pass_view(pass, layer), copies, y, q, error);

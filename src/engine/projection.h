@@ -4,12 +4,16 @@
 
 #include "engine/pass.h"
 
-int64_t sah_qkv_width(const sah_config *config); /* (H + 2 Hkv) D, the largest over layers */
-int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind); /* of one */
+/* Widths of a layer's rows: of q, or of q and its gates, H D or 2 H D; of all that is projected from the input,
+ * that and 2 Hkv D (or what delta.h says). And the largest over all layers. */
+int64_t sah_layer_q_width(const sah_config *config, const sah_layer_kind *kind);
+int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind);
+int64_t sah_q_width(const sah_config *config);
+int64_t sah_qkv_width(const sah_config *config);
 
-/* Behind norms of heads and RoPE, of `copies` copies: qkv [copies * nodes, (H + 2 Hkv) D], q then k then v, of x
+/* Behind norms of heads and RoPE, of `copies` copies: qkv [copies * nodes, qkv width], q then its gates, k and v, of x
  * [copies * nodes, d], by one product. The last layer packs q apart: there qkv is [copies * nodes, 2 Hkv D], k
- * and v alone, and q [copies * view, H D] that of the rows y [copies * view, d] which go on. */
+ * and v alone, and q [copies * view, q width] that of the rows y [copies * view, d] which go on. */
 sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const float *x, const float *y,
                        float *qkv, float *q, sah_error *error);
 

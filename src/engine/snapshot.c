@@ -77,8 +77,8 @@ sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sa
 
 uint64_t sah_snapshot_bytes(const sah_config *config, const sah_forest *forest)
 {
-    uint64_t z = (uint64_t)config->n_heads * (uint64_t)config->head_dim;
-    uint64_t row = (uint64_t)sah_qkv_width(config) + 2 * z + (uint64_t)config->d_model;
+    uint64_t row =
+        (uint64_t)sah_qkv_width(config) + 2 * (uint64_t)sah_q_width(config) + (uint64_t)config->d_model;
     return (uint64_t)forest->n_nodes * row * sizeof(float);
 }
 
@@ -87,15 +87,16 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     const sah_config *c = &base->pass.model->config;
     const sah_view *view = sah_pass_view(&base->pass, layer);
     const sah_layer *weights = &base->pass.model->layers[layer];
-    size_t z_width = (size_t)(c->n_heads * weights->kind.head_dim), rows = (size_t)view->n,
+    size_t z_width = (size_t)(weights->kind.n_heads * weights->kind.head_dim), rows = (size_t)view->n,
            size = sizeof(float);
     bool apart = !weights->qkv, branches = sah_block_branches(&base->pass, layer);
     sah_snapshot *s = sah_alloc(1, sizeof *s);
     if (!s) return NULL;
     s->layer = layer;
     s->view = view;
-    s->states.qkv = sah_alloc_aligned((size_t)base->pass.nodes.n * (size_t)sah_qkv_width(c), size);
-    s->states.q = apart ? sah_alloc_aligned(rows * z_width, size) : NULL;
+    s->states.qkv =
+        sah_alloc_aligned((size_t)base->pass.nodes.n * (size_t)sah_layer_qkv_width(c, &weights->kind), size);
+    s->states.q = apart ? sah_alloc_aligned(rows * (size_t)sah_q_width(c), size) : NULL;
     s->z = sah_alloc_aligned(rows * z_width, size);
     s->z_base = base->plans[layer].n_edits ? sah_alloc_aligned(rows * z_width, size) : s->z;
     s->states.z = s->z_base;
@@ -137,7 +138,7 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
     sah_status status = SAH_OK;
     float *row = sah_alloc((size_t)omp_get_max_threads() * o->columns, sizeof *row);
     if (!row) return sah_fail_memory(error, "a slice of the output projection");
-    for (size_t h = 0; h < (size_t)c->n_heads && status == SAH_OK; h++) {
+    for (size_t h = 0; h < (size_t)model->layers[s->layer].kind.n_heads && status == SAH_OK; h++) {
         if (!base->slice[(size_t)(s->layer * c->n_heads) + h]) continue;
         slice_source source = {o, h * D, D, row};
         status = sah_weights_new(c->d_model, (int64_t)D, model->precision, false, read_slice, &source,
@@ -272,7 +273,7 @@ sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, c
     float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(rows * at.head_dim));
     if (!z || (s->branch && !branch)) return sah_fail_memory(error, "an edited head");
     sah_status status = sah_plan_extend(c, plan, candidate->edits, candidate->n_edits, &extended, error);
-    for (int h = 0; h < c->n_heads && status == SAH_OK; h++) {
+    for (int h = 0; h < at.n_heads && status == SAH_OK; h++) {
         if (!sah_candidate_edits(candidate, c, h)) continue;
         status = sah_edited_head(ws, extended, &at, h, s->view->segments, s->view->n_segments, rows,
                                  pass->nodes.n, z, error);

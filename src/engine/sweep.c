@@ -111,7 +111,7 @@ static sah_status rows_new(const sweep *sw, rows *r, sah_error *error)
     r->x = sah_alloc_aligned(n * d, size);
     r->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), size);
     r->ends = sah_alloc_aligned(ends * d, size);
-    r->q = sah_alloc_aligned(ends * (size_t)(c->n_heads * c->head_dim), size);
+    r->q = sah_alloc_aligned(ends * (size_t)sah_q_width(c), size);
     r->hidden = sah_alloc_aligned(unit * (size_t)sw->forest->n_prompts * d, size);
     return r->x && r->qkv && r->ends && r->q && r->hidden
                ? SAH_OK
@@ -186,8 +186,8 @@ static void work(sweep *sw, int worker)
 static uint64_t candidate_bytes(const sah_config *c, const sah_forest *f)
 {
     uint64_t d = (uint64_t)c->d_model, n = (uint64_t)f->n_nodes, ends = (uint64_t)f->n_ends;
-    uint64_t floats = n * (d + (uint64_t)sah_qkv_width(c)) +
-                      ends * (d + (uint64_t)(c->n_heads * c->head_dim)) + (uint64_t)f->n_prompts * d;
+    uint64_t floats = n * (d + (uint64_t)sah_qkv_width(c)) + ends * (d + (uint64_t)sah_q_width(c)) +
+                      (uint64_t)f->n_prompts * d;
     return floats * sizeof(float);
 }
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "../models/random_model.h"
+#include "engine/ablation.h"
 #include "engine/decode.h"
 #include "engine/forward.h"
 #include "engine/plain.h"
@@ -18,11 +19,12 @@
 /* Hidden states are of order 1 (they are normed): float32 rounding through four layers stays below this. */
 static const double BOUND = 2e-4;
 
-/* Two share a beginning, one is a beginning of another, one is longer than any window here. */
+/* Two share a beginning, two are equal, one is a beginning of another, one is longer than any window here. */
 static const int32_t TOKENS[][14] = {
     {3, 1, 4, 1, 5, 9}, {3, 1, 4, 7, 8}, {3, 1}, {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33}};
-static const sah_prompt PROMPTS[] = {{TOKENS[0], 6}, {TOKENS[1], 5}, {TOKENS[2], 2}, {TOKENS[3], 14}};
-enum { N_PROMPTS = 4, STEPS = 5 };
+static const sah_prompt PROMPTS[] = {
+    {TOKENS[0], 6}, {TOKENS[1], 5}, {TOKENS[2], 2}, {TOKENS[3], 14}, {TOKENS[0], 6}};
+enum { N_PROMPTS = 5, STEPS = 5 };
 
 /* ---- Arrangements -------------------------------------------------------------------------------------- */
 
@@ -203,6 +205,44 @@ static void groups_of_experts(random_shape *s) /* GLM-4-MoE */
     s->kinds[0].experts = false;
 }
 
+static void gated_heads(random_shape *s)
+{
+    s->config.attention_gate = true;
+    s->config.qk_norm = SAH_QK_NORM_HEAD;
+    s->config.qkv_bias = true;
+    s->scales = true;
+}
+
+/* Qwen3.5: three layers of the delta rule to one of attention, with more heads of another width. */
+static void delta_rule(random_shape *s)
+{
+    s->config.attention_gate = true;
+    s->config.n_heads = 6; /* the most of any layer */
+    s->config.delta = (sah_delta){.key_heads = 3, .key_dim = 10, .kernel = 4};
+    s->kinds_differ = true;
+    for (int l = 0; l < RANDOM_LAYERS; l++) {
+        s->kinds[l].n_heads = 4;
+        if (l == 2) continue;
+        s->kinds[l].mixer = SAH_MIXER_DELTA;
+        s->kinds[l].n_heads = s->kinds[l].n_kv_heads = 6;
+        s->kinds[l].head_dim = 8;
+    }
+    s->config.n_kv_heads = 6;
+}
+
+static void delta_rule_with_experts(random_shape *s) /* Qwen3-Next */
+{
+    shared_expert(s);
+    sah_experts experts = s->config.experts;
+    delta_rule(s);
+    s->config.experts = experts;
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].experts = true;
+    s->kinds[3].mixer = SAH_MIXER_ATTENTION;
+    s->kinds[3].n_heads = 4;
+    s->kinds[3].n_kv_heads = 2;
+    s->kinds[3].head_dim = 12;
+}
+
 typedef struct arrangement {
     const char *name;
     void (*set)(random_shape *shape);
@@ -230,6 +270,9 @@ static const arrangement ARRANGEMENTS[] = {
     {"experts: one shared", shared_expert},
     {"experts: gpt-oss", gpt_oss},
     {"experts: groups", groups_of_experts},
+    {"gated heads", gated_heads},
+    {"delta rule", delta_rule},
+    {"delta rule with experts", delta_rule_with_experts},
 };
 enum { N_ARRANGEMENTS = sizeof ARRANGEMENTS / sizeof *ARRANGEMENTS };
 
@@ -261,6 +304,14 @@ static const sah_edit BASE[] = {
     {3, 1, SAH_PART_V, SAH_OP_MEAN, 0.0f},
 };
 enum { N_BASE = sizeof BASE / sizeof *BASE };
+
+/* BASE, as far as a model's layers take it. */
+static void base_of(const sah_model *model, sah_edit out[N_BASE])
+{
+    memcpy(out, BASE, sizeof BASE);
+    for (int i = 0; i < N_BASE; i++)
+        if (sah_config_layer(&model->config, out[i].layer).mixer == SAH_MIXER_DELTA) out[i].part = SAH_PART_V;
+}
 
 static double distance(const float *a, const double *b, size_t n)
 {
@@ -329,11 +380,13 @@ static void check_sweep(const sah_model *model, const sah_edit *base, size_t n_b
     const sah_config *c = &model->config;
     sah_error error = {0};
     sah_forest *forest = NULL;
-    sah_candidate candidates[RANDOM_LAYERS * 4];
+    sah_candidate candidates[RANDOM_LAYERS * 6];
     double hidden[64];
     size_t n = 0, d = (size_t)c->d_model;
     for (int l = 0; l < c->n_layers; l++) {
-        int heads = ablation->parts == SAH_PART_K ? sah_config_layer(c, l).n_kv_heads : c->n_heads;
+        const sah_layer_kind kind = sah_config_layer(c, l);
+        int heads = ablation->parts == SAH_PART_K ? kind.n_kv_heads : kind.n_heads;
+        if (kind.mixer == SAH_MIXER_DELTA && ablation->parts != SAH_PART_V) continue;
         for (int h = 0; h < heads; h++) candidates[n++] = sah_candidate_of(c, (sah_head){l, h}, ablation);
     }
     collected got = {.d = d, .hidden = calloc(n * N_PROMPTS * d, sizeof *got.hidden)};
@@ -344,7 +397,7 @@ static void check_sweep(const sah_model *model, const sah_edit *base, size_t n_b
     for (size_t i = 0; i < n; i++)
         for (size_t p = 0; p < N_PROMPTS; p++) {
             sah_edit edits[8];
-            memcpy(edits, BASE, sizeof BASE);
+            if (n_base > 0) memcpy(edits, base, n_base * sizeof *base);
             memcpy(edits + n_base, candidates[i].edits, (size_t)candidates[i].n_edits * sizeof *edits);
             assert_int_equal(sah_plain_forward(model->checkpoint, PROMPTS[p].tokens, PROMPTS[p].n, edits,
                                                n_base + (size_t)candidates[i].n_edits, hidden, NULL, &error),
@@ -400,7 +453,7 @@ static void see(void *ctx, sah_place place, int layer, const double *rows)
     memcpy(s->rows[place][layer], rows, s->n_rows * s->width[place] * sizeof *rows);
 }
 
-static void check_observer(const sah_model *model)
+static void check_observer(const sah_model *model, const sah_edit base[N_BASE])
 {
     static seen fast, plain;
     const sah_config *c = &model->config;
@@ -410,14 +463,15 @@ static void check_observer(const sah_model *model)
     fast = (seen){.n_rows = (size_t)forest->n_ends};
     plain = (seen){.n_rows = 1};
     for (int l = 0; l <= c->n_layers; l++) { /* widths differ between layers: one at a time */
-        size_t heads = (size_t)(c->n_heads * sah_config_layer(c, l < c->n_layers ? l : 0).head_dim);
+        const sah_layer_kind kind = sah_config_layer(c, l < c->n_layers ? l : 0);
+        size_t heads = (size_t)(kind.n_heads * kind.head_dim);
         const size_t widths[] = {(size_t)c->d_model, heads, (size_t)c->d_model};
         memcpy(fast.width, widths, sizeof widths);
         memcpy(plain.width, widths, sizeof widths);
         assert_int_equal(
-            sah_forward_observe(model, forest, BASE, N_BASE, &(sah_observer){see, &fast}, &error), SAH_OK);
+            sah_forward_observe(model, forest, base, N_BASE, &(sah_observer){see, &fast}, &error), SAH_OK);
         for (size_t p = 0; p < N_PROMPTS; p++) {
-            assert_int_equal(sah_plain_observe(model->checkpoint, PROMPTS[p].tokens, PROMPTS[p].n, BASE,
+            assert_int_equal(sah_plain_observe(model->checkpoint, PROMPTS[p].tokens, PROMPTS[p].n, base,
                                                N_BASE, &(sah_observer){see, &plain}, &error),
                              SAH_OK);
             for (int place = 0; place < (l < c->n_layers ? 3 : 1); place++)
@@ -435,20 +489,22 @@ static void check_observer(const sah_model *model)
 static void test_arrangement(void **state)
 {
     sah_model *model = open_arrangement(*state, &(sah_model_options){.threads = 1});
+    sah_edit base[N_BASE];
+    base_of(model, base);
     check_forward(model, NULL, 0);
-    check_forward(model, BASE, N_BASE);
+    check_forward(model, base, N_BASE);
     for (size_t i = 0; i < N_ABLATIONS; i++) {
         check_sweep(model, NULL, 0, &ABLATIONS[i]);
-        check_sweep(model, BASE, N_BASE, &ABLATIONS[i]);
+        check_sweep(model, base, N_BASE, &ABLATIONS[i]);
     }
     check_decoding(model, NULL, 0);
-    check_decoding(model, BASE, N_BASE);
-    check_observer(model);
+    check_decoding(model, base, N_BASE);
+    check_observer(model, base);
     sah_model_close(model);
 
     model = open_arrangement(*state, &(sah_model_options){.threads = 2, .generates = true}); /* tiles */
     check_forward(model, NULL, 0);
-    check_decoding(model, BASE, N_BASE);
+    check_decoding(model, base, N_BASE);
     sah_model_close(model);
 }
 
@@ -484,12 +540,34 @@ static void test_too_long(void **state)
     long_prompt(NULL, 9, "10 tokens are too many: beyond 9 the model's rotary scaling changes");
 }
 
+/* q and k of a layer without attention: by name. */
+static void test_no_attention(void **state)
+{
+    (void)state;
+    const arrangement *a = ARRANGEMENTS;
+    while (a->set != delta_rule) a++;
+    sah_model *model = open_arrangement(a, &(sah_model_options){.threads = 1});
+    sah_error error = {0};
+    const sah_edit q = {0, 5, SAH_PART_Q, SAH_OP_SCALE, 0}, k = {1, 0, SAH_PART_K, SAH_OP_MEAN, 0},
+                   outside = {2, 4, SAH_PART_V, SAH_OP_SCALE, 0}, last = {0, 5, SAH_PART_V, SAH_OP_SCALE, 0};
+    assert_int_equal(sah_edits_check(&model->config, &q, 1, &error), SAH_BAD_ARGUMENT);
+    assert_non_null(
+        strstr(error.message, "head 0-5: layer 0 keeps a state by the delta rule, in which q has"));
+    assert_int_equal(sah_edits_check(&model->config, &k, 1, &error), SAH_BAD_ARGUMENT);
+    assert_non_null(strstr(error.message, "in which k has"));
+    assert_int_equal(sah_edits_check(&model->config, &outside, 1, &error), SAH_BAD_ARGUMENT);
+    assert_non_null(strstr(error.message, "2-4"));
+    assert_int_equal(sah_edits_check(&model->config, &last, 1, &error), SAH_OK);
+    sah_model_close(model);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[N_ARRANGEMENTS + 1];
+    struct CMUnitTest tests[N_ARRANGEMENTS + 2];
     for (size_t i = 0; i < N_ARRANGEMENTS; i++)
         tests[i] = (struct CMUnitTest){ARRANGEMENTS[i].name, test_arrangement, NULL, NULL,
                                        (void *)(uintptr_t)&ARRANGEMENTS[i]};
     tests[N_ARRANGEMENTS] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
+    tests[N_ARRANGEMENTS + 1] = (struct CMUnitTest)cmocka_unit_test(test_no_attention);
     return cmocka_run_group_tests_name("arrangements of a layer", tests, NULL, NULL);
 }

@@ -77,16 +77,36 @@ static void make_experts(maker *m, sah_layer_files *f)
     if (e->shared_gate) f->shared_router = matrix(m, 1, d);
 }
 
+static void make_delta(maker *m, const sah_layer_kind *kind, sah_layer_files *f)
+{
+    const sah_config *c = &m->c->config;
+    int d = c->d_model, values = kind->n_heads * kind->head_dim;
+    int columns = 2 * c->delta.key_heads * c->delta.key_dim + values;
+    f->delta_qkv = matrix(m, columns, d);
+    f->delta_gate = matrix(m, values, d);
+    f->delta_write = matrix(m, kind->n_heads, d);
+    f->delta_keep = matrix(m, kind->n_heads, d);
+    f->delta_kernel = tensor_of(m, (size_t)columns, (size_t)c->delta.kernel, -0.8, 0.8);
+    f->delta_rate = tensor_of(m, (size_t)kind->n_heads, 1, -2, 1);
+    f->delta_rate_bias = tensor_of(m, (size_t)kind->n_heads, 1, -1, 1);
+    f->delta_norm = norm(m, true, kind->head_dim);
+}
+
 static void make_layer(maker *m, const random_shape *s, int l)
 {
     const sah_config *c = &m->c->config;
     const sah_layer_kind kind = sah_config_layer(c, l);
     sah_layer_files *f = &m->c->layers[l];
-    int d = c->d_model, q = c->n_heads * kind.head_dim, kv = kind.n_kv_heads * kind.head_dim;
+    int d = c->d_model, q = kind.n_heads * kind.head_dim, kv = kind.n_kv_heads * kind.head_dim;
     bool row = c->qk_norm == SAH_QK_NORM_ROW, qk = c->qk_norm != SAH_QK_NORM_NONE;
-    f->q = matrix(m, q, d);
-    f->k = matrix(m, kv, d);
-    f->v = matrix(m, kv, d);
+    if (kind.mixer == SAH_MIXER_DELTA) {
+        make_delta(m, &kind, f);
+    } else {
+        f->q = matrix(m, q, d);
+        f->k = matrix(m, kv, d);
+        f->v = matrix(m, kv, d);
+        if (c->attention_gate) f->attention_gate = matrix(m, q, d);
+    }
     f->o = matrix(m, d, q);
     if (kind.experts) {
         make_experts(m, f);
@@ -110,6 +130,8 @@ static void make_layer(maker *m, const random_shape *s, int l)
     f->gate_bias = bias(m, c->mlp_bias && c->gated, c->d_ff);
     f->up_bias = bias(m, c->mlp_bias, c->d_ff);
     f->down_bias = bias(m, c->mlp_bias, d);
+    f->layer_scale = s->scales ? tensor_of(m, 1, 1, 0.3, 1.2) : NULL;
+    f->attention_gate_bias = bias(m, c->attention_gate && c->qkv_bias, q);
     f->sinks = s->sinks ? tensor_of(m, (size_t)c->n_heads, 1, -2, 2) : NULL;
 }
 

@@ -12,7 +12,7 @@ typedef struct random_shape {
     bool norms_behind; /* both branches are normed before they are added */
     bool no_norms_in_front;
     bool norm_biases; /* with layer norms */
-    bool sinks, positions;
+    bool sinks, positions, scales; /* scales: of all that leaves a layer */
     bool kinds_differ; /* layers are `kinds`, else as the configuration says */
     sah_layer_kind kinds[RANDOM_LAYERS];
 } random_shape;

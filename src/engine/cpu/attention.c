@@ -216,6 +216,15 @@ SAH_SIMD static void attend_single(const sah_attention *at, const sah_segment *s
     }
 }
 
+/* The outputs of the heads that read one key/value head, times their gates. */
+static void apply_gates(const sah_attention *at, const sah_segment *segment, int kv)
+{
+    int width = at->n_heads / at->n_kv_heads * at->head_dim;
+    for (int64_t row = segment->row; row < segment->row + segment->n; row++)
+        sah_sigmoid_multiply(at->gate + row * at->gate_stride + kv * width, width,
+                             at->z + row * at->z_stride + kv * width);
+}
+
 sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, const sah_segment *segments,
                       int32_t n_segments, sah_error *error)
 {
@@ -233,12 +242,12 @@ sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, 
 #pragma omp parallel for schedule(dynamic, 4) if (threads > 1) num_threads(threads)
     for (int64_t i = 0; i < n; i++) {
         float *own = memory + each * (size_t)(threads > 1 ? omp_get_thread_num() : 0);
-        if (attention->single) {
-            attend_single(attention, &segments[i / kvs], (int)(i % kvs), own);
-            continue;
-        }
         scratch s = {own, own + n_keys * (size_t)D, own + n_keys * (size_t)(D + round_up(D))};
-        attend_segment(attention, &segments[i / kvs], (int)(i % kvs), &s);
+        if (attention->single)
+            attend_single(attention, &segments[i / kvs], (int)(i % kvs), own);
+        else
+            attend_segment(attention, &segments[i / kvs], (int)(i % kvs), &s);
+        if (attention->gate) apply_gates(attention, &segments[i / kvs], (int)(i % kvs));
     }
     sah_workspace_enter(workspace, before);
     return SAH_OK;

@@ -18,11 +18,13 @@ typedef struct sah_attention {
     int64_t k_stride, v_stride;
     float *z; /* [rows, n_heads * head_dim]: the heads' outputs; may lie on q */
     int64_t z_stride;
+    const float *gate; /* [rows, n_heads * head_dim] outputs are times its sigmoid; or NULL */
+    int64_t gate_stride;
     bool single; /* every segment is one row: keys and values are read in place, a copy would serve no other
                     row */
 } sah_attention;
 
-/* z = softmax(scale q kᵀ) v for every row of the segments. */
+/* z = softmax(scale q kᵀ) v, gated, for every row of the segments. */
 sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, const sah_segment *segments,
                       int32_t n_segments, sah_error *error);
 

@@ -87,6 +87,12 @@ SAH_SIMD void sah_silu_multiply(const float *gate, const float *up, int n, float
     }
 }
 
+SAH_SIMD void sah_sigmoid_multiply(const float *gate, int n, float *out)
+{
+#pragma omp simd
+    for (int i = 0; i < n; i++) out[i] /= 1.0f + sah_fast_exp(-gate[i]);
+}
+
 SAH_SIMD float sah_largest(const float *x, size_t n)
 {
     float top[LANES], broken[LANES] = {0};

@@ -22,6 +22,9 @@ void sah_rotate_neighbours(float *x, const float *cosine, const float *sine, int
 /* out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)). */
 void sah_silu_multiply(const float *gate, const float *up, int n, float *out);
 
+/* out[i] *= 1 / (1 + exp(-gate[i])). */
+void sah_sigmoid_multiply(const float *gate, int n, float *out);
+
 /* The largest of x [n], n > 0; NaN when one is not finite. */
 float sah_largest(const float *x, size_t n);
 

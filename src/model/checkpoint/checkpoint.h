@@ -39,6 +39,15 @@ typedef struct sah_layer_files {
     const sah_tensor *input_norm_bias, *post_norm_bias;
     const sah_tensor *attention_out_norm, *mlp_out_norm; /* of a branch, before it is added */
     const sah_tensor *sinks; /* [H] one more score of each head */
+    const sah_tensor *layer_scale; /* [1] of all that leaves the layer (Gemma 4) */
+    sah_matrix attention_gate; /* [H D, d] */
+    const sah_tensor *attention_gate_bias;
+    /* A layer of the gated delta rule has these for q, k and v: queries, keys and values of its heads under one
+     * another, gates of the outputs, and one row a value head for how much is written and how much is kept. */
+    sah_matrix delta_qkv, delta_gate, delta_write, delta_keep;
+    const sah_tensor *delta_kernel; /* [2 key_heads key_dim + H D, kernel], of the rows of delta_qkv */
+    const sah_tensor *delta_rate, *delta_rate_bias; /* [H] A_log and dt_bias */
+    const sah_tensor *delta_norm; /* [D] */
     /* A mixture of experts: those of all experts under one another. */
     sah_matrix router, expert_gate, expert_up, expert_down;
     sah_matrix shared_gate, shared_up, shared_down, shared_router; /* the last [1, d] */

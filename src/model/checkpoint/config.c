@@ -269,9 +269,15 @@ sah_config sah_config_neutral(void)
 
 sah_layer_kind sah_config_layer(const sah_config *config, int layer)
 {
-    if (config->layer_kind != NULL) return config->layer_kind[layer];
-    return (sah_layer_kind){
-        .window = config->sliding_window, .head_dim = config->head_dim, .n_kv_heads = config->n_kv_heads};
+    if (config->layer_kind != NULL) {
+        sah_layer_kind kind = config->layer_kind[layer];
+        if (kind.n_heads == 0) kind.n_heads = config->n_heads;
+        return kind;
+    }
+    return (sah_layer_kind){.window = config->sliding_window,
+                            .n_heads = config->n_heads,
+                            .head_dim = config->head_dim,
+                            .n_kv_heads = config->n_kv_heads};
 }
 
 sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out, sah_error *error)
@@ -330,6 +336,20 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
                           e->active > e->n / e->groups * e->active_groups)) {
         return sah_fail(error, SAH_FAILED, "%s: %d of %d experts do not come from %d of %d groups", where,
                         e->active, e->n, e->active_groups, e->groups);
+    }
+    for (int l = 0; l < c->n_layers; l++) {
+        const sah_layer_kind kind = sah_config_layer(c, l);
+        const sah_delta *delta = &c->delta;
+        if (kind.mixer == SAH_MIXER_DELTA &&
+            (delta->key_heads < 1 || kind.n_heads % delta->key_heads != 0 ||
+             kind.n_kv_heads != kind.n_heads || delta->key_dim < 1 || delta->key_dim > SAH_MAX_DELTA_WIDTH ||
+             kind.head_dim > SAH_MAX_DELTA_WIDTH || delta->kernel < 1 || delta->kernel > SAH_MAX_KERNEL)) {
+            return sah_fail(
+                error, SAH_FAILED,
+                "%s: layer %d: %d heads of width %d, %d key heads of width %d and a convolution of %d "
+                "are no layer of the delta rule",
+                where, l, kind.n_heads, kind.head_dim, delta->key_heads, delta->key_dim, delta->kernel);
+        }
     }
     if (!(c->ropes[0].theta > 0) || !isfinite(c->ropes[0].theta)) {
         return sah_fail(error, SAH_FAILED, "%s: the rope base %g is not positive", where, c->ropes[0].theta);

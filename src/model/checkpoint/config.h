@@ -34,7 +34,9 @@ enum {
     SAH_MAX_WIDTH = 1 << 22, /* of a head, of all heads, of the model or of an MLP */
     SAH_MAX_VOCAB = 1 << 24,
     SAH_MAX_EXPERTS = 1 << 12,
-    SAH_MAX_EXPERT_GROUPS = 64
+    SAH_MAX_EXPERT_GROUPS = 64,
+    SAH_MAX_KERNEL = 16, /* positions of a convolution */
+    SAH_MAX_DELTA_WIDTH = 1024 /* of a head of the delta rule */
 };
 
 typedef enum sah_norm_kind { SAH_NORM_RMS, SAH_NORM_LAYER } sah_norm_kind;
@@ -68,9 +70,16 @@ typedef struct sah_layer_kind {
     sah_mixer mixer;
     int window; /* a position sees the last so many tokens, itself included; 0: all before it */
     int rope; /* which of the model's rotary settings; -1: no rotation */
-    int head_dim, n_kv_heads;
+    int n_heads; /* of a delta layer, its value heads; 0 is taken for the model's */
+    int head_dim, n_kv_heads; /* a delta layer has as many n_kv_heads as n_heads */
     bool experts; /* a mixture of experts in place of the MLP */
 } sah_layer_kind;
+
+/* What layers of the gated delta rule have beside their value heads. */
+typedef struct sah_delta {
+    int key_heads, key_dim; /* key_heads divides the value heads */
+    int kernel; /* positions that the convolution in front sees, the own included */
+} sah_delta;
 
 /* How a router makes its choice and the weights of the chosen. */
 typedef enum sah_router {
@@ -115,8 +124,10 @@ typedef struct sah_config {
     float logit_scale;
     float attention_softcap, final_softcap; /* x becomes cap tanh(x / cap); 0: none */
     sah_experts experts;
-    const sah_layer_kind *layer_kind; /* [n_layers], or NULL: all are as the fields above say. Then head_dim
-                                         and n_kv_heads above are the largest */
+    bool attention_gate; /* the heads' outputs times sigmoid of a projection of the input (Qwen3.5) */
+    sah_delta delta;
+    const sah_layer_kind *layer_kind; /* [n_layers], or NULL: all are as the fields above say. Then n_heads,
+                                         head_dim and n_kv_heads above are the largest */
 } sah_config;
 
 /* From a parsed config.json: both forms of rope settings, `rope_theta` + `rope_scaling` and
