@@ -89,7 +89,7 @@ static void print_help(FILE *file)
         fprintf(file, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\n  sahara COMMAND --help      what a command does, and its options\n"
           "  sahara --version           the version\n\n"
-          "MODEL is a Hugging Face directory or a .gguf file. QUERIES is CSV, JSON lines or plain text, - "
+          "MODEL is a Hugging Face directory or a .gguf file. QUERIES is CSV, TSV, JSON or plain text, - "
           "for standard\n"
           "input. HEADS are layer-head pairs counted from 0, as 5-6,18-8.\n",
           file);

@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t at = 0, line = 1, before;
     do {
         before = at;
-        if (sah_csv_record((const char *)data, size, &at, &line, &fields, "input", &error) != SAH_OK) break;
+        if (sah_csv_record((const char *)data, size, ',', &at, &line, &fields, "input", &error) != SAH_OK)
+            break;
         if ((fields.n == 0) != (before == size) || (fields.n > 0 && at <= before)) abort();
         check(&fields);
     } while (fields.n > 0);

@@ -56,11 +56,12 @@ typedef struct sah_strings {
 
 void sah_strings_free(sah_strings *strings);
 
-/* Reads queries from `path` ("-" is standard input): CSV with a header (RFC 4180), JSON lines, or plain text
- * with one query a line, told apart by the file's name (.csv, .jsonl/.json) and else by its first bytes. The
- * column (key) is `column`, or when that is NULL the first present of input, goal, query, prompt. Blank lines
- * are skipped. `limit` > 0 keeps only that many. Fails on an empty list, a missing column, text that is not
- * UTF-8. */
+/* Reads queries from `path` ("-" is standard input): CSV or TSV with a header, JSON (an array, or lines), or
+ * plain text with one query a line, told apart by the file's name and else by its first bytes (docs/files.md,
+ * "Queries"). The column (key) is `column`, or when that is NULL the first present of input, goal, query,
+ * prompt. Blank queries are skipped. `limit` > 0 keeps only that many. Fails on an empty list, a column that is
+ * missing or has no use (plain text has none), text that is not UTF-8, and by name on forms that are not read
+ * (YAML, Parquet, ...). */
 sah_status sah_queries_read(const char *path, const char *column, size_t limit, sah_strings *out,
                             sah_error *error);
 

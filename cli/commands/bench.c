@@ -29,6 +29,8 @@ static int run(const cli_options *o)
     sah_strings queries = {0};
     char *text = NULL;
     bool given = o->n_arguments > 1;
+    if (!given && (o->given[OPT_COLUMN] || o->given[OPT_LIMIT]))
+        return usage_error("bench: --column and --limit belong to QUERIES");
     sah_status status = SAH_OK;
     if (given) status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);

@@ -1,31 +1,28 @@
-/* Lists of queries from CSV, JSON lines or plain text. */
+/* Lists of queries: which form a file has, and plain text. */
+#include "run/queries.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "util/csv.h"
 #include "util/error.h"
-#include "util/json.h"
+#include "util/filekind.h"
 #include "util/mapfile.h"
 #include "util/strings.h"
 #include "util/utf8.h"
 
 enum { MAX_FILE = 256 << 20 };
 
-static const char *const COLUMNS[] = {"input", "goal", "query", "prompt"};
-enum { N_COLUMNS = sizeof COLUMNS / sizeof *COLUMNS };
+/* ---- What the readers share ---------------------------------------------------------------------------- */
 
-/* What a reader needs to know: the text, and what is wanted of it. */
-typedef struct source {
-    const char *text;
-    size_t size;
-    const char *where;
-    const char *column; /* or NULL: the first of COLUMNS that is there */
-    size_t limit; /* 0: none */
-    sah_strings *out;
-} source;
+const char *sah_query_column(const sah_query_source *s, size_t i)
+{
+    static const char *const COLUMNS[] = {"input", "goal", "query", "prompt", NULL};
+    if (s->column == NULL) return COLUMNS[i];
+    return i == 0 ? s->column : NULL;
+}
 
-static bool is_blank(const char *text, size_t size)
+bool sah_query_is_blank(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
         if (strchr(" \t\r\n\v\f", text[i]) == NULL) return false;
@@ -33,173 +30,166 @@ static bool is_blank(const char *text, size_t size)
     return true;
 }
 
-static bool is_full(const source *s)
+bool sah_query_is_full(const sah_query_source *s)
 {
     return s->limit > 0 && s->out->n >= s->limit;
 }
 
-static sah_status add(const source *s, const char *query, size_t length, sah_error *error)
+sah_status sah_query_add(const sah_query_source *s, const char *query, size_t size, sah_error *error)
 {
-    return is_blank(query, length) ? SAH_OK : sah_strings_add(s->out, query, length, error);
+    return sah_query_is_blank(query, size) ? SAH_OK : sah_strings_add(s->out, query, size, error);
 }
 
-static sah_status fail_column(const source *s, const char *kind, size_t line, sah_error *error)
+sah_status sah_query_fail_column(const sah_query_source *s, const char *place, const char *kind,
+                                 const sah_strings *names, sah_error *error)
 {
-    if (s->column != NULL) {
-        return sah_fail(error, SAH_FAILED, "%s: line %zu: no %s \"%s\"", s->where, line, kind, s->column);
-    }
-    return sah_fail(error, SAH_FAILED,
-                    "%s: line %zu: no %s input, goal, query or prompt; name the one to read (--column)",
-                    s->where, line, kind);
-}
-
-/* Index of the wanted column in a header, or -1. */
-static int column_index(const sah_strings *header, const char *column)
-{
-    for (size_t c = 0; c < (column != NULL ? 1 : N_COLUMNS); c++) {
-        const char *wanted = column != NULL ? column : COLUMNS[c];
-        for (size_t i = 0; i < header->n; i++) {
-            if (strcmp(header->items[i], wanted) == 0) return (int)i;
-        }
-    }
-    return -1;
-}
-
-static sah_status read_csv(const source *s, sah_error *error)
-{
-    size_t at = 0, line = 1;
-    sah_strings fields = {0};
-    sah_status status = sah_csv_record(s->text, s->size, &at, &line, &fields, s->where, error);
-    if (status != SAH_OK) goto done;
-    int index = column_index(&fields, s->column);
-    if (index < 0) {
-        status = fail_column(s, "column", 1, error);
-        goto done;
-    }
-    while (!is_full(s)) {
-        size_t begin = line;
-        status = sah_csv_record(s->text, s->size, &at, &line, &fields, s->where, error);
-        if (status != SAH_OK || fields.n == 0) break;
-        if (fields.n == 1 && fields.items[0][0] == '\0') continue; /* a blank line */
-        if ((size_t)index >= fields.n) {
-            status = sah_fail(error, SAH_FAILED, "%s: line %zu: %zu fields, the query is in field %d",
-                              s->where, begin, fields.n, index + 1);
-            break;
-        }
-        status = add(s, fields.items[index], strlen(fields.items[index]), error);
-        if (status != SAH_OK) break;
-    }
-done:
-    sah_strings_free(&fields);
+    enum { SHOWN = 300 /* bytes */ };
+    sah_text list = {0};
+    for (size_t i = 0; i < names->n && list.size < SHOWN; i++)
+        sah_text_addf(&list, "%s\"%.60s\"", i > 0 ? ", " : "", names->items[i]);
+    if (list.size >= SHOWN) sah_text_adds(&list, ", ...");
+    sah_status status;
+    if (list.failed)
+        status = sah_fail_memory(error, s->where);
+    else if (s->column != NULL)
+        status = sah_fail(error, SAH_FAILED, "%s: %s: no %s \"%s\" among %s", s->where, place, kind,
+                          s->column, names->n > 0 ? list.data : "none");
+    else
+        status = sah_fail(error, SAH_FAILED,
+                          "%s: %s: no %s input, goal, query or prompt among %s; name the one to read",
+                          s->where, place, kind, names->n > 0 ? list.data : "none");
+    free(list.data);
     return status;
 }
 
-/* An object with one of the keys, or, in an array, a bare string. */
-static sah_status add_json(const source *s, const json_t *item, size_t line, sah_error *error)
+/* Bytes of the line end at text[at]: 2, 1, or 0 where there is none. */
+static size_t line_end(const char *text, size_t size, size_t at)
 {
-    const json_t *value = json_is_string(item) ? item : NULL;
-    for (size_t c = 0; value == NULL && c < (s->column != NULL ? 1 : N_COLUMNS); c++) {
-        value = json_object_get(item, s->column != NULL ? s->column : COLUMNS[c]);
+    if (at >= size || (text[at] != '\n' && text[at] != '\r')) return 0;
+    return text[at] == '\r' && at + 1 < size && text[at + 1] == '\n' ? 2 : 1;
+}
+
+size_t sah_query_lines(const char *text, size_t size)
+{
+    size_t lines = 0;
+    for (size_t at = 0, end; at<size; at += end> 0 ? end : 1) {
+        end = line_end(text, size, at);
+        lines += end > 0;
     }
-    if (value == NULL) return fail_column(s, "key", line, error);
-    if (!json_is_string(value)) {
-        return sah_fail(error, SAH_FAILED, "%s: line %zu: the query is not a string", s->where, line);
-    }
-    return add(s, json_string_value(value), json_string_length(value), error);
+    return lines;
 }
 
 static size_t line_length(const char *text, size_t size)
 {
-    const char *end = memchr(text, '\n', size);
-    return end != NULL ? (size_t)(end - text) : size;
+    size_t n = 0;
+    while (n < size && text[n] != '\n' && text[n] != '\r') n++;
+    return n;
 }
 
-static sah_status read_json_lines(const source *s, sah_error *error)
+/* ---- Plain text ---------------------------------------------------------------------------------------- */
+
+static sah_status read_lines(const sah_query_source *s, sah_error *error)
 {
-    size_t line = 0, length;
-    for (size_t at = 0; at < s->size && !is_full(s); at += length + 1) {
-        json_t *item;
+    if (s->column != NULL) {
+        return sah_fail(error, SAH_FAILED,
+                        "%s: no column \"%s\": it is read as plain text, one query a line, as its first line "
+                        "names no such column",
+                        s->where, s->column);
+    }
+    for (size_t at = 0, length; at < s->size && !sah_query_is_full(s);) {
         length = line_length(s->text + at, s->size - at);
-        line++;
-        if (is_blank(s->text + at, length)) continue;
-        sah_status status = sah_json_parse(s->text + at, length, s->where, &item, error);
-        if (status != SAH_OK) {
-            return sah_fail(error, SAH_FAILED, "%s: line %zu is not a JSON value on a line of its own",
-                            s->where, line);
-        }
-        status = add_json(s, item, line, error);
-        json_decref(item);
+        sah_status status = sah_query_add(s, s->text + at, length, error);
         if (status != SAH_OK) return status;
+        at += length;
+        at += line_end(s->text, s->size, at);
     }
     return SAH_OK;
 }
 
-/* A whole file that is one JSON array, as .json files often are. */
-static sah_status read_json_array(const source *s, sah_error *error)
+/* ---- Which form ---------------------------------------------------------------------------------------- */
+
+/* The ending of the file's name with its dot, or "". */
+static const char *ending(const char *path)
 {
-    json_t *array;
-    sah_status status = sah_json_parse(s->text, s->size, s->where, &array, error);
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    return dot != NULL && dot != name ? dot : "";
+}
+
+static bool is_one_of(const char *word, const char *const *words)
+{
+    for (; *words != NULL; words++) {
+        if (strcasecmp(word, *words) == 0) return true;
+    }
+    return false;
+}
+
+/* A list of mappings or of texts, as far as its first line shows it. */
+static bool looks_like_yaml(const sah_query_source *s)
+{
+    size_t at = 0;
+    while (at < s->size && sah_query_is_blank(s->text + at, 1)) at++;
+    const char *line = s->text + at;
+    const size_t length = line_length(line, s->size - at);
+    if (length >= 5 && memcmp(line, "%YAML", 5) == 0) return true;
+    if (length >= 3 && memcmp(line, "---", 3) == 0 && sah_query_is_blank(line + 3, length - 3)) return true;
+    const size_t dash = length >= 2 && memcmp(line, "- ", 2) == 0 ? 2 : 0;
+    const char *name;
+    for (size_t i = 0; (name = sah_query_column(s, i)) != NULL; i++) {
+        const size_t n = dash + strlen(name);
+        if (length <= n || strncmp(line + dash, name, n - dash) != 0 || line[n] != ':') continue;
+        if (sah_query_is_blank(line + n + 1, length - n - 1) || (dash > 0 && line[n + 1] == ' ')) return true;
+    }
+    return false;
+}
+
+/* Forms that a name or a first line tells, and that are not read. (sah_expect_text() knows those that are not
+ * text.) */
+static sah_status refuse_form(const sah_query_source *s, const char *end, sah_error *error)
+{
+    static const char *const yaml[] = {".yaml", ".yml", NULL};
+    static const char *const other[] = {".parquet", ".arrow",   ".feather", ".avro", ".orc", ".xlsx", ".xls",
+                                        ".ods",     ".numbers", ".pkl",     ".toml", ".xml", NULL};
+    static const char *const text[] = {".txt", ".csv", ".tsv", ".tab", NULL};
+    static const char advice[] =
+        "not supported as a list of queries: write CSV, TSV, JSON or a text with one "
+        "query a line";
+    if (is_one_of(end, yaml) || (!is_one_of(end, text) && looks_like_yaml(s)))
+        return sah_fail(error, SAH_FAILED, "%s: YAML is %s", s->where, advice);
+    if (is_one_of(end, other)) return sah_fail(error, SAH_FAILED, "%s: %s is %s", s->where, end, advice);
+    return SAH_OK;
+}
+
+static sah_status read_any(const char *path, const sah_query_source *s, sah_error *error)
+{
+    static const char *const json[] = {".json", ".jsonl", ".ndjson", NULL};
+    static const char *const tabs[] = {".tsv", ".tab", NULL};
+    static const char *const commas[] = {".csv", NULL};
+    const char *end = ending(path);
+    if (is_one_of(end, json) || sah_query_is_json(s)) return sah_query_read_json(s, error);
+    sah_status status = refuse_form(s, end, error);
     if (status != SAH_OK) return status;
-    for (size_t i = 0; status == SAH_OK && i < json_array_size(array) && !is_full(s); i++) {
-        status = add_json(s, json_array_get(array, i), i + 1, error);
-    }
-    json_decref(array);
-    return status;
-}
-
-static sah_status read_lines(const source *s, sah_error *error)
-{
-    size_t length;
-    for (size_t at = 0; at < s->size && !is_full(s); at += length + 1) {
-        length = line_length(s->text + at, s->size - at);
-        bool carriage_return = length > 0 && s->text[at + length - 1] == '\r';
-        sah_status status = add(s, s->text + at, length - carriage_return, error);
-        if (status != SAH_OK) return status;
-    }
-    return SAH_OK;
-}
-
-static bool ends_in(const char *path, const char *suffix)
-{
-    size_t n = strlen(path), m = strlen(suffix);
-    return n >= m && strcasecmp(path + n - m, suffix) == 0;
-}
-
-/* Without a telling name: a first line with one of the column names among its fields is a CSV header. */
-static bool looks_like_csv(const source *s)
-{
-    size_t at = 0, line = 1;
-    sah_strings fields = {0};
-    bool found = sah_csv_record(s->text, s->size, &at, &line, &fields, s->where, NULL) == SAH_OK &&
-                 column_index(&fields, s->column) >= 0;
-    sah_strings_free(&fields);
-    return found;
-}
-
-static sah_status read_any(const char *path, const source *s, sah_error *error)
-{
-    size_t first = 0;
-    while (first < s->size && is_blank(s->text + first, 1)) first++;
-    bool named_json = ends_in(path, ".jsonl") || ends_in(path, ".json");
-    if (ends_in(path, ".csv")) return read_csv(s, error);
-    if (first < s->size && s->text[first] == '[' && ends_in(path, ".json")) return read_json_array(s, error);
-    if (named_json || (first < s->size && s->text[first] == '{')) return read_json_lines(s, error);
-    return looks_like_csv(s) ? read_csv(s, error) : read_lines(s, error);
+    if (is_one_of(end, tabs)) return sah_query_read_table(s, SAH_SEPARATORS_TSV, error);
+    /* Where a name says text, one word in its first line is a query, unless it is asked for as a column. */
+    const size_t least = s->column == NULL && end[0] != '\0' ? 2 : 1;
+    if (is_one_of(end, commas) || sah_query_is_table(s, least))
+        return sah_query_read_table(s, SAH_SEPARATORS_CSV, error);
+    return read_lines(s, error);
 }
 
 /* Text is UTF-8 and has no NUL, which would end a query early. */
-static sah_status check_text(const source *s, sah_error *error)
+static sah_status check_text(const sah_query_source *s, sah_error *error)
 {
-    size_t line = 0, length;
-    for (size_t at = 0; at < s->size; at += length + 1) {
+    size_t line = 1;
+    for (size_t at = 0, length; at < s->size; line++) {
         length = line_length(s->text + at, s->size - at);
-        line++;
-        if (!sah_utf8_valid(s->text + at, length)) {
-            return sah_fail(error, SAH_FAILED, "%s: line %zu is not UTF-8", s->where, line);
-        }
-        if (memchr(s->text + at, '\0', length) != NULL) {
+        if (!sah_utf8_valid(s->text + at, length))
+            return sah_fail(error, SAH_FAILED, "%s: line %zu is not UTF-8: save the file as UTF-8", s->where,
+                            line);
+        if (memchr(s->text + at, '\0', length) != NULL)
             return sah_fail(error, SAH_FAILED, "%s: line %zu holds a NUL byte", s->where, line);
-        }
+        at += length;
+        at += line_end(s->text, s->size, at);
     }
     return SAH_OK;
 }
@@ -214,9 +204,14 @@ sah_status sah_queries_read(const char *path, const char *column, size_t limit, 
     sah_status status = sah_file_read(path, MAX_FILE, &data, &size, error);
     if (status != SAH_OK) return status;
     size_t skip = size >= 3 && memcmp(data, MARK, 3) == 0 ? 3 : 0;
-    source s = {data + skip, size - skip, strcmp(path, "-") == 0 ? "standard input" : path,
-                column,      limit,       out};
-    status = check_text(&s, error);
+    sah_query_source s = {.text = data + skip,
+                          .size = size - skip,
+                          .where = strcmp(path, "-") == 0 ? "standard input" : path,
+                          .column = column,
+                          .limit = limit,
+                          .out = out};
+    status = sah_expect_text(s.where, data, size, "a list of queries", error);
+    if (status == SAH_OK) status = check_text(&s, error);
     if (status == SAH_OK) status = read_any(path, &s, error);
     if (status == SAH_OK && out->n == 0)
         status = sah_fail(error, SAH_FAILED, "%s: no queries in it", s.where);

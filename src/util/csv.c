@@ -13,7 +13,7 @@ static sah_status quoted_field(const char *text, size_t size, size_t *at, size_t
 {
     size_t i = *at, begin = *line;
     for (; i < size; i++) {
-        if (text[i] == '\n') ++*line;
+        if (text[i] == '\n' || (text[i] == '\r' && (i + 1 == size || text[i + 1] != '\n'))) ++*line;
         if (text[i] != '"') {
             sah_text_add(field, text + i, 1);
         } else if (i + 1 < size && text[i + 1] == '"') {
@@ -28,25 +28,27 @@ static sah_status quoted_field(const char *text, size_t size, size_t *at, size_t
 
 static bool at_line_end(const char *text, size_t size, size_t at)
 {
-    return at == size || text[at] == '\n' || (text[at] == '\r' && (at + 1 == size || text[at + 1] == '\n'));
+    return at == size || text[at] == '\n' || text[at] == '\r';
 }
 
-/* One field; *at ends on the comma, on the line end or at the end of the text. A quote inside a field that
+/* One field; *at ends on the separator, on the line end or at the end of the text. A quote inside a field that
  * did not begin with one stands for itself, as most readers have it. */
-static sah_status read_field(const char *text, size_t size, size_t *at, size_t *line, sah_text *field,
-                             const char *where, sah_error *error)
+static sah_status read_field(const char *text, size_t size, char separator, size_t *at, size_t *line,
+                             sah_text *field, const char *where, sah_error *error)
 {
     if (*at < size && text[*at] == '"') {
         ++*at;
         sah_status status = quoted_field(text, size, at, line, field, where, error);
         if (status != SAH_OK) return status;
-        if (!at_line_end(text, size, *at) && text[*at] != ',') {
-            return sah_fail(error, SAH_FAILED, "%s: line %zu: text behind the closing quote of a field",
+        if (!at_line_end(text, size, *at) && text[*at] != separator) {
+            return sah_fail(error, SAH_FAILED,
+                            "%s: line %zu: text behind the closing quote of a field; a quote inside a quoted "
+                            "field is doubled",
                             where, *line);
         }
     } else {
         size_t begin = *at;
-        while (!at_line_end(text, size, *at) && text[*at] != ',') ++*at;
+        while (!at_line_end(text, size, *at) && text[*at] != separator) ++*at;
         sah_text_add(field, text + begin, *at - begin);
     }
     if (field->failed) return sah_fail_memory(error, where);
@@ -59,8 +61,8 @@ static sah_status read_field(const char *text, size_t size, size_t *at, size_t *
     return SAH_OK;
 }
 
-sah_status sah_csv_record(const char *text, size_t size, size_t *at, size_t *line, sah_strings *fields,
-                          const char *where, sah_error *error)
+sah_status sah_csv_record(const char *text, size_t size, char separator, size_t *at, size_t *line,
+                          sah_strings *fields, const char *where, sah_error *error)
 {
     sah_strings_free(fields);
     if (*at >= size) return SAH_OK;
@@ -68,16 +70,15 @@ sah_status sah_csv_record(const char *text, size_t size, size_t *at, size_t *lin
     sah_status status;
     for (;;) {
         field.size = 0;
-        status = read_field(text, size, at, line, &field, where, error);
+        status = read_field(text, size, separator, at, line, &field, where, error);
         if (status == SAH_OK) status = sah_strings_add(fields, field.data, field.size, error);
         if (status != SAH_OK || at_line_end(text, size, *at)) break;
-        ++*at; /* the comma */
+        ++*at; /* the separator */
     }
     free(field.data);
     if (status != SAH_OK) return status;
-    if (*at < size && text[*at] == '\r') ++*at;
     if (*at < size) {
-        ++*at;
+        *at += text[*at] == '\r' && *at + 1 < size && text[*at + 1] == '\n' ? 2 : 1;
         ++*line;
     }
     return SAH_OK;

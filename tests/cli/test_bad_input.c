@@ -115,6 +115,7 @@ static const bad_case usage[] = {
     {2, "--rule", "sahara judge responses.jsonl --rule strict"},
     {2, "--window", "sahara utility model --perplexity c.txt --window 0"},
     {2, "--layer", "sahara direction model q.csv c.txt -q --layer 77"},
+    {2, "--column", "sahara bench model --column goal"},
 };
 
 /* The greedy search. */

@@ -183,6 +183,10 @@ static void test_bad_input(void **state)
         {"[{\"response\":\"a b\"}, 7]", "record 2: not a JSON object"},
         {"{\"response\":[\"a\", 7]}", "record 2: the response is not a string"},
         {"{\"sahara\":\"ships\"}\n{\"head\":\"0-0\"}\n", "sahara ships"},
+        {"{\"response\":\"a b\"}\r{\"response\":7}\r", "line 2: the response is not a string"},
+        {"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"},
+        {"\xFF\xFE{", "UTF-16"},
+        {"PAR1\x15", "Parquet"},
     };
     const char *in = scratch("bad.json"), *out = scratch("kept.jsonl");
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
@@ -201,6 +205,10 @@ static void test_bad_input(void **state)
                    "line 1: \"label\" must be");
     expect_failure(sah_judge_file(judge, NULL, in, "answer", NULL, out, NULL, &error), &error,
                    "line 1: no \"answer\"");
+    /* A key that is asked for must be of use. */
+    scratch_write_text(in, "[\"a b\"]");
+    expect_failure(sah_judge_file(judge, NULL, in, "answer", NULL, out, NULL, &error), &error,
+                   "record 1 is a text, without a key \"answer\"");
     expect_failure(sah_judge_file(judge, NULL, scratch("absent.jsonl"), NULL, NULL, out, NULL, &error),
                    &error, "absent.jsonl");
 }

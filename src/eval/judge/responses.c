@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "util/error.h"
+#include "util/filekind.h"
 #include "util/mapfile.h"
 
 static const size_t MOST_BYTES = (size_t)1 << 32;
@@ -75,9 +76,10 @@ static bool next_line(sah_responses *r, const char **line, size_t *n)
 {
     while (r->at < r->size) {
         const char *begin = r->data + r->at;
-        const char *newline = memchr(begin, '\n', r->size - r->at);
-        size_t length = newline != NULL ? (size_t)(newline - begin) : r->size - r->at;
-        r->at += length + (newline != NULL);
+        size_t length = 0, left = r->size - r->at;
+        while (length < left && begin[length] != '\n' && begin[length] != '\r') length++;
+        r->at += length;
+        if (length < left) r->at += length + 1 < left && memcmp(begin + length, "\r\n", 2) == 0 ? 2 : 1;
         r->line++;
         for (; length > 0 && is_blank(*begin); length--) begin++;
         while (length > 0 && is_blank(begin[length - 1])) length--;
@@ -116,9 +118,10 @@ sah_status sah_responses_open(const char *path, const char *key, sah_responses *
     *out = (sah_responses){.name = strcmp(path, "-") == 0 ? "standard input" : path, .key = key};
     sah_status status = sah_file_read(path, MOST_BYTES, &out->data, &out->size, error);
     if (status != SAH_OK) return status;
+    status = sah_expect_text(out->name, out->data, out->size, "a list of responses", error);
     if (out->size >= 3 && memcmp(out->data, "\xEF\xBB\xBF", 3) == 0) out->at = 3; /* a byte order mark */
-    find_document(out);
-    if (out->document == NULL) status = take_header(out, error);
+    if (status == SAH_OK) find_document(out);
+    if (status == SAH_OK && out->document == NULL) status = take_header(out, error);
     if (status != SAH_OK) sah_responses_close(out);
     return status;
 }
@@ -170,10 +173,10 @@ static json_t *make_row(const json_t *columns, size_t i)
     return row;
 }
 
-/* A string alone becomes a record {"response": string}. */
+/* A string alone becomes a record {"response": string}; a key that was asked for is not in it. */
 static json_t *as_record(const sah_responses *r, json_t *value)
 {
-    if (json_is_string(value)) return json_pack("{s:O}", r->key != NULL ? r->key : "response", value);
+    if (json_is_string(value) && r->key == NULL) return json_pack("{s:O}", "response", value);
     return json_incref(value);
 }
 
@@ -205,6 +208,9 @@ sah_status sah_responses_next(sah_responses *r, sah_response *out, sah_error *er
     sah_status status =
         r->document != NULL ? next_from_document(r, out, error) : next_from_lines(r, out, error);
     if (status != SAH_OK || r->record == NULL) return status;
+    if (json_is_string(r->record))
+        return sah_fail(error, SAH_FAILED, "%s: %s is a text, without a key \"%s\"", r->name, out->where,
+                        r->key);
     if (!json_is_object(r->record))
         return sah_fail(error, SAH_FAILED, "%s: %s: not a JSON object", r->name, out->where);
     json_t *text = find_text(r, r->record);
@@ -212,8 +218,7 @@ sah_status sah_responses_next(sah_responses *r, sah_response *out, sah_error *er
         return sah_fail(error, SAH_FAILED, "%s: %s: no \"%s\" in it", r->name, out->where, r->key);
     if (text == NULL) {
         return sah_fail(error, SAH_FAILED,
-                        "%s: %s: no \"response\", \"generation\" or \"output\" in it; --column "
-                        "names another key",
+                        "%s: %s: no \"response\", \"generation\" or \"output\" in it; name the key to read",
                         r->name, out->where);
     }
     if (!json_is_string(text))

@@ -5,6 +5,7 @@
 
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/filekind.h"
 #include "util/json.h"
 #include "util/mapfile.h"
 #include "util/strings.h"
@@ -93,7 +94,7 @@ sah_status sah_items_read(const char *path, size_t limit, sah_items *out, sah_er
     size_t size, capacity = 0, line = 0, length;
     *out = (sah_items){0};
     sah_status status = sah_file_read(path, MAX_FILE, &data, &size, error);
-    if (status != SAH_OK) return status;
+    if (status == SAH_OK) status = sah_expect_text(name, data, size, "a list of items", error);
     size_t at = size >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* a byte order mark */
     for (; at < size && status == SAH_OK && (limit == 0 || out->n < limit); at += length + 1) {
         char where[512];

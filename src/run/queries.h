@@ -1,0 +1,48 @@
+/* A list of queries on its way from a file: what the readers of its three forms share. */
+#ifndef SAH_RUN_QUERIES_H
+#define SAH_RUN_QUERIES_H
+
+#include "sahara.h"
+
+/* A text, UTF-8 without NULs, and what is wanted of it. */
+typedef struct sah_query_source {
+    const char *text;
+    size_t size;
+    const char *where;
+    const char *column; /* or NULL: the first of input, goal, query, prompt that is there */
+    size_t limit; /* queries at most; 0: no limit */
+    sah_strings *out;
+} sah_query_source;
+
+/* The names of the column: the i-th to look for, NULL behind the last. */
+const char *sah_query_column(const sah_query_source *s, size_t i);
+bool sah_query_is_blank(const char *text, size_t size);
+bool sah_query_is_full(const sah_query_source *s); /* as many as wanted */
+/* Adds a query unless it is blank. */
+sah_status sah_query_add(const sah_query_source *s, const char *query, size_t size, sah_error *error);
+/* "WHERE: PLACE: no KIND ... among NAMES", `kind` a column or a key, `names` those that are there. */
+sah_status sah_query_fail_column(const sah_query_source *s, const char *place, const char *kind,
+                                 const sah_strings *names, sah_error *error);
+
+/* How many line ends are in the text: CR LF, LF or CR. */
+size_t sah_query_lines(const char *text, size_t size);
+
+/* ---- Tables (queries_table.c) -------------------------------------------------------------------------- */
+
+/* Separators in the order in which a header is tried with them. */
+#define SAH_SEPARATORS_CSV ",\t;"
+#define SAH_SEPARATORS_TSV "\t,"
+
+/* Whether the first line is a table's header though no name says so: with one of the separators, the wanted
+ * column among `least` names or more, none of them empty or between blanks. */
+bool sah_query_is_table(const sah_query_source *s, size_t least);
+sah_status sah_query_read_table(const sah_query_source *s, const char *separators, sah_error *error);
+
+/* ---- JSON (queries_json.c) ----------------------------------------------------------------------------- */
+
+/* Whether the text is meant as JSON though no name says so. */
+bool sah_query_is_json(const sah_query_source *s);
+/* One or several JSON values: records, or arrays of them. A record is an object or the query itself. */
+sah_status sah_query_read_json(const sah_query_source *s, sah_error *error);
+
+#endif

@@ -1,0 +1,111 @@
+/* Queries from a column of a table: CSV, TSV, or semicolons, as spreadsheets of some countries write. */
+#include <stdio.h>
+#include <string.h>
+
+#include "run/queries.h"
+#include "util/csv.h"
+#include "util/error.h"
+#include "util/strings.h"
+
+/* A place in the table, and the record that was read last. */
+typedef struct table {
+    const sah_query_source *s;
+    char separator;
+    size_t at, line, begin; /* the line of `at`; where the record began */
+    sah_strings fields;
+} table;
+
+static sah_status next_record(table *t, sah_error *error)
+{
+    t->begin = t->line;
+    return sah_csv_record(t->s->text, t->s->size, t->separator, &t->at, &t->line, &t->fields, t->s->where,
+                          error);
+}
+
+/* Place of the wanted column among the names of the header, or -1; *again when it is there twice. */
+static int find_column(const sah_query_source *s, const sah_strings *header, bool *again)
+{
+    const char *wanted;
+    *again = false;
+    for (size_t c = 0; (wanted = sah_query_column(s, c)) != NULL; c++) {
+        int found = -1;
+        for (size_t i = 0; i < header->n; i++) {
+            if (strcmp(header->items[i], wanted) != 0) continue;
+            if (found >= 0) *again = true;
+            if (found < 0) found = (int)i;
+        }
+        if (found >= 0) return found;
+    }
+    return -1;
+}
+
+/* Reads the header with the first of the separators that finds the column, else with the first of all.
+ * *column -1: none does. */
+static sah_status read_header(table *t, const char *separators, int *column, bool *again, sah_error *error)
+{
+    const char *last = separators + strlen(separators);
+    *column = -1;
+    for (const char *c = separators; *column < 0 && c < last; c++) {
+        t->at = 0;
+        t->line = 1;
+        t->separator = *c;
+        if (next_record(t, NULL) == SAH_OK) *column = find_column(t->s, &t->fields, again);
+    }
+    if (*column >= 0) return SAH_OK;
+    t->at = 0;
+    t->line = 1;
+    t->separator = separators[0];
+    return next_record(t, error);
+}
+
+bool sah_query_is_table(const sah_query_source *s, size_t least)
+{
+    table t = {.s = s};
+    int column;
+    bool again;
+    bool found = read_header(&t, SAH_SEPARATORS_CSV, &column, &again, NULL) == SAH_OK && column >= 0 &&
+                 t.fields.n >= least;
+    for (size_t i = 0; found && i < t.fields.n; i++) {
+        const char *name = t.fields.items[i];
+        const size_t n = strlen(name);
+        found = n > 0 && !sah_query_is_blank(name, 1) && !sah_query_is_blank(name + n - 1, 1);
+    }
+    sah_strings_free(&t.fields);
+    return found;
+}
+
+/* A record may end early, but not before the query, and beyond the header only in empty fields: what else
+ * stands there is the rest of a query with a separator and no quotes. */
+static sah_status check_record(const table *t, size_t names, size_t column, sah_error *error)
+{
+    size_t n = t->fields.n;
+    while (n > names && t->fields.items[n - 1][0] == '\0') n--;
+    if (column < n && n <= names) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "%s: line %zu: %zu fields, the header has %zu%s", t->s->where,
+                    t->begin, n, names, n > names ? "; a field with a separator in it is quoted" : "");
+}
+
+sah_status sah_query_read_table(const sah_query_source *s, const char *separators, sah_error *error)
+{
+    table t = {.s = s};
+    int column;
+    bool again = false;
+    sah_status status = read_header(&t, separators, &column, &again, error);
+    if (status == SAH_OK && column < 0)
+        status = sah_query_fail_column(s, "line 1", "column", &t.fields, error);
+    else if (status == SAH_OK && again)
+        status = sah_fail(error, SAH_FAILED, "%s: line 1: two columns are named \"%s\"", s->where,
+                          t.fields.items[column]);
+    const size_t names = t.fields.n;
+    while (status == SAH_OK && !sah_query_is_full(s)) {
+        status = next_record(&t, error);
+        if (status != SAH_OK || t.fields.n == 0) break;
+        if (t.fields.n == 1 && sah_query_is_blank(t.fields.items[0], strlen(t.fields.items[0]))) continue;
+        status = check_record(&t, names, (size_t)column, error);
+        if (status != SAH_OK) break;
+        const char *query = t.fields.items[column];
+        status = sah_query_add(s, query, strlen(query), error);
+    }
+    sah_strings_free(&t.fields);
+    return status;
+}
