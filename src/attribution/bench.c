@@ -151,7 +151,7 @@ static sah_status count(const sah_model *model, const sah_run_options *options, 
                         sah_operations *sum, size_t *n, sah_error *error)
 {
     sah_head *heads = NULL;
-    sah_status status = sah_run_heads(&model->info, options, &heads, n, error);
+    sah_status status = sah_run_heads(model, options, &heads, n, error);
     if (status != SAH_OK) return status;
     sah_operations_of_base(&model->config, size, sum);
     sah_operations_of_logits(&model->config, size, sum);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "stats/bootstrap.h"
+#include "engine/cpu/elementwise.h"
 #include "engine/forward.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -19,9 +20,10 @@ typedef struct direction {
     const sah_model *model;
     const sah_forest *forest;
     size_t n[N_SETS]; /* queries; the harmful ones are the forest's first prompts */
-    size_t L, H, D, d;
+    size_t L, H, D, d; /* H and D of the layer at hand */
+    size_t width, most; /* of rows of z, and heads of a layer: the largest */
     double *residual[N_SETS]; /* [L + 1, d] means: row 0 of the embeddings, row l + 1 behind layer l */
-    float *z; /* [L, n_ends, H D] */
+    float *z; /* [L, n_ends, width], each row times what comes through of its head's writes */
 } direction;
 
 /* What one layer's heads are told by. */
@@ -42,10 +44,16 @@ typedef struct layer_parts {
 static void see(void *ctx, sah_place place, int layer, const double *rows)
 {
     direction *a = ctx;
-    size_t n_ends = (size_t)a->forest->n_ends, HD = a->H * a->D;
+    size_t n_ends = (size_t)a->forest->n_ends;
+    const sah_layer_kind kind = sah_config_layer(&a->model->config, layer < (int)a->L ? layer : 0);
+    size_t HD = (size_t)kind.n_heads * (size_t)kind.head_dim;
+    float *z = a->z + (size_t)layer * n_ends * a->width;
     if (place == SAH_PLACE_HEADS) {
-        float *z = a->z + (size_t)layer * n_ends * HD;
-        for (size_t i = 0; i < n_ends * HD; i++) z[i] = (float)rows[i];
+        for (size_t i = 0; i < n_ends; i++)
+            for (size_t j = 0; j < HD; j++) z[i * a->width + j] = (float)rows[i * HD + j];
+    } else if (place == SAH_PLACE_FACTOR) {
+        for (size_t i = 0; i < n_ends; i++)
+            for (size_t j = 0; j < HD; j++) z[i * a->width + j] *= (float)rows[i];
     } else if (place == SAH_PLACE_INPUT) {
         for (size_t i = 0; i < a->n[HARMFUL] + a->n[HARMLESS]; i++) {
             int set = i < a->n[HARMFUL] ? HARMFUL : HARMLESS;
@@ -94,19 +102,21 @@ static sah_status unit_behind(const direction *a, size_t layer, double *unit, do
 static void mean_outputs(const direction *a, size_t layer, layer_parts *p)
 {
     size_t HD = a->H * a->D;
-    const float *z = a->z + layer * (size_t)a->forest->n_ends * HD;
+    const float *z = a->z + layer * (size_t)a->forest->n_ends * a->width;
     for (int set = 0; set < N_SETS; set++) memset(p->mean_z[set], 0, HD * sizeof(double));
     for (size_t i = 0; i < a->n[HARMFUL] + a->n[HARMLESS]; i++) {
         int set = i < a->n[HARMFUL] ? HARMFUL : HARMLESS;
-        const float *row = z + (size_t)a->forest->end_of[i] * HD;
+        const float *row = z + (size_t)a->forest->end_of[i] * a->width;
         for (size_t j = 0; j < HD; j++) p->mean_z[set][j] += (double)row[j] / (double)a->n[set];
     }
 }
 
-/* One walk over Wo [d, H D], row by row: what each head writes is a slice of its columns times z. */
+/* One walk over Wo [d, H D], row by row: what each head writes is a slice of its columns times z, times the
+ * weights of the norm that may stand behind. */
 static void read_output_weights(const direction *a, size_t layer, layer_parts *p)
 {
     const sah_matrix *wo = &a->model->checkpoint->layers[layer].o;
+    const float *behind = a->model->layers[layer].attention_out_norm.weight;
     size_t D = a->D;
     float *row = p->row;
     memset(p->onto, 0, a->H * D * sizeof(double));
@@ -114,6 +124,7 @@ static void read_output_weights(const direction *a, size_t layer, layer_parts *p
         p->along[h] = p->along_difference[h] = p->square[h] = p->square_difference[h] = 0.0;
     for (size_t j = 0; j < a->d; j++) {
         sah_matrix_read(wo, j, 1, row);
+        if (behind) sah_vector_scale(row, (int)(a->H * D), behind[j]);
         for (size_t h = 0; h < a->H; h++) {
             double write[N_SETS] = {0.0, 0.0};
             for (size_t i = h * D; i < (h + 1) * D; i++) {
@@ -134,12 +145,12 @@ static void read_output_weights(const direction *a, size_t layer, layer_parts *p
 /* Projections of what head h writes, one per query of a set; returns their mean. */
 static double project(const direction *a, size_t layer, const layer_parts *p, size_t h, int set, double *out)
 {
-    size_t HD = a->H * a->D, first = set == HARMFUL ? 0 : a->n[HARMFUL];
-    const float *z = a->z + layer * (size_t)a->forest->n_ends * HD + h * a->D;
+    size_t first = set == HARMFUL ? 0 : a->n[HARMFUL];
+    const float *z = a->z + layer * (size_t)a->forest->n_ends * a->width + h * a->D;
     const double *onto = p->onto + h * a->D;
     double sum = 0.0;
     for (size_t i = 0; i < a->n[set]; i++) {
-        const float *row = z + (size_t)a->forest->end_of[first + i] * HD;
+        const float *row = z + (size_t)a->forest->end_of[first + i] * a->width;
         out[i] = 0.0;
         for (size_t j = 0; j < a->D; j++) out[i] += (double)row[j] * onto[j];
         sum += out[i];
@@ -184,17 +195,18 @@ static sah_status take_head(const direction *a, size_t layer, size_t h, const la
 
 static sah_status parts_new(const direction *a, layer_parts *p, sah_error *error)
 {
-    size_t HD = a->H * a->D;
+    size_t HD = a->width;
     bool good = (p->unit = sah_alloc(a->d, sizeof(double))) && (p->onto = sah_alloc(HD, sizeof(double))) &&
-                (p->along = sah_alloc(4 * a->H, sizeof(double))) && (p->row = sah_alloc(HD, sizeof(float)));
+                (p->along = sah_alloc(4 * a->most, sizeof(double))) &&
+                (p->row = sah_alloc(HD, sizeof(float)));
     for (int set = 0; set < N_SETS && good; set++)
         good = (p->mean_z[set] = sah_alloc(HD, sizeof(double))) &&
                (p->values[set] = sah_alloc(a->n[set], sizeof(double))) &&
                (p->means[set] = sah_alloc(SAH_RESAMPLES, sizeof(double)));
     if (!good) return sah_fail_memory(error, "the heads of a layer");
-    p->along_difference = p->along + a->H;
-    p->square = p->along + 2 * a->H;
-    p->square_difference = p->along + 3 * a->H;
+    p->along_difference = p->along + a->most;
+    p->square = p->along + 2 * a->most;
+    p->square_difference = p->along + 3 * a->most;
     return SAH_OK;
 }
 
@@ -211,7 +223,7 @@ static void parts_free(layer_parts *p)
     free(p->row);
 }
 
-static sah_status take_layers(const direction *a, int fixed_layer, sah_head_part *out, sah_error *error)
+static sah_status take_layers(direction *a, int fixed_layer, sah_head_part *out, sah_error *error)
 {
     sah_bootstrap plans[N_SETS] = {{0}};
     layer_parts p = {0};
@@ -221,10 +233,13 @@ static sah_status take_layers(const direction *a, int fixed_layer, sah_head_part
     for (size_t l = 0; l < a->L && status == SAH_OK; l++) {
         status = unit_behind(a, fixed_layer >= 0 ? (size_t)fixed_layer : l, p.unit, &p.length, error);
         if (status != SAH_OK) break;
+        const sah_layer_kind kind = sah_config_layer(&a->model->config, (int)l);
+        a->H = (size_t)kind.n_heads;
+        a->D = (size_t)kind.head_dim;
         mean_outputs(a, l, &p);
         read_output_weights(a, l, &p);
         for (size_t h = 0; h < a->H && status == SAH_OK; h++)
-            status = take_head(a, l, h, &p, plans, &out[l * a->H + h], error);
+            status = take_head(a, l, h, &p, plans, &out[l * a->most + h], error);
     }
     for (int set = 0; set < N_SETS; set++) sah_bootstrap_free(&plans[set]);
     parts_free(&p);
@@ -234,7 +249,7 @@ static sah_status take_layers(const direction *a, int fixed_layer, sah_head_part
 static sah_status make_memory(direction *a, sah_error *error)
 {
     size_t n_z;
-    if (sah_mul(a->L * a->H * a->D, (size_t)a->forest->n_ends, &n_z)) a->z = sah_alloc(n_z, sizeof *a->z);
+    if (sah_mul(a->L * a->width, (size_t)a->forest->n_ends, &n_z)) a->z = sah_alloc(n_z, sizeof *a->z);
     for (int set = 0; set < N_SETS; set++)
         a->residual[set] = sah_alloc((a->L + 1) * a->d, sizeof *a->residual[set]);
     if (a->z && a->residual[HARMFUL] && a->residual[HARMLESS]) return SAH_OK;
@@ -250,8 +265,8 @@ sah_status sah_direction_parts(const sah_model *model, const sah_forest *forest,
         .forest = forest,
         .n = {n_harmful, (size_t)forest->n_prompts - n_harmful},
         .L = (size_t)c->n_layers,
-        .H = (size_t)c->n_heads,
-        .D = (size_t)c->head_dim,
+        .width = (size_t)c->n_heads * (size_t)c->head_dim,
+        .most = (size_t)c->n_heads,
         .d = (size_t)c->d_model,
     };
     const sah_observer observer = {see, &a};

@@ -109,7 +109,8 @@ sah_status sah_direction(const sah_model *model, const sah_strings *harmful, con
     }
     status = sah_journal_open(path, header, take_line, &r, &journal, error);
     for (int i = 0; i < r.n_layers * r.n_heads && status == SAH_OK; i++)
-        if (!r.done[i]) status = write_head(journal, i / r.n_heads, i % r.n_heads, &r.parts[i], error);
+        if (!r.done[i] && i % r.n_heads < sah_config_layer(&model->config, i / r.n_heads).n_heads)
+            status = write_head(journal, i / r.n_heads, i % r.n_heads, &r.parts[i], error);
     sah_status closed = sah_journal_close(journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;
     if (status == SAH_OK && options->save != NULL)

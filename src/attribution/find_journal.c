@@ -35,7 +35,7 @@ sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
     size_t n_start = 0;
     f->heads_of_layer = sah_run_heads_of_layer(info, &f->options->ablation);
     f->n_cells = (size_t)info->n_layers * (size_t)f->heads_of_layer;
-    sah_status status = sah_run_heads(info, f->options, &f->heads, &f->n_heads, error);
+    sah_status status = sah_run_heads(f->model, f->options, &f->heads, &f->n_heads, error);
     if (status == SAH_OK && f->find->start != NULL) {
         status = sah_heads_parse(f->find->start, info, f->options->ablation.parts, &start, &n_start, error);
         if (status == SAH_OK && n_start > 0 && n_start >= f->n_cells)

@@ -336,7 +336,8 @@ static sah_status take_other(void *ctx, const json_t *line, bool *later, sah_err
     size_t index = good ? s->index[head.layer * s->heads_of_layer + head.head] : s->n_heads;
     *later = round == NULL || number > (json_int_t)s->round;
     if (*later || number < (json_int_t)s->round) return SAH_OK;
-    good = json_is_integer(round) && index < s->n_heads && (is_scored(s, index) || read_scores(s, line, index));
+    good =
+        json_is_integer(round) && index < s->n_heads && (is_scored(s, index) || read_scores(s, line, index));
     if (good) return SAH_OK;
     return sah_fail(error, SAH_FAILED, "a line is not a score of this run");
 }
@@ -421,8 +422,7 @@ static void shuffle(size_t *order, size_t n, uint64_t state)
 static sah_status prepare(race *s, sah_error *error)
 {
     size_t cells = (size_t)s->model->config.n_layers * (size_t)s->heads_of_layer;
-    sah_status status =
-        sah_run_heads(sah_model_describe(s->model), s->options, &s->heads, &s->n_heads, error);
+    sah_status status = sah_run_heads(s->model, s->options, &s->heads, &s->n_heads, error);
     if (status != SAH_OK) return status;
     s->index = sah_alloc(cells, sizeof *s->index);
     s->left = sah_alloc(s->n_heads, sizeof *s->left);
@@ -497,13 +497,15 @@ sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, 
     }
     const bool part = sah_shard_is_part(&options->shard);
     if (part && options->together == NULL) {
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "a shard of screening needs the other shards' journals: say in which folder all of them lie");
+        return sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "a shard of screening needs the other shards' journals: say in which folder all of them lie");
     }
     sah_status status = sah_shard_check(&options->shard, error);
     if (status == SAH_OK) status = prepare(&s, error);
     if (status == SAH_OK) status = sah_ships_header(model, lists, options, top, &header, error);
-    if (status == SAH_OK && part) status = sah_together_open(options->together, path, header, &s.together, error);
+    if (status == SAH_OK && part)
+        status = sah_together_open(options->together, path, header, &s.together, error);
     if (status == SAH_OK) status = sah_journal_open(path, header, take_line, &s, &s.journal, error);
     if (status == SAH_OK) status = run_race(&s, error);
     sah_status closed = sah_journal_close(s.journal, status == SAH_OK ? error : NULL);

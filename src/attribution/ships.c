@@ -117,8 +117,7 @@ static sah_status run(ships *s, const sah_strings *const lists[2], const char *p
 {
     sah_probes probes = {0};
     json_t *header = NULL;
-    sah_status status =
-        sah_run_heads(sah_model_describe(s->model), s->options, &s->heads, &s->n_heads, error);
+    sah_status status = sah_run_heads(s->model, s->options, &s->heads, &s->n_heads, error);
     if (status == SAH_OK)
         status = sah_probes_new(s->model, lists, s->options, SAH_SHIPS_TEMPLATE, NULL, &probes, error);
     s->done = sah_alloc((size_t)s->model->config.n_layers * (size_t)s->heads_of_layer, sizeof *s->done);

@@ -174,6 +174,27 @@ static void take_rows(const sah_pass *pass, const sah_view *view, int64_t copies
             memcpy(y, x + (view->node ? view->node[r] : r) * d, bytes);
 }
 
+/* Shows how much of the ends' branches comes through. */
+static sah_status show_factors(const sah_pass *pass, int layer, const sah_attention *at, sah_error *error)
+{
+    const sah_layer *weights = &pass->model->layers[layer];
+    const sah_config *c = &pass->model->config;
+    const sah_view *view = sah_pass_view(pass, layer);
+    int64_t d = c->d_model, n = pass->ends.n;
+    float *branch = sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(d + n));
+    float *factors = branch + d;
+    if (!branch) return sah_fail_memory(error, "the states of the last tokens");
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = view == &pass->ends ? i : pass->ends.node[i];
+        factors[i] = c->residual_scale * (weights->scale ? *weights->scale : 1.0f);
+        if (!weights->attention_out_norm.weight) continue;
+        sah_status status = output(pass, weights, at, row, 1, false, branch, error);
+        if (status != SAH_OK) return status;
+        factors[i] /= sah_rms(branch, c->norm_eps, c->d_model);
+    }
+    return sah_show(pass->observer, SAH_PLACE_FACTOR, layer, factors, 1, 1, NULL, (int32_t)n, error);
+}
+
 static bool is_parallel(const sah_pass *pass)
 {
     return pass->model->config.residual == SAH_RESIDUAL_PARALLEL;
@@ -204,6 +225,7 @@ sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *pla
     for (int64_t i = 0; i < copies && status == SAH_OK; i++)
         status = attend(pass, layer, plan, states, i, error);
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_HEADS, layer, at.z, at.z_stride, width, error);
+    if (status == SAH_OK && pass->observer) status = show_factors(pass, layer, &at, error);
     if (status == SAH_OK && is_parallel(pass)) status = sah_mlp(pass, layer, rows, y, error);
     if (status == SAH_OK) status = add_branch(pass, layer, &at, rows, y, branch, error);
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_MIDDLE, layer, y, d, d, error);

@@ -8,7 +8,10 @@
 typedef enum sah_place {
     SAH_PLACE_INPUT = 0, /* [n_ends, d] residual that enters a layer; layer n_layers: that leaves the last */
     SAH_PLACE_HEADS, /* [n_ends, H D] the heads' outputs z, edits applied */
-    SAH_PLACE_MIDDLE /* [n_ends, d] residual between attention and MLP; behind both where they are parallel */
+    SAH_PLACE_FACTOR, /* [n_ends, 1] what a head's write z Woᵀ is multiplied by on its way to the residual behind
+                         the layer, beside the weights of a norm behind it (which is an RMS norm) */
+    SAH_PLACE_MIDDLE, /* [n_ends, d] residual between attention and MLP; behind both where they are parallel */
+    SAH_N_PLACES
 } sah_place;
 
 /* `see` is called from one thread, place by place and layer by layer; rows are those of forest->ends (the

@@ -285,6 +285,21 @@ static void delta_rule(plain *p, int layer)
     edit(p, layer, SAH_PART_V, p->z, H, p->edited_z);
 }
 
+/* How much of the last position's branch comes through. */
+static void show_factor(plain *p, int layer)
+{
+    const sah_layer_files *w = &p->checkpoint->layers[layer];
+    const double *branch = p->branch + (p->n - 1) * p->d;
+    double factor = (double)p->c->residual_scale, squares = 0.0;
+    for (int i = 0; i < p->d; i++) squares += branch[i] * branch[i];
+    if (w->attention_out_norm) factor /= sqrt(squares / p->d + (double)p->c->norm_eps);
+    if (w->layer_scale) {
+        vector(p, w->layer_scale, 0);
+        factor *= (double)p->row[0];
+    }
+    if (p->observer) p->observer->see(p->observer->ctx, SAH_PLACE_FACTOR, layer, &factor);
+}
+
 /* p->branch = what the heads add to each position, before the norm behind it. */
 static void mix(plain *p, int layer)
 {
@@ -293,6 +308,7 @@ static void mix(plain *p, int layer)
     show(p, SAH_PLACE_HEADS, layer, p->edited_z, p->H * p->D);
     for (int t = 0; t < p->n; t++)
         multiply(p, &w->o, w->o_bias, p->edited_z + t * p->H * p->D, p->branch + t * p->d);
+    show_factor(p, layer);
 }
 
 static double activate(const sah_config *c, double gate, double up)

@@ -90,9 +90,11 @@ static sah_status check_range(const char *option, int n, int *from, int *to, sah
                     n);
 }
 
-sah_status sah_run_heads(const sah_model_info *info, const sah_run_options *options, sah_head **heads,
-                         size_t *n, sah_error *error)
+sah_status sah_run_heads(const sah_model *model, const sah_run_options *options, sah_head **heads, size_t *n,
+                         sah_error *error)
 {
+    const sah_model_info *info = sah_model_describe(model);
+    unsigned parts = options->ablation.parts;
     int layer_from = options->layer_from, layer_to = options->layer_to;
     int head_from = options->head_from, head_to = options->head_to;
     *heads = NULL;
@@ -107,9 +109,18 @@ sah_status sah_run_heads(const sah_model_info *info, const sah_run_options *opti
     *heads = sah_alloc((size_t)(layer_to - layer_from) * (size_t)(head_to - head_from), sizeof **heads);
     if (*heads == NULL) return sah_fail_memory(error, "the heads");
     for (int l = layer_from; l < layer_to; l++) {
-        for (int h = head_from; h < head_to; h++) (*heads)[(*n)++] = (sah_head){l, h};
+        const sah_layer_kind kind = sah_config_layer(&model->config, l);
+        int heads_here = parts == SAH_PART_K ? kind.n_kv_heads : kind.n_heads;
+        if (kind.mixer != SAH_MIXER_ATTENTION && parts != SAH_PART_V)
+            continue; /* q and k mean nothing there */
+        for (int h = head_from; h < head_to && h < heads_here; h++) (*heads)[(*n)++] = (sah_head){l, h};
     }
-    return SAH_OK;
+    if (*n > 0) return SAH_OK;
+    free(*heads);
+    *heads = NULL;
+    return sah_fail(
+        error, SAH_BAD_ARGUMENT,
+        "none of these heads has what is to be ablated: layers without attention have part v alone");
 }
 
 bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out)

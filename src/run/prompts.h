@@ -36,8 +36,8 @@ int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablat
 
 /* The heads of the run's ranges, layer after layer; *heads for free(). A range outside the model is an error.
  */
-sah_status sah_run_heads(const sah_model_info *info, const sah_run_options *options, sah_head **heads,
-                         size_t *n, sah_error *error);
+sah_status sah_run_heads(const sah_model *model, const sah_run_options *options, sah_head **heads, size_t *n,
+                         sah_error *error);
 
 /* Adds to a header's settings what a chat template was given besides the query (docs/files.md,
  * "template_vars", "template_date"). False: no memory, or `settings` is NULL. */

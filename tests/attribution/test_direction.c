@@ -12,6 +12,7 @@
 #include "attribution/direction.h"
 #include "engine/plain.h"
 #include "engine/golden.h"
+#include "models/random_model.h"
 #include "util/json.h"
 #include "util/scratch.h"
 
@@ -115,7 +116,8 @@ typedef struct writes {
 static void see_write(void *ctx, sah_place place, int layer, const double *row)
 {
     writes *w = ctx;
-    for (size_t j = 0; j < w->d && place != SAH_PLACE_HEADS; j++)
+    if (place != SAH_PLACE_INPUT && place != SAH_PLACE_MIDDLE) return;
+    for (size_t j = 0; j < w->d; j++)
         w->write[(size_t)layer * w->d + j] += place == SAH_PLACE_MIDDLE ? row[j] : -row[j];
 }
 
@@ -164,6 +166,50 @@ static void test_single_queries(void **state)
     }
     free(w.write);
     free(bias);
+    sah_forest_free(forest);
+    sah_model_close(model);
+    free(parts);
+    free(directions);
+}
+
+/* Norms behind attention, factors of branches and layers, heads of different widths and of the delta rule: what
+ * the heads write is still what their layer adds. */
+static void test_arrangements(void **state)
+{
+    (void)state;
+    static const int32_t a[] = {1, 17, 42, 5}, b[] = {1, 9, 42, 5};
+    const sah_prompt prompts[] = {{a, 4}, {b, 4}};
+    random_shape shape = {
+        .config = random_config(), .norms_behind = true, .scales = true, .kinds_differ = true};
+    shape.config.residual_scale = 0.7f;
+    shape.config.n_heads = 6;
+    shape.config.n_kv_heads = 6;
+    shape.config.delta = (sah_delta){.key_heads = 3, .key_dim = 10, .kernel = 4};
+    for (int l = 0; l < RANDOM_LAYERS; l++)
+        shape.kinds[l] = (sah_layer_kind){.n_heads = 4, .n_kv_heads = 2, .head_dim = 12};
+    shape.kinds[1] = (sah_layer_kind){.mixer = SAH_MIXER_DELTA, .n_heads = 6, .n_kv_heads = 6, .head_dim = 8};
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    sah_model *model = random_model(&shape, &(sah_model_options){.threads = 1}, 3);
+    size_t L = RANDOM_LAYERS, H = (size_t)model->config.n_heads, d = (size_t)model->config.d_model;
+    sah_head_part *parts = calloc(L * H, sizeof *parts);
+    double *directions = calloc((L + 1) * d, sizeof *directions);
+    writes w = {d, calloc((L + 1) * d, sizeof(double))};
+    expect_ok(sah_forest_new(prompts, 2, model->config.n_vocab, &forest, &error), &error);
+    expect_ok(sah_direction_parts(model, forest, 1, -1, parts, directions, &error), &error);
+    expect_ok(sah_plain_observe(model->checkpoint, a, 4, NULL, 0, &(sah_observer){see_write, &w}, &error),
+              &error);
+    for (size_t l = 0; l < L; l++) {
+        const double *r = directions + (l + 1) * d;
+        double length = 0.0, block = 0.0, heads = 0.0;
+        for (size_t j = 0; j < d; j++) length += r[j] * r[j];
+        for (size_t j = 0; j < d; j++) block += w.write[l * d + j] * r[j] / sqrt(length);
+        for (size_t h = 0; h < H; h++) heads += parts[l * H + h].harmful;
+        block *= (double)model->layers[l].scale[0];
+        if (!(fabs(block) > 0.01 && fabs(heads - block) < 1e-5))
+            fail_msg("layer %zu: the heads write %g, attention %g", l, heads, block);
+    }
+    free(w.write);
     sah_forest_free(forest);
     sah_model_close(model);
     free(parts);
@@ -264,7 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pytorch),  cmocka_unit_test(test_single_queries),
         cmocka_unit_test(test_organism), cmocka_unit_test(test_resumes),
-        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_refuses),  cmocka_unit_test(test_arrangements),
     };
     return cmocka_run_group_tests_name("refusal direction", tests, NULL, NULL);
 }

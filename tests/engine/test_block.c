@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "../models/random_model.h"
+#include "models/random_model.h"
 #include "engine/ablation.h"
 #include "engine/decode.h"
 #include "engine/forward.h"
@@ -443,8 +443,8 @@ static void check_decoding(const sah_model *model, const sah_edit *edits, size_t
 /* ---- What an observer sees ----------------------------------------------------------------------------- */
 
 typedef struct seen {
-    size_t width[3], n_rows;
-    double rows[3][RANDOM_LAYERS + 1][N_PROMPTS * 64];
+    size_t width[SAH_N_PLACES], n_rows;
+    double rows[SAH_N_PLACES][RANDOM_LAYERS + 1][N_PROMPTS * 64];
 } seen;
 
 static void see(void *ctx, sah_place place, int layer, const double *rows)
@@ -465,7 +465,7 @@ static void check_observer(const sah_model *model, const sah_edit base[N_BASE])
     for (int l = 0; l <= c->n_layers; l++) { /* widths differ between layers: one at a time */
         const sah_layer_kind kind = sah_config_layer(c, l < c->n_layers ? l : 0);
         size_t heads = (size_t)(kind.n_heads * kind.head_dim);
-        const size_t widths[] = {(size_t)c->d_model, heads, (size_t)c->d_model};
+        const size_t widths[SAH_N_PLACES] = {(size_t)c->d_model, heads, 1, (size_t)c->d_model};
         memcpy(fast.width, widths, sizeof widths);
         memcpy(plain.width, widths, sizeof widths);
         assert_int_equal(
@@ -474,7 +474,7 @@ static void check_observer(const sah_model *model, const sah_edit base[N_BASE])
             assert_int_equal(sah_plain_observe(model->checkpoint, PROMPTS[p].tokens, PROMPTS[p].n, base,
                                                N_BASE, &(sah_observer){see, &plain}, &error),
                              SAH_OK);
-            for (int place = 0; place < (l < c->n_layers ? 3 : 1); place++)
+            for (int place = 0; place < (l < c->n_layers ? SAH_N_PLACES : 1); place++)
                 for (size_t i = 0; i < widths[place]; i++) {
                     double want = plain.rows[place][l][i];
                     double got = fast.rows[place][l][(size_t)forest->end_of[p] * widths[place] + i];

@@ -15,9 +15,9 @@
 
 /* Everything a pass shows: of each place [n_layers + 1, n_ends, width]. */
 typedef struct record {
-    size_t n_layers, n_ends, width[3];
-    double *states[3];
-    int seen[3];
+    size_t n_layers, n_ends, width[SAH_N_PLACES];
+    double *states[SAH_N_PLACES];
+    int seen[SAH_N_PLACES];
 } record;
 
 static void see(void *ctx, sah_place place, int layer, const double *rows)
@@ -31,8 +31,9 @@ static void see(void *ctx, sah_place place, int layer, const double *rows)
 static record record_new(const sah_config *c, size_t n_ends)
 {
     size_t d = (size_t)c->d_model, z = (size_t)(c->n_heads * c->head_dim);
-    record r = {.n_layers = (size_t)c->n_layers, .n_ends = n_ends, .width = {d, z, d}};
-    for (int p = 0; p < 3; p++) r.states[p] = calloc((r.n_layers + 1) * n_ends * r.width[p], sizeof(double));
+    record r = {.n_layers = (size_t)c->n_layers, .n_ends = n_ends, .width = {d, z, 1, d}};
+    for (int p = 0; p < SAH_N_PLACES; p++)
+        r.states[p] = calloc((r.n_layers + 1) * n_ends * r.width[p], sizeof(double));
     return r;
 }
 
@@ -43,7 +44,7 @@ static const double *row_of(const record *r, sah_place place, size_t layer, size
 
 static void record_free(record *r)
 {
-    for (int p = 0; p < 3; p++) free(r->states[p]);
+    for (int p = 0; p < SAH_N_PLACES; p++) free(r->states[p]);
 }
 
 static void compare_rows(const double *a, const double *b, size_t n, double tolerance, const char *what)
@@ -104,7 +105,7 @@ static void check_case(const golden *g, const sah_model *model, size_t index, co
         assert_int_equal(plain.seen[SAH_PLACE_INPUT], plain.n_layers + 1);
         check_sum(model, &plain, 1e-12, what);
         for (size_t l = 0; l <= plain.n_layers; l++)
-            for (int place = 0; place < 3; place++)
+            for (int place = 0; place < SAH_N_PLACES; place++)
                 if (place == SAH_PLACE_INPUT || l < plain.n_layers)
                     compare_rows(row_of(&fast, (sah_place)place, l, (size_t)forest->end_of[p]),
                                  row_of(&plain, (sah_place)place, l, 0), plain.width[place], 2e-5, what);

@@ -34,6 +34,11 @@ SAH_SIMD void sah_rms_norm(const float *x, const float *weight, float eps, int n
     for (int i = 0; i < n; i++) y[i] = x[i] * scale * weight[i];
 }
 
+SAH_SIMD float sah_rms(const float *x, float eps, int n)
+{
+    return (float)sqrt(sum_of_squares(x, n) / n + (double)eps);
+}
+
 SAH_INLINE double sum_of(const float *x, int n)
 {
     float lane[LANES] = {0};

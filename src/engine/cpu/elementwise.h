@@ -9,6 +9,9 @@
 /* y = x / sqrt(mean(x²) + eps) * weight, all [n]; without weight where that is NULL. y may be x. */
 void sah_rms_norm(const float *x, const float *weight, float eps, int n, float *y);
 
+/* sqrt(mean(x²) + eps). */
+float sah_rms(const float *x, float eps, int n);
+
 /* y = (x - mean) / sqrt(variance + eps) * weight + bias, all [n]; bias may be NULL, and y may be x. */
 void sah_layer_norm(const float *x, const float *weight, const float *bias, float eps, int n, float *y);
 
