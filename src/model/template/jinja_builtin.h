@@ -25,6 +25,7 @@ typedef struct sah_jbuiltin {
 const sah_jbuiltin *sah_jinja_filter_named(sah_jtext name);
 const sah_jbuiltin *sah_jinja_test_named(sah_jtext name);
 const sah_jbuiltin *sah_jinja_method_named(sah_jkind kind, sah_jtext name);
+const sah_jbuiltin *sah_jinja_text_method_named(sah_jtext name);
 /* A method that changes its list or dict, which the sandbox forbids. */
 bool sah_jinja_method_changes(sah_jkind kind, sah_jtext name);
 const sah_jbuiltin *sah_jinja_function_named(sah_jtext name);

@@ -152,7 +152,7 @@ static sah_jflow exec_for(sah_jrun *run, const sah_jnode *node)
 {
     sah_jflow flow = SAH_J_GO_ON;
     sah_jv item;
-    bool any = false;
+    bool whole = false; /* some round went to its end: break and continue leave a loop's `else` to run */
     sah_jloop *loop = sah_jr_alloc(run, 1, sizeof *loop);
     const sah_jv iterable = sah_jr_eval(run, node->b);
     if (run->failed) return SAH_J_FAILED;
@@ -160,15 +160,15 @@ static sah_jflow exec_for(sah_jrun *run, const sah_jnode *node)
     loop->iterator = sah_jr_iterate(run, iterable);
     while (!run->failed && flow != SAH_J_BREAK && flow != SAH_J_FAILED &&
            sah_jr_loop_next(run, loop, &item)) {
-        any = true;
         *sah_jr_slot(run, node->loop) = (sah_jv){.kind = SAH_J_LOOP, .loop = loop};
         if (!sah_jr_assign(run, node->a, item)) break;
         sah_jr_enter(run, &node->scope);
         flow = sah_jr_exec(run, &node->body);
+        whole = whole || flow == SAH_J_GO_ON;
     }
     sah_jr_leave(run, &node->scope);
     if (run->failed) return SAH_J_FAILED;
-    if (any || node->other.n == 0) return SAH_J_GO_ON;
+    if (whole || node->other.n == 0) return SAH_J_GO_ON;
     sah_jr_enter(run, &node->else_scope);
     flow = sah_jr_exec(run, &node->other);
     sah_jr_leave(run, &node->else_scope);

@@ -232,14 +232,22 @@ static sah_jnode *parse_subscribed(sah_jparser *p, sah_jnode *object, int line)
     return node;
 }
 
+/* One subscript, or a tuple of several. */
 static sah_jnode *parse_brackets(sah_jparser *p, sah_jnode *object)
 {
     const int line = p->token++->line;
-    if (sah_jparse_at(p, "]")) return sah_jparse_unexpected(p, "a subscript");
-    sah_jnode *node = parse_subscribed(p, object, line);
-    if (node == NULL) return NULL;
-    if (sah_jparse_at(p, ","))
-        return sah_jparse_fail(p, line, "a subscript of several values ([a, b]) is not supported");
+    sah_jnode *node = sah_jparse_at(p, "]") ? NULL : parse_subscribed(p, object, line);
+    if (node == NULL && !sah_jparse_at(p, "]")) return NULL;
+    if (node == NULL || sah_jparse_at(p, ",")) {
+        sah_jnode *tuple = sah_jparse_node(p, SAH_JN_TUPLE, line);
+        if (tuple == NULL) return NULL;
+        if (node != NULL && node->kind == SAH_JN_SLICE)
+            return sah_jparse_fail(p, line, "several slices in one subscript are not supported");
+        if (node != NULL && !sah_jparse_append(p, &tuple->items, node->b)) return NULL;
+        while (sah_jparse_skip(p, ","))
+            if (!sah_jparse_append(p, &tuple->items, sah_jparse_expression(p))) return NULL;
+        node = two(p, SAH_JN_ITEM, line, object, tuple);
+    }
     return sah_jparse_expect(p, "]") ? node : NULL;
 }
 

@@ -67,7 +67,11 @@ bool sah_jr_iterable(sah_jv v)
 sah_jiterator *sah_jr_iterate(sah_jrun *run, sah_jv v)
 {
     if (v.kind == SAH_J_ITERATOR) return v.iterator;
-    if (!sah_jr_iterable(v) || v.kind == SAH_J_LOOP) {
+    if (v.kind == SAH_J_LOOP) {
+        sah_jr_fail(run, "going over `loop` itself is not supported");
+        return NULL;
+    }
+    if (!sah_jr_iterable(v)) {
         sah_jr_fail(run, "'%s' object is not iterable", sah_jv_type(v));
         return NULL;
     }

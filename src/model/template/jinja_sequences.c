@@ -169,7 +169,7 @@ FILTER(f_reverse)
         for (size_t i = 0; i < n; i++) sah_jr_add_text(run, &buffer, *list.list->items[i].text);
         return sah_jr_buffer_text(run, &buffer);
     }
-    if (v.kind == SAH_J_ITERATOR || v.kind == SAH_J_UNDEFINED) return list;
+    if (v.kind == SAH_J_ITERATOR) return list;
     sah_jiterator *it = new_iterator(run, list, "list_reverseiterator");
     if (it == NULL) return sah_jv_missing();
     it->next = next_of_source;
