@@ -150,13 +150,13 @@ typedef struct sah_message {
 
 /* The same of a conversation of several turns; `template_` is chat or a chat family. `answer`: ends with what
  * begins the model's answer. */
-sah_status sah_prompt_chat(const sah_model *model, const char *template_, const sah_message *messages, size_t n,
-                           bool answer, char **prompt, sah_error *error);
+sah_status sah_prompt_chat(const sah_model *model, const char *template_, const sah_message *messages,
+                           size_t n, bool answer, char **prompt, sah_error *error);
 
 /* The ids of a prompt that `template_` made. A chat template writes the special tokens itself, so that BOS and
  * EOS are not added; for others this is sah_encode(). `*ids` is for free(). */
-sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt, int32_t **ids,
-                             size_t *n, sah_error *error);
+sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt,
+                             int32_t **ids, size_t *n, sah_error *error);
 
 /* ---- Heads and ablations ------------------------------------------------------------------------------- */
 

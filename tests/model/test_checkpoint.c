@@ -360,11 +360,12 @@ static void test_chat_template(void **state)
     expect_template(a, "text");
     assert_string_equal(a->info.chat_template, "own");
     sah_checkpoint_close(a);
-    write_file(&again, "tokenizer_config.json",
-               "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"no\"},"
-               " {\"name\": \"default\", \"template\": \"{{ bos_token ~ eos_token ~ pad_token ~ image_token }}\"}],"
-               "\"bos_token\": \"<b>\", \"eos_token\": {\"content\": \"<e>\"}, \"pad_token\": null,"
-               "\"extra_special_tokens\": {\"image_token\": \"<i>\"}}");
+    write_file(
+        &again, "tokenizer_config.json",
+        "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"no\"},"
+        " {\"name\": \"default\", \"template\": \"{{ bos_token ~ eos_token ~ pad_token ~ image_token }}\"}],"
+        "\"bos_token\": \"<b>\", \"eos_token\": {\"content\": \"<e>\"}, \"pad_token\": null,"
+        "\"extra_special_tokens\": {\"image_token\": \"<i>\"}}");
     expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
     expect_template(a, "<b><e><i>");
     assert_string_equal(a->info.checksum, ""); /* described only */
@@ -381,7 +382,8 @@ static void test_chat_template(void **state)
     expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
     expect_template(a, "<|endoftext|>");
     sah_checkpoint_close(a);
-    write_file(&again, "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"no\"}]}");
+    write_file(&again, "tokenizer_config.json",
+               "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"no\"}]}");
     expect_ok(sah_checkpoint_open(again.directory, NULL, true, &a, &error), &error);
     assert_non_null(strstr(a->chat.problem, "default"));
     assert_string_equal(a->info.chat_template, "unsupported");

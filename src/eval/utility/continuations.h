@@ -8,8 +8,8 @@
 /* Tokens a sequence may have as input: the model's positions (2048 where it does not say). */
 size_t sah_longest_input(const sah_model *model);
 
-/* A choice behind its context, which `template_` made. White space at the context's end belongs to the choice; both together become
- * tokens, of which those behind as many as the context alone makes are scored. An empty context is BOS (EOS
+/* A choice behind its context, which `template_` made. White space at the context's end belongs to the choice;
+ * both together become tokens, of which those behind as many as the context alone makes are scored. An empty context is BOS (EOS
  * where there is none). A sequence too long for the model loses its beginning. out->tokens is for free(),
  * also when it fails. */
 sah_status sah_choice_tokens(const sah_model *model, const char *template_, const char *context,
