@@ -126,6 +126,6 @@ sah_status sah_expect_bytes(const char *where, const void *data, size_t size, co
     while (n < size && n < SHOWN && ((text[n] >= ' ' && text[n] <= '~') || text[n] == '\n')) n++;
     if (n < SHOWN && n < size) return SAH_OK;
     const char *end = memchr(text, '\n', n);
-    return sah_fail(error, SAH_FAILED, "%s is text, not %s: it begins \"%.*s\"; download it again", where,
-                    wanted, (int)(end != NULL ? end - text : (ptrdiff_t)n), text);
+    return sah_fail(error, SAH_FAILED, "%s is text, not %s: it begins \"%.*s\"", where, wanted,
+                    (int)(end != NULL ? end - text : (ptrdiff_t)n), text);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "util/error.h"
+#include "util/filekind.h"
 #include "util/mapfile.h"
 
 /* Turns whole numbers that were read as reals back into integers. Depth is bounded by jansson's own limit. */
@@ -47,7 +48,14 @@ sah_status sah_json_parse(const char *text, size_t size, const char *where, json
         }
     }
     if (*out != NULL) return SAH_OK;
-    if (json_error_code(&at) == json_error_out_of_memory) return sah_fail_memory(error, where);
+    const enum json_error_code code = json_error_code(&at);
+    if (code == json_error_out_of_memory) return sah_fail_memory(error, where);
+    if (code == json_error_null_character || code == json_error_null_byte_in_key) {
+        return sah_fail(error, SAH_FAILED,
+                        "%s: line %d, column %d: a text with the character NUL (\\u0000), which is not "
+                        "supported: take it out",
+                        where, at.line, at.column);
+    }
     return sah_fail(error, SAH_FAILED, "%s: not valid JSON: line %d, column %d: %s", where, at.line,
                     at.column, at.text);
 }
@@ -59,7 +67,10 @@ sah_status sah_json_read(const char *path, size_t limit, json_t **out, sah_error
     *out = NULL;
     sah_status status = sah_file_read(path, limit, &text, &size, error);
     if (status != SAH_OK) return status;
-    status = sah_json_parse(text, size, path, out, error);
+    status = sah_expect_text(path, text, size, "JSON", error);
+    if (status == SAH_OK && size == 0)
+        status = sah_fail(error, SAH_FAILED, "%s is empty: was it downloaded in full?", path);
+    if (status == SAH_OK) status = sah_json_parse(text, size, path, out, error);
     free(text);
     return status;
 }

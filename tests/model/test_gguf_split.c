@@ -106,7 +106,7 @@ static void test_bad_counts(void **state)
     v = part(1, 2, 2);
     gguf_tensor(&v, "a", 0, 1, ONE, 4);
     gguf_write(&v, scratch("c-00002-of-00002.gguf"));
-    expect_refused("c-00001-of-00002.gguf", "tensor a is there twice");
+    expect_refused("c-00001-of-00002.gguf", "c-00001-of-00002.gguf as well");
     w = part(2, 2, 2);
     gguf_write(&w, scratch("d.gguf"));
     expect_refused("d.gguf", "split.no is 2, outside 0 to 1");

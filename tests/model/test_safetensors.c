@@ -149,7 +149,7 @@ static void test_bad_indexes(void **state)
         {"{\"weight_map\": {\"a\": \"1.safetensors\", \"b\": \"1.safetensors\"}}",
          "tensor b is not in 1.safetensors"},
         {"{\"weight_map\": {\"a\": \"2.safetensors\", \"c\": \"1.safetensors\"}}", "is not in"},
-        {"{\"weight_map\": {\"a\": \"1.safetensors\", \"c\": \"3.safetensors\"}}", "tensor a is there twice"},
+        {"{\"weight_map\": {\"a\": \"1.safetensors\", \"c\": \"3.safetensors\"}}", "1.safetensors as well"},
     };
     static const char A[] = "{\"a\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}}";
     static const char C[] = "{\"c\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}}";

@@ -31,7 +31,7 @@ static void test_errors(void **state)
         {"{\"a\": 1, \"a\": 2}", "duplicate"},
         {"[1] x", "not valid JSON"},
         {"[\"\xFF\"]", "not valid JSON"},
-        {"[\"\\u0000\"]", "not valid JSON"},
+        {"[\"\\u0000\"]", "text: line 1, column 9: a text with the character NUL (\\u0000)"},
         {"[1e999]", "not valid JSON"},
         {"{\"a\": 123456789012345678901234567890", "not valid JSON"},
     };

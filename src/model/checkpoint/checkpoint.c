@@ -41,6 +41,27 @@ static sah_status open_gguf(sah_checkpoint *c, sah_error *error)
     return status != SAH_OK ? status : sah_config_from_gguf(&c->gguf, &c->config, error);
 }
 
+/* A directory without config.json: what it is instead. */
+static sah_status refuse_directory(const char *directory, sah_error *error)
+{
+    char *path;
+    sah_status status = join(directory, "adapter_config.json", &path, error);
+    if (status != SAH_OK) return status;
+    const bool adapter = access(path, F_OK) == 0;
+    free(path);
+    if (adapter)
+        return sah_fail(
+            error, SAH_FAILED,
+            "%s holds a LoRA adapter, not a model (no config.json): open the model it was made for, "
+            "with this as its adapter",
+            directory);
+    return sah_fail(
+        error, SAH_FAILED,
+        "%s: no config.json in it: a model is a directory that holds config.json and weights, or a "
+        ".gguf file",
+        directory);
+}
+
 static sah_status open_directory(sah_checkpoint *c, sah_error *error)
 {
     char *path;
@@ -49,7 +70,8 @@ static sah_status open_directory(sah_checkpoint *c, sah_error *error)
     c->tensors = &c->owned;
     sah_status status = join(c->path, "config.json", &path, error);
     if (status != SAH_OK) return status;
-    status = sah_json_read(path, MAX_CONFIG, &json, error);
+    status = access(path, F_OK) == 0 ? sah_json_read(path, MAX_CONFIG, &json, error)
+                                     : refuse_directory(c->path, error);
     if (status == SAH_OK) status = sah_quantization_from_json(json, path, &quantization, error);
     if (status == SAH_OK) status = sah_config_from_json(json, path, &c->config, error);
     if (status == SAH_OK) status = sah_weights_open_model(c->path, &c->owned, error);
@@ -211,6 +233,17 @@ static void describe(sah_checkpoint *c)
     for (size_t i = 0; i < c->tensors->n_files; i++) info->file_bytes += c->tensors->files[i].size;
 }
 
+/* A file of a Hugging Face directory, by its name. */
+static bool is_part_of_directory(const char *path, size_t n)
+{
+    static const char *const endings[] = {".safetensors", ".bin", ".pt", ".pth", ".json"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t m = strlen(endings[i]);
+        if (n > m && memcmp(path + n - m, endings[i], m) == 0) return true;
+    }
+    return false;
+}
+
 static sah_status open_files(sah_checkpoint *c, const char *path, sah_error *error)
 {
     struct stat status;
@@ -220,7 +253,7 @@ static sah_status open_files(sah_checkpoint *c, const char *path, sah_error *err
     if (c->path == NULL) return sah_fail_memory(error, "a path");
     if (stat(path, &status) != 0) return sah_fail_errno(error, "cannot open model", path);
     if (S_ISDIR(status.st_mode)) return open_directory(c, error);
-    if (n > 12 && strcmp(path + n - 12, ".safetensors") == 0) {
+    if (is_part_of_directory(path, n)) {
         return sah_fail(error, SAH_FAILED, "%s: name the directory it lies in, which holds config.json too",
                         path);
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/checkpoint/lora.h"
+#include "model/checkpoint/lora_pattern.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"
@@ -32,6 +33,7 @@ typedef struct settings {
     int64_t rank;
     double alpha;
     bool rank_stabilised;
+    sah_lora_patterns *ranks, *alphas; /* of modules that have their own */
     bool *used; /* [tensors of the adapter]: taken by a pair */
 } settings;
 
@@ -84,51 +86,25 @@ static sah_status read_settings(settings *s, sah_error *error)
     if (status != SAH_OK) return status;
     status = sah_json_number(s->json, "lora_alpha", 8, &s->alpha, s->where, error);
     if (status != SAH_OK) return status;
-    return sah_json_bool(s->json, "use_rslora", false, &s->rank_stabilised, s->where, error);
-}
-
-/* PEFT matches a pattern's keys as regular expressions against the end of the module's path. Names with dots
- * are understood here, with ^ in front for the whole path; anything else is refused. */
-static sah_status find_pattern(const settings *s, const char *pattern, const char *path, const json_t **out,
-                               sah_error *error)
-{
-    static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
-    const char *key;
-    json_t *value;
-    *out = NULL;
-    json_object_foreach(json_object_get(s->json, pattern), key, value)
-    {
-        const bool whole = key[0] == '^';
-        const char *name = key + whole;
-        size_t n = strlen(path), m = strlen(name);
-        if (m == 0 || strspn(name, PLAIN) != m) {
-            return sah_fail(error, SAH_FAILED, "%s: \"%s\": the pattern %s is not supported: plain names are",
-                            s->where, pattern, key);
-        }
-        if (n < m || strcmp(path + n - m, name) != 0 || (n > m && (whole || path[n - m - 1] != '.')))
-            continue;
-        if (!json_is_number(value)) {
-            return sah_fail(error, SAH_FAILED, "%s: \"%s\": %s is not a number", s->where, pattern, key);
-        }
-        *out = value;
-        return SAH_OK;
-    }
-    return SAH_OK;
+    status = sah_json_bool(s->json, "use_rslora", false, &s->rank_stabilised, s->where, error);
+    if (status == SAH_OK)
+        status = sah_lora_patterns_new(json_object_get(s->json, "rank_pattern"), "rank_pattern", s->where,
+                                       &s->ranks, error);
+    if (status == SAH_OK)
+        status = sah_lora_patterns_new(json_object_get(s->json, "alpha_pattern"), "alpha_pattern", s->where,
+                                       &s->alphas, error);
+    return status;
 }
 
 /* Rank and scaling of the module at `path`. */
 static sah_status module_settings(const settings *s, const char *path, size_t *rank, float *scaling,
                                   sah_error *error)
 {
-    const json_t *value;
-    double alpha = s->alpha, r = (double)s->rank;
-    sah_status status = find_pattern(s, "rank_pattern", path, &value, error);
+    double alpha, r;
+    sah_status status = sah_lora_patterns_find(s->ranks, path, (double)s->rank, &r, error);
+    if (status == SAH_OK) status = sah_lora_patterns_find(s->alphas, path, s->alpha, &alpha, error);
     if (status != SAH_OK) return status;
-    if (value != NULL) r = json_number_value(value);
-    status = find_pattern(s, "alpha_pattern", path, &value, error);
-    if (status != SAH_OK) return status;
-    if (value != NULL) alpha = json_number_value(value);
-    if (!(r >= 1 && r <= (double)MAX_RANK))
+    if (!(r >= 1 && r <= (double)MAX_RANK && r <= floor(r)))
         return sah_fail(error, SAH_FAILED, "%s: a rank of %g for %s", s->where, r, path);
     *rank = (size_t)r;
     *scaling = (float)(alpha / (s->rank_stabilised ? sqrt(r) : r));
@@ -223,6 +199,8 @@ sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_t
     }
     if (status == SAH_OK) status = refuse_unused(&s, adapter, error);
 done:
+    sah_lora_patterns_free(s.ranks);
+    sah_lora_patterns_free(s.alphas);
     json_decref(s.json);
     free(s.used);
     free(path.data);

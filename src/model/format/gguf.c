@@ -7,6 +7,7 @@
 
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/filekind.h"
 
 enum {
     DEFAULT_ALIGNMENT = 32,
@@ -294,8 +295,10 @@ sah_status sah_gguf_open_file(const char *path, sah_gguf *out, sah_error *error)
     if (out->tensors.files == NULL) return sah_fail_memory(error, path);
     sah_status status = sah_mapfile_open(path, &out->tensors.files[0], error);
     if (status == SAH_OK) {
+        const sah_mapfile *file = &out->tensors.files[0];
         out->tensors.n_files = 1;
-        status = read_all(out, error);
+        status = sah_expect_bytes(path, file->data, file->size, "a GGUF file", error);
+        if (status == SAH_OK) status = read_all(out, error);
     }
     if (status != SAH_OK) sah_gguf_close(out);
     return status;

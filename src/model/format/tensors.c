@@ -86,8 +86,14 @@ static sah_status build_index(sah_tensors *tensors, sah_error *error)
     for (size_t i = 0; i < tensors->n; i++) {
         size_t at = slot_of(t, tensors, tensors->items[i].name);
         if (t->slots[at] != 0) {
-            return sah_fail(error, SAH_FAILED, "%s: tensor %s is there twice",
-                            tensors->files[tensors->items[i].file].path, tensors->items[i].name);
+            const sah_tensor *first = &tensors->items[t->slots[at] - 1], *second = &tensors->items[i];
+            const char *file = tensors->files[second->file].path;
+            if (first->file == second->file)
+                return sah_fail(error, SAH_FAILED, "%s: tensor %s is there twice", file, second->name);
+            return sah_fail(error, SAH_FAILED,
+                            "%s: tensor %s is in %s as well: the parts of a model must not overlap; were they "
+                            "saved at different times?",
+                            file, second->name, tensors->files[first->file].path);
         }
         t->slots[at] = (uint32_t)(i + 1);
     }

@@ -2,12 +2,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "model/format/safetensors.h"
 #include "model/format/torch_file.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/filekind.h"
 #include "util/json.h"
 #include "util/strings.h"
 
@@ -33,6 +35,8 @@ static sah_status add_file(const char *path, sah_tensors *out, sah_error *error)
     sah_status status = sah_mapfile_open(path, &out->files[file], error);
     if (status != SAH_OK) return status;
     out->n_files++;
+    status = sah_expect_bytes(path, out->files[file].data, out->files[file].size, "weights", error);
+    if (status != SAH_OK) return status;
     return sah_torch_is(&out->files[file]) ? sah_torch_read(out, file, error)
                                            : sah_safetensors_read(out, file, error);
 }
@@ -130,13 +134,13 @@ done:
     return status;
 }
 
-static bool exists(const char *directory, const char *name)
+static sah_status exists(const char *directory, const char *name, bool *found, sah_error *error)
 {
     char *path;
-    if (join(directory, name, &path, NULL) != SAH_OK) return false;
-    bool found = access(path, F_OK) == 0;
+    sah_status status = join(directory, name, &path, error);
+    *found = status == SAH_OK && access(path, F_OK) == 0;
     free(path);
-    return found;
+    return status;
 }
 
 static sah_status open_one(const char *directory, const char *name, sah_tensors *out, sah_error *error)
@@ -149,9 +153,13 @@ static sah_status open_one(const char *directory, const char *name, sah_tensors 
 static sah_status open_first(const char *directory, const char *const *names, const char *missing,
                              sah_tensors *out, sah_error *error)
 {
-    sah_status status;
+    sah_status status = SAH_OK;
+    bool found = false;
     *out = (sah_tensors){0};
-    while (*names != NULL && !exists(directory, *names)) names++;
+    for (; *names != NULL && !found; names += !found) {
+        status = exists(directory, *names, &found, error);
+        if (status != SAH_OK) return status;
+    }
     if (*names == NULL) return sah_fail(error, SAH_FAILED, "%s: no weights: %s", directory, missing);
     if (strstr(*names, ".json") != NULL) {
         char *path;
@@ -177,7 +185,14 @@ sah_status sah_weights_open_model(const char *directory, sah_tensors *out, sah_e
 sah_status sah_weights_open_adapter(const char *directory, sah_tensors *out, sah_error *error)
 {
     static const char *const NAMES[] = {"adapter_model.safetensors", "adapter_model.bin", NULL};
-    if (access(directory, F_OK) != 0) return sah_fail_errno(error, "cannot open adapter", directory);
+    struct stat there;
+    if (stat(directory, &there) != 0) return sah_fail_errno(error, "cannot open adapter", directory);
+    if (!S_ISDIR(there.st_mode)) {
+        return sah_fail(error, SAH_FAILED,
+                        "%s is a file: name the adapter's directory, which holds adapter_config.json and "
+                        "adapter_model.safetensors or adapter_model.bin",
+                        directory);
+    }
     return open_first(directory, NAMES, "neither adapter_model.safetensors nor adapter_model.bin", out,
                       error);
 }
