@@ -284,6 +284,7 @@ FILTER(f_int)
     double real;
     const sah_jv otherwise = a[0].kind == SAH_J_MISSING ? sah_jv_int(0) : a[0];
     if (!want_integer(run, a[1], 10, &base)) return sah_jv_missing();
+    if (v.kind == SAH_J_TEXT && !sah_jr_step(run, v.text->size / 64)) return sah_jv_missing();
     if (v.kind == SAH_J_INT || v.kind == SAH_J_BOOL) return sah_jv_int(sah_jv_integer(v));
     if (v.kind == SAH_J_UNDEFINED) return sah_jr_use_undefined(run, v);
     if (v.kind == SAH_J_FLOAT)
@@ -302,6 +303,7 @@ FILTER(f_int)
 FILTER(f_float)
 {
     double real;
+    if (v.kind == SAH_J_TEXT && !sah_jr_step(run, v.text->size / 64)) return sah_jv_missing();
     if (sah_jv_is_number(v)) return sah_jv_real(sah_jv_number(v));
     if (v.kind == SAH_J_UNDEFINED) return sah_jr_use_undefined(run, v);
     if (v.kind == SAH_J_TEXT && read_real(*v.text, &real)) return sah_jv_real(real);

@@ -236,6 +236,7 @@ sah_jv sah_jr_percent(sah_jrun *run, sah_jtext format, sah_jv all)
 {
     sah_jbuffer buffer = {0};
     values v = {.all = all};
+    sah_jr_step(run, format.size / 64);
     for (size_t at = 0; at < format.size && !run->failed;) {
         const char *percent = memchr(format.data + at, '%', format.size - at);
         const size_t end = percent != NULL ? (size_t)(percent - format.data) : format.size;
@@ -378,6 +379,7 @@ sah_jv sah_jr_format(sah_jrun *run, sah_jtext format, const sah_jargs *args)
 {
     sah_jbuffer buffer = {0};
     size_t next = 0;
+    sah_jr_step(run, format.size / 64);
     for (size_t at = 0; at < format.size && !run->failed;) {
         const char c = format.data[at];
         const bool twice = at + 1 < format.size && format.data[at + 1] == c;

@@ -28,6 +28,12 @@ TEST(t_divisibleby)
     return remainder_is(run, v, a[0], 0);
 }
 
+static bool all_cased(sah_jrun *run, sah_jv v, bool upper)
+{
+    const sah_jtext text = sah_jr_str(run, v);
+    return sah_jr_step(run, text.size / 64) && sah_jtext_all_cased(text, upper);
+}
+
 #define SIMPLE(name, condition)                                                                              \
     TEST(name)                                                                                               \
     {                                                                                                        \
@@ -52,8 +58,8 @@ SIMPLE(t_sequence, v.kind == SAH_J_UNDEFINED || v.kind == SAH_J_TEXT || v.kind =
 SIMPLE(t_callable, v.kind == SAH_J_UNDEFINED || v.kind == SAH_J_LOOP || v.kind == SAH_J_MACRO ||
                        v.kind == SAH_J_FUNCTION || v.kind == SAH_J_METHOD)
 SIMPLE(t_escaped, v.kind == SAH_J_TEXT && v.safe)
-SIMPLE(t_lower, sah_jtext_all_cased(sah_jr_str(run, v), false))
-SIMPLE(t_upper, sah_jtext_all_cased(sah_jr_str(run, v), true))
+SIMPLE(t_lower, all_cased(run, v, false))
+SIMPLE(t_upper, all_cased(run, v, true))
 SIMPLE(t_filter, v.kind == SAH_J_TEXT && sah_jinja_filter_named(*v.text) != NULL)
 SIMPLE(t_test, v.kind == SAH_J_TEXT && sah_jinja_test_named(*v.text) != NULL)
 SIMPLE(t_in, sah_jr_contains(run, a[0], v))

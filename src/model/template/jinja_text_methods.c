@@ -170,6 +170,7 @@ static sah_jv m_zfill(sah_jrun *run, sah_jv self, const sah_jv *a)
 static sah_jv stripped(sah_jrun *run, sah_jtext text, sah_jv chars, bool left, bool right)
 {
     sah_jtext set;
+    if (!sah_jr_step(run, text.size / 64)) return sah_jv_missing();
     if (!given(chars)) return sah_jr_text(run, sah_jtext_strip(text, NULL, left, right));
     if (!want_text(run, chars, &set) || !sah_jr_step(run, text.size / 256 * (1 + set.size / 8)))
         return sah_jv_missing();
@@ -205,7 +206,7 @@ static bool ends(sah_jtext text, sah_jtext part)
 static sah_jv m_removeprefix(sah_jrun *run, sah_jv self, const sah_jv *a)
 {
     sah_jtext part;
-    if (!want_text(run, a[0], &part)) return sah_jv_missing();
+    if (!want_text(run, a[0], &part) || !sah_jr_step(run, self.text->size / 64)) return sah_jv_missing();
     return begins(*self.text, part) ? sah_jr_text(run, sah_jtext_cut(*self.text, part.size, self.text->size))
                                     : self;
 }
@@ -213,7 +214,7 @@ static sah_jv m_removeprefix(sah_jrun *run, sah_jv self, const sah_jv *a)
 static sah_jv m_removesuffix(sah_jrun *run, sah_jv self, const sah_jv *a)
 {
     sah_jtext part;
-    if (!want_text(run, a[0], &part)) return sah_jv_missing();
+    if (!want_text(run, a[0], &part) || !sah_jr_step(run, self.text->size / 64)) return sah_jv_missing();
     return ends(*self.text, part)
                ? sah_jr_text(run, sah_jtext_cut(*self.text, 0, self.text->size - part.size))
                : self;
@@ -341,22 +342,35 @@ static bool push_cut(sah_jrun *run, sah_jv list, sah_jtext text, size_t from, si
     return sah_jr_step(run, 1) && sah_jr_push(run, list, sah_jr_text(run, sah_jtext_cut(text, from, to)));
 }
 
-/* At white space, of which neither the ends nor several in a row make empty parts. */
+/* At white space, of which neither the ends nor several in a row make empty parts. Places are bytes: cutting
+ * the rest off each time would count its characters each time. */
+static size_t behind_space(sah_jtext text, size_t at)
+{
+    size_t length;
+    while (at < text.size && sah_jtext_is_space(sah_utf8_next(text.data + at, text.size - at, &length)))
+        at += length;
+    return at;
+}
+
+static size_t before_space(sah_jtext text, size_t end)
+{
+    size_t length;
+    while (end > 0 && sah_jtext_is_space(sah_jtext_before(text.data, end, &length))) end -= length;
+    return end;
+}
+
 static sah_jv split_space(sah_jrun *run, sah_jtext text, int64_t most)
 {
     sah_jv list = sah_jr_list(run, SAH_J_LIST, 0);
-    sah_jtext left = sah_jtext_strip(text, NULL, true, false);
-    while (left.size > 0 && !run->failed) {
-        size_t end = 0, length;
-        while (end < left.size &&
-               !sah_jtext_is_space(sah_utf8_next(left.data + end, left.size - end, &length)))
+    size_t at = behind_space(text, 0), length;
+    while (at < text.size && !run->failed) {
+        size_t end = at;
+        while (end < text.size &&
+               !sah_jtext_is_space(sah_utf8_next(text.data + end, text.size - end, &length)))
             end += length;
-        if (most-- == 0) {
-            push_cut(run, list, left, 0, left.size);
-            break;
-        }
-        push_cut(run, list, left, 0, end);
-        left = sah_jtext_strip(sah_jtext_cut(left, end, left.size), NULL, true, false);
+        if (most-- == 0) end = text.size;
+        push_cut(run, list, text, at, end);
+        at = behind_space(text, end);
     }
     return list;
 }
@@ -373,16 +387,13 @@ static void reverse(sah_jlist *list)
 static sah_jv rsplit_space(sah_jrun *run, sah_jtext text, int64_t most)
 {
     sah_jv list = sah_jr_list(run, SAH_J_LIST, 0);
-    sah_jtext left = sah_jtext_strip(text, NULL, false, true);
-    while (left.size > 0 && !run->failed) {
-        size_t begin = left.size, length;
-        while (begin > 0 && !sah_jtext_is_space(sah_jtext_before(left.data, begin, &length))) begin -= length;
-        if (most-- == 0) {
-            push_cut(run, list, left, 0, left.size);
-            break;
-        }
-        push_cut(run, list, left, begin, left.size);
-        left = sah_jtext_strip(sah_jtext_cut(left, 0, begin), NULL, false, true);
+    size_t end = before_space(text, text.size), length;
+    while (end > 0 && !run->failed) {
+        size_t begin = end;
+        while (begin > 0 && !sah_jtext_is_space(sah_jtext_before(text.data, begin, &length))) begin -= length;
+        if (most-- == 0) begin = 0;
+        push_cut(run, list, text, begin, end);
+        end = before_space(text, begin);
     }
     if (!run->failed) reverse(list.list);
     return list;
@@ -396,7 +407,7 @@ static sah_jv split_at(sah_jrun *run, sah_jtext text, sah_jtext separator, int64
     if (from_end) {
         size_t end = text.size;
         for (; most != 0 && !run->failed; most--) {
-            const size_t at = find_last(run, sah_jtext_cut(text, 0, end), separator);
+            const size_t at = find_last(run, (sah_jtext){text.data, end, end}, separator);
             if (at == SIZE_MAX) break;
             push_cut(run, list, text, at + separator.size, end);
             end = at;
@@ -447,6 +458,7 @@ sah_jv sah_jr_splitlines(sah_jrun *run, sah_jtext text, bool keep)
 {
     sah_jv list = sah_jr_list(run, SAH_J_LIST, 0);
     size_t begin = 0, length;
+    sah_jr_step(run, text.size / 64);
     for (size_t at = 0; at < text.size && !run->failed; at += length) {
         const uint32_t code = sah_utf8_next(text.data + at, text.size - at, &length);
         if (!is_line_end(code)) continue;

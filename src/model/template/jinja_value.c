@@ -411,7 +411,10 @@ int sah_jr_compare(sah_jrun *run, sah_jv a, sah_jv b, const char *op)
             return (sah_jv_integer(a) > sah_jv_integer(b)) - (sah_jv_integer(a) < sah_jv_integer(b));
         return (sah_jv_number(a) > sah_jv_number(b)) - (sah_jv_number(a) < sah_jv_number(b));
     }
-    if (a.kind == SAH_J_TEXT && b.kind == SAH_J_TEXT) return sah_jtext_compare(*a.text, *b.text);
+    if (a.kind == SAH_J_TEXT && b.kind == SAH_J_TEXT)
+        return sah_jr_step(run, (a.text->size < b.text->size ? a.text->size : b.text->size) / BYTES_A_STEP)
+                   ? sah_jtext_compare(*a.text, *b.text)
+                   : 0;
     if (a.kind == b.kind && (a.kind == SAH_J_LIST || a.kind == SAH_J_TUPLE)) {
         int order = 0;
         if (sah_jr_deeper(run)) {
