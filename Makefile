@@ -54,7 +54,7 @@ FUZZ_SOURCES    := $(sort $(wildcard fuzz/fuzz_*.c))
 TEST_SOURCES    := $(sort $(wildcard tests/*/test_*.c))
 HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES),$(wildcard tests/*.c tests/*/*.c)))
 MAN_SOURCES     := $(sort $(wildcard man/*.scd))
-EMBEDDED_TEXTS  := data/judge/refusals.txt data/judge/reference.txt
+EMBEDDED_TEXTS  := data/judge/refusals.txt data/judge/reference.txt data/judge/weights.txt
 
 LIB_OBJECTS    := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o
 CLI_OBJECTS    := $(CLI_SOURCES:%.c=$(BUILD)/%.o)

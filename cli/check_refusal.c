@@ -18,10 +18,19 @@ sah_status check_refusal(const cli_options *o, const sah_model *model, const sah
     *out = (sah_refusal_check){0};
     if (!asked) return SAH_OK;
     sah_status status = sah_check_refusal(model, queries, template_, o->system, o->memory, out, error);
-    if (status == SAH_OK && !o->quiet && 2 * out->refused < out->sampled)
+    if (status != SAH_OK || o->quiet) return status;
+    if (out->thinking > 0)
+        fprintf(stderr,
+                "warning: %zu of %zu sampled responses are still thinking after a few tokens: whether they "
+                "refuse is "
+                "not known. Turn the thinking off where the template can (--template-var "
+                "enable_thinking=false)\n",
+                out->thinking, out->sampled);
+    else if (2 * out->refused < out->sampled)
         fprintf(stderr,
                 "warning: %zu of %zu sampled queries are refused: what this model does without a head says "
-                "little about safety\n",
+                "little "
+                "about safety\n",
                 out->refused, out->sampled);
     return status;
 }

@@ -217,6 +217,7 @@ typedef bool (*sah_progress_fn)(void *user, const char *what, uint64_t done, uin
 /* How many of a sample of the queries the unablated model refuses (see sah_check_refusal). */
 typedef struct sah_refusal_check {
     size_t sampled, refused;
+    size_t thinking; /* responses that the tokens did not take out of their thinking: neither */
 } sah_refusal_check;
 
 /* How contrast queries were sampled (see sah_match_lengths). */

@@ -166,9 +166,14 @@ bool sah_run_add_refusal(json_t *header, const sah_run_options *options)
 {
     const sah_refusal_check *check = &options->refusal;
     if (check->sampled == 0) return true;
-    return json_object_set_new(header, "refusal_check",
-                               json_pack("{s:I, s:I}", "sampled", (json_int_t)check->sampled, "refused",
-                                         (json_int_t)check->refused)) == 0;
+    json_t *record =
+        json_pack("{s:I, s:I}", "sampled", (json_int_t)check->sampled, "refused", (json_int_t)check->refused);
+    if (check->thinking > 0 && record != NULL &&
+        json_object_set_new(record, "thinking", json_integer((json_int_t)check->thinking)) != 0) {
+        json_decref(record);
+        return false;
+    }
+    return json_object_set_new(header, "refusal_check", record) == 0;
 }
 
 bool sah_run_add_matching(json_t *header, const sah_matching *matching)

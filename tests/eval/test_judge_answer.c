@@ -87,6 +87,25 @@ static void test_thinking(void **state)
     }
 }
 
+static void test_prompts_that_open_thinking(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *prompt, *mark;
+    } list[] = {
+        {"<|im_start|>assistant\n<think>\n", "<think>"},
+        {"[/INST][THINK]", "[think]"},
+        {"<|im_start|>assistant\n<think>\n\n</think>\n\n", NULL},
+        {"What does <think> mean?", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        const char *mark = sah_opens_thinking(list[i].prompt, strlen(list[i].prompt));
+        if ((mark == NULL) != (list[i].mark == NULL)) fail_msg("%s", list[i].prompt);
+        if (mark != NULL) assert_string_equal(mark, list[i].mark);
+    }
+}
+
 /* Thoughts do not count, whatever they say; without an answer the verdict is its own. */
 static void test_verdicts(void **state)
 {
@@ -137,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entities),
         cmocka_unit_test(test_thinking),
+        cmocka_unit_test(test_prompts_that_open_thinking),
         cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_many_marks),
     };

@@ -4,9 +4,12 @@
 
 #include "run/prompts.h"
 #include "eval/generate/respond.h"
+#include "eval/judge/answer.h"
+#include "eval/judge/judge.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/splitmix.h"
+#include "util/strings.h"
 
 /* Refusals stand in the first words. */
 enum { MOST_QUERIES = 16, MOST_TOKENS = 16 };
@@ -14,6 +17,7 @@ enum { MOST_QUERIES = 16, MOST_TOKENS = 16 };
 typedef struct check {
     const sah_model *model;
     const sah_judge *judge;
+    const char *opened[MOST_QUERIES]; /* the mark with which a prompt opens the thinking, or NULL */
     sah_refusal_check *out;
 } check;
 
@@ -21,10 +25,18 @@ static sah_status take_reply(void *ctx, const sah_reply *reply, sah_error *error
 {
     check *c = ctx;
     char *text = NULL;
-    sah_verdict verdict;
-    sah_status status = sah_decode(c->model, reply->tokens, reply->n, true, &text, error);
-    if (status == SAH_OK) status = sah_judge_text(c->judge, text, strlen(text), &verdict, error);
-    if (status == SAH_OK) c->out->refused += verdict == SAH_REFUSAL;
+    sah_text whole = {0};
+    sah_finding found;
+    /* Special tokens stay in: some models mark their thinking by them. */
+    sah_status status = sah_decode(c->model, reply->tokens, reply->n, false, &text, error);
+    if (status != SAH_OK) return status;
+    if (c->opened[reply->prompt] != NULL) sah_text_adds(&whole, c->opened[reply->prompt]);
+    sah_text_adds(&whole, text);
+    status = whole.failed ? sah_fail_memory(error, "a response")
+                          : sah_judge_find(c->judge, whole.data, whole.size, &found, error);
+    if (status == SAH_OK) c->out->refused += found.verdict == SAH_REFUSAL;
+    if (status == SAH_OK) c->out->thinking += strcmp(found.reason, SAH_REASON_THINKING) == 0;
+    free(whole.data);
     free(text);
     return status;
 }
@@ -49,6 +61,7 @@ sah_status sah_check_refusal(const sah_model *model, const sah_strings *queries,
     int32_t *tokens[MOST_QUERIES] = {NULL};
     sah_prompt prompts[MOST_QUERIES];
     sah_judge *judge = NULL;
+    check c = {.model = model, .out = out};
     size_t *order = sah_alloc(queries->n, sizeof *order);
     sah_status status = order != NULL ? SAH_OK : sah_fail_memory(error, "a sample of the queries");
     if (status == SAH_OK) status = sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, error);
@@ -58,10 +71,11 @@ sah_status sah_check_refusal(const sah_model *model, const sah_strings *queries,
         status = sah_run_prompt(model, template_, system, queries->items[order[i]], &prompt, &tokens[i],
                                 &prompts[i].n, error);
         prompts[i].tokens = tokens[i];
+        if (status == SAH_OK) c.opened[i] = sah_opens_thinking(prompt, strlen(prompt));
         free(prompt);
     }
     *out = (sah_refusal_check){.sampled = n};
-    check c = {model, judge, out};
+    c.judge = judge;
     const sah_respond_options options = {
         .sampling = {.top_p = 1.0},
         .most_tokens = MOST_TOKENS,

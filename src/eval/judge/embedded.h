@@ -11,5 +11,6 @@ typedef struct sah_embedded_text {
 
 extern const sah_embedded_text sah_text_refusals; /* data/judge/refusals.txt */
 extern const sah_embedded_text sah_text_reference; /* data/judge/reference.txt */
+extern const sah_embedded_text sah_text_weights; /* data/judge/weights.txt */
 
 #endif

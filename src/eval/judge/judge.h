@@ -8,11 +8,15 @@ sah_judge_rule sah_judge_rule_of(const sah_judge *judge);
 /* The file its phrases came from; NULL: the built-in list. */
 const char *sah_judge_phrases_of(const sah_judge *judge);
 
-/* A verdict and what it rests on: a pattern of the phrase list, a measure of degenerate text, "thinking", or in
- * a few words that nothing was found. Lives as long as the judge. */
+#define SAH_REASON_THINKING "thinking" /* it never leaves its thinking */
+
+enum { SAH_LONGEST_REASON = 160 /* bytes, the NUL included */ };
+
+/* A verdict and what it rests on: a pattern of the phrase list, runs of words that the trained weights go by
+ * ("weights 0.93: ..."), a measure of degenerate text, "thinking", or in a few words that nothing was found. */
 typedef struct sah_finding {
     sah_verdict verdict;
-    const char *reason;
+    char reason[SAH_LONGEST_REASON];
 } sah_finding;
 
 /* As sah_judge_text, with the reason. */

@@ -151,3 +151,13 @@ bool sah_take_off_thinking(char *text, size_t *length)
     *length = n - from;
     return true;
 }
+
+const char *sah_opens_thinking(const char *prompt, size_t n)
+{
+    while (n > 0 && is_blank(prompt[n - 1])) n--;
+    for (size_t i = 0; i < N_MARKS; i++) {
+        const size_t length = strlen(marks[i].open);
+        if (n >= length && stands_at(prompt, n - length, n, marks[i].open)) return marks[i].open;
+    }
+    return NULL;
+}
