@@ -79,62 +79,53 @@ typedef struct source {
     const sah_matrix *matrix;
 } source;
 
-/* What a layer's attention and MLP are made of; tensor NULL where the model has none. */
-enum { ATTENTION = 10, MLP = 6 };
-
-static void attention_of(const sah_layer_files *f, source out[ATTENTION])
-{
-    const source all[ATTENTION] = {{f->q.tensor, &f->q}, {f->k.tensor, &f->k}, {f->v.tensor, &f->v},
-                                   {f->o.tensor, &f->o}, {f->q_bias, NULL},    {f->k_bias, NULL},
-                                   {f->v_bias, NULL},    {f->o_bias, NULL},    {f->q_norm, NULL},
-                                   {f->k_norm, NULL}};
-    memcpy(out, all, sizeof all);
-}
-
-static void mlp_of(const sah_layer_files *f, source out[MLP])
-{
-    const source all[MLP] = {{f->gate.tensor, &f->gate}, {f->up.tensor, &f->up}, {f->down.tensor, &f->down},
-                             {f->gate_bias, NULL},       {f->up_bias, NULL},     {f->down_bias, NULL}};
-    memcpy(out, all, sizeof all);
-}
-
 typedef struct graft {
     sah_checkpoint *models[2]; /* A, B */
     source *sources; /* [tensors of the base]; of the tensors that are made anew */
     size_t n_merged[2]; /* matrices taken with an adapter merged */
+    const sah_tensor
+        *shared; /* a tensor of several weights into which an adapter would be merged; NULL: none */
 } graft;
 
 /* The tensors `to` of the base become those of `side`: byte for byte and in their type, or made anew where
  * an adapter is merged or the bytes need scales. */
-static void take(graft *g, sah_rewrite *rewrite, const source *to, const source *from, size_t n,
-                 sah_side side)
+static void take(graft *g, sah_rewrite *rewrite, const sah_tensor *to, source from, sah_side side)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (to[i].tensor == NULL) continue;
-        const size_t index = (size_t)(to[i].tensor - rewrite->base->tensors->items);
-        const bool merged = from[i].matrix != NULL && from[i].matrix->lora != NULL;
-        if (merged || (from[i].tensor->scales != NULL && from[i].tensor != to[i].tensor)) {
-            g->sources[index] = from[i];
-            g->n_merged[side] += merged;
-            rewrite->changes[index].changed = true;
-        } else if (from[i].tensor != to[i].tensor) {
-            rewrite->changes[index] =
-                (sah_change){.changed = true, .type = from[i].tensor->type, .data = from[i].tensor->data};
-        }
+    if (to == NULL) return;
+    to = sah_tensor_whole(to);
+    from.tensor = sah_tensor_whole(from.tensor);
+    const size_t index = (size_t)(to - rewrite->base->tensors->items);
+    const bool merged = from.matrix != NULL && from.matrix->lora != NULL;
+    if (merged && from.matrix->tensor->whole != NULL && g->shared == NULL) g->shared = from.tensor;
+    if (merged || (from.tensor->scales != NULL && from.tensor != to)) {
+        g->sources[index] = from;
+        g->n_merged[side] += merged;
+        rewrite->changes[index].changed = true;
+    } else if (from.tensor != to && g->sources[index].tensor == NULL) {
+        rewrite->changes[index] =
+            (sah_change){.changed = true, .type = from.tensor->type, .data = from.tensor->data};
     }
 }
 
-static void take_all(graft *g, sah_rewrite *rewrite, const sah_graft_options *o)
+/* What a layer's attention and MLP are made of: the matrices of all roles, their biases, and the vectors that go along. */
+static void take_layer(graft *g, sah_rewrite *rewrite, const sah_graft_options *o, int l)
 {
-    for (int l = 0; l < rewrite->base->config.n_layers; l++) {
-        const sah_layer_files *base = &rewrite->base->layers[l];
-        source to[ATTENTION], from[ATTENTION];
-        attention_of(base, to);
-        attention_of(&g->models[o->attention]->layers[l], from);
-        take(g, rewrite, to, from, ATTENTION, o->attention);
-        mlp_of(base, to);
-        mlp_of(&g->models[o->mlp]->layers[l], from);
-        take(g, rewrite, to, from, MLP, o->mlp);
+    sah_layer_files *to = &rewrite->base->layers[l];
+    for (int r = 0; r < SAH_N_ROLES; r++) {
+        const sah_side side = sah_role_of((sah_role)r)->half == SAH_HALF_ATTENTION ? o->attention : o->mlp;
+        sah_layer_files *from = &g->models[side]->layers[l];
+        const sah_matrix *matrix = sah_role_matrix(from, (sah_role)r);
+        take(g, rewrite, sah_role_matrix(to, (sah_role)r)->tensor, (source){matrix->tensor, matrix}, side);
+        if (sah_role_bias(to, (sah_role)r) != NULL)
+            take(g, rewrite, *sah_role_bias(to, (sah_role)r),
+                 (source){*sah_role_bias(from, (sah_role)r), NULL}, side);
+    }
+    for (int v = 0; v < SAH_N_VECTORS; v++) {
+        const sah_vector_info *info = sah_vector_of((sah_vector)v);
+        const sah_side side = info->half == SAH_HALF_ATTENTION ? o->attention : o->mlp;
+        if (info->grafted)
+            take(g, rewrite, *sah_vector_place(to, (sah_vector)v),
+                 (source){*sah_vector_place(&g->models[side]->layers[l], (sah_vector)v), NULL}, side);
     }
 }
 
@@ -208,8 +199,12 @@ sah_status sah_graft(const char *a, const char *b, const sah_graft_options *opti
         status = sah_fail_memory(error, "the graft");
         goto done;
     }
-    take_all(&g, &rewrite, options);
-    status = check_adapters(&g, options, error);
+    for (int l = 0; l < rewrite.base->config.n_layers; l++) take_layer(&g, &rewrite, options, l);
+    if (g.shared != NULL)
+        status = sah_fail(error, SAH_FAILED,
+                          "tensor %s holds several weights: merging an adapter into it is not supported",
+                          g.shared->name);
+    if (status == SAH_OK) status = check_adapters(&g, options, error);
     if (status == SAH_OK) status = sah_rewrite_plan(&rewrite, error);
     if (status == SAH_OK && notes != NULL) status = sah_provenance_notes(&rewrite, NULL, notes, error);
     if (status == SAH_OK)

@@ -29,6 +29,8 @@ typedef struct surgery {
     job *jobs; /* [tensors->n] */
     sah_edit *edits;
     size_t n_edits;
+    const sah_tensor
+        *shared; /* a wanted tensor that holds more than one weight, or keeps it turned; NULL: none */
 } surgery;
 
 /* ---- Which tensors ------------------------------------------------------------------------------------- */
@@ -41,19 +43,20 @@ static bool takes(const job *j, const sah_edit *edit)
 static void add_job(surgery *s, const sah_tensor *tensor, job wanted)
 {
     if (tensor == NULL) return;
-    job *j = &s->jobs[tensor - s->checkpoint->tensors->items];
+    job *j = &s->jobs[sah_tensor_whole(tensor) - s->checkpoint->tensors->items];
     *j = wanted;
     j->edits = s->edits;
     j->n_edits = s->n_edits;
     j->wanted = wanted.matrix != NULL && wanted.matrix->lora != NULL;
     for (size_t i = 0; i < s->n_edits && !j->wanted; i++) j->wanted = takes(j, &s->edits[i]);
+    if (j->wanted && tensor->whole != NULL) s->shared = sah_tensor_whole(tensor);
 }
 
 /* q and k: rows and bias. v scaled: columns of o. v's mean: rows and bias of v. The MLP takes adapters only.
  */
 static void add_jobs(surgery *s, int layer)
 {
-    const sah_layer_files *f = &s->checkpoint->layers[layer];
+    sah_layer_files *f = &s->checkpoint->layers[layer];
     const int heads = s->checkpoint->config.n_heads, key_heads = s->checkpoint->config.n_kv_heads;
     const job q = {.layer = layer, .part = SAH_PART_Q, .n_heads = heads};
     const job k = {.layer = layer, .part = SAH_PART_K, .n_heads = key_heads};
@@ -65,18 +68,18 @@ static void add_jobs(surgery *s, int layer)
                    .one_op = true,
                    .n_heads = heads,
                    .columns = true};
-    const job mlp = {.layer = layer};
-    const struct {
-        const sah_matrix *matrix;
-        const sah_tensor *bias;
-        job job;
-    } all[] = {{&f->q, f->q_bias, q}, {&f->k, f->k_bias, k}, {&f->v, f->v_bias, v}, {&f->o, NULL, o},
-               {&f->gate, NULL, mlp}, {&f->up, NULL, mlp},   {&f->down, NULL, mlp}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        job j = all[i].job;
-        add_job(s, all[i].bias, j);
-        j.matrix = all[i].matrix;
-        add_job(s, all[i].matrix->tensor, j);
+    const job mlp = {.layer = layer}; /* takes adapters only */
+    for (int r = 0; r < SAH_N_ROLES; r++) {
+        const sah_role role = (sah_role)r;
+        const sah_matrix *matrix = sah_role_matrix(f, role);
+        job j = role == SAH_ROLE_Q   ? q
+                : role == SAH_ROLE_K ? k
+                : role == SAH_ROLE_V ? v
+                : role == SAH_ROLE_O ? o
+                                     : mlp;
+        if (role <= SAH_ROLE_V) add_job(s, *sah_role_bias(f, role), j);
+        j.matrix = matrix;
+        add_job(s, matrix->tensor, j);
     }
 }
 
@@ -246,6 +249,14 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
         goto done;
     }
     for (int l = 0; l < checkpoint->config.n_layers; l++) add_jobs(&s, l);
+    if (s.shared != NULL) {
+        status = sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "%s: tensor %s of a %s model holds several weights, or keeps them turned: editing it is not "
+            "supported",
+            path, s.shared->name, checkpoint->family->title);
+        goto done;
+    }
     for (size_t i = 0; i < checkpoint->tensors->n; i++) rewrite.changes[i].changed = s.jobs[i].wanted;
     status = sah_rewrite_plan(&rewrite, error);
     if (status == SAH_OK && notes != NULL)

@@ -9,11 +9,17 @@
 
 #include <cmocka.h>
 
+const char *golden_root(void)
+{
+    const char *other = getenv("SAHARA_GOLDEN");
+    return other != NULL ? other : "tests/golden/models";
+}
+
 void golden_open(const char *directory, golden *out)
 {
     char path[512];
     sah_error error = {0};
-    snprintf(path, sizeof path, "tests/golden/models/%s/golden.json", directory);
+    snprintf(path, sizeof path, "%s/%s/golden.json", golden_root(), directory);
     if (sah_json_read(path, 1u << 26, &out->json, &error) != SAH_OK) fail_msg("%s", error.message);
     json_t *prompts = json_object_get(out->json, "prompts");
     out->n_prompts = json_array_size(prompts);
@@ -80,7 +86,7 @@ sah_model *golden_model(const char *directory, const char *file, const sah_model
     char path[512];
     sah_error error = {0};
     sah_model *model = NULL;
-    snprintf(path, sizeof path, "tests/golden/models/%s%s%s", directory, file ? "/" : "", file ? file : "");
+    snprintf(path, sizeof path, "%s/%s%s%s", golden_root(), directory, file ? "/" : "", file ? file : "");
     if (sah_model_open(path, options, &model, &error) != SAH_OK) fail_msg("%s: %s", path, error.message);
     return model;
 }

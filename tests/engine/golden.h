@@ -12,6 +12,9 @@ typedef struct golden {
     sah_prompt *prompts;
 } golden;
 
+/* Where the folders lie: tests/golden/models, or what SAHARA_GOLDEN names. */
+const char *golden_root(void);
+
 void golden_open(const char *directory, golden *out); /* fails the test */
 void golden_close(golden *g);
 

@@ -7,50 +7,62 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dirent.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
 #include "engine/forward.h"
 #include "engine/plain.h"
 #include "golden.h"
 
+/* A golden folder, or one GGUF file in it. */
 typedef struct source {
-    const char *directory, *file;
+    char *directory, *file; /* file NULL: the folder's config.json and weights */
 } source;
 
-static const source sources[] = {
-    {"llama-mha", NULL},
-    {"llama-mha", "model-f32.gguf"},
-    {"llama-gqa", NULL},
-    {"llama-gqa", "model-f32.gguf"},
-    {"llama-gqa", "model-f32-v2.gguf"},
-    {"llama-tied", NULL},
-    {"llama-tied", "model-f32.gguf"},
-    {"llama-headdim", NULL},
-    {"llama-headdim", "model-f32.gguf"},
-    {"llama-headdim-odd-count", NULL},
-    {"llama-headdim-odd-count", "model-f32.gguf"},
-    {"llama3-rope", NULL},
-    {"llama3-rope", "model-f32.gguf"},
-    {"llama3-rope-old", NULL},
-    {"llama-rope-linear", NULL},
-    {"llama-rope-linear", "model-f32.gguf"},
-    {"llama-rope-linear-new", NULL},
-    {"llama-bias", NULL},
-    {"llama-bias", "model-f32.gguf"},
-    {"llama-old-config", NULL},
-    {"llama-sharded", NULL},
-    {"llama-f16", NULL},
-    {"llama-bf16", NULL},
-    {"llama-fp8", NULL},
-    {"llama-fp8-channels", NULL},
-    {"mistral-swa", NULL},
-    {"mistral-full", NULL},
-    {"qwen2", NULL},
-    {"qwen2", "model-f32.gguf"},
-    {"qwen3", NULL},
-    {"qwen3", "model-f32.gguf"},
-    {"llama-quantised", "model-mixed.gguf"},
-};
+static source *sources;
+static size_t n_sources, capacity;
+
+static bool ends_in(const char *text, const char *suffix)
+{
+    size_t n = strlen(text), m = strlen(suffix);
+    return n >= m && strcmp(text + n - m, suffix) == 0;
+}
+
+static void add_source(const char *directory, const char *file)
+{
+    if (n_sources == capacity) sources = realloc(sources, (capacity = 2 * capacity + 16) * sizeof *sources);
+    sources[n_sources++] = (source){strdup(directory), file ? strdup(file) : NULL};
+}
+
+static void add_folder(const char *name)
+{
+    char path[512];
+    struct dirent **files;
+    snprintf(path, sizeof path, "%s/%s/golden.json", golden_root(), name);
+    if (access(path, F_OK) != 0) return;
+    snprintf(path, sizeof path, "%s/%s", golden_root(), name);
+    int n = scandir(path, &files, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        if (strcmp(files[i]->d_name, "config.json") == 0) add_source(name, NULL);
+        if (ends_in(files[i]->d_name, ".gguf")) add_source(name, files[i]->d_name);
+        free(files[i]);
+    }
+    if (n >= 0) free(files);
+}
+
+/* Every folder that has golden numbers. */
+static void find_sources(void)
+{
+    struct dirent **folders;
+    int n = scandir(golden_root(), &folders, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        if (folders[i]->d_name[0] != '.') add_folder(folders[i]->d_name);
+        free(folders[i]);
+    }
+    if (n >= 0) free(folders);
+}
 
 /* The issue of every number: within 1e-4 of the case's largest logit. */
 static void compare(const golden *g, size_t index, size_t prompt, const double *logits, int n_vocab,
@@ -132,13 +144,24 @@ static void test_logits(void **state)
 
 int main(void)
 {
-    enum { N = sizeof sources / sizeof *sources };
-    struct CMUnitTest tests[N];
-    char names[N][128];
-    for (size_t i = 0; i < N; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", sources[i].directory,
-                 sources[i].file ? sources[i].file : "safetensors");
-        tests[i] = (struct CMUnitTest){names[i], test_logits, NULL, NULL, (void *)(uintptr_t)&sources[i]};
+    find_sources();
+    if (n_sources == 0) {
+        fprintf(stderr, "%s has no golden folder\n", golden_root());
+        return 1;
     }
-    return cmocka_run_group_tests_name("golden logits", tests, NULL, NULL);
+    struct CMUnitTest *tests = calloc(n_sources, sizeof *tests);
+    for (size_t i = 0; i < n_sources; i++) {
+        char *name = calloc(1, 256);
+        snprintf(name, 256, "%s %s", sources[i].directory, sources[i].file ? sources[i].file : "directory");
+        tests[i] = (struct CMUnitTest){name, test_logits, NULL, NULL, &sources[i]};
+    }
+    int failed = _cmocka_run_group_tests("golden logits", tests, n_sources, NULL, NULL);
+    for (size_t i = 0; i < n_sources; i++) {
+        free((char *)(uintptr_t)tests[i].name);
+        free(sources[i].directory);
+        free(sources[i].file);
+    }
+    free(tests);
+    free(sources);
+    return failed;
 }

@@ -27,7 +27,8 @@ static sah_status read_changed(const char *changes, sah_config *out, sah_error *
     {
         if (json_is_string(value) && strcmp(json_string_value(value), "-") == 0) json_object_del(json, key);
     }
-    sah_status status = sah_config_from_json(json, "config.json", out, error);
+    const sah_family *family;
+    sah_status status = sah_config_from_json(json, "config.json", out, &family, error);
     json_decref(over);
     json_decref(json);
     return status;
@@ -38,6 +39,7 @@ static sah_config accepted(const char *changes)
     sah_config config;
     sah_error error;
     expect_ok(read_changed(changes, &config, &error), &error);
+    sah_config_free(&config); /* what layers have of their own is tested by itself */
     return config;
 }
 
@@ -78,21 +80,22 @@ static void test_defaults(void **state)
 static void test_families(void **state)
 {
     (void)state;
-    sah_config c = accepted("{\"architectures\": [\"Qwen2ForCausalLM\"]}");
+    sah_config c = accepted("{\"architectures\": [\"Qwen2ForCausalLM\"], \"num_key_value_heads\": null}");
     assert_string_equal(c.family, "qwen2");
     assert_true(c.qkv_bias && !c.o_bias && !c.qk_norm);
-    c = accepted("{\"architectures\": [\"Qwen3ForCausalLM\"]}");
+    c = accepted("{\"architectures\": [\"Qwen3ForCausalLM\"], \"num_key_value_heads\": 4}");
     assert_string_equal(c.family, "qwen3");
     assert_true(!c.qkv_bias && c.qk_norm);
-    c = accepted("{\"architectures\": \"-\", \"model_type\": \"mistral\", \"sliding_window\": null}");
+    c = accepted("{\"architectures\": \"-\", \"model_type\": \"mistral\", \"num_key_value_heads\": 2, "
+                 "\"sliding_window\": null}");
     assert_string_equal(c.family, "mistral");
 }
 
 static void test_windows(void **state)
 {
     (void)state;
-#define MISTRAL "\"architectures\": [\"MistralForCausalLM\"]"
-#define QWEN    "\"architectures\": [\"Qwen2ForCausalLM\"], \"sliding_window\": 7"
+#define MISTRAL "\"architectures\": [\"MistralForCausalLM\"], \"num_key_value_heads\": 2"
+#define QWEN    "\"architectures\": [\"Qwen2ForCausalLM\"], \"num_key_value_heads\": 2, \"sliding_window\": 7"
     static const struct {
         const char *changes;
         int window;
@@ -105,17 +108,61 @@ static void test_windows(void **state)
         {"{" QWEN ", \"use_sliding_window\": true, \"max_window_layers\": 0}", 7},
         {"{" QWEN ", \"use_sliding_window\": true, \"max_window_layers\": 4}", 0},
         {"{" QWEN ", \"use_sliding_window\": true}", 0},
-        {"{" QWEN
-         ", \"use_sliding_window\": true, \"layer_types\": [\"sliding_attention\", \"sliding_attention\"]}",
+        {"{" QWEN ", \"use_sliding_window\": true, \"layer_types\": [\"sliding_attention\", "
+         "\"sliding_attention\", \"sliding_attention\", \"sliding_attention\"]}",
          7},
-        {"{" QWEN
-         ", \"use_sliding_window\": true, \"max_window_layers\": 0, \"layer_types\": [\"full_attention\"]}",
+        {"{" QWEN ", \"use_sliding_window\": true, \"max_window_layers\": 0, \"layer_types\": "
+         "[\"full_attention\", \"full_attention\", \"full_attention\", \"full_attention\"]}",
          0},
     };
 #undef MISTRAL
 #undef QWEN
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         assert_int_equal(accepted(CASES[i].changes).sliding_window, CASES[i].window);
+    }
+}
+
+/* Layers of their own kind: Qwen's windows from a layer on, Gemma's patterns and bases, SmolLM3's without rotation. */
+static void test_layers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *changes;
+        int windows[4], ropes[4];
+    } CASES[] = {
+        {"{\"architectures\": [\"Qwen2ForCausalLM\"], \"num_key_value_heads\": 2, \"sliding_window\": 7, "
+         "\"use_sliding_window\": true, \"max_window_layers\": 2}",
+         {0, 0, 7, 7},
+         {0, 0, 0, 0}},
+        {"{\"architectures\": [\"Gemma2ForCausalLM\"], \"num_key_value_heads\": 2, \"sliding_window\": 5}",
+         {5, 0, 5, 0},
+         {0, 0, 0, 0}},
+        {"{\"architectures\": [\"Gemma3ForCausalLM\"], \"num_key_value_heads\": 2, \"sliding_window\": 5, "
+         "\"sliding_window_pattern\": 3}",
+         {5, 5, 0, 5},
+         {1, 1, 0, 1}},
+        {"{\"architectures\": [\"Gemma3ForCausalLM\"], \"num_key_value_heads\": 2, \"sliding_window\": 5, "
+         "\"layer_types\": [\"full_attention\", \"sliding_attention\", \"sliding_attention\", "
+         "\"full_attention\"]}",
+         {0, 5, 5, 0},
+         {0, 1, 1, 0}},
+        {"{\"architectures\": [\"SmolLM3ForCausalLM\"], \"num_key_value_heads\": 2}",
+         {0, 0, 0, 0},
+         {0, 0, 0, -1}},
+        {"{\"architectures\": [\"SmolLM3ForCausalLM\"], \"num_key_value_heads\": 2, "
+         "\"no_rope_layers\": [0, 1, 1, 0]}",
+         {0, 0, 0, 0},
+         {-1, 0, 0, -1}},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        sah_config config;
+        sah_error error;
+        expect_ok(read_changed(CASES[i].changes, &config, &error), &error);
+        for (int l = 0; l < 4; l++) {
+            assert_int_equal(sah_config_layer(&config, l).window, CASES[i].windows[l]);
+            assert_int_equal(sah_config_layer(&config, l).rope, CASES[i].ropes[l]);
+        }
+        sah_config_free(&config);
     }
 }
 
@@ -190,21 +237,21 @@ static void test_refusals(void **state)
     static const struct {
         const char *changes, *part;
     } CASES[] = {
-        {"{\"architectures\": [\"GPT2LMHeadModel\"]}", "architecture GPT2LMHeadModel is not supported"},
+        {"{\"architectures\": [\"BertModel\"]}", "architecture BertModel is not supported"},
         {"{\"architectures\": \"-\", \"model_type\": \"gemma\"}", "architecture gemma is not supported"},
         {"{\"architectures\": [], \"model_type\": \"-\"}", "neither \"architectures\" nor \"model_type\""},
-        {"{\"hidden_act\": \"gelu\"}", "activation gelu is not supported"},
+        {"{\"hidden_act\": \"mish\"}", "activation mish is not supported"},
         {"{\"num_local_experts\": 8}", "\"num_local_experts\" is not supported"},
         {"{\"logit_scale\": 0.5}", "\"logit_scale\" is not supported"},
         {"{\"attn_logit_softcapping\": 50.0}", "\"attn_logit_softcapping\" is not supported"},
-        {"{\"partial_rotary_factor\": 0.5}", "\"partial_rotary_factor\" is not supported"},
+        {"{\"partial_rotary_factor\": 0.5}", "\"partial_rotary_factor\" 0.5 is not supported"},
         {"{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}",
-         "\"partial_rotary_factor\" is not supported"},
-        {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", "rope type yarn is not supported"},
-        {"{\"rope_scaling\": {\"rope_type\": \"dynamic\", \"factor\": 4}}",
-         "rope type dynamic is not supported"},
+         "\"partial_rotary_factor\" 0.5 is not supported"},
+        {"{\"rope_scaling\": {\"type\": \"ntk\", \"factor\": 4}}", "rope type ntk is not supported"},
+        {"{\"rope_scaling\": {\"rope_type\": \"dynamic\"}}", "rope type dynamic needs a factor"},
         {"{\"rope_parameters\": {\"rope_type\": \"longrope\", \"factor\": 1}}",
-         "rope type longrope is not supported"},
+         "\"short_factor\" has 0 numbers"},
+        {"{\"rope_scaling\": \"yarn\"}", "no object"},
         {"{\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\"}}}",
          "differ between layers"},
         {"{\"rope_scaling\": {\"type\": \"linear\"}}", "rope type linear needs a factor"},
@@ -215,11 +262,10 @@ static void test_refusals(void **state)
          "needs 0 < low_freq_factor"},
         {"{\"rope_theta\": 0}", "rope base"},
         {"{\"rope_theta\": \"x\"}", "\"rope_theta\" must be a number"},
-        {"{\"architectures\": [\"Qwen2ForCausalLM\"], \"use_sliding_window\": true, \"max_window_layers\": "
-         "2}",
-         "a sliding window from layer 2 on is not supported"},
-        {"{\"layer_types\": [\"sliding_attention\", \"full_attention\"]}", "in some layers only"},
         {"{\"layer_types\": [\"chunked_attention\"]}", "layer type chunked_attention is not supported"},
+        {"{\"architectures\": [\"Gemma2ForCausalLM\"], \"num_key_value_heads\": 2, \"layer_types\": "
+         "[\"full_attention\"]}",
+         "\"layer_types\" has 1 entries for 4 layers"},
         {"{\"hidden_size\": \"-\"}", "\"hidden_size\" is missing"},
         {"{\"hidden_size\": 33}", "not divisible by 4 heads"},
         {"{\"hidden_size\": 0}", "\"hidden_size\" is 0, outside 1"},
@@ -236,7 +282,10 @@ static void test_refusals(void **state)
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         sah_config config;
         sah_error error;
-        expect_failure(read_changed(CASES[i].changes, &config, &error), &error, CASES[i].part);
+        sah_status status = read_changed(CASES[i].changes, &config, &error);
+        if (status == SAH_OK) fail_msg("%s is read", CASES[i].changes);
+        expect_failure(status, &error, CASES[i].part);
+        sah_config_free(&config);
         assert_non_null(strstr(error.message, "config.json: "));
     }
 }
@@ -244,11 +293,12 @@ static void test_refusals(void **state)
 /* Writes what `w` holds and reads the configuration from it. */
 static sah_status read_gguf(gguf_writer *w, sah_config *out, sah_error *error)
 {
+    const sah_family *family;
     sah_gguf gguf;
     gguf_write(w, scratch("config.gguf"));
     sah_status status = sah_gguf_open(scratch("config.gguf"), &gguf, error);
     if (status != SAH_OK) return status;
-    status = sah_config_from_gguf(&gguf, out, error);
+    status = sah_config_from_gguf(&gguf, out, &family, error);
     sah_gguf_close(&gguf);
     return status;
 }
@@ -322,7 +372,7 @@ static void test_gguf_refusals(void **state)
         {"llama.rope.dimension_count", 2, "llama.rope.dimension_count is 2 but heads are 4 wide"},
         {"llama.attention.value_length", 6, "llama.attention.value_length is 6 but heads are 4 wide"},
         {"llama.attention.head_count_kv", 3, "cannot share 3 key/value heads"},
-        {"llama.attention.key_length", 3, "even width"},
+        {"llama.attention.key_length", 3, "but heads are 3 wide"},
         {"split.count", 2, "part 1 of a model in 2 files"},
     };
     gguf_writer w = {.version = 3, .alignment = 32};
@@ -339,8 +389,8 @@ static void test_gguf_refusals(void **state)
         expect_failure(read_gguf(&w, &c, &error), &error, INTEGERS[i].part);
     }
     gguf_small_llama(&w);
-    gguf_pair_string(&w, "llama.rope.scaling.type", "yarn");
-    expect_failure(read_gguf(&w, &c, &error), &error, "rope scaling yarn is not supported");
+    gguf_pair_string(&w, "llama.rope.scaling.type", "ntk");
+    expect_failure(read_gguf(&w, &c, &error), &error, "rope scaling ntk is not supported");
     gguf_small_llama(&w);
     gguf_pair_bool(&w, "llama.attention.causal", false);
     expect_failure(read_gguf(&w, &c, &error), &error, "not causal");
@@ -354,10 +404,11 @@ static void test_gguf_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_families),
-        cmocka_unit_test(test_windows),     cmocka_unit_test(test_rope_forms),
-        cmocka_unit_test(test_frequencies), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_gguf),        cmocka_unit_test(test_gguf_refusals),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_families),
+        cmocka_unit_test(test_windows),       cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_rope_forms),    cmocka_unit_test(test_frequencies),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_gguf_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

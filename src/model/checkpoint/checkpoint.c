@@ -38,7 +38,7 @@ static sah_status open_gguf(sah_checkpoint *c, sah_error *error)
     c->is_gguf = true;
     c->tensors = &c->gguf.tensors;
     sah_status status = sah_gguf_open(c->path, &c->gguf, error);
-    return status != SAH_OK ? status : sah_config_from_gguf(&c->gguf, &c->config, error);
+    return status != SAH_OK ? status : sah_config_from_gguf(&c->gguf, &c->config, &c->family, error);
 }
 
 /* A directory without config.json: what it is instead. */
@@ -73,7 +73,7 @@ static sah_status open_directory(sah_checkpoint *c, sah_error *error)
     status = access(path, F_OK) == 0 ? sah_json_read(path, MAX_CONFIG, &json, error)
                                      : refuse_directory(c->path, error);
     if (status == SAH_OK) status = sah_quantization_from_json(json, path, &quantization, error);
-    if (status == SAH_OK) status = sah_config_from_json(json, path, &c->config, error);
+    if (status == SAH_OK) status = sah_config_from_json(json, path, &c->config, &c->family, error);
     if (status == SAH_OK) status = sah_weights_open_model(c->path, &c->owned, error);
     if (status == SAH_OK) status = sah_quantization_attach(&quantization, &c->owned, error);
     json_decref(json);
@@ -172,7 +172,7 @@ static void describe_rope(const sah_checkpoint *c, char *out, size_t size)
     double factor = c->config.ropes[0].factor;
     /* GGUF keeps Llama 3's scaling as one factor a pair; the largest is the one the long waves are stretched
      * by. */
-    for (int i = 0; c->rope_factors != NULL && i < c->config.head_dim / 2; i++) {
+    for (int i = 0; c->rope_factors != NULL && i < c->config.ropes[0].dims / 2; i++) {
         factor = i == 0 ? (double)c->rope_factors[0] : fmax(factor, (double)c->rope_factors[i]);
     }
     switch (c->config.ropes[0].scaling) {
@@ -185,6 +185,15 @@ static void describe_rope(const sah_checkpoint *c, char *out, size_t size)
     case SAH_ROPE_LLAMA3:
     case SAH_ROPE_FACTORS:
         snprintf(out, size, "llama3 %g", factor);
+        break;
+    case SAH_ROPE_DYNAMIC:
+        snprintf(out, size, "dynamic %g", factor);
+        break;
+    case SAH_ROPE_YARN:
+        snprintf(out, size, "yarn %g", factor);
+        break;
+    case SAH_ROPE_LONG:
+        snprintf(out, size, "longrope, %d positions", c->config.ropes[0].limit);
         break;
     }
 }
@@ -300,6 +309,12 @@ void sah_checkpoint_close(sah_checkpoint *c)
     }
     json_decref(c->provenance);
     sah_tokenizer_free(c->tokenizer);
+    for (size_t i = 0; i < c->n_views; i++) {
+        free(c->views[i]->held);
+        free(c->views[i]);
+    }
+    free(c->views);
+    sah_config_free(&c->config);
     sah_gguf_close(&c->gguf);
     sah_tensors_close(&c->owned);
     free(c->loras);

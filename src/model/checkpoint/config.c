@@ -1,50 +1,40 @@
-/* config.json of Hugging Face checkpoints; what both sources of a configuration must fulfil; RoPE's
- * frequencies. */
+/* config.json of Hugging Face checkpoints, read by the description of its family; what both sources of a
+ * configuration must fulfil. */
 #include "model/checkpoint/config.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "model/checkpoint/rope_json.h"
 #include "util/error.h"
 
-/* What a family's configuration class assumes when config.json is silent. */
-typedef struct family {
-    const char *architecture, *type, *name;
-    bool qkv_bias; /* always there */
-    bool optional_window; /* `use_sliding_window` switches the window on */
-    bool qk_norm;
-} family;
-
-static const family FAMILIES[] = {
-    {"LlamaForCausalLM", "llama", "llama", false, false, false},
-    {"MistralForCausalLM", "mistral", "mistral", false, false, false},
-    {"Qwen2ForCausalLM", "qwen2", "qwen2", true, true, false},
-    {"Qwen3ForCausalLM", "qwen3", "qwen3", false, true, true},
-};
-
-static sah_status find_family(const json_t *json, const char *where, const family **out, sah_error *error)
+static sah_status find_family(const json_t *json, const char *where, const sah_family **out, sah_error *error)
 {
     const char *architecture = json_string_value(json_array_get(json_object_get(json, "architectures"), 0));
     const char *type = json_string_value(json_object_get(json, "model_type"));
+    char names[512];
     if (architecture == NULL && type == NULL) {
         return sah_fail(error, SAH_FAILED, "%s: names neither \"architectures\" nor \"model_type\"", where);
     }
-    for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++) {
-        *out = &FAMILIES[i];
-        if (architecture != NULL ? strcmp(architecture, FAMILIES[i].architecture) == 0
-                                 : strcmp(type, FAMILIES[i].type) == 0) {
-            return SAH_OK;
-        }
-    }
-    return sah_fail(error, SAH_FAILED,
-                    "%s: architecture %s is not supported: Llama, Mistral, Qwen2 and Qwen3 are", where,
-                    architecture != NULL ? architecture : type);
+    *out = sah_family_of_json(architecture, type);
+    if (*out != NULL) return SAH_OK;
+    sah_family_list(false, names, sizeof names);
+    return sah_fail(error, SAH_FAILED, "%s: architecture %s is not supported: %s are", where,
+                    architecture != NULL ? architecture : type, names);
+}
+
+static bool knows(const sah_family *f, const char *key)
+{
+    for (size_t i = 0; i < sizeof f->keys / sizeof *f->keys && f->keys[i] != NULL; i++)
+        if (strcmp(f->keys[i], key) == 0) return true;
+    return false;
 }
 
 /* Settings of relatives of the supported families that would change the numbers. Each is refused unless it is
- * absent, null, false or the number that changes nothing. */
-static sah_status refuse_unknown(const json_t *json, const char *where, sah_error *error)
+ * absent, null, false or the number that changes nothing, or the family reads it. */
+static sah_status refuse_unknown(const json_t *json, const char *where, const sah_family *f, sah_error *error)
 {
     static const struct {
         const char *key;
@@ -52,6 +42,7 @@ static sah_status refuse_unknown(const json_t *json, const char *where, sah_erro
     } KEYS[] = {
         {"num_experts", 0},
         {"num_local_experts", 0},
+        {"n_routed_experts", 0},
         {"logit_scale", 1},
         {"attn_logit_softcapping", 0},
         {"logits_scaling", 1},
@@ -64,23 +55,46 @@ static sah_status refuse_unknown(const json_t *json, const char *where, sah_erro
         {"residual_multiplier", 1},
         {"attention_multiplier", 0},
         {"query_pre_attn_scalar", 0},
-        {"partial_rotary_factor", 1},
+        {"alibi", 0},
     };
     for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
         const json_t *value = json_object_get(json, KEYS[i].key);
         double gap = fabs(json_number_value(value) - KEYS[i].neutral);
-        if (value == NULL || json_is_null(value) || json_is_false(value) ||
+        if (value == NULL || json_is_null(value) || json_is_false(value) || knows(f, KEYS[i].key) ||
             (json_is_number(value) && gap <= 0))
             continue;
         return sah_fail(error, SAH_FAILED, "%s: \"%s\" is not supported", where, KEYS[i].key);
     }
-    const char *activation;
-    sah_status status = sah_json_string(json, "hidden_act", "silu", &activation, where, error);
-    if (status != SAH_OK) return status;
-    if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0) {
-        return sah_fail(error, SAH_FAILED, "%s: activation %s is not supported: silu is", where, activation);
-    }
     return SAH_OK;
+}
+
+static sah_status read_activation(const json_t *json, const char *where, const sah_family *f, sah_config *c,
+                                  sah_error *error)
+{
+    static const struct {
+        const char *name;
+        sah_activation activation;
+    } NAMES[] = {{"silu", SAH_ACT_SILU},
+                 {"swish", SAH_ACT_SILU},
+                 {"gelu", SAH_ACT_GELU},
+                 {"gelu_python", SAH_ACT_GELU},
+                 {"gelu_new", SAH_ACT_GELU_TANH},
+                 {"gelu_fast", SAH_ACT_GELU_TANH},
+                 {"gelu_pytorch_tanh", SAH_ACT_GELU_TANH},
+                 {"gelu_python_tanh", SAH_ACT_GELU_TANH},
+                 {"relu", SAH_ACT_RELU},
+                 {"relu2", SAH_ACT_RELU_SQUARED}};
+    const char *key = f->activation_key != NULL ? f->activation_key : "hidden_act", *name;
+    sah_status status = sah_json_string(json, key, f->activation, &name, where, error);
+    if (status != SAH_OK) return status;
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        if (strcmp(NAMES[i].name, name) != 0) continue;
+        c->activation = NAMES[i].activation;
+        return SAH_OK;
+    }
+    return sah_fail(error, SAH_FAILED,
+                    "%s: activation %s is not supported: silu, gelu, gelu_pytorch_tanh and relu are", where,
+                    name);
 }
 
 /* A size of at least 1; `otherwise` 0 makes it a must. */
@@ -95,217 +109,180 @@ static sah_status read_size(const json_t *json, const char *key, int64_t otherwi
     return SAH_OK;
 }
 
-static sah_status read_sizes(const json_t *json, const char *where, sah_config *c, sah_error *error)
+/* A family's own number counts where the key is absent; null means that it is derived. */
+static int64_t assumed(const json_t *json, const char *key, int own, int64_t derived)
+{
+    return own > 0 && json_object_get(json, key) == NULL ? own : derived;
+}
+
+static sah_status read_sizes(const json_t *json, const char *where, const sah_family *f, sah_config *c,
+                             sah_error *error)
 {
     const struct {
-        const char *key;
+        const char *key, *usual;
         int64_t high;
         int *out;
     } SIZES[] = {
-        {"hidden_size", SAH_MAX_WIDTH, &c->d_model},
-        {"intermediate_size", SAH_MAX_WIDTH, &c->d_ff},
-        {"num_hidden_layers", SAH_MAX_LAYERS, &c->n_layers},
-        {"num_attention_heads", SAH_MAX_HEADS, &c->n_heads},
-        {"vocab_size", SAH_MAX_VOCAB, &c->n_vocab},
+        {f->width_key, "hidden_size", SAH_MAX_WIDTH, &c->d_model},
+        {f->layers_key, "num_hidden_layers", SAH_MAX_LAYERS, &c->n_layers},
+        {f->heads_key, "num_attention_heads", SAH_MAX_HEADS, &c->n_heads},
+        {NULL, "vocab_size", SAH_MAX_VOCAB, &c->n_vocab},
     };
     sah_status status = SAH_OK;
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES && status == SAH_OK; i++) {
-        status = read_size(json, SIZES[i].key, 0, SIZES[i].high, SIZES[i].out, where, error);
+        const char *key = SIZES[i].key != NULL ? SIZES[i].key : SIZES[i].usual;
+        status = read_size(json, key, 0, SIZES[i].high, SIZES[i].out, where, error);
     }
     if (status != SAH_OK) return status;
-    status = read_size(json, "max_position_embeddings", 2048, INT32_MAX, &c->max_positions, where, error);
+    status = read_size(json, f->ff_key != NULL ? f->ff_key : "intermediate_size",
+                       (int64_t)f->ff_times * c->d_model, SAH_MAX_WIDTH, &c->d_ff, where, error);
     if (status != SAH_OK) return status;
-    status = read_size(json, "num_key_value_heads", c->n_heads, SAH_MAX_HEADS, &c->n_kv_heads, where, error);
+    status = read_size(json, f->positions_key != NULL ? f->positions_key : "max_position_embeddings",
+                       f->max_positions, INT32_MAX, &c->max_positions, where, error);
     if (status != SAH_OK) return status;
-    if (c->d_model % c->n_heads != 0 && !json_is_integer(json_object_get(json, "head_dim"))) {
+    status =
+        read_size(json, "num_key_value_heads", assumed(json, "num_key_value_heads", f->kv_heads, c->n_heads),
+                  SAH_MAX_HEADS, &c->n_kv_heads, where, error);
+    if (status != SAH_OK) return status;
+    const int64_t derived = c->d_model % c->n_heads == 0 ? c->d_model / c->n_heads : 0;
+    const int64_t width = assumed(json, "head_dim", f->head_dim, derived);
+    if (width == 0 && !json_is_integer(json_object_get(json, "head_dim"))) {
         return sah_fail(error, SAH_FAILED, "%s: \"hidden_size\" %d is not divisible by %d heads", where,
                         c->d_model, c->n_heads);
     }
-    return read_size(json, "head_dim", c->d_model / c->n_heads, SAH_MAX_WIDTH, &c->head_dim, where, error);
+    return read_size(json, "head_dim", width, SAH_MAX_WIDTH, &c->head_dim, where, error);
 }
 
-/* Whether all layers, or none, attend in a window by "layer_types"; `otherwise` where it is absent. */
-static sah_status read_layer_types(const json_t *json, const char *where, bool otherwise, bool *all,
-                                   sah_error *error)
+/* ---- Windows ------------------------------------------------------------------------------------------- */
+
+/* Whether a layer has a window by "layer_types"; -1: it does not say. */
+static sah_status typed_window(const json_t *types, int layer, const char *where, int *out, sah_error *error)
+{
+    const char *type = json_string_value(json_array_get(types, (size_t)layer));
+    *out = -1;
+    if (json_array_size(types) == 0) return SAH_OK;
+    *out = type != NULL && strcmp(type, "sliding_attention") == 0;
+    if (*out == 1 || (type != NULL && strcmp(type, "full_attention") == 0)) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "%s: layer type %s is not supported", where,
+                    type != NULL ? type : "?");
+}
+
+/* Layers whose window, or rotary setting, is not that of all others. */
+static sah_status set_windows(const json_t *json, const char *where, int window, int first, int pattern,
+                              sah_config *c, sah_error *error)
 {
     const json_t *types = json_object_get(json, "layer_types");
-    size_t n = json_array_size(types), sliding = 0;
-    *all = otherwise;
-    if (n == 0) return SAH_OK;
-    for (size_t i = 0; i < n; i++) {
-        const char *type = json_string_value(json_array_get(types, i));
-        if (type != NULL && strcmp(type, "sliding_attention") == 0) {
-            sliding++;
-        } else if (type == NULL || strcmp(type, "full_attention") != 0) {
-            return sah_fail(error, SAH_FAILED, "%s: layer type %s is not supported", where,
-                            type != NULL ? type : "?");
-        }
+    bool same = true;
+    if (json_array_size(types) > 0 && json_array_size(types) != (size_t)c->n_layers)
+        return sah_fail(error, SAH_FAILED, "%s: \"layer_types\" has %zu entries for %d layers", where,
+                        json_array_size(types), c->n_layers);
+    if (!sah_config_by_layer(c)) return sah_fail_memory(error, where);
+    for (int l = 0; l < c->n_layers; l++) {
+        int sliding;
+        sah_status status = typed_window(types, l, where, &sliding, error);
+        if (status != SAH_OK) return status;
+        if (sliding < 0) sliding = l >= first && (pattern == 0 || (l + 1) % pattern != 0);
+        c->layer_kind[l].window = sliding ? window : 0;
+        c->layer_kind[l].rope = sliding && c->n_ropes > 1 ? 1 : 0;
+        same = same && c->layer_kind[l].window == c->layer_kind[0].window;
     }
-    if (sliding != 0 && sliding != n) {
-        return sah_fail(error, SAH_FAILED, "%s: a sliding window in some layers only is not supported",
-                        where);
+    if (same) c->sliding_window = c->layer_kind[0].window;
+    if (same && c->n_ropes < 2) { /* nothing that is a layer's own */
+        sah_layer_kind *kinds = c->layer_kind;
+        c->layer_kind = NULL;
+        free(kinds);
     }
-    *all = sliding == n;
     return SAH_OK;
 }
 
-/* Mistral: `sliding_window`, 4096 when config.json does not speak of it, none when it is null. Qwen: only
- * when `use_sliding_window` says so, and then from layer `max_window_layers` on. Llama has none. */
-static sah_status read_window(const json_t *json, const char *where, const family *f, sah_config *c,
-                              sah_error *error)
+static sah_status read_windows(const json_t *json, const char *where, const sah_family *f, sah_config *c,
+                               sah_error *error)
 {
-    int64_t window, first = 0;
-    bool wanted = strcmp(f->name, "mistral") == 0, all;
-    bool silent = json_object_get(json, "sliding_window") == NULL;
-    sah_status status;
-    if (f->optional_window) {
+    const bool silent = json_object_get(json, "sliding_window") == NULL;
+    int64_t window, first = 0, pattern = f->pattern;
+    bool wanted = true;
+    sah_status status = sah_json_int(json, "sliding_window", silent ? f->default_window : 0, 0, INT32_MAX,
+                                     &window, where, error);
+    if (status == SAH_OK && f->windows == SAH_WINDOW_OPTIONAL) {
         status = sah_json_bool(json, "use_sliding_window", false, &wanted, where, error);
-        if (status != SAH_OK) return status;
-        status = sah_json_int(json, "max_window_layers", 28, 0, INT32_MAX, &first, where, error);
-        if (status != SAH_OK) return status;
+        if (status == SAH_OK)
+            status = sah_json_int(json, "max_window_layers", 28, 0, INT32_MAX, &first, where, error);
+        if (status == SAH_OK && silent && wanted) window = 4096;
     }
-    status = sah_json_int(json, "sliding_window", silent ? 4096 : 0, 1, INT32_MAX, &window, where, error);
+    if (status == SAH_OK && f->windows == SAH_WINDOW_PATTERN)
+        status = sah_json_int(json, "sliding_window_pattern", pattern, 0, INT32_MAX, &pattern, where, error);
     if (status != SAH_OK) return status;
-    status = read_layer_types(json, where, first == 0, &all, error);
-    if (status != SAH_OK) return status;
-    if (!wanted || window == 0) return SAH_OK;
-    bool stated = json_array_size(json_object_get(json, "layer_types")) > 0;
-    if (f->optional_window && !stated && first > 0 && first < c->n_layers) {
-        return sah_fail(error, SAH_FAILED, "%s: a sliding window from layer %lld on is not supported", where,
-                        (long long)first);
+    if (f->windows == SAH_WINDOW_NONE || !wanted) window = 0;
+    if (window == 0 && c->n_ropes < 2) {
+        for (int l = 0; l < c->n_layers;
+             l++) { /* types that this family does not have are refused all the same */
+            int sliding;
+            status = typed_window(json_object_get(json, "layer_types"), l, where, &sliding, error);
+            if (status != SAH_OK) return status;
+        }
+        return SAH_OK;
     }
-    if (all || !f->optional_window) c->sliding_window = (int)window;
-    return SAH_OK;
+    if (f->windows == SAH_WINDOW_ALL) {
+        c->sliding_window = (int)window;
+        return SAH_OK;
+    }
+    return set_windows(json, where, (int)window, (int)first, (int)pattern, c, error);
 }
 
-static sah_status read_llama3(const json_t *json, const json_t *rope, const char *where, sah_config *c,
+/* ---- All of it ----------------------------------------------------------------------------------------- */
+
+static sah_status read_bias(const json_t *json, sah_biases biases, const char *key, bool *out,
+                            const char *where, sah_error *error)
+{
+    *out = biases == SAH_BIAS_ALWAYS;
+    return biases == SAH_BIAS_BY_KEY ? sah_json_bool(json, key, false, out, where, error) : SAH_OK;
+}
+
+static sah_status read_config(const json_t *json, const char *where, const sah_family *f, sah_config *c,
                               sah_error *error)
 {
-    int64_t original;
-    sah_status status =
-        sah_json_number(rope, "low_freq_factor", NAN, &c->ropes[0].low_freq_factor, where, error);
-    if (status != SAH_OK) return status;
-    status = sah_json_number(rope, "high_freq_factor", NAN, &c->ropes[0].high_freq_factor, where, error);
-    if (status != SAH_OK) return status;
-    status = sah_json_int(rope, "original_max_position_embeddings", c->max_positions, 1, INT32_MAX, &original,
-                          where, error);
-    if (status != SAH_OK) return status;
-    /* Where the key stands beside the rope settings too, that one counts. */
-    status = sah_json_int(json, "original_max_position_embeddings", original, 1, INT32_MAX, &original, where,
-                          error);
-    if (status != SAH_OK) return status;
-    if (!(c->ropes[0].low_freq_factor > 0 && c->ropes[0].high_freq_factor > c->ropes[0].low_freq_factor)) {
-        return sah_fail(error, SAH_FAILED,
-                        "%s: rope type llama3 needs 0 < low_freq_factor < high_freq_factor", where);
-    }
-    c->ropes[0].original_positions = (int)original;
-    c->ropes[0].scaling = SAH_ROPE_LLAMA3;
-    return SAH_OK;
-}
-
-static sah_status read_rope(const json_t *json, const char *where, sah_config *c, sah_error *error)
-{
-    const json_t *rope = json_object_get(json, "rope_parameters");
-    double theta, partial;
-    const char *type;
-    if (!json_is_object(rope)) rope = json_object_get(json, "rope_scaling");
-    c->ropes[0].dims = c->head_dim;
-    sah_status status = sah_json_number(json, "rope_theta", 10000, &theta, where, error);
-    if (status != SAH_OK) return status;
-    status = sah_json_number(rope, "rope_theta", theta, &c->ropes[0].theta, where, error);
-    if (status != SAH_OK) return status;
-    status = sah_json_number(rope, "partial_rotary_factor", 1, &partial, where, error);
-    if (status != SAH_OK) return status;
-    if (fabs(partial - 1) > 0)
-        return sah_fail(error, SAH_FAILED, "%s: \"partial_rotary_factor\" is not supported", where);
-    status = sah_json_string(rope, "type", "default", &type, where, error);
-    if (status != SAH_OK) return status;
-    status = sah_json_string(rope, "rope_type", type, &type, where, error);
-    if (status != SAH_OK) return status;
-    if (json_is_object(json_object_get(rope, "full_attention")) ||
-        json_is_object(json_object_get(rope, "sliding_attention"))) {
-        return sah_fail(error, SAH_FAILED, "%s: rope settings that differ between layers are not supported",
-                        where);
-    }
-    if (strcmp(type, "default") == 0) return SAH_OK;
-    status = sah_json_number(rope, "factor", NAN, &c->ropes[0].factor, where, error);
-    if (status != SAH_OK) return status;
-    if (!(c->ropes[0].factor > 0))
-        return sah_fail(error, SAH_FAILED, "%s: rope type %s needs a factor > 0", where, type);
-    if (strcmp(type, "llama3") == 0) return read_llama3(json, rope, where, c, error);
-    if (strcmp(type, "linear") != 0) {
-        return sah_fail(error, SAH_FAILED,
-                        "%s: rope type %s is not supported: default, linear and llama3 are", where, type);
-    }
-    c->ropes[0].scaling = SAH_ROPE_LINEAR;
-    return SAH_OK;
-}
-
-static sah_status read_biases(const json_t *json, const char *where, const family *f, sah_config *c,
-                              sah_error *error)
-{
-    bool attention = false;
-    sah_status status = SAH_OK;
-    if (strcmp(f->name, "llama") == 0)
-        status = sah_json_bool(json, "mlp_bias", false, &c->mlp_bias, where, error);
-    if (status != SAH_OK) return status;
-    if (strcmp(f->name, "llama") == 0 || f->qk_norm) {
-        status = sah_json_bool(json, "attention_bias", false, &attention, where, error);
-    }
-    c->qkv_bias = f->qkv_bias || attention;
-    c->o_bias = attention;
-    return status;
-}
-
-sah_config sah_config_neutral(void)
-{
-    return (sah_config){.gated = true,
-                        .embedding_scale = 1,
-                        .residual_scale = 1,
-                        .logit_scale = 1,
-                        .ropes = {{.attention_factor = 1}},
-                        .n_ropes = 1};
-}
-
-sah_layer_kind sah_config_layer(const sah_config *config, int layer)
-{
-    if (config->layer_kind != NULL) {
-        sah_layer_kind kind = config->layer_kind[layer];
-        if (kind.n_heads == 0) kind.n_heads = config->n_heads;
-        return kind;
-    }
-    return (sah_layer_kind){.window = config->sliding_window,
-                            .n_heads = config->n_heads,
-                            .head_dim = config->head_dim,
-                            .n_kv_heads = config->n_kv_heads};
-}
-
-sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out, sah_error *error)
-{
-    const family *f;
     double epsilon;
+    sah_status status = refuse_unknown(json, where, f, error);
+    if (status == SAH_OK) status = read_activation(json, where, f, c, error);
+    if (status == SAH_OK) status = read_sizes(json, where, f, c, error);
+    if (status == SAH_OK && f->positions == NULL) status = sah_rope_from_json(json, where, f, c, error);
+    if (status == SAH_OK) status = read_windows(json, where, f, c, error);
+    if (status == SAH_OK) status = read_bias(json, f->qkv_bias, "attention_bias", &c->qkv_bias, where, error);
+    if (status == SAH_OK) status = read_bias(json, f->o_bias, "attention_bias", &c->o_bias, where, error);
+    if (status == SAH_OK) status = read_bias(json, f->mlp_bias, "mlp_bias", &c->mlp_bias, where, error);
+    if (status == SAH_OK)
+        status = sah_json_bool(json, "tie_word_embeddings", f->tied, &c->tied, where, error);
+    if (status == SAH_OK)
+        status = sah_json_number(json, f->epsilon_key != NULL ? f->epsilon_key : "rms_norm_eps", f->epsilon,
+                                 &epsilon, where, error);
+    if (status != SAH_OK) return status;
+    c->norm_eps = (float)fmin(epsilon, 1); /* 1, as NaN becomes too, is refused below */
+    if (f->read_json != NULL) status = f->read_json(json, where, c, error);
+    return status == SAH_OK ? sah_config_check(c, where, error) : status;
+}
+
+sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out,
+                                const sah_family **family, sah_error *error)
+{
+    const sah_family *f;
     *out = sah_config_neutral();
     if (!json_is_object(json)) return sah_fail(error, SAH_FAILED, "%s: not a JSON object", where);
     sah_status status = find_family(json, where, &f, error);
     if (status != SAH_OK) return status;
-    snprintf(out->family, sizeof out->family, "%s", f->name);
-    out->qk_norm = f->qk_norm ? SAH_QK_NORM_HEAD : SAH_QK_NORM_NONE;
-    status = refuse_unknown(json, where, error);
-    if (status != SAH_OK) return status;
-    status = read_sizes(json, where, out, error);
-    if (status != SAH_OK) return status;
-    status = read_rope(json, where, out, error);
-    if (status != SAH_OK) return status;
-    status = read_window(json, where, f, out, error);
-    if (status != SAH_OK) return status;
-    status = read_biases(json, where, f, out, error);
-    if (status != SAH_OK) return status;
-    status = sah_json_bool(json, "tie_word_embeddings", false, &out->tied, where, error);
-    if (status != SAH_OK) return status;
-    status = sah_json_number(json, "rms_norm_eps", 1e-6, &epsilon, where, error);
-    if (status != SAH_OK) return status;
-    out->norm_eps = (float)fmin(epsilon, 1); /* 1, as NaN becomes too, is refused below */
-    return sah_config_check(out, where, error);
+    *family = f;
+    sah_config_of_family(f, out);
+    const json_t *nested = f->nested != NULL ? json_object_get(json, f->nested) : NULL;
+    return read_config(json_is_object(nested) ? nested : json, where, f, out, error);
+}
+
+void sah_config_of_family(const sah_family *f, sah_config *c)
+{
+    snprintf(c->family, sizeof c->family, "%s", f->name);
+    c->qk_norm = f->qk_norm;
+    c->norm = f->norm;
+    c->residual = f->residual;
+    c->gated = !f->plain;
+    if (f->positions != NULL) c->n_ropes = 0;
 }
 
 sah_status sah_config_check(const sah_config *c, const char *where, sah_error *error)
@@ -351,28 +328,10 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
                 where, l, kind.n_heads, kind.head_dim, delta->key_heads, delta->key_dim, delta->kernel);
         }
     }
-    if (!(c->ropes[0].theta > 0) || !isfinite(c->ropes[0].theta)) {
-        return sah_fail(error, SAH_FAILED, "%s: the rope base %g is not positive", where, c->ropes[0].theta);
+    for (int i = 0; i < c->n_ropes; i++) {
+        if (!(c->ropes[i].theta > 0) || !isfinite(c->ropes[i].theta))
+            return sah_fail(error, SAH_FAILED, "%s: the rope base %g is not positive", where,
+                            c->ropes[i].theta);
     }
     return SAH_OK;
-}
-
-/* Llama 3.1's stretch: waves longer than original / low positions are slowed by `factor`, those shorter than
- * original / high are kept, and in between the two are blended linearly in the number of turns. */
-static double llama3_frequency(const sah_rope *rope, double frequency)
-{
-    const double turns = rope->original_positions * frequency / (2 * M_PI);
-    const double blend = (turns - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
-    const double keep = fmin(fmax(blend, 0), 1);
-    return keep * frequency + (1 - keep) * frequency / rope->factor;
-}
-
-void sah_rope_frequencies(const sah_rope *rope, double *out)
-{
-    for (int i = 0; i < rope->dims / 2; i++) {
-        out[i] = pow(rope->theta, -2.0 * i / rope->dims);
-        if (rope->scaling == SAH_ROPE_LINEAR) out[i] /= rope->factor;
-        if (rope->scaling == SAH_ROPE_LLAMA3) out[i] = llama3_frequency(rope, out[i]);
-        if (rope->factors != NULL) out[i] /= (double)rope->factors[i];
-    }
 }

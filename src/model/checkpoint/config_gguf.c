@@ -42,17 +42,31 @@ static sah_status read_number(const reader *r, const char *suffix, double otherw
     return sah_gguf_number(r->gguf, key_of(r, suffix, key), otherwise, out, error);
 }
 
-/* Settings that would change the numbers: refused unless absent or the number that changes nothing. */
-static sah_status refuse_unknown(const reader *r, sah_error *error)
+static bool knows(const sah_family *f, const char *key)
+{
+    for (size_t i = 0; i < sizeof f->keys / sizeof *f->keys && f->keys[i] != NULL; i++)
+        if (strcmp(f->keys[i], key) == 0) return true;
+    return false;
+}
+
+/* Settings that would change the numbers: refused unless absent or the number that changes nothing, or the family
+ * reads them (by config.json's name for the same). */
+static sah_status refuse_unknown(const reader *r, const sah_family *f, sah_error *error)
 {
     static const struct {
         const char *suffix;
         double neutral;
+        const char *key;
     } KEYS[] = {
-        {"expert_count", 0},         {"attn_logit_softcapping", 0}, {"final_logit_softcapping", 0},
-        {"logit_scale", 1},          {"embedding_scale", 1},        {"residual_scale", 1},
-        {"attention.scale", 0},      {"attention.clamp_kqv", 0},    {"rope.scaling.attn_factor", 1},
-        {"nextn_predict_layers", 0},
+        {"expert_count", 0, "num_experts"},
+        {"attn_logit_softcapping", 0, "attn_logit_softcapping"},
+        {"final_logit_softcapping", 0, "final_logit_softcapping"},
+        {"logit_scale", 1, "logits_scaling"},
+        {"embedding_scale", 1, "embedding_multiplier"},
+        {"residual_scale", 1, "residual_multiplier"},
+        {"attention.scale", 0, "attention_multiplier"},
+        {"attention.clamp_kqv", 0, ""},
+        {"nextn_predict_layers", 0, ""},
     };
     char key[KEY_BYTES];
     bool causal;
@@ -60,7 +74,7 @@ static sah_status refuse_unknown(const reader *r, sah_error *error)
         double value;
         sah_status status = read_number(r, KEYS[i].suffix, KEYS[i].neutral, &value, error);
         if (status != SAH_OK) return status;
-        if (!(fabs(value - KEYS[i].neutral) <= 0)) {
+        if (!(fabs(value - KEYS[i].neutral) <= 0) && !knows(f, KEYS[i].key)) {
             return sah_fail(error, SAH_FAILED, "%s: %s = %g is not supported", r->where,
                             key_of(r, KEYS[i].suffix, key), value);
         }
@@ -109,106 +123,186 @@ static sah_status read_sizes(const reader *r, sah_config *c, sah_error *error)
     return status != SAH_OK ? status : read_vocabulary(r, c, error);
 }
 
-/* Widths that could differ from the head's in this format, and must not here. */
+/* A width that could differ from the head's in this format, and must not here. */
 static sah_status check_widths(const reader *r, const sah_config *c, sah_error *error)
 {
-    static const char *const KEYS[] = {"attention.value_length", "rope.dimension_count"};
-    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
-        char key[KEY_BYTES];
-        int width = 0;
-        sah_status status = read_size(r, KEYS[i], c->head_dim, SAH_MAX_WIDTH, &width, error);
-        if (status != SAH_OK) return status;
-        if (width != c->head_dim) {
-            return sah_fail(error, SAH_FAILED, "%s: %s is %d but heads are %d wide, which is not supported",
-                            r->where, key_of(r, KEYS[i], key), width, c->head_dim);
-        }
-    }
+    char key[KEY_BYTES];
+    int width = 0;
+    sah_status status = read_size(r, "attention.value_length", c->head_dim, SAH_MAX_WIDTH, &width, error);
+    if (status != SAH_OK) return status;
+    if (width == c->head_dim) return SAH_OK;
+    return sah_fail(error, SAH_FAILED, "%s: %s is %d but heads are %d wide, which is not supported", r->where,
+                    key_of(r, "attention.value_length", key), width, c->head_dim);
+}
+
+static bool is_text(const char *text, size_t length, const char *word)
+{
+    return text != NULL && strlen(word) == length && memcmp(text, word, length) == 0;
+}
+
+/* YaRN's numbers as llama.cpp assumes them where the file is silent. */
+static sah_status read_yarn(const reader *r, const sah_config *c, sah_rope *rope, sah_error *error)
+{
+    double attention;
+    int64_t original;
+    char key[KEY_BYTES];
+    sah_status status = sah_gguf_int(r->gguf, key_of(r, "rope.scaling.original_context_length", key),
+                                     c->max_positions, 1, INT32_MAX, &original, error);
+    if (status == SAH_OK) status = read_number(r, "rope.scaling.yarn_beta_fast", 32, &rope->beta_fast, error);
+    if (status == SAH_OK) status = read_number(r, "rope.scaling.yarn_beta_slow", 1, &rope->beta_slow, error);
+    if (status == SAH_OK) status = read_number(r, "rope.scaling.attn_factor", 1, &attention, error);
+    if (status != SAH_OK) return status;
+    if (!(rope->factor > 0) || !(attention > 0) || !(rope->beta_fast > 0) || !(rope->beta_slow > 0))
+        return sah_fail(error, SAH_FAILED, "%s: a number of the yarn scaling is not positive", r->where);
+    rope->original_positions = (int)original;
+    rope->attention_factor = (float)(attention * (rope->factor > 1 ? 0.1 * log(rope->factor) + 1 : 1));
+    rope->truncate = true;
+    rope->scaling = SAH_ROPE_YARN;
     return SAH_OK;
 }
 
-static sah_status read_rope(const reader *r, sah_config *c, sah_error *error)
+/* Factors in tensors: Llama 3's, or LongRoPE's short ones, up to the positions that those are for. */
+static sah_status read_factors(const reader *r, const sah_config *c, sah_rope *rope, sah_error *error)
+{
+    double attention;
+    int64_t original;
+    char key[KEY_BYTES];
+    const sah_tensors *tensors = &r->gguf->tensors;
+    bool is_long = sah_tensors_find(tensors, "rope_factors_short.weight") != NULL;
+    if (!is_long && sah_tensors_find(tensors, "rope_freqs.weight") == NULL) return SAH_OK;
+    if (rope->scaling != SAH_ROPE_NONE)
+        return sah_fail(error, SAH_FAILED, "%s: rope factors and another scaling at once", r->where);
+    rope->scaling = is_long ? SAH_ROPE_LONG : SAH_ROPE_FACTORS;
+    if (!is_long) return SAH_OK;
+    sah_status status = sah_gguf_int(r->gguf, key_of(r, "rope.scaling.original_context_length", key),
+                                     c->max_positions, 1, INT32_MAX, &original, error);
+    if (status == SAH_OK) status = read_number(r, "rope.scaling.attn_factor", 1, &attention, error);
+    if (status != SAH_OK) return status;
+    rope->original_positions = (int)original;
+    if (original < c->max_positions) rope->limit = (int)original;
+    rope->attention_factor = (float)attention;
+    return attention > 0
+               ? SAH_OK
+               : sah_fail(error, SAH_FAILED, "%s: rope.scaling.attn_factor is %g", r->where, attention);
+}
+
+static sah_status read_rope(const reader *r, const sah_family *f, sah_config *c, sah_error *error)
 {
     char key[KEY_BYTES];
     const char *type;
     size_t length;
     double old_factor;
-    c->ropes[0].dims = c->head_dim;
-    sah_status status = read_number(r, "rope.freq_base", 10000, &c->ropes[0].theta, error);
+    sah_rope *rope = &c->ropes[0];
+    rope->neighbours = f->neighbours;
+    sah_status status = read_size(r, "rope.dimension_count", c->head_dim, SAH_MAX_WIDTH, &rope->dims, error);
+    if (status == SAH_OK) status = read_number(r, "rope.freq_base", 10000, &rope->theta, error);
+    if (status == SAH_OK) status = read_number(r, "rope.scale_linear", 1, &old_factor, error);
+    if (status == SAH_OK) status = read_number(r, "rope.scaling.factor", old_factor, &rope->factor, error);
+    if (status == SAH_OK)
+        status = sah_gguf_string(r->gguf, key_of(r, "rope.scaling.type", key), &type, &length, error);
     if (status != SAH_OK) return status;
-    status = read_number(r, "rope.scale_linear", 1, &old_factor, error);
-    if (status != SAH_OK) return status;
-    status = read_number(r, "rope.scaling.factor", old_factor, &c->ropes[0].factor, error);
-    if (status != SAH_OK) return status;
-    status = sah_gguf_string(r->gguf, key_of(r, "rope.scaling.type", key), &type, &length, error);
-    if (status != SAH_OK) return status;
-    /* A factor without a type is linear. */
-    bool none = type != NULL && length == 4 && memcmp(type, "none", 4) == 0;
-    bool linear = type == NULL || (length == 6 && memcmp(type, "linear", 6) == 0);
-    if (!none && !linear) {
-        return sah_fail(error, SAH_FAILED, "%s: rope scaling %.*s is not supported: none and linear are",
+    if (rope->dims > c->head_dim || rope->dims % 2 != 0 || (f->permuted && rope->dims < c->head_dim))
+        return sah_fail(error, SAH_FAILED, "%s: %s is %d but heads are %d wide, which is not supported",
+                        r->where, key_of(r, "rope.dimension_count", key), rope->dims, c->head_dim);
+    /* A factor without a type is linear, and one of 0 stands for none, as 1 does. */
+    bool linear = type == NULL || is_text(type, length, "linear");
+    if (!linear && !is_text(type, length, "none") && !is_text(type, length, "yarn") &&
+        !is_text(type, length, "longrope"))
+        return sah_fail(error, SAH_FAILED,
+                        "%s: rope scaling %.*s is not supported: none, linear, yarn and longrope are",
                         r->where, (int)(length < 100 ? length : 100), type);
-    }
-    if (linear && !(c->ropes[0].factor >= 0 && isfinite(c->ropes[0].factor))) {
+    if (linear && !(rope->factor >= 0 && isfinite(rope->factor)))
         return sah_fail(error, SAH_FAILED, "%s: the rope factor %g is not a positive number", r->where,
-                        c->ropes[0].factor);
+                        rope->factor);
+    if (linear && rope->factor > 0 && fabs(rope->factor - 1) > 0) rope->scaling = SAH_ROPE_LINEAR;
+    if (is_text(type, length, "yarn")) status = read_yarn(r, c, rope, error);
+    if (status == SAH_OK) status = read_factors(r, c, rope, error);
+    if (status != SAH_OK || !(f->local_theta > 0)) return status;
+    c->ropes[1] = (sah_rope){.attention_factor = 1, .dims = rope->dims, .neighbours = f->neighbours};
+    c->n_ropes = 2;
+    return read_number(r, "rope.freq_base_swa", f->local_theta, &c->ropes[1].theta, error);
+}
+
+/* Which layers have a window: a family's pattern, since files of it do not say. */
+static sah_status read_windows(const reader *r, const sah_family *f, sah_config *c, sah_error *error)
+{
+    int64_t window;
+    char key[KEY_BYTES];
+    sah_status status =
+        sah_gguf_int(r->gguf, key_of(r, "attention.sliding_window", key), 0, 0, INT32_MAX, &window, error);
+    if (status != SAH_OK) return status;
+    if (f->windows != SAH_WINDOW_PATTERN || f->pattern == 0) {
+        c->sliding_window = (int)window;
+        return SAH_OK;
     }
-    /* A factor of 0 stands for none, as 1 does. */
-    bool scaled = linear && c->ropes[0].factor > 0 && fabs(c->ropes[0].factor - 1) > 0;
-    if (scaled) c->ropes[0].scaling = SAH_ROPE_LINEAR;
-    if (sah_tensors_find(&r->gguf->tensors, "rope_freqs.weight") == NULL) return SAH_OK;
-    if (scaled) return sah_fail(error, SAH_FAILED, "%s: rope factors and linear scaling at once", r->where);
-    c->ropes[0].scaling = SAH_ROPE_FACTORS;
+    if (!sah_config_by_layer(c)) return sah_fail_memory(error, r->where);
+    for (int l = 0; l < c->n_layers; l++) {
+        bool sliding = (l + 1) % f->pattern != 0;
+        c->layer_kind[l].window = sliding ? (int)window : 0;
+        c->layer_kind[l].rope = sliding && c->n_ropes > 1 ? 1 : 0;
+    }
     return SAH_OK;
 }
 
-static sah_status find_family(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+static sah_status find_family(const sah_gguf *gguf, const char *where, const sah_family **out,
+                              sah_error *error)
 {
-    static const char *const FAMILIES[] = {"llama", "qwen2", "qwen3"};
     const char *name;
     size_t length;
+    char names[512];
     sah_status status = sah_gguf_string(gguf, "general.architecture", &name, &length, error);
     if (status != SAH_OK) return status;
     if (name == NULL)
         return sah_fail(error, SAH_FAILED, "%s: metadata key general.architecture is missing", where);
-    for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++) {
-        if (length != strlen(FAMILIES[i]) || memcmp(name, FAMILIES[i], length) != 0) continue;
-        snprintf(c->family, sizeof c->family, "%s", FAMILIES[i]);
-        return SAH_OK;
-    }
-    return sah_fail(error, SAH_FAILED, "%s: architecture %.*s is not supported: llama, qwen2 and qwen3 are",
-                    where, (int)(length < 100 ? length : 100), name);
+    *out = sah_family_of_gguf(name, length);
+    if (*out != NULL) return SAH_OK;
+    sah_family_list(true, names, sizeof names);
+    return sah_fail(error, SAH_FAILED, "%s: architecture %.*s is not supported: %s are", where,
+                    (int)(length < 100 ? length : 100), name, names);
 }
 
-sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, sah_error *error)
+/* This format does not say which biases there are: the first layer shows it, and the others must agree. */
+static bool first_has(const sah_gguf *gguf, const char *first, const char *second)
+{
+    return sah_tensors_find(&gguf->tensors, first) != NULL ||
+           sah_tensors_find(&gguf->tensors, second) != NULL;
+}
+
+static void set_activation(const sah_family *f, sah_config *c)
+{
+    c->activation = strcmp(f->activation, "silu") == 0   ? SAH_ACT_SILU
+                    : strcmp(f->activation, "gelu") == 0 ? SAH_ACT_GELU
+                                                         : SAH_ACT_GELU_TANH;
+}
+
+sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah_family **family,
+                                sah_error *error)
 {
     const sah_tensors *tensors = &gguf->tensors;
-    const reader r = {gguf, tensors->files[0].path, out->family};
-    int64_t window;
+    reader r = {gguf, tensors->files[0].path, NULL};
+    const sah_family *f;
     double epsilon;
-    char key[KEY_BYTES];
     *out = sah_config_neutral();
-    sah_status status = find_family(gguf, r.where, out, error);
+    sah_status status = find_family(gguf, r.where, &f, error);
     if (status != SAH_OK) return status;
-    status = refuse_unknown(&r, error);
+    *family = f;
+    r.family = f->gguf;
+    sah_config_of_family(f, out);
+    const char *key =
+        f->norm == SAH_NORM_LAYER ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+    set_activation(f, out);
+    status = refuse_unknown(&r, f, error);
+    if (status == SAH_OK) status = read_sizes(&r, out, error);
+    if (status == SAH_OK) status = check_widths(&r, out, error);
+    if (status == SAH_OK && f->positions == NULL) status = read_rope(&r, f, out, error);
+    if (status == SAH_OK) status = read_windows(&r, f, out, error);
+    if (status == SAH_OK) status = read_number(&r, key, NAN, &epsilon, error);
     if (status != SAH_OK) return status;
-    status = read_sizes(&r, out, error);
-    if (status != SAH_OK) return status;
-    status = check_widths(&r, out, error);
-    if (status != SAH_OK) return status;
-    status = read_rope(&r, out, error);
-    if (status != SAH_OK) return status;
-    status = sah_gguf_int(gguf, key_of(&r, "attention.sliding_window", key), 0, 0, INT32_MAX, &window, error);
-    if (status != SAH_OK) return status;
-    status = read_number(&r, "attention.layer_norm_rms_epsilon", NAN, &epsilon, error);
-    if (status != SAH_OK) return status;
-    out->sliding_window = (int)window;
     out->norm_eps = (float)fmin(epsilon, 1); /* 1, as NaN becomes too, is refused below */
-    out->qk_norm = strcmp(out->family, "qwen3") == 0 ? SAH_QK_NORM_HEAD : SAH_QK_NORM_NONE;
     out->tied = sah_tensors_find(tensors, "output.weight") == NULL;
-    /* This format does not say which biases there are: the first layer shows it, and the others must agree.
-     */
-    out->qkv_bias = sah_tensors_find(tensors, "blk.0.attn_q.bias") != NULL;
-    out->o_bias = sah_tensors_find(tensors, "blk.0.attn_output.bias") != NULL;
-    out->mlp_bias = sah_tensors_find(tensors, "blk.0.ffn_gate.bias") != NULL;
-    return sah_config_check(out, r.where, error);
+    out->qkv_bias = first_has(gguf, "blk.0.attn_q.bias", "blk.0.attn_qkv.bias");
+    out->o_bias = first_has(gguf, "blk.0.attn_output.bias", "");
+    out->mlp_bias = first_has(gguf, "blk.0.ffn_down.bias", "blk.0.ffn_gate.bias");
+    if (f->read_gguf != NULL) status = f->read_gguf(gguf, r.where, out, error);
+    return status == SAH_OK ? sah_config_check(out, r.where, error) : status;
 }

@@ -14,18 +14,6 @@
 
 enum { MAX_CONFIG = 16 << 20 /* bytes */, MAX_RANK = 1 << 16, NAME_BYTES = 200 };
 
-/* The modules of a layer that an adapter may change. */
-static const struct target {
-    const char *name;
-    size_t matrix; /* place in sah_layer_files */
-} TARGETS[] = {
-    {"self_attn.q_proj", offsetof(sah_layer_files, q)}, {"self_attn.k_proj", offsetof(sah_layer_files, k)},
-    {"self_attn.v_proj", offsetof(sah_layer_files, v)}, {"self_attn.o_proj", offsetof(sah_layer_files, o)},
-    {"mlp.gate_proj", offsetof(sah_layer_files, gate)}, {"mlp.up_proj", offsetof(sah_layer_files, up)},
-    {"mlp.down_proj", offsetof(sah_layer_files, down)},
-};
-enum { N_TARGETS = sizeof TARGETS / sizeof *TARGETS };
-
 /* adapter_config.json, as far as the merge needs it. */
 typedef struct settings {
     const char *where;
@@ -137,25 +125,50 @@ static sah_status read_factor(const settings *s, const sah_tensors *adapter, con
     return SAH_OK;
 }
 
-/* The pair of one module, when the adapter has it. */
-static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors *adapter, int layer,
-                         const struct target *target, sah_error *error)
+/* Rows of a module that several weights share, and where those of a role begin. */
+static size_t module_rows(const sah_checkpoint *c, int layer, const sah_matrix_name *n, size_t *first)
 {
-    sah_matrix *matrix = (sah_matrix *)(void *)((char *)&c->layers[layer] + target->matrix);
+    size_t rows = 0;
+    for (const sah_matrix_name *other = c->family->matrices; other->hugging_face != NULL; other++) {
+        if (strcmp(other->hugging_face, n->hugging_face) != 0) continue;
+        if (other == n) *first = rows;
+        rows += sah_role_matrix(&c->layers[layer], other->role)->rows;
+    }
+    return rows;
+}
+
+/* Where adapters find a layer: under the names that `transformers` gives the model's parts. */
+static void module_path(const sah_checkpoint *c, int layer, const char *own, char path[NAME_BYTES / 2])
+{
+    snprintf(path, NAME_BYTES / 2, "%s%s.%d.%s", c->family->prefixes[0],
+             c->family->layers != NULL ? c->family->layers : "layers", layer, own);
+}
+
+/* The pair of one module, when the adapter has it; of a module that several weights share the role's rows. */
+static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors *adapter, int layer,
+                         const sah_matrix_name *n, sah_error *error)
+{
+    sah_matrix *matrix = sah_role_matrix(&c->layers[layer], n->role);
     char path[NAME_BYTES / 2], name[NAME_BYTES];
-    size_t rank = 0;
-    snprintf(path, sizeof path, "model.layers.%d.%s", layer, target->name);
+    size_t rank = 0, first = 0;
+    module_path(c, layer, n->hugging_face, path);
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
     if (sah_tensors_find(adapter, name) == NULL) return SAH_OK; /* a lone B is refused as unused */
+    if (n->cut != SAH_CUT_NONE && n->cut != SAH_CUT_QKV && n->cut != SAH_CUT_GATE_UP)
+        return sah_fail(error, SAH_FAILED, "%s: an adapter of %s is not supported in a %s model", s->where,
+                        path, c->family->title);
+    const size_t rows = module_rows(c, layer, n, &first);
     sah_lora *lora = &c->loras[c->n_loras++];
     sah_status status = module_settings(s, path, &rank, &lora->scaling, error);
     if (status != SAH_OK) return status;
     lora->rank = (int)rank;
     status = read_factor(s, adapter, path, "lora_A", rank, matrix->columns, &lora->a, error);
     if (status != SAH_OK) return status;
-    status = read_factor(s, adapter, path, "lora_B", matrix->rows, rank, &lora->b, error);
+    status = read_factor(s, adapter, path, "lora_B", rows, rank, &lora->b, error);
+    if (status != SAH_OK) return status;
+    memmove(lora->b, lora->b + first * rank, matrix->rows * rank * sizeof *lora->b);
     matrix->lora = lora;
-    return status;
+    return SAH_OK;
 }
 
 /* A tensor that belongs to no pair: an adapted embedding or LM head, a saved module, a layer too many. */
@@ -188,15 +201,15 @@ sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_t
     s.where = path.data;
     status = read_settings(&s, error);
     if (status != SAH_OK) goto done;
-    c->loras = sah_alloc((size_t)c->config.n_layers * N_TARGETS, sizeof *c->loras);
+    c->loras = sah_alloc((size_t)c->config.n_layers * SAH_N_ROLES, sizeof *c->loras);
     s.used = sah_alloc(adapter->n, sizeof *s.used);
     if (c->loras == NULL || s.used == NULL) {
         status = sah_fail_memory(error, "the adapter");
         goto done;
     }
-    for (int i = 0; i < c->config.n_layers * N_TARGETS && status == SAH_OK; i++) {
-        status = attach(c, &s, adapter, i / N_TARGETS, &TARGETS[i % N_TARGETS], error);
-    }
+    for (int l = 0; l < c->config.n_layers; l++)
+        for (const sah_matrix_name *n = c->family->matrices; n->hugging_face != NULL && status == SAH_OK; n++)
+            status = attach(c, &s, adapter, l, n, error);
     if (status == SAH_OK) status = refuse_unused(&s, adapter, error);
 done:
     sah_lora_patterns_free(s.ranks);

@@ -20,7 +20,11 @@ void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out)
 {
     const sah_tensor *tensor = matrix->tensor;
     const size_t columns = matrix->columns;
-    if (matrix->rotary_heads == 0) {
+    if (matrix->blocks != NULL) {
+        for (size_t i = 0; i < n; i++)
+            sah_tensor_read(matrix->blocks[(row + i) / matrix->block_rows],
+                            (row + i) % matrix->block_rows * columns, columns, out + i * columns);
+    } else if (matrix->rotary_heads == 0) {
         sah_tensor_read(tensor, row * columns, n * columns, out);
     } else {
         const size_t head_dim = matrix->rows / (size_t)matrix->rotary_heads;

@@ -14,59 +14,35 @@ enum { NAME_BYTES = 160 };
 /* What the steps below share. */
 typedef struct search {
     sah_checkpoint *c;
-    const char *prefix; /* "model." before Hugging Face names, or "" where a checkpoint leaves it out */
+    const sah_family *family;
+    const char *prefix; /* before Hugging Face names */
     bool *used; /* [tensors->n]: taken by name */
-    size_t width, q_width, kv_width, ff_width, head_width;
 } search;
 
-typedef enum width { D_MODEL, Q, KV, D_FF, HEAD } width;
+/* ---- One tensor ---------------------------------------------------------------------------------------- */
 
-static size_t width_of(const search *s, width w)
+static sah_status expect_shape(const search *s, const sah_tensor *tensor, int n_dims, const size_t *dims,
+                               sah_error *error)
 {
-    const size_t widths[] = {s->width, s->q_width, s->kv_width, s->ff_width, s->head_width};
-    return widths[w];
+    sah_tensor wanted = {.n_dims = n_dims};
+    bool same = tensor->n_dims == n_dims;
+    for (int i = 0; i < n_dims; i++) {
+        wanted.dims[i] = dims[i];
+        same = same && tensor->dims[i] == dims[i];
+    }
+    if (same) return SAH_OK;
+    char have[SAH_SHAPE_TEXT], want[SAH_SHAPE_TEXT];
+    sah_tensor_shape(tensor, have);
+    sah_tensor_shape(&wanted, want);
+    return sah_fail(error, SAH_FAILED, "%s: tensor %s is %s, the configuration asks for %s", s->c->path,
+                    tensor->name, have, want);
 }
 
-/* The matrices of a layer: names, places in sah_layer_files, and sizes. */
-static const struct matrix_role {
-    const char *hugging_face, *gguf;
-    size_t matrix, bias;
-    width rows, columns;
-} MATRICES[] = {
-#define PLACE(member) offsetof(sah_layer_files, member)
-    {"self_attn.q_proj", "attn_q", PLACE(q), PLACE(q_bias), Q, D_MODEL},
-    {"self_attn.k_proj", "attn_k", PLACE(k), PLACE(k_bias), KV, D_MODEL},
-    {"self_attn.v_proj", "attn_v", PLACE(v), PLACE(v_bias), KV, D_MODEL},
-    {"self_attn.o_proj", "attn_output", PLACE(o), PLACE(o_bias), D_MODEL, Q},
-    {"mlp.gate_proj", "ffn_gate", PLACE(gate), PLACE(gate_bias), D_FF, D_MODEL},
-    {"mlp.up_proj", "ffn_up", PLACE(up), PLACE(up_bias), D_FF, D_MODEL},
-    {"mlp.down_proj", "ffn_down", PLACE(down), PLACE(down_bias), D_MODEL, D_FF},
-};
-
-static const struct norm_role {
-    const char *hugging_face, *gguf;
-    size_t place;
-    width size;
-} NORMS[] = {
-    {"input_layernorm", "attn_norm", PLACE(input_norm), D_MODEL},
-    {"post_attention_layernorm", "ffn_norm", PLACE(post_norm), D_MODEL},
-    {"self_attn.q_norm", "attn_q_norm", PLACE(q_norm), HEAD}, /* these two with QK-norm only */
-    {"self_attn.k_norm", "attn_k_norm", PLACE(k_norm), HEAD},
-#undef PLACE
-};
-
-enum {
-    N_MATRICES = sizeof MATRICES / sizeof *MATRICES,
-    N_NORMS = sizeof NORMS / sizeof *NORMS,
-    ATTENTION_IN = 3, /* the first so many matrices are q, k and v; the next is o, the rest the MLP's */
-};
-
 /* The tensor `name` of `n_dims` sizes, marked as used. */
-static sah_status find(const search *s, const char *name, int n_dims, size_t rows, size_t columns,
+static sah_status find(const search *s, const char *name, int n_dims, const size_t *dims,
                        const sah_tensor **out, sah_error *error)
 {
     const sah_tensors *tensors = s->c->tensors;
-    const sah_tensor wanted = {.n_dims = n_dims, .dims = {rows, columns}};
     const sah_tensor *tensor = sah_tensors_find(tensors, name);
     if (tensor == NULL) {
         const char *type = sah_tensors_unsupported(tensors, name);
@@ -74,103 +50,309 @@ static sah_status find(const search *s, const char *name, int n_dims, size_t row
         return sah_fail(error, SAH_FAILED, "%s: tensor %s has type %s, which is not supported", s->c->path,
                         name, type);
     }
-    if (tensor->n_dims != n_dims || tensor->dims[0] != rows || (n_dims > 1 && tensor->dims[1] != columns)) {
-        char have[SAH_SHAPE_TEXT], want[SAH_SHAPE_TEXT];
-        sah_tensor_shape(tensor, have);
-        sah_tensor_shape(&wanted, want);
-        return sah_fail(error, SAH_FAILED, "%s: tensor %s is %s, the configuration asks for %s", s->c->path,
-                        name, have, want);
-    }
+    sah_status status = expect_shape(s, tensor, n_dims, dims, error);
+    if (status != SAH_OK) return status;
     s->used[tensor - tensors->items] = true;
     *out = tensor;
     return SAH_OK;
+}
+
+static sah_status find_vector(const search *s, const char *name, size_t n, const sah_tensor **out,
+                              sah_error *error)
+{
+    return find(s, name, 1, (const size_t[]){n}, out, error);
 }
 
 static sah_status find_matrix(const search *s, const char *name, size_t rows, size_t columns, sah_matrix *out,
                               sah_error *error)
 {
     *out = (sah_matrix){.rows = rows, .columns = columns};
-    return find(s, name, 2, rows, columns, &out->tensor, error);
+    return find(s, name, 2, (const size_t[]){rows, columns}, &out->tensor, error);
 }
 
-static void layer_name(const search *s, int layer, const char *hugging_face, const char *gguf,
-                       const char *kind, char name[NAME_BYTES])
+/* ---- Parts of tensors ---------------------------------------------------------------------------------- */
+
+/* A tensor of the checkpoint's own; NULL: no memory. Places of earlier ones stay. */
+static sah_tensor *new_view(const search *s, const sah_tensor *whole)
+{
+    sah_tensor *view = sah_alloc(1, sizeof *view);
+    sah_checkpoint *c = s->c;
+    if (view == NULL || !sah_grow(&c->views, &c->view_capacity, c->n_views + 1, sizeof(sah_tensor *))) {
+        free(view);
+        return NULL;
+    }
+    *view = *whole;
+    view->whole = whole;
+    view->skip = 0;
+    return c->views[c->n_views++] = view;
+}
+
+/* Rows [first, first + rows) of a tensor of `columns` values a row; a vector has one. */
+static sah_status take_rows(const search *s, const sah_tensor *whole, size_t first, size_t rows,
+                            size_t columns, int n_dims, const sah_tensor **out, sah_error *error)
+{
+    sah_tensor *view = new_view(s, whole);
+    if (view == NULL) return sah_fail_memory(error, whole->name);
+    view->n_dims = n_dims;
+    view->dims[0] = rows;
+    view->dims[1] = n_dims > 1 ? columns : 0;
+    view->skip = first * columns;
+    *out = view;
+    return SAH_OK;
+}
+
+/* A tensor that is read with a number added to each value. */
+static sah_status with_added(const search *s, const sah_tensor *whole, float add, const sah_tensor **out,
+                             sah_error *error)
+{
+    sah_tensor *view = new_view(s, whole);
+    if (view == NULL) return sah_fail_memory(error, whole->name);
+    view->add = add;
+    *out = view;
+    return SAH_OK;
+}
+
+/* Values [n] that are held in memory, in an order of their own; the caller fills *values. */
+static sah_status hold(const search *s, const sah_tensor *whole, int n_dims, const size_t *dims,
+                       float **values, const sah_tensor **out, sah_error *error)
+{
+    size_t n = dims[0] * (n_dims > 1 ? dims[1] : 1); /* no more than the tensor has */
+    sah_tensor *view = new_view(s, whole);
+    if (view == NULL || (view->held = sah_alloc_aligned(n, sizeof **values)) == NULL)
+        return sah_fail_memory(error, whole->name);
+    *values = view->held;
+    view->type = SAH_F32;
+    view->scales = NULL;
+    view->data = (const uint8_t *)view->held;
+    view->bytes = n * sizeof **values;
+    view->n_dims = n_dims;
+    for (int i = 0; i < n_dims; i++) view->dims[i] = dims[i];
+    *out = view;
+    return SAH_OK;
+}
+
+/* ---- Matrices ------------------------------------------------------------------------------------------ */
+
+static void layer_name(const search *s, int layer, const char *own, const char *kind, char name[NAME_BYTES])
 {
     if (s->c->is_gguf)
-        snprintf(name, NAME_BYTES, "blk.%d.%s.%s", layer, gguf, kind);
+        snprintf(name, NAME_BYTES, "blk.%d.%s%s", layer, own, kind);
     else
-        snprintf(name, NAME_BYTES, "%slayers.%d.%s.%s", s->prefix, layer, hugging_face, kind);
+        snprintf(name, NAME_BYTES, "%s%s.%d.%s%s", s->prefix,
+                 s->family->layers != NULL ? s->family->layers : "layers", layer, own, kind);
 }
 
-static sah_status find_layer_matrix(const search *s, int layer, int m, sah_error *error)
+/* The rows of all that lies in a cut tensor, and where the role's begin. */
+static void cut_rows(const sah_config *c, int layer, sah_cut cut, sah_role role, size_t *all, size_t *first)
+{
+    const size_t q = sah_width_of(c, layer, SAH_WIDTH_Q), kv = sah_width_of(c, layer, SAH_WIDTH_KV),
+                 ff = sah_width_of(c, layer, SAH_WIDTH_FF);
+    if (cut == SAH_CUT_GATE_UP) {
+        *all = 2 * ff;
+        *first = role == SAH_ROLE_UP ? ff : 0;
+    } else {
+        *all = q + 2 * kv;
+        *first = role == SAH_ROLE_K ? q : role == SAH_ROLE_V ? q + kv : 0;
+    }
+}
+
+/* q, k or v of [heads, (q, k, v), D] rows, each of `columns` values. */
+static sah_status gather_heads(const search *s, const sah_tensor *whole, int layer, sah_role role,
+                               size_t columns, int n_dims, const sah_tensor **out, sah_error *error)
+{
+    const size_t D = sah_width_of(&s->c->config, layer, SAH_WIDTH_HEAD), heads = (size_t)s->c->config.n_heads;
+    const size_t part = role == SAH_ROLE_Q ? 0 : role == SAH_ROLE_K ? 1 : 2;
+    float *values = NULL;
+    sah_status status = hold(s, whole, n_dims, (const size_t[]){heads * D, columns}, &values, out, error);
+    for (size_t h = 0; h < heads && status == SAH_OK; h++)
+        sah_tensor_read(whole, (3 * h + part) * D * columns, D * columns, values + h * D * columns);
+    return status;
+}
+
+/* Rows of a matrix that the file keeps as [inputs, outputs]: columns [first, first + rows). */
+static sah_status transpose(const search *s, const sah_tensor *whole, size_t first, size_t rows,
+                            size_t columns, const sah_tensor **out, sah_error *error)
+{
+    float *values = NULL, *line = sah_alloc(whole->dims[1], sizeof *line);
+    sah_status status = line != NULL ? hold(s, whole, 2, (const size_t[]){rows, columns}, &values, out, error)
+                                     : sah_fail_memory(error, whole->name);
+    for (size_t i = 0; i < columns && status == SAH_OK; i++) {
+        sah_tensor_read(whole, i * whole->dims[1], whole->dims[1], line);
+        for (size_t r = 0; r < rows; r++) values[r * columns + i] = line[first + r];
+    }
+    free(line);
+    return status;
+}
+
+/* The part of a found tensor that a role has. */
+static sah_status cut_matrix(const search *s, int layer, sah_role role, sah_cut cut, bool turned,
+                             const sah_tensor *whole, size_t first, sah_matrix *m, sah_error *error)
+{
+    if (turned) return transpose(s, whole, first, m->rows, m->columns, &m->tensor, error);
+    if (cut == SAH_CUT_QKV_BY_HEAD)
+        return gather_heads(s, whole, layer, role, m->columns, 2, &m->tensor, error);
+    if (cut == SAH_CUT_NONE) {
+        m->tensor = whole;
+        return SAH_OK;
+    }
+    return take_rows(s, whole, first, m->rows, m->columns, 2, &m->tensor, error);
+}
+
+static sah_status find_bias(const search *s, int layer, const sah_matrix_name *n, const char *own,
+                            sah_cut cut, sah_error *error)
 {
     const sah_config *config = &s->c->config;
-    const struct matrix_role *role = &MATRICES[m];
-    char *files = (char *)&s->c->layers[layer], name[NAME_BYTES];
-    sah_matrix *matrix = (sah_matrix *)(void *)(files + role->matrix);
-    const sah_tensor **bias = (const sah_tensor **)(void *)(files + role->bias);
-    const size_t rows = width_of(s, role->rows);
-    layer_name(s, layer, role->hugging_face, role->gguf, "weight", name);
-    sah_status status = find_matrix(s, name, rows, width_of(s, role->columns), matrix, error);
+    const sah_role_info *info = sah_role_of(n->role);
+    sah_layer_files *files = &s->c->layers[layer];
+    const sah_tensor **bias = sah_role_bias(files, n->role), *whole;
+    const sah_matrix *matrix = sah_role_matrix(files, n->role);
+    char name[NAME_BYTES];
+    size_t all = matrix->rows, first = 0;
+    bool has = n->role == SAH_ROLE_O              ? config->o_bias
+               : info->half == SAH_HALF_ATTENTION ? config->qkv_bias
+               : n->role >= SAH_ROLE_ROUTER       ? config->experts.bias
+                                                  : config->mlp_bias;
+    if (!has || bias == NULL) return SAH_OK;
+    if (cut != SAH_CUT_NONE) cut_rows(config, layer, cut, n->role, &all, &first);
+    layer_name(s, layer, own, ".bias", name);
+    sah_status status = find_vector(s, name, all, &whole, error);
     if (status != SAH_OK) return status;
-    /* Only the converter of the llama architecture reorders rows, and only those of q and k. */
-    if (s->c->is_gguf && strcmp(config->family, "llama") == 0 && m < 2) {
-        matrix->rotary_heads = m == 0 ? config->n_heads : config->n_kv_heads;
-    }
-    bool biased = m < ATTENTION_IN ? config->qkv_bias : m == ATTENTION_IN ? config->o_bias : config->mlp_bias;
-    if (!biased) return SAH_OK;
-    layer_name(s, layer, role->hugging_face, role->gguf, "bias", name);
-    status = find(s, name, 1, rows, 0, bias, error);
-    if (status == SAH_OK && matrix->rotary_heads > 0 && sah_dtype_block_values((*bias)->type) != 1) {
-        status = sah_fail(error, SAH_FAILED, "%s: tensor %s is quantised, which is not supported for a bias",
-                          s->c->path, name);
-    }
-    return status;
+    if (matrix->rotary_heads > 0 && sah_dtype_block_values(whole->type) != 1)
+        return sah_fail(error, SAH_FAILED, "%s: tensor %s is quantised, which is not supported for a bias",
+                        s->c->path, name);
+    if (cut == SAH_CUT_NONE) *bias = whole;
+    if (cut == SAH_CUT_QKV_BY_HEAD) return gather_heads(s, whole, layer, n->role, 1, 1, bias, error);
+    return cut == SAH_CUT_NONE ? SAH_OK : take_rows(s, whole, first, matrix->rows, 1, 1, bias, error);
+}
+
+static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix_name *n, sah_error *error)
+{
+    const sah_config *config = &s->c->config;
+    const sah_role_info *info = sah_role_of(n->role);
+    sah_matrix *m = sah_role_matrix(&s->c->layers[layer], n->role);
+    const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
+    const sah_cut cut = s->c->is_gguf ? n->gguf_cut : n->cut;
+    const bool turned = s->family->transposed && !s->c->is_gguf;
+    const sah_tensor *whole;
+    char name[NAME_BYTES];
+    *m = (sah_matrix){.rows = sah_width_of(config, layer, info->rows),
+                      .columns = sah_width_of(config, layer, info->columns)};
+    size_t all = m->rows, first = 0;
+    if (cut != SAH_CUT_NONE) cut_rows(config, layer, cut, n->role, &all, &first);
+    layer_name(s, layer, own, ".weight", name);
+    const size_t dims[] = {turned ? m->columns : all, turned ? all : m->columns};
+    sah_status status = find(s, name, 2, dims, &whole, error);
+    if (status == SAH_OK) status = cut_matrix(s, layer, n->role, cut, turned, whole, first, m, error);
+    if (status != SAH_OK) return status;
+    if (s->c->is_gguf && s->family->permuted && (n->role == SAH_ROLE_Q || n->role == SAH_ROLE_K))
+        m->rotary_heads =
+            n->role == SAH_ROLE_Q ? config->n_heads : sah_config_layer(config, layer).n_kv_heads;
+    return find_bias(s, layer, n, own, cut, error);
+}
+
+/* ---- Vectors ------------------------------------------------------------------------------------------- */
+
+/* "….weight" to "….bias". */
+static void bias_name(char name[NAME_BYTES])
+{
+    char *dot = strrchr(name, '.');
+    if (dot != NULL) snprintf(dot, (size_t)(name + NAME_BYTES - dot), ".bias");
+}
+
+static sah_status find_layer_vector(const search *s, int layer, const sah_vector_name *n, sah_error *error)
+{
+    const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
+    const sah_tensor **place = sah_vector_place(&s->c->layers[layer], n->vector);
+    const sah_tensor **bias = sah_vector_bias(&s->c->layers[layer], n->vector);
+    const size_t length = sah_width_of(&s->c->config, layer, n->width);
+    char name[NAME_BYTES];
+    if (own == NULL) return SAH_OK;
+    layer_name(s, layer, own, "", name);
+    sah_status status = find_vector(s, name, length, place, error);
+    if (status == SAH_OK && s->family->norm_add > 0 && !s->c->is_gguf)
+        status = with_added(s, *place, s->family->norm_add, place, error);
+    if (status != SAH_OK || bias == NULL || s->c->config.norm != SAH_NORM_LAYER) return status;
+    bias_name(name);
+    return find_vector(s, name, length, bias, error);
 }
 
 static sah_status find_layer(const search *s, int layer, sah_error *error)
 {
     sah_status status = SAH_OK;
-    for (int m = 0; m < N_MATRICES && status == SAH_OK; m++) status = find_layer_matrix(s, layer, m, error);
-    for (int i = 0; i < N_NORMS && status == SAH_OK; i++) {
-        const sah_tensor **place =
-            (const sah_tensor **)(void *)((char *)&s->c->layers[layer] + NORMS[i].place);
-        char name[NAME_BYTES];
-        if (NORMS[i].size == HEAD && !s->c->config.qk_norm) continue;
-        layer_name(s, layer, NORMS[i].hugging_face, NORMS[i].gguf, "weight", name);
-        status = find(s, name, 1, width_of(s, NORMS[i].size), 0, place, error);
-    }
+    for (const sah_matrix_name *n = s->family->matrices; n->hugging_face != NULL && status == SAH_OK; n++)
+        status = find_layer_matrix(s, layer, n, error);
+    for (const sah_vector_name *n = s->family->vectors; n->hugging_face != NULL && status == SAH_OK; n++)
+        status = find_layer_vector(s, layer, n, error);
     return status;
 }
 
-/* Embedding, LM head, final norm. The LM head is the embedding when the configuration says so or the file has
- * none. */
+/* ---- The ends ------------------------------------------------------------------------------------------ */
+
+static sah_status find_final_norm(const search *s, sah_error *error)
+{
+    sah_checkpoint *c = s->c;
+    const size_t width = (size_t)c->config.d_model;
+    char name[NAME_BYTES];
+    const char *own = s->family->final_norm != NULL ? s->family->final_norm : "norm";
+    if (c->is_gguf)
+        snprintf(name, sizeof name, "output_norm.weight");
+    else
+        snprintf(name, sizeof name, "%s%s.weight", s->prefix, own);
+    sah_status status = find_vector(s, name, width, &c->final_norm, error);
+    if (status == SAH_OK && s->family->norm_add > 0 && !c->is_gguf)
+        status = with_added(s, c->final_norm, s->family->norm_add, &c->final_norm, error);
+    if (status != SAH_OK || c->config.norm != SAH_NORM_LAYER) return status;
+    bias_name(name);
+    return find_vector(s, name, width, &c->final_norm_bias, error);
+}
+
+/* The LM head's name where the file has one: beside the model, or inside of its larger whole. */
+static const char *head_name(const search *s)
+{
+    static const char *const names[] = {"lm_head.weight", "language_model.lm_head.weight"};
+    if (s->c->is_gguf) return "output.weight";
+    if (s->family->head != NULL) return s->family->head;
+    for (size_t i = 0; i < 2; i++)
+        if (sah_tensors_find(s->c->tensors, names[i]) != NULL) return names[i];
+    return names[0];
+}
+
+/* Embedding, LM head, final norm, learned positions. The LM head is the embedding when the configuration says so or
+ * the file has none. */
 static sah_status find_ends(const search *s, sah_error *error)
 {
     sah_checkpoint *c = s->c;
-    const size_t vocab = (size_t)c->config.n_vocab;
+    const size_t vocab = (size_t)c->config.n_vocab, width = (size_t)c->config.d_model;
+    const char *own = s->family->embedding != NULL ? s->family->embedding : "embed_tokens",
+               *head = head_name(s);
     char name[NAME_BYTES];
-    snprintf(name, sizeof name, "%sembed_tokens.weight", s->prefix);
+    snprintf(name, sizeof name, "%s%s.weight", s->prefix, own);
     sah_status status =
-        find_matrix(s, c->is_gguf ? "token_embd.weight" : name, vocab, s->width, &c->embedding, error);
+        find_matrix(s, c->is_gguf ? "token_embd.weight" : name, vocab, width, &c->embedding, error);
+    if (status == SAH_OK) status = find_final_norm(s, error);
+    if (status == SAH_OK && s->family->positions != NULL) {
+        snprintf(name, sizeof name, "%s%s.weight", s->prefix, s->family->positions);
+        status = find_matrix(s, c->is_gguf ? "position_embd.weight" : name, (size_t)c->config.max_positions,
+                             width, &c->positions, error);
+    }
     if (status != SAH_OK) return status;
-    snprintf(name, sizeof name, "%snorm.weight", s->prefix);
-    status = find(s, c->is_gguf ? "output_norm.weight" : name, 1, s->width, 0, &c->final_norm, error);
-    if (status != SAH_OK) return status;
-    const char *head = c->is_gguf ? "output.weight" : "lm_head.weight";
     if (sah_tensors_find(c->tensors, head) == NULL && sah_tensors_unsupported(c->tensors, head) == NULL) {
         c->config.tied = true;
     }
     c->lm_head = c->embedding;
-    return c->config.tied ? SAH_OK : find_matrix(s, head, vocab, s->width, &c->lm_head, error);
+    return c->config.tied ? SAH_OK : find_matrix(s, head, vocab, width, &c->lm_head, error);
 }
 
 static sah_status read_rope_factors(const search *s, sah_error *error)
 {
-    const sah_tensor *tensor;
-    const size_t n = s->head_width / 2;
-    if (s->c->config.ropes[0].scaling != SAH_ROPE_FACTORS) return SAH_OK;
-    sah_status status = find(s, "rope_freqs.weight", 1, n, 0, &tensor, error);
+    const sah_tensor *tensor, *unused;
+    const sah_rope *rope = &s->c->config.ropes[0];
+    const size_t n = (size_t)rope->dims / 2;
+    const bool is_long = rope->scaling == SAH_ROPE_LONG;
+    if (!s->c->is_gguf || (rope->scaling != SAH_ROPE_FACTORS && !is_long)) return SAH_OK;
+    sah_status status =
+        find_vector(s, is_long ? "rope_factors_short.weight" : "rope_freqs.weight", n, &tensor, error);
+    if (status == SAH_OK && is_long) status = find_vector(s, "rope_factors_long.weight", n, &unused, error);
     if (status != SAH_OK) return status;
     s->c->rope_factors = sah_alloc(n, sizeof(float));
     if (s->c->rope_factors == NULL) return sah_fail_memory(error, "rope factors");
@@ -191,6 +373,14 @@ static bool ends_in(const char *text, const char *suffix)
     return n >= m && strcmp(text + n - m, suffix) == 0;
 }
 
+/* Other parts of a model whose text part this is. */
+static bool is_ignored(const search *s, const char *name)
+{
+    for (size_t i = 0; i < 4 && s->family->ignored[i] != NULL; i++)
+        if (strncmp(name, s->family->ignored[i], strlen(s->family->ignored[i])) == 0) return true;
+    return false;
+}
+
 /* A tensor that nothing above asked for belongs to a model that is built differently, except for a copy of
  * the tied LM head and for the RoPE tables that old checkpoints carry. */
 static sah_status refuse_unused(const search *s, sah_error *error)
@@ -198,8 +388,8 @@ static sah_status refuse_unused(const search *s, sah_error *error)
     const sah_tensors *tensors = s->c->tensors;
     for (size_t i = 0; i < tensors->n; i++) {
         const char *name = tensors->items[i].name;
-        if (s->used[i] || ends_in(name, "rotary_emb.inv_freq")) continue;
-        if (s->c->config.tied && strcmp(name, "lm_head.weight") == 0) continue;
+        if (s->used[i] || ends_in(name, "rotary_emb.inv_freq") || is_ignored(s, name)) continue;
+        if (s->c->config.tied && strcmp(name, head_name(s)) == 0) continue;
         return sah_fail(error, SAH_FAILED, "%s: tensor %s has no place in a %s model of this configuration",
                         s->c->path, name, s->c->config.family);
     }
@@ -214,7 +404,7 @@ static void count(const search *s)
     uint64_t bytes[SAH_DTYPES] = {0};
     for (size_t i = 0; i < tensors->n; i++) {
         const sah_tensor *tensor = &tensors->items[i];
-        if (!s->used[i] || strcmp(tensor->name, "rope_freqs.weight") == 0) continue;
+        if (!s->used[i] || strncmp(tensor->name, "rope_f", 6) == 0) continue;
         info->n_parameters += sah_tensor_values(tensor);
         bytes[tensor->type] += tensor->bytes;
     }
@@ -230,18 +420,26 @@ static void count(const search *s)
     }
 }
 
+/* The family's prefix under which the embedding lies; its first where none does. */
+static const char *find_prefix(const sah_checkpoint *c)
+{
+    const sah_family *f = c->family;
+    char name[NAME_BYTES];
+    for (size_t i = 0; i < 4 && f->prefixes[i] != NULL; i++) {
+        snprintf(name, sizeof name, "%s%s.weight", f->prefixes[i],
+                 f->embedding != NULL ? f->embedding : "embed_tokens");
+        if (sah_tensors_find(c->tensors, name) != NULL) return f->prefixes[i];
+    }
+    return f->prefixes[0];
+}
+
 sah_status sah_checkpoint_find_weights(sah_checkpoint *c, sah_error *error)
 {
     const sah_config *config = &c->config;
-    const size_t head = (size_t)config->head_dim;
     search s = {.c = c,
-                .prefix = sah_tensors_find(c->tensors, "embed_tokens.weight") != NULL ? "" : "model.",
-                .used = sah_alloc(c->tensors->n, sizeof(bool)),
-                .width = (size_t)config->d_model,
-                .q_width = head * (size_t)config->n_heads,
-                .kv_width = head * (size_t)config->n_kv_heads,
-                .ff_width = (size_t)config->d_ff,
-                .head_width = head};
+                .family = c->family,
+                .prefix = find_prefix(c),
+                .used = sah_alloc(c->tensors->n, sizeof(bool))};
     sah_status status;
     c->layers = sah_alloc((size_t)config->n_layers, sizeof *c->layers);
     if (c->layers == NULL || s.used == NULL) {

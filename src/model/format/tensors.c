@@ -188,8 +188,19 @@ static void apply_scales(const sah_tensor *tensor, size_t first, size_t n, float
     }
 }
 
+const sah_tensor *sah_tensor_whole(const sah_tensor *tensor)
+{
+    while (tensor->whole != NULL) tensor = tensor->whole;
+    return tensor;
+}
+
 void sah_tensor_read(const sah_tensor *tensor, size_t first, size_t n, float *out)
 {
+    if (tensor->whole != NULL && tensor->held == NULL) {
+        sah_tensor_read(tensor->whole, tensor->skip + first, n, out);
+        for (size_t i = 0; i < n && tensor->add != 0.0f; i++) out[i] += tensor->add;
+        return;
+    }
     const size_t block = first / sah_dtype_block_values(tensor->type);
     sah_dequantize(tensor->type, tensor->data + block * sah_dtype_block_bytes(tensor->type), n, out);
     if (tensor->scales != NULL) apply_scales(tensor, first, n, out);

@@ -26,6 +26,11 @@ typedef struct sah_tensor {
     const sah_scales *scales; /* NULL: none */
     size_t file; /* index of the file it lies in */
     size_t offset; /* of data in that file */
+    /* Of a view, which belongs to a checkpoint and not to the list: */
+    const struct sah_tensor *whole; /* the tensor that it reads, from value `skip` on; NULL: it is no such view */
+    size_t skip;
+    float add; /* to every value that is read */
+    float *held; /* its values, where they are kept in memory; data points there */
 } sah_tensor;
 
 typedef struct sah_tensors {
@@ -46,6 +51,8 @@ const sah_tensor *sah_tensors_find(const sah_tensors *tensors, const char *name)
 const char *sah_tensors_unsupported(const sah_tensors *tensors, const char *name);
 void sah_tensors_close(sah_tensors *tensors);
 
+/* The tensor of the list that a view is made from; the tensor itself when it is no view. */
+const sah_tensor *sah_tensor_whole(const sah_tensor *tensor);
 size_t sah_tensor_values(const sah_tensor *tensor); /* the product of its sizes */
 /* Values [first, first + n), whole blocks of its type, as float32; scales are applied. */
 void sah_tensor_read(const sah_tensor *tensor, size_t first, size_t n, float *out);

@@ -1,0 +1,61 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "model/family/family.h"
+
+#define FAMILIES(X)                                                                                          \
+    X(llama)                                                                                                 \
+    X(mistral)                                                                                               \
+    X(ministral)                                                                                             \
+    X(ministral3) X(qwen2) X(qwen3) X(gemma2) X(gemma3) X(phi3) X(olmo2) X(olmo3) X(smollm3) X(granite)      \
+        X(glm) X(glm4) X(gpt2) X(gpt_neox) X(falcon)
+
+#define DECLARE(name) extern const sah_family sah_family_##name;
+FAMILIES(DECLARE)
+#undef DECLARE
+
+#define ADDRESS(name) &sah_family_##name,
+const sah_family *const sah_all_families[] = {FAMILIES(ADDRESS) NULL};
+#undef ADDRESS
+
+static bool among(const char *const names[4], const char *name)
+{
+    for (int i = 0; i < 4 && names[i] != NULL; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+const sah_family *sah_family_of_json(const char *architecture, const char *model_type)
+{
+    for (const sah_family *const *f = sah_all_families; *f != NULL; f++)
+        if (architecture != NULL ? among((*f)->architectures, architecture)
+                                 : among((*f)->model_types, model_type))
+            return *f;
+    return NULL;
+}
+
+const sah_family *sah_family_of_gguf(const char *name, size_t length)
+{
+    for (const sah_family *const *f = sah_all_families; *f != NULL; f++) {
+        const char *own = (*f)->gguf;
+        if (own != NULL && strlen(own) == length && memcmp(own, name, length) == 0) return *f;
+    }
+    return NULL;
+}
+
+void sah_family_list(bool gguf, char *out, size_t size)
+{
+    size_t n = 0, left = 0;
+    for (const sah_family *const *f = sah_all_families; *f != NULL; f++) left += !gguf || (*f)->gguf != NULL;
+    for (const sah_family *const *f = sah_all_families; *f != NULL; f++) {
+        if (gguf && (*f)->gguf == NULL) continue;
+        left--;
+        int wrote = snprintf(out + n, size - n, "%s%s%s",
+                             n == 0     ? ""
+                             : left > 0 ? ", "
+                                        : " and ",
+                             gguf ? (*f)->gguf : (*f)->title, "");
+        if (wrote < 0 || (size_t)wrote >= size - n) return;
+        n += (size_t)wrote;
+    }
+}

@@ -1,0 +1,210 @@
+/* Llama 1 to 3, SmolLM2, Vicuna and all that is built like them; Mistral and Ministral, with windows; SmolLM3, with
+ * layers that do not rotate; Granite, with multipliers. */
+#include <math.h>
+
+#include "model/family/family.h"
+#include "util/error.h"
+
+static const sah_matrix_name matrices[] = {SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, {0}};
+static const sah_vector_name vectors[] = {SAH_LLAMA_NORMS, {0}};
+
+const sah_family sah_family_llama = {
+    .name = "llama",
+    .title = "Llama",
+    .architectures = {"LlamaForCausalLM"},
+    .model_types = {"llama"},
+    .gguf = "llama",
+    .max_positions = 2048,
+    .theta = 10000,
+    .epsilon = 1e-6,
+    .activation = "silu",
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .mlp_bias = SAH_BIAS_BY_KEY,
+    .permuted = true,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = vectors,
+};
+
+const sah_family sah_family_mistral = {
+    .name = "mistral",
+    .title = "Mistral",
+    .architectures = {"MistralForCausalLM"},
+    .model_types = {"mistral"},
+    .kv_heads = 8,
+    .max_positions = 131072,
+    .theta = 10000,
+    .epsilon = 1e-6,
+    .activation = "silu",
+    .windows = SAH_WINDOW_ALL,
+    .default_window = 4096,
+    .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
+    .matrices = matrices,
+    .vectors = vectors,
+};
+
+const sah_family sah_family_ministral = {
+    .name = "ministral",
+    .title = "Ministral",
+    .architectures = {"MinistralForCausalLM"},
+    .model_types = {"ministral"},
+    .kv_heads = 8,
+    .max_positions = 131072,
+    .theta = 10000,
+    .epsilon = 1e-6,
+    .activation = "silu",
+    .windows = SAH_WINDOW_PATTERN,
+    .default_window = 4096,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = vectors,
+};
+
+/* Queries are scaled by 1 + beta ln(1 + floor(position / original positions)): by 1 up to there, and longer prompts
+ * are refused. */
+static sah_status read_ministral3(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    sah_rope *rope = &c->ropes[0];
+    (void)json, (void)where, (void)error;
+    if (rope->scaling == SAH_ROPE_YARN && (rope->limit == 0 || rope->limit > rope->original_positions))
+        rope->limit = rope->original_positions;
+    return SAH_OK;
+}
+
+const sah_family sah_family_ministral3 = {
+    .name = "ministral3",
+    .title = "Ministral 3",
+    .architectures = {"Ministral3ForCausalLM"},
+    .model_types = {"ministral3"},
+    .kv_heads = 8,
+    .head_dim = 128,
+    .max_positions = 262144,
+    .theta = 1e6,
+    .epsilon = 1e-5,
+    .activation = "silu",
+    .windows = SAH_WINDOW_ALL,
+    .read_json = read_ministral3,
+    .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
+    .matrices = matrices,
+    .vectors = vectors,
+};
+
+/* "no_rope_layers" has 0 for layers without rotation; without it every "no_rope_layer_interval"-th (4th) has none. */
+static sah_status read_smollm3(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    const json_t *list = json_object_get(json, "no_rope_layers");
+    int64_t interval;
+    sah_status status =
+        sah_json_int(json, "no_rope_layer_interval", 4, 1, INT32_MAX, &interval, where, error);
+    if (status != SAH_OK) return status;
+    if (json_array_size(list) > 0 && json_array_size(list) != (size_t)c->n_layers)
+        return sah_fail(error, SAH_FAILED,
+                        "%s: \"no_rope_layers\" does not have a number for each of %d layers", where,
+                        c->n_layers);
+    if (!sah_config_by_layer(c)) return sah_fail_memory(error, where);
+    for (int l = 0; l < c->n_layers; l++) {
+        bool rotates = json_array_size(list) > 0 ? json_integer_value(json_array_get(list, (size_t)l)) != 0
+                                                 : (l + 1) % interval != 0;
+        if (!rotates) c->layer_kind[l].rope = -1;
+    }
+    return SAH_OK;
+}
+
+/* llama.cpp does not read which: every fourth. */
+static sah_status read_smollm3_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+{
+    (void)gguf;
+    if (!sah_config_by_layer(c)) return sah_fail_memory(error, where);
+    for (int l = 3; l < c->n_layers; l += 4) c->layer_kind[l].rope = -1;
+    return SAH_OK;
+}
+
+const sah_family sah_family_smollm3 = {
+    .name = "smollm3",
+    .title = "SmolLM3",
+    .architectures = {"SmolLM3ForCausalLM"},
+    .model_types = {"smollm3"},
+    .gguf = "smollm3",
+    .kv_heads = 4,
+    .max_positions = 32768,
+    .theta = 2e6,
+    .epsilon = 1e-6,
+    .tied = true,
+    .activation = "silu",
+    .keys = {"no_rope_layers"},
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .mlp_bias = SAH_BIAS_BY_KEY,
+    .windows = SAH_WINDOW_OPTIONAL,
+    .permuted = true,
+    .read_json = read_smollm3,
+    .read_gguf = read_smollm3_gguf,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = vectors,
+};
+
+/* A factor that must be a number other than 0. */
+static sah_status read_factor(const json_t *json, const char *key, const char *where, double *out,
+                              sah_error *error)
+{
+    sah_status status = sah_json_number(json, key, 1, out, where, error);
+    if (status == SAH_OK && (!isfinite(*out) || !(fabs(*out) > 0)))
+        status = sah_fail(error, SAH_FAILED, "%s: \"%s\" is %g", where, key, *out);
+    return status;
+}
+
+static sah_status read_granite(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    double embedding, residual, attention, logits;
+    sah_status status = read_factor(json, "embedding_multiplier", where, &embedding, error);
+    if (status == SAH_OK) status = read_factor(json, "residual_multiplier", where, &residual, error);
+    if (status == SAH_OK) status = read_factor(json, "attention_multiplier", where, &attention, error);
+    if (status == SAH_OK) status = read_factor(json, "logits_scaling", where, &logits, error);
+    if (status != SAH_OK) return status;
+    c->embedding_scale = (float)embedding;
+    c->residual_scale = (float)residual;
+    c->attention_scale = (float)attention;
+    c->logit_scale = (float)(1 / logits);
+    return SAH_OK;
+}
+
+static sah_status read_granite_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+{
+    double embedding, residual, attention, logits;
+    sah_status status = sah_gguf_number(gguf, "granite.embedding_scale", 1, &embedding, error);
+    if (status == SAH_OK) status = sah_gguf_number(gguf, "granite.residual_scale", 1, &residual, error);
+    if (status == SAH_OK) status = sah_gguf_number(gguf, "granite.attention.scale", 0, &attention, error);
+    if (status == SAH_OK) status = sah_gguf_number(gguf, "granite.logit_scale", 1, &logits, error);
+    if (status != SAH_OK) return status;
+    if (!(embedding > 0 && residual > 0 && attention >= 0 && logits > 0))
+        return sah_fail(error, SAH_FAILED, "%s: a multiplier is not a positive number", where);
+    c->embedding_scale = (float)embedding;
+    c->residual_scale = (float)residual;
+    c->attention_scale = (float)attention;
+    c->logit_scale = (float)(1 / logits);
+    return SAH_OK;
+}
+
+const sah_family sah_family_granite = {
+    .name = "granite",
+    .title = "Granite",
+    .architectures = {"GraniteForCausalLM"},
+    .model_types = {"granite"},
+    .gguf = "granite",
+    .max_positions = 2048,
+    .theta = 10000,
+    .epsilon = 1e-6,
+    .activation = "silu",
+    .keys = {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling"},
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .mlp_bias = SAH_BIAS_BY_KEY,
+    .permuted = true,
+    .read_json = read_granite,
+    .read_gguf = read_granite_gguf,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = vectors,
+};

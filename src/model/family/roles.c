@@ -1,0 +1,107 @@
+#include "model/family/roles.h"
+
+#define PLACE(member) offsetof(sah_layer_files, member)
+static const sah_role_info roles[SAH_N_ROLES] = {
+    [SAH_ROLE_Q] = {PLACE(q), PLACE(q_bias), true, SAH_WIDTH_Q, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_K] = {PLACE(k), PLACE(k_bias), true, SAH_WIDTH_KV, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_V] = {PLACE(v), PLACE(v_bias), true, SAH_WIDTH_KV, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_O] = {PLACE(o), PLACE(o_bias), true, SAH_WIDTH_MODEL, SAH_WIDTH_Q, SAH_HALF_ATTENTION},
+    [SAH_ROLE_GATE] = {PLACE(gate), PLACE(gate_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
+    [SAH_ROLE_UP] = {PLACE(up), PLACE(up_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
+    [SAH_ROLE_DOWN] = {PLACE(down), PLACE(down_bias), true, SAH_WIDTH_MODEL, SAH_WIDTH_FF, SAH_HALF_MLP},
+    [SAH_ROLE_ROUTER] = {PLACE(router), PLACE(router_bias), true, SAH_WIDTH_EXPERTS, SAH_WIDTH_MODEL,
+                         SAH_HALF_MLP},
+    [SAH_ROLE_EXPERT_GATE] = {PLACE(expert_gate), PLACE(expert_gate_bias), true, SAH_WIDTH_EXPERTS_FF,
+                              SAH_WIDTH_MODEL, SAH_HALF_MLP},
+    [SAH_ROLE_EXPERT_UP] = {PLACE(expert_up), PLACE(expert_up_bias), true, SAH_WIDTH_EXPERTS_FF,
+                            SAH_WIDTH_MODEL, SAH_HALF_MLP},
+    [SAH_ROLE_EXPERT_DOWN] = {PLACE(expert_down), PLACE(expert_down_bias), true, SAH_WIDTH_EXPERTS_MODEL,
+                              SAH_WIDTH_EXPERT_FF, SAH_HALF_MLP},
+    [SAH_ROLE_SHARED_GATE] = {PLACE(shared_gate), 0, false, SAH_WIDTH_SHARED_FF, SAH_WIDTH_MODEL,
+                              SAH_HALF_MLP},
+    [SAH_ROLE_SHARED_UP] = {PLACE(shared_up), 0, false, SAH_WIDTH_SHARED_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
+    [SAH_ROLE_SHARED_DOWN] = {PLACE(shared_down), 0, false, SAH_WIDTH_MODEL, SAH_WIDTH_SHARED_FF,
+                              SAH_HALF_MLP},
+    [SAH_ROLE_SHARED_ROUTER] = {PLACE(shared_router), 0, false, SAH_WIDTH_ONE, SAH_WIDTH_MODEL, SAH_HALF_MLP},
+};
+
+static const sah_vector_info vectors[SAH_N_VECTORS] = {
+    [SAH_VECTOR_ATTENTION_NORM] = {PLACE(input_norm), PLACE(input_norm_bias), true, SAH_HALF_ATTENTION,
+                                   false},
+    [SAH_VECTOR_MLP_NORM] = {PLACE(post_norm), PLACE(post_norm_bias), true, SAH_HALF_MLP, false},
+    [SAH_VECTOR_ATTENTION_OUT_NORM] = {PLACE(attention_out_norm), 0, false, SAH_HALF_ATTENTION, false},
+    [SAH_VECTOR_MLP_OUT_NORM] = {PLACE(mlp_out_norm), 0, false, SAH_HALF_MLP, false},
+    [SAH_VECTOR_Q_NORM] = {PLACE(q_norm), 0, false, SAH_HALF_ATTENTION, true},
+    [SAH_VECTOR_K_NORM] = {PLACE(k_norm), 0, false, SAH_HALF_ATTENTION, true},
+    [SAH_VECTOR_SINKS] = {PLACE(sinks), 0, false, SAH_HALF_ATTENTION, true},
+    [SAH_VECTOR_CORRECTION] = {PLACE(router_correction), 0, false, SAH_HALF_MLP, true},
+};
+#undef PLACE
+
+const sah_role_info *sah_role_of(sah_role role)
+{
+    return &roles[role];
+}
+
+const sah_vector_info *sah_vector_of(sah_vector vector)
+{
+    return &vectors[vector];
+}
+
+static void *at(sah_layer_files *files, size_t place)
+{
+    return (char *)files + place;
+}
+
+sah_matrix *sah_role_matrix(sah_layer_files *files, sah_role role)
+{
+    return at(files, roles[role].matrix);
+}
+
+const sah_tensor **sah_role_bias(sah_layer_files *files, sah_role role)
+{
+    return roles[role].has_bias ? at(files, roles[role].bias) : NULL;
+}
+
+const sah_tensor **sah_vector_place(sah_layer_files *files, sah_vector vector)
+{
+    return at(files, vectors[vector].place);
+}
+
+const sah_tensor **sah_vector_bias(sah_layer_files *files, sah_vector vector)
+{
+    return vectors[vector].has_bias ? at(files, vectors[vector].bias) : NULL;
+}
+
+size_t sah_width_of(const sah_config *c, int layer, sah_width width)
+{
+    const sah_layer_kind kind = sah_config_layer(c, layer);
+    const size_t head = (size_t)kind.head_dim, experts = (size_t)c->experts.n;
+    switch (width) {
+    case SAH_WIDTH_MODEL:
+        return (size_t)c->d_model;
+    case SAH_WIDTH_Q:
+        return head * (size_t)c->n_heads;
+    case SAH_WIDTH_KV:
+        return head * (size_t)kind.n_kv_heads;
+    case SAH_WIDTH_HEAD:
+        return head;
+    case SAH_WIDTH_HEADS:
+        return (size_t)c->n_heads;
+    case SAH_WIDTH_FF:
+        return (size_t)c->d_ff;
+    case SAH_WIDTH_EXPERTS:
+        return experts;
+    case SAH_WIDTH_EXPERTS_FF:
+        return experts * (size_t)c->experts.width;
+    case SAH_WIDTH_EXPERTS_MODEL:
+        return experts * (size_t)c->d_model;
+    case SAH_WIDTH_EXPERT_FF:
+        return (size_t)c->experts.width;
+    case SAH_WIDTH_SHARED_FF:
+        return (size_t)c->experts.shared_width;
+    case SAH_WIDTH_ONE:
+        break;
+    }
+    return 1;
+}

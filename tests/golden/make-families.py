@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes tests/golden/models/FAMILY-...: tiny random checkpoints of the families in src/model/family/, and the logits that transformers itself
+gives, plain and with heads ablated inside its attention.
+
+    pip install torch==2.13.0 transformers==5.24.0 gguf==0.19.0
+    make-families.py [--seed N] [--layers N] [--width N] [--out FOLDER] [NAME ...]
+
+Without arguments the committed ones. Other seeds and shapes give other models to try: tests/engine/test_golden reads every folder of
+tests/golden/models, or the one that SAHARA_GOLDEN names. Edits of q and k act behind the rotation, where scaling and means over heads are the
+same as before it."""
+import argparse
+import json
+import os
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+import torch
+import transformers as tf
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+from transformers.masking_utils import eager_mask
+
+import family_gguf
+
+HERE = Path(__file__).resolve().parent
+VOCAB = 48
+PROMPTS = [[1, 17, 42, 5, 33, 40, 8, 21, 30, 3, 11, 29], [1, 17, 42, 5, 9, 2], [7]]
+PARTS, OPERATIONS = ["q", "k", "v", "qv"], [("scale", 1e-4), ("scale", 0.5), ("mean", None)]
+EDITS = []  # those of the pass under way
+F = "full_attention"
+S = "sliding_attention"
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.5, 2.0, 4.0], "long_factor": [2.0, 3.0, 4.0, 8.0],
+        "original_max_position_embeddings": 32}
+
+
+def base(a, **more):
+    heads, kv = more.pop("heads", 4), more.pop("kv", 2)
+    return dict(vocab_size=VOCAB, hidden_size=a.width, intermediate_size=a.width + 16, num_hidden_layers=more.pop("layers", a.layers),
+                num_attention_heads=heads, num_key_value_heads=kv, max_position_embeddings=128, bos_token_id=1, eos_token_id=2,
+                pad_token_id=0, **more)
+
+
+# name -> (config of the shape arguments, what is written as GGUF beside it)
+MODELS = {
+    "gemma2": (lambda a: tf.Gemma2Config(**base(a, head_dim=8, query_pre_attn_scalar=12, sliding_window=4)), False),
+    "gemma2-gguf": (lambda a: tf.Gemma2Config(**base(a, head_dim=8, query_pre_attn_scalar=8, sliding_window=4, attn_logit_softcapping=20.0,
+                                                     final_logit_softcapping=10.0)), True),
+    "gemma3": (lambda a: tf.Gemma3TextConfig(**base(a, layers=7, head_dim=8, query_pre_attn_scalar=8, sliding_window=4)), True),
+    "gemma3-scaled": (lambda a: tf.Gemma3TextConfig(**base(a, head_dim=8, query_pre_attn_scalar=12, sliding_window=3, layer_types=[S, F, S][:a.layers],
+        rope_parameters={F: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}, S: {"rope_type": "default", "rope_theta": 10000.0}})), False),
+    "phi3": (lambda a: tf.Phi3Config(**base(a, kv=4)), True),
+    "phi3-longrope": (lambda a: tf.Phi3Config(**base(a, rope_parameters=LONG, original_max_position_embeddings=32, sliding_window=6)), False),
+    "phi4-mini": (lambda a: tf.Phi3Config(**base(a, tie_word_embeddings=True, rope_parameters={
+        "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.75}, partial_rotary_factor=0.75)), False),
+    "olmo2": (lambda a: tf.Olmo2Config(**base(a)), True),
+    "olmo3": (lambda a: tf.Olmo3Config(**base(a, layers=4, sliding_window=4, rope_parameters={
+        F: YARN, S: {"rope_type": "default", "rope_theta": 10000.0}})), False),
+    "smollm3": (lambda a: tf.SmolLM3Config(**base(a, layers=5)), True),
+    "granite": (lambda a: tf.GraniteConfig(**base(a, embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2,
+                                                  logits_scaling=2.0)), True),
+    "glm": (lambda a: tf.GlmConfig(**base(a, head_dim=8)), False),
+    "glm4": (lambda a: tf.Glm4Config(**base(a, head_dim=8, attention_bias=True)), True),
+    "ministral": (lambda a: tf.MinistralConfig(**base(a, head_dim=8, sliding_window=4, layer_types=[S, F, S][:a.layers])), False),
+    "ministral3": (lambda a: tf.Ministral3Config(**base(a, head_dim=8, rope_parameters={
+        **YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1, "beta_fast": 32.0, "beta_slow": 1.0})), False),
+    "qwen2-yarn": (lambda a: tf.Qwen2Config(**base(a, rope_parameters=YARN)), False),
+    "qwen3-dynamic": (lambda a: tf.Qwen3Config(**base(a, head_dim=8, rope_parameters={
+        "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0})), False),
+    "qwen3-windows": (lambda a: tf.Qwen3Config(**base(a, head_dim=8, use_sliding_window=True, sliding_window=3, max_window_layers=1)), False),
+    "gpt2": (lambda a: tf.GPT2Config(vocab_size=VOCAB, n_embd=a.width, n_layer=a.layers, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2), True),
+    "gpt-neox": (lambda a: tf.GPTNeoXConfig(**base(a, kv=4)), False),
+    "gpt-neox-sequential": (lambda a: tf.GPTNeoXConfig(**base(a, kv=4, use_parallel_residual=False, rope_parameters={
+        "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), False),
+    "falcon": (lambda a: tf.FalconConfig(vocab_size=VOCAB, hidden_size=a.width, num_hidden_layers=a.layers, num_attention_heads=4,
+                                         max_position_embeddings=128, bos_token_id=1, eos_token_id=2), False),
+    "llama-yarn": (lambda a: tf.LlamaConfig(**base(a, rope_parameters={**YARN, "attention_factor": 1.3, "truncate": False})), False),
+}
+
+
+def edit(states, layer, part):
+    """[batch, heads, positions, width] under the edits of the layer; means are of the unedited states."""
+    out = states.clone()
+    for e in EDITS:
+        if e["layer"] == layer and e["part"] == part:
+            out[:, e["head"]] = states.mean(1) if e["op"] == "mean" else e["factor"] * states[:, e["head"]]
+    return out
+
+
+def attention(module, query, key, value, mask, **more):
+    eager = sys.modules[type(module).__module__].eager_attention_forward
+    layer = module.layer_idx
+    call = lambda q, k: eager(module, q, k, value, mask, **more)[0].transpose(1, 2)
+    edited, plain = call(edit(query, layer, "q"), edit(key, layer, "k")), call(query, key)
+    out = edited.clone()
+    for e in EDITS:
+        if e["layer"] == layer and e["part"] == "v":
+            out[:, e["head"]] = plain.mean(1) if e["op"] == "mean" else e["factor"] * edited[:, e["head"]]
+    return out.transpose(1, 2).contiguous(), None
+
+
+def hook_falcon(model):
+    """Falcon's attention is its own: q and k are edited where they have been rotated, heads' outputs in front of the projection."""
+    module = sys.modules["transformers.models.falcon.modeling_falcon"]
+    layers = [layer.self_attention for layer in model.transformer.h]
+    rotate, turn = module.apply_rotary_pos_emb, iter(())
+
+    def rotated(q, k, *more):
+        nonlocal turn
+        layer = next(turn, None)
+        if layer is None:
+            turn = iter(range(len(layers)))
+            layer = next(turn)
+        q, k = rotate(q, k, *more)
+        return edit(q, layer, "q"), edit(k, layer, "k")
+
+    def before_dense(layer):
+        def hook(_, inputs):
+            z = inputs[0]
+            heads = z.view(*z.shape[:-1], layers[layer].num_heads, -1).transpose(1, 2)
+            return (edit(heads, layer, "v").transpose(1, 2).reshape(z.shape),)
+        return hook
+
+    module.apply_rotary_pos_emb = rotated
+    for i, layer in enumerate(layers):
+        layer.dense.register_forward_pre_hook(before_dense(i))
+
+
+AttentionInterface.register("golden", attention)
+AttentionMaskInterface.register("golden", eager_mask)
+
+
+def draw(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for key, weight in sorted(model.state_dict().items()):
+        values = torch.randn(weight.shape, generator=generator)
+        if "norm" in key or "ln_" in key:
+            values = (0 if "Gemma" in type(model).__name__ and not key.endswith("bias") else 0 if key.endswith("bias") else 1) + 0.3 * values
+        elif key.endswith(".bias"):
+            values = 0.3 * values
+        elif "embed" not in key and "wpe" not in key and "wte" not in key:
+            values = 1.3 * values / weight.shape[-1] ** 0.5
+        weight.copy_(values)
+    model.tie_weights()
+
+
+def cases(layers, heads, kv, parts):
+    yield []
+    turn = 0
+    for part in parts:
+        for op, factor in OPERATIONS:
+            chosen = [(turn % layers, turn % heads), ((turn + 1) % layers, (turn + 2) % heads), ((turn + 1) % layers, (turn + 3) % heads)]
+            result = []
+            for p in part:
+                for layer, head in dict.fromkeys((l, h * kv // heads if p == "k" else h) for l, h in chosen):
+                    e = {"layer": layer, "head": head, "part": p, "op": op}
+                    result.append(e if factor is None else {**e, "factor": factor})
+            turn += 1
+            yield result
+
+
+def rounded(values):
+    return [float(f"{v:.7g}") for v in values.tolist()]
+
+
+def run(model, case):
+    global EDITS
+    EDITS = case
+    with torch.no_grad():
+        return [model(torch.tensor([p]), use_cache=False).logits[0, -1] for p in PROMPTS]
+
+
+def make(name, args):
+    build, with_gguf = MODELS[name]
+    folder = args.out / f"family-{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    config = build(args)
+    falcon = config.model_type == "falcon"
+    how = {"dtype": torch.float32, "attn_implementation": "eager" if falcon else "golden"}
+    model = AutoModelForCausalLM.from_config(config, **how).eval()
+    with torch.no_grad():
+        draw(model, zlib.crc32(f"{name} {args.seed}".encode()))
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
+    if falcon:
+        hook_falcon(model)
+    plain, lines = run(model, []), []
+    heads, kv = config.num_attention_heads, 1 if falcon else getattr(config, "num_key_value_heads", config.num_attention_heads)
+    for case in cases(config.num_hidden_layers, heads, kv, PARTS[:3] if falcon else PARTS):
+        logits = run(model, case)
+        if case and not all(e["part"] == "k" and e["op"] == "mean" and kv == 1 for e in case):
+            assert max((a - b).abs().max() for a, b in zip(logits, plain)) > 1e-3, (name, case)
+        lines.append(json.dumps({"edits": case, "logits": [rounded(x) for x in logits]}, separators=(",", ":")))
+    with torch.no_grad():
+        run_hidden = [model.base_model(torch.tensor([p]), use_cache=False).last_hidden_state[0, -1] for p in PROMPTS]
+    head = f'{{"prompts":{json.dumps(PROMPTS, separators=(",", ":"))},\n"hidden":{json.dumps([rounded(h) for h in run_hidden], separators=(",", ":"))},\n'
+    (folder / "golden.json").write_text(head + '"cases":[\n' + ",\n".join(lines) + "\n]}\n")
+    if with_gguf:
+        family_gguf.write(folder / "model-f32.gguf", model, config)
+    print(name, sum(f.stat().st_size for f in folder.iterdir()), "bytes", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=HERE / "models")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in args.names or MODELS:
+        make(name, args)
+
+
+main()
