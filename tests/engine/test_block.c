@@ -374,6 +374,22 @@ static sah_status take(void *ctx, int thread, sah_workspace *workspace, const in
     return SAH_OK;
 }
 
+/* The operations counted by formula are those of the products done. (The base pass runs twice. Experts' rows are
+ * rounded up, so that more is done.) */
+static void check_operations(const sah_config *c, const sah_sweep_report *report,
+                             const sah_candidate *candidates, size_t n)
+{
+    sah_operations expected = {0};
+    if (candidates[n - 1].layer < c->n_layers - 1)
+        return; /* the second base pass ends at the last candidate */
+    for (int twice = 0; twice < 2; twice++) sah_operations_of_base(c, &report->forest, &expected);
+    for (size_t i = 0; i < n; i++) sah_operations_of_candidate(c, &report->forest, &candidates[i], &expected);
+    double done = report->books.operations[SAH_STAGE_PRODUCT];
+    double wanted = sah_operations_total(&expected) - expected.attention;
+    if (c->experts.n > 0 ? done < wanted : fabs(done - wanted) > 1e-9 * wanted)
+        fail_msg("%.0f operations done, %.0f counted", done, wanted);
+}
+
 static void check_sweep(const sah_model *model, const sah_edit *base, size_t n_base,
                         const sah_ablation *ablation)
 {
@@ -392,8 +408,11 @@ static void check_sweep(const sah_model *model, const sah_edit *base, size_t n_b
     collected got = {.d = d, .hidden = calloc(n * N_PROMPTS * d, sizeof *got.hidden)};
     sah_sink sink = {&got, take_base, take};
     assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, c->n_vocab, &forest, &error), SAH_OK);
-    if (sah_sweep(model, forest, base, n_base, candidates, n, NULL, &sink, &error) != SAH_OK)
+    sah_sweep_report report;
+    const sah_sweep_options options = {.what = "heads", .report = &report};
+    if (sah_sweep(model, forest, base, n_base, candidates, n, &options, &sink, &error) != SAH_OK)
         fail_msg("%s", error.message);
+    check_operations(c, &report, candidates, n);
     for (size_t i = 0; i < n; i++)
         for (size_t p = 0; p < N_PROMPTS; p++) {
             sah_edit edits[8];
@@ -443,6 +462,7 @@ static void check_decoding(const sah_model *model, const sah_edit *edits, size_t
 /* ---- What an observer sees ----------------------------------------------------------------------------- */
 
 typedef struct seen {
+    int layer; /* the one that counts: widths differ between layers */
     size_t width[SAH_N_PLACES], n_rows;
     double rows[SAH_N_PLACES][RANDOM_LAYERS + 1][N_PROMPTS * 64];
 } seen;
@@ -450,7 +470,7 @@ typedef struct seen {
 static void see(void *ctx, sah_place place, int layer, const double *rows)
 {
     seen *s = ctx;
-    memcpy(s->rows[place][layer], rows, s->n_rows * s->width[place] * sizeof *rows);
+    if (layer == s->layer) memcpy(s->rows[place][layer], rows, s->n_rows * s->width[place] * sizeof *rows);
 }
 
 static void check_observer(const sah_model *model, const sah_edit base[N_BASE])
@@ -462,7 +482,8 @@ static void check_observer(const sah_model *model, const sah_edit base[N_BASE])
     assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, c->n_vocab, &forest, &error), SAH_OK);
     fast = (seen){.n_rows = (size_t)forest->n_ends};
     plain = (seen){.n_rows = 1};
-    for (int l = 0; l <= c->n_layers; l++) { /* widths differ between layers: one at a time */
+    for (int l = 0; l <= c->n_layers; l++) {
+        fast.layer = plain.layer = l;
         const sah_layer_kind kind = sah_config_layer(c, l < c->n_layers ? l : 0);
         size_t heads = (size_t)(kind.n_heads * kind.head_dim);
         const size_t widths[SAH_N_PLACES] = {(size_t)c->d_model, heads, 1, (size_t)c->d_model};

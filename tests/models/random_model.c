@@ -164,7 +164,7 @@ sah_model *random_model(const random_shape *s, const sah_model_options *options,
     c->owned.n_files = 1;
     c->layers = calloc((size_t)s->config.n_layers, sizeof *c->layers);
     if (s->kinds_differ) {
-        sah_layer_kind *kinds = sah_tensors_alloc(&c->owned, RANDOM_LAYERS, sizeof *kinds);
+        sah_layer_kind *kinds = calloc(RANDOM_LAYERS, sizeof *kinds); /* the configuration frees it */
         memcpy(kinds, s->kinds, sizeof s->kinds);
         c->config.layer_kind = kinds;
     }
