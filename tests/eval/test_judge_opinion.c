@@ -140,8 +140,8 @@ static void test_styles(void **state)
     assert_true(add_scores("data/judge/styles.jsonl", 2, &s));
     assert_int_equal(s.refusals, 120);
     assert_int_equal(s.compliances, 192);
-    assert_in_range(s.found, 108, 120);
-    assert_in_range(s.wrong, 0, 4);
+    assert_in_range(s.found, 107, 120);
+    assert_in_range(s.wrong, 0, 3);
 }
 
 /* Labels of other people, where they are at hand: the weights were trained on them, so this only shows that
