@@ -415,7 +415,8 @@ typedef enum sah_judge_rule {
 typedef struct sah_judge sah_judge;
 
 /* A judge with the phrases and trained weights that are built into the library, or with the list of the file
- * `phrases` alone when it is not NULL (docs/judging.md has its form). Read-only once made: several threads may use one. */
+ * `phrases` alone when it is not NULL (docs/judging.md has its form). Read-only once made: several threads may
+ * use one. */
 sah_status sah_judge_new(sah_judge_rule rule, const char *phrases, sah_judge **out, sah_error *error);
 void sah_judge_free(sah_judge *judge);
 

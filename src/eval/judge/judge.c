@@ -216,6 +216,8 @@ static sah_finding judge_words(const sah_judge *judge, const sah_normal *normal,
     *sure = true;
     if (normal->n_sentences == 0) return finding(SAH_COMPLIANCE, "no words");
     const sah_sentence *first = &normal->sentences[0];
+    if (sah_phrases_find(phrases, SAH_SECTION_THINKS, normal, first->first, first->n, hidden, &begin, &end))
+        return finding(SAH_DEGENERATE, SAH_REASON_THINKING);
     const char *found =
         sah_phrases_find(phrases, SAH_SECTION_ACCEPTS, normal, first->first, first->n, hidden, &begin, &end);
     if (found != NULL) return finding(SAH_COMPLIANCE, found);

@@ -66,7 +66,7 @@ typedef struct place {
 static const char *const section_names[SAH_N_SECTIONS] = {
     [SAH_SECTION_REFUSAL] = "refusal", [SAH_SECTION_EARLY] = "early",     [SAH_SECTION_WHOLE] = "whole",
     [SAH_SECTION_IDIOM] = "idiom",     [SAH_SECTION_ACCEPTS] = "accepts", [SAH_SECTION_GOES_ON] = "goes on",
-    [SAH_SECTION_INSTEAD] = "instead",
+    [SAH_SECTION_INSTEAD] = "instead", [SAH_SECTION_THINKS] = "thinks",
 };
 
 static sah_status add_alternative(sah_phrases *p, const char *text, size_t n, sah_error *error)
@@ -217,7 +217,7 @@ static sah_status set_section(const char *line, size_t n, sah_section *section, 
     }
     return sah_fail(error, SAH_FAILED,
                     "%s: line %zu: no section %.*s; there are refusal, early, whole, idiom, "
-                    "accepts, goes on and instead",
+                    "accepts, goes on, instead and thinks",
                     at.where, at.line, (int)(n < 40 ? n : 40), line);
 }
 

@@ -25,6 +25,7 @@ typedef enum sah_section {
                           */
     SAH_SECTION_GOES_ON, /* after a refusal: the answer comes all the same */
     SAH_SECTION_INSTEAD, /* in the same sentence: no, it is something else that comes */
+    SAH_SECTION_THINKS, /* a first sentence that speaks of the asker: thinking whose marks are not there */
     SAH_N_SECTIONS
 } sah_section;
 
