@@ -19,12 +19,16 @@
 /* Hidden states are of order 1 (they are normed): float32 rounding through four layers stays below this. */
 static const double BOUND = 2e-4;
 
-/* Two share a beginning, two are equal, one is a beginning of another, one is longer than any window here. */
-static const int32_t TOKENS[][14] = {
-    {3, 1, 4, 1, 5, 9}, {3, 1, 4, 7, 8}, {3, 1}, {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33}};
-static const sah_prompt PROMPTS[] = {
-    {TOKENS[0], 6}, {TOKENS[1], 5}, {TOKENS[2], 2}, {TOKENS[3], 14}, {TOKENS[0], 6}};
-enum { N_PROMPTS = 5, STEPS = 5 };
+/* Three share a beginning, and two of those more of it; two are equal, one is a beginning of others, one is longer
+ * than any window here. */
+static const int32_t TOKENS[][14] = {{3, 1, 4, 1, 5, 9},
+                                     {3, 1, 4, 7, 8},
+                                     {3, 1},
+                                     {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33},
+                                     {3, 1, 6}};
+static const sah_prompt PROMPTS[] = {{TOKENS[0], 6},  {TOKENS[1], 5}, {TOKENS[2], 2},
+                                     {TOKENS[3], 14}, {TOKENS[0], 6}, {TOKENS[4], 3}};
+enum { N_PROMPTS = 6, STEPS = 5 };
 
 /* ---- Arrangements -------------------------------------------------------------------------------------- */
 
