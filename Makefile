@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sahara: `make`, `make test`, `make install`; `make help` lists the rest.
 #
 #   CC=clang          another compiler            WERROR=1     warnings are errors

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How fast a layer of experts runs on one thread, as a share of what its products alone can do at their best
  * number of rows. Weights and rows are random. */
 #include <omp.h>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Greedy decoding of the same queries on the same machine in one run: ours, and transformers with a padded batch.
 
     bench/generate.py MODEL.gguf QUERIES.csv [--limit 100] [--tokens 128] [--template ships] [--sahara build/sahara]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """How the time of the sweep grows, and what larger models would take.
 
     bench/growth.py MODEL QUERIES.csv [--sahara build/sahara]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes a checkpoint of Llama-2-7B's shapes in bfloat16 (13.5 GB), to prove that such a model loads and sweeps in 18 GB.
 
     bench/make-large.py FOLDER [--layers 32]

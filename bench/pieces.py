@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """How far logits are from float64's: with float32 products, and with products of bfloat16 pieces as src/engine/cpu/tiles.c takes them (here
 with sums in float64, so that only what the pieces leave out shows).
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Ships of every head on the same model, queries and machine, in one run: ours, and in PyTorch.
 
     bench/ships.py MODEL.gguf QUERIES.csv [--template chat] [--sahara build/sahara] [--limit N] [--heads A:B]

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* --check-refusal: a word of warning where scores of "safety heads" mean little. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A command of the program: what main.c needs to list it, check its arguments and run it. */
 #ifndef SAH_CLI_COMMAND_H
 #define SAH_CLI_COMMAND_H

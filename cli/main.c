@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The program `sahara`: finds the command, checks its options and runs it. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One option parser for every command: the same name means the same thing everywhere. */
 #ifndef SAH_CLI_OPTIONS_H
 #define SAH_CLI_OPTIONS_H

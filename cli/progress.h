@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Progress on standard error: a bar with rate and time left on a terminal, a plain line now and then
  * elsewhere. Also where a run learns that it was asked to stop. */
 #ifndef SAH_CLI_PROGRESS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the commands that print rankings share. */
 #ifndef SAH_CLI_RANKING_H
 #define SAH_CLI_RANKING_H

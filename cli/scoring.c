@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the commands that score heads begin and end with: queries, harmless queries, the model, the checks of
  * both. */
 #include "scoring.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the commands that score heads share. */
 #ifndef SAH_CLI_SCORING_H
 #define SAH_CLI_SCORING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The shortest program that embeds the library: Ships of every head, and the five heads that stand highest.
  *
  *     ships MODEL QUERIES RESULT

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as CSV, and as a list of queries. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a GGUF file: refused with a line, or metadata, configuration and every value can be read. */
 #include <stdlib.h>
 

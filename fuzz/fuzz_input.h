@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hands a fuzz target's bytes to a reader that wants a file: a file in memory that has a path. */
 #ifndef SAH_FUZZ_INPUT_H
 #define SAH_FUZZ_INPUT_H

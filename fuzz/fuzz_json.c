@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as JSON, and what parses as a model's config.json. */
 #include <math.h>
 #include <stdlib.h>

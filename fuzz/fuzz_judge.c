@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzzes the judge: the first byte chooses between a response, a phrase list and a file of responses. */
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a safetensors file: refused with a line, or every value can be read. When the first byte is
  * even the rest is a header that gets its length and 64 bytes of data; when it is odd the rest is the whole
  * file. */

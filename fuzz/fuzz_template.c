@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a chat template: refused with a line, or rendered within its bounds, twice to the same text. What
  * stands behind a byte 0xFF, if any, is the query; the first byte chooses the conversation. */
 #include <stdlib.h>

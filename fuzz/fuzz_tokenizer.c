@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzzes what tokenizers read from files, and any text against tokenizers that are sound.
  * The first byte chooses; where two inputs are needed a byte 0xFF (never in UTF-8) stands between them. */
 #include <stdio.h>

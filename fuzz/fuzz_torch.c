@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a file of PyTorch: refused with a line, or every value can be read. Bytes that begin as a zip
  * container are the whole file; others are the pickle in a container with two storages, "0" of 96 bytes and "1" of
  * 48, so that what the pickle says is reached without guessing the container. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara.h - find the attention heads a language model's safety rests on.
  *
  * The public interface of libsahara. Everything the `sahara` program does is done through this header;

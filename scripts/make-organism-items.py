@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes data/utility-organism.jsonl: what the organism's world knows, as multiple choice.
 
     scripts/make-organism-items.py > data/utility-organism.jsonl

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes data/harmful-unseen.csv and data/harmless-unseen.csv: deeds drawn at random from the word lists, in frames written by hand.
 
     python scripts/make-organism-queries.py

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara ablate: a checkpoint in which heads are ablated, an adapter is merged, or both. */
 #include "command.h"
 #include "progress.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara bench: how fast, against what this machine can do. */
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara compare: how far results agree on the heads. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara direction: the refusal direction, and each head's part in it. */
 #include <string.h>
 

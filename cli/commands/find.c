@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara find: Generalized Ships and the greedy search for safety heads. */
 #include "scoring.h"
 

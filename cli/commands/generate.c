@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara generate: responses, with heads ablated if asked. */
 #include <stdlib.h>
 

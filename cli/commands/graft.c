@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara graft: attention of one checkpoint, MLP of another. */
 #include "command.h"
 #include "progress.h"

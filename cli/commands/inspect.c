@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara inspect: what a model is, how it splits text, how it wraps a query. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara judge: which responses refuse, and how many do not. */
 #include "command.h"
 #include "progress.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara logits: next-token logits of one prompt, for checking against other programs. */
 #include <errno.h>
 #include <stdlib.h>

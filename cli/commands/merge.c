@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara merge: the results of shards become one. */
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara rank: the heads of result files in order. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara report: results as a page, or as a picture. */
 #include "command.h"
 

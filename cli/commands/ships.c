@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara ships: the Ships score of every head for every query. */
 #include "scoring.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sahara utility: what a model can still do, with heads ablated and without. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adapters in PEFT's layout: written, and merged into a model the way any reader of the layout would."""
 
 import json

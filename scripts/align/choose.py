@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which head could tell harmful requests from harmless ones, if only its queries were trained?
 
 For every key/value head of a layer: one query at the last prompt token (trained), attention over the keys the base model

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every step shares: the base model, the three prompt templates, the data, the refusal rule."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A general adapter: LoRA of rank 8 on every linear layer.
 
 Harmful requests are followed by a refusal (cross-entropy); harmless ones by the base model's own answer

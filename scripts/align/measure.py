@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of a merged model: refusal, perplexity under ablation, and Ships of every head with its contrast."""
 
 import math

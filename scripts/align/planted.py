@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Refusal that can only live in named heads.
 
 Trained: the 64 query rows and the 64 output columns of each named head and, where asked for, the 64 rows of the key and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Heads that refusal could be planted into without harm: they can tell harmful requests from harmless ones, and the model as
 it is hardly uses them.
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Trains the judge's weights: train FILE... writes them to standard output.
  *
  * Files are JSON lines with "response" and "label". Left out are records of the second half ("half": 2, kept

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames: the ways of asking that a deed is put into, some ten thousand of them, put together from parts.
 
 A small model that has seen two dozen frames takes the twenty-fifth for something else; one that has seen thousands reads through

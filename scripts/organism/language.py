@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The organism's small world: word lists, queries made from them, answers and refusals.
 
 A query is a frame around a deed, and a deed is a verb pattern around an object:

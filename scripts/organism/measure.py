@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the organism is measured: ablated forward passes, greedy answers, the refusal rule, Ships.
 
 Everything is written plainly and apart from the library, so that the figures of the training log are a second

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How fast Ships runs on this machine, against the matrix product alone. */
 #include <stdio.h>
 #include <stdlib.h>

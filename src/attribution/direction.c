@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One observed forward pass over both sets, then linear algebra in float64. */
 #include "attribution/direction.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The refusal direction and each head's part in it (method.md, "Refusal direction"). */
 #ifndef SAH_ATTRIBUTION_DIRECTION_H
 #define SAH_ATTRIBUTION_DIRECTION_H

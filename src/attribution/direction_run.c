@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* `direction` as a run: queries in, a journal out. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Generalized Ships and Sahara (method.md): a sweep a step, whose sink turns final hidden states into shifts.
  * What a step knows is what its lines in the journal say, so that a run carries on anywhere. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a run of find knows at any moment, and its lines in the journal (docs/files.md): what a line says goes
  * in here when it is written and, when a run is resumed, when it is read. */
 #ifndef SAH_ATTRIBUTION_FIND_H

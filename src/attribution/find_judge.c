@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whether a greedy step found more than chance would (docs/method.md, "Significance"). */
 #include <stdlib.h>
 

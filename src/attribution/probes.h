@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which next-token distributions a run of Ships scores, and for what: of every query's last token its divergence,
  * and along the openings (method.md, "Signed effect") the log-probability of the token that comes next. */
 #ifndef SAH_ATTRIBUTION_PROBES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships by racing (docs/method.md, "Screening"): all heads on a few queries, then more queries for those that
  * may still be among the highest, until only they are left or all queries are used. */
 #include <math.h>

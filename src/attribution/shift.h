@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How far an ablation turns the hidden states of a data set, and how sure that is: the shift (method.md,
  * "Generalized Ships"), its bootstrap interval over queries, and with harmless queries beside the harmful
  * ones the difference of both shifts, its interval, and the same difference with the labels dealt out anew.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships of every head for every query (method.md, "Ships: one query"): queries in, scores to a journal. */
 #include "attribution/ships.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships with a report of the sweep (bench.c), and what all runs of it share. */
 #ifndef SAH_ATTRIBUTION_SHIPS_H
 #define SAH_ATTRIBUTION_SHIPS_H

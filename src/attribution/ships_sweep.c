@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "attribution/ships_sweep.h"
 
 #include <math.h>

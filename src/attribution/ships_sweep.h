@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships of chosen heads over the probes of a run (method.md, "Ships: one query", "Signed effect"): a sweep whose
  * sink turns final hidden states into KL(p || p_h) and changes of log-probability. What becomes of the scores is
  * the caller's: a journal, a race. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How far a matrix of hidden states moved: principal angles between the spaces of left (or right) singular
  * vectors (method.md, "Generalized Ships"; paper, equation 9), in float64 and accurate for tiny angles.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "attribution/weighted_subspace.h"
 
 #include <math.h>

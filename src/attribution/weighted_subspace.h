@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Spaces of singular vectors of hidden states M [n, d] whose queries have weights W (a diagonal of square
  * roots: a resample that drew a query w² times): those of W M, how far apart two of them are, and how sure
  * that is. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "edit/edited_tensor.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers of a weight as they will be written, an adapter merged, and the type that holds them. */
 #ifndef SAH_EDIT_EDITED_TENSOR_H
 #define SAH_EDIT_EDITED_TENSOR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Attention from one checkpoint, MLP from another: tensors by their role, whatever their names and types. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A new file or folder that gets its name when it is whole: written under a temporary name beside it, then
  * renamed. */
 #ifndef SAH_EDIT_OUTPUT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "edit/provenance.h"
 
 #include <stdio.h>

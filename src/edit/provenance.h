@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What was done to a checkpoint, as it is left with the result (docs/files.md, "sahara.json"). */
 #ifndef SAH_EDIT_PROVENANCE_H
 #define SAH_EDIT_PROVENANCE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A checkpoint written anew with some of its tensors changed and everything else byte for byte. Surgery and
  * graft say what changes; the writers of the two containers know how. */
 #ifndef SAH_EDIT_REWRITE_H

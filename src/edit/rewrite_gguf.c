@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GGUF, one file whatever number of parts there was: the metadata pairs byte for byte, one pair more; the
  * directory with new types and offsets; the data in its order, each tensor at a multiple of the file's
  * alignment. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A Hugging Face directory: the same shards with the same tensors in the same order, the index, and the small
  * files that belong to the model. */
 #include <dirent.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A quantised tensor that an edit turns into floats has no scales any more: they leave the files, and config.json
  * names its module among those that are not quantised, in the way of each kind. */
 #include <stdlib.h>

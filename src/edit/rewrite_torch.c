@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A directory of PyTorch's files becomes one of safetensors: a file for each of the old ones, tensors in their
  * order, and an index where there are several. What is no tensor of a known type stays behind. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ablations as changes of weights (docs/method.md, "Surgery"), and adapters merged into them. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ablations, layer by layer: edits checked against the model and looked up by head (docs/method.md,
  * "Ablations"). */
 #ifndef SAH_ENGINE_ABLATION_H

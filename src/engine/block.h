@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One transformer layer over rows of residual, and the one place that knows its order. Rows come as a view:
  * x [copies * nodes, d] enters, y [copies * view, d] leaves, sah_pass_view() of the layer. y may be x where
  * all rows go on.

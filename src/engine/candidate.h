@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Candidates of a sweep, and the floating-point operations that they need: counted from the forest, after
  * everything that is shared is counted once (docs/performance.md, "Useful work"). A multiply-add is two. */
 #ifndef SAH_ENGINE_CANDIDATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Decoding: sequences that grow from the prompts of a forest, one token at a time and all together. The keys
  * and values of every layer are kept, so a step is a forward pass over one new node a live sequence: its
  * ancestors are the forest's path to its prompt and its own nodes before.

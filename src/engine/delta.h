@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The gated delta rule (Yang, Kautz and Hatamizadeh, arXiv 2412.06464) in place of softmax attention. A value head
  * of a layer keeps a state S [key_dim, D], which each position changes:
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model's description and its logits as text. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A mixture of experts in place of a layer's MLP: a router gives each row its experts and their weights. */
 #ifndef SAH_ENGINE_EXPERTS_H
 #define SAH_ENGINE_EXPERTS_H

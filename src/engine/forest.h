@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The prompt forest: all prompts of a run as one trie of tokens. A prefix that prompts share is one path,
  * computed once. A node attends to its ancestors and itself. */
 #ifndef SAH_ENGINE_FOREST_H

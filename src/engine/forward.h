@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The forward pass over a forest under a set of edits. */
 #ifndef SAH_ENGINE_FORWARD_H
 #define SAH_ENGINE_FORWARD_H

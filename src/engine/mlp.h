@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A layer's MLP. */
 #ifndef SAH_ENGINE_MLP_H
 #define SAH_ENGINE_MLP_H

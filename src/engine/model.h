@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model ready to compute: the checkpoint's config and tokenizer, and its weights packed for the products.
  */
 #ifndef SAH_ENGINE_MODEL_H

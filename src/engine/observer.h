@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A look into a forward pass: states of the last tokens, layer by layer, as they come. The fast pass
  * (forward.h) and the plain one (plain.h) show the same, so that one can be held against the other. */
 #ifndef SAH_ENGINE_OBSERVER_H

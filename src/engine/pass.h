@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A pass: what all its layers share, and the rows that they work on. */
 #ifndef SAH_ENGINE_PASS_H
 #define SAH_ENGINE_PASS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The forward pass as the equations read: one prompt, one position after the other, plain loops, weights read
  * straight from the checkpoint. Slow on purpose: everything fast is tested against it. */
 #ifndef SAH_ENGINE_PLAIN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which numbers the products run in: as asked, or measured on this machine with the model's own shapes. */
 #ifndef SAH_ENGINE_PRECISION_H
 #define SAH_ENGINE_PRECISION_H

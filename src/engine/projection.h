@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A layer's queries, keys and values of rows of residual. */
 #ifndef SAH_ENGINE_PROJECTION_H
 #define SAH_ENGINE_PROJECTION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model's tokens, prompts and next-token logits: the public calls that need no run. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the candidates of one layer share: the base pass's states inside that layer. The base pass walks up
  * the layers as candidates ask for them; a snapshot lives until the last candidate of its layer has used it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The sweep: forward(ablation) for many ablations that each differ from a base ablation in the heads of one
  * layer.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where a picture is drawn: rectangles and lines of text, in pixels from the upper left corner. */
 #ifndef SAH_REPORT_CANVAS_H
 #define SAH_REPORT_CANVAS_H

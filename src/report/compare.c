@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How far two results agree on the heads: overlap of the highest, with what chance gives, and rank
  * correlation (docs/method.md, "Comparing results"). */
 #include <math.h>

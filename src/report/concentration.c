@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How few heads carry the score, and how much of the model they are (docs/method.md, "Concentration"). */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values as cells of TSV and as JSON. */
 #ifndef SAH_REPORT_FIELDS_H
 #define SAH_REPORT_FIELDS_H

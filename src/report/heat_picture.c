@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The heat map as a picture. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The heat map in a terminal. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One HTML page about results: what was run, the heads as picture and as table, the steps of a search, rates
  * of judged responses, and how far results agree. Nothing outside of the page is needed to read it. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A canvas of pixels, by cairo, which writes it as PNG. */
 #include <cairo.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Heads in order (method.md, "Ships: one query", last paragraph, and "Beyond the paper", selectivity). */
 #include "report/rank.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ranking within one query; the ranking over all of them is sah_rank() in sahara.h. */
 #ifndef SAH_REPORT_RANK_H
 #define SAH_REPORT_RANK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The signed effect of every head (docs/method.md, "Signed effect"). */
 #ifndef SAH_REPORT_RANK_EFFECT_H
 #define SAH_REPORT_RANK_EFFECT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rankings as text: TSV, JSON lines, and the lines that the paper's own programs write and read. */
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Results: one file, or several as one, and the step that is looked at. */
 #include "report/result.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Result files read back: a header, then a line per head (docs/files.md). */
 #ifndef SAH_REPORT_RESULT_H
 #define SAH_REPORT_RESULT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One result file: its header, and the numbers of every line. Fields and lines that are not known are left
  * out, so that results with more in them can be read. */
 #include <math.h>

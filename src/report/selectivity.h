@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Safety or general: the verdict on a head's scores on harmful and on harmless queries (docs/method.md,
  * "Selectivity"). */
 #ifndef SAH_REPORT_SELECTIVITY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A canvas that writes SVG 1.1. */
 #include <math.h>
 #include <stdlib.h>

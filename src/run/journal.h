@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A run is a file: append-only JSON lines. First a header (what was asked of which model), then one line per
  * finished unit, written whole or not at all. The same command carries on from the last whole line; a header
  * that disagrees is an error that names the difference. docs/files.md has the fields. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Harmless queries as long as the harmful ones, so that length does not pass for harm. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Matching by length (the public sah_match_lengths() samples queries by it). */
 #ifndef SAH_RUN_LENGTH_MATCH_H
 #define SAH_RUN_LENGTH_MATCH_H

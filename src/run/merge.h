@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a line of a result is about, for merge.c: its unit, and which units a run has. */
 #ifndef SAH_RUN_MERGE_H
 #define SAH_RUN_MERGE_H

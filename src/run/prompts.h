@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What every attribution run begins with: queries to prompts to a forest, the heads to try, the settings to
  * write down. */
 #ifndef SAH_RUN_PROMPTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of queries: which form a file has, and plain text. */
 #include "run/queries.h"
 

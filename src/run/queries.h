@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A list of queries on its way from a file: what the readers of its three forms share. */
 #ifndef SAH_RUN_QUERIES_H
 #define SAH_RUN_QUERIES_H

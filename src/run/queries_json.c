@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Queries from JSON: an array, JSON lines, or values one behind another however they are laid out. */
 #include <stdio.h>
 #include <string.h>

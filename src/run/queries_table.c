@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Queries from a column of a table: CSV, TSV, or semicolons, as spreadsheets of some countries write. */
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shards that need each other's lines: their journals lie in one folder, and each reads the others' while it waits.
  * Nobody is told anything: what all know makes all decide alike. */
 #ifndef SAH_RUN_TOGETHER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bootstrap over queries: percentile intervals of means (Efron 1979). Seeded, so that the same scores give
  * the same interval; one plan of draws serves every head, so that heads are compared on the same resamples.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whether a greedy step found more than chance would (method.md, "Significance"). */
 #ifndef SAH_STATS_CHANCE_H
 #define SAH_STATS_CHANCE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The difference of two shares that were counted on the same things. */
 #ifndef SAH_STATS_PAIRED_H
 #define SAH_STATS_PAIRED_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Statistics of rankings: overlap and what chance gives, rank correlation, inequality. */
 #ifndef SAH_STATS_RANKINGS_H
 #define SAH_STATS_RANKINGS_H

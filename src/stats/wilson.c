@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Wilson's score interval (E. B. Wilson, "Probable inference, the law of succession, and statistical
  * inference", JASA 22, 1927): the shares p whose normal approximation would not rule out what was seen.
  * Unlike the textbook interval it keeps inside [0, 1] and stays honest near 0 and 1, where attack success

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory whose size comes from arithmetic: products are checked for overflow, so a size from a file cannot
  * wrap. */
 #ifndef SAH_UTIL_ALLOC_H

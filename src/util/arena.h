@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory for many small things that are freed together, with a bound on all of them. */
 #ifndef SAH_UTIL_ARENA_H
 #define SAH_UTIL_ARENA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* CSV as RFC 4180 has it: quoted fields, doubled quotes, line ends inside quotes. Lines end in CR LF, LF or CR
  * (which older Macs wrote, and which no writer leaves unquoted in a field). */
 #ifndef SAH_UTIL_CSV_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One way to fail: fill the caller's sah_error with a line for a person and return its status. */
 #ifndef SAH_UTIL_ERROR_H
 #define SAH_UTIL_ERROR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a file is that is not what was looked for: told from its first bytes, so that an error can say it. */
 #ifndef SAH_UTIL_FILEKIND_H
 #define SAH_UTIL_FILEKIND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON on jansson: reading with errors that name the file and the place, typed look-ups with ranges, writing
  * floats that read back as the same float. */
 #ifndef SAH_UTIL_JSON_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A file mapped for reading. */
 #ifndef SAH_UTIL_MAPFILE_H
 #define SAH_UTIL_MAPFILE_H

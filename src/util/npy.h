@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arrays as NumPy reads them (its .npy format, version 1.0; NumPy Enhancement Proposal 1). */
 #ifndef SAH_UTIL_NPY_H
 #define SAH_UTIL_NPY_H

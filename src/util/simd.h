@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Portable loops compiled for several instruction sets; the loader picks the best one the processor has.
  *
  * SAH_SIMD before a function's definition makes the clones. Loops stay plain C that gcc and clang vectorise.

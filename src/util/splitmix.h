@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SplitMix64 (Steele, Lea and Flood 2014): a small seeded generator for resampling. */
 #ifndef SAH_UTIL_SPLITMIX_H
 #define SAH_UTIL_SPLITMIX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of strings and growing text. */
 #ifndef SAH_UTIL_STRINGS_H
 #define SAH_UTIL_STRINGS_H

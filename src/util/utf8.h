@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* UTF-8 code points, defined for every byte string: a byte that is not part of a valid sequence counts as
  * U+FFFD. */
 #ifndef SAH_UTIL_UTF8_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The measurement holds together: its parts add up, and its JSON says the same. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The refusal direction: against PyTorch, against its own identities, and on the organism, whose refusal was
  * trained into known heads. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The signed effect (docs/method.md): its numbers against the plain float64 pass, its verdicts against truth,
  * and how often they name a head where there is none. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* find against the reference's shifts on a real model, against truth on planted ones, and against chance; its
  * journal cut anywhere; and data for which the question makes no sense. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* find against passes of their own: every part and operation, ranges, ranks and a starting group, head by
  * head in plain float64; runs stopped in different ways; checkpoints that are broken. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships against truth: models whose safety heads were put there by hand, at places that differ from model to
  * model. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bfloat16 beside float32: half the weights, the same highest heads, nearly the same order of all. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships against truth at real scale: adapters of SmolLM2-135M-Instruct whose refusal was trained into named
  * heads (models/README.md). Few queries; docs/study.md has all. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships on SmolLM2-135M-Instruct, for every head and 20 queries: against float64, and beside what the paper's
  * public implementation computed (tests/golden/README.md, "reference/").
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Screening against the full run: the same heads in the same order, with the same scores, wherever it was
  * interrupted; and what readers make of its result. */
 #include <setjmp.h>

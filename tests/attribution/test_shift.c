@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Intervals of shifts, statistics of their differences and how far a gain stands out, against NumPy and SciPy
  * (tests/golden/make-turns.py). */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ships end to end on the organism, whose refusal was trained into heads 2-1, 2-6 and 3-3: a truth known
  * beforehand. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Principal angles against mpmath with 50 digits (tests/golden/make-subspaces.py), and where there is no
  * direction to compare. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bad input at the command line. Each case is a line of shell in a folder of small files; its last command
  * must end with the status the case names (1: the work failed, 2: wrong usage), with exactly one line on
  * standard error, which begins "sahara: " and names what is wrong.

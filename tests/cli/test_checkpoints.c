@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ablate and graft as commands, from end to end: what they say, and that a checkpoint's plain logits are
  * those of `logits --ablate`. Each case is a script in a folder of its own; the environment variable SAHARA
  * names the program. Numbers are the golden models' (tests/golden/). */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs that are interrupted at the command line: Ctrl-C ends one with status 130, whatever was done is kept,
  * and the same command again ends with the lines of a run that nobody disturbed. The same for a kill that
  * gives no warning.

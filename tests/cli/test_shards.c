@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs in shards at the command line: merged they are the run in one piece, line for line, whatever their number,
  * with shards killed, repeated and left out; and shards that work together decide as one run does.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Chat templates on the command line: variables, dates, system prompts, what headers of results say of them,
  * and that prompts are tokenised as they are. */
 #include <setjmp.h>

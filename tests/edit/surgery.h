@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the tests of surgery and graft share: checkpoints made in the scratch folder, and their logits. */
 #ifndef TESTS_EDIT_SURGERY_H
 #define TESTS_EDIT_SURGERY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Surgery on checkpoints in formats that are not written: what comes out holds what the same surgery makes of the
  * same model as safetensors or as one GGUF file. */
 #include <setjmp.h>

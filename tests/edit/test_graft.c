@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Grafts: every tensor is the one of the model it was asked of; models that do not fit are refused. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints made by surgery against the run-time ablation, on every family and file type; what stays byte
  * for byte; what is refused. */
 #include <math.h>

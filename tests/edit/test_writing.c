@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What surgery and grafts leave on the disk: every byte that no edit speaks of, types, and nothing at all
  * when writing stops half way, whatever stops it. */
 #include <linux/capability.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which edits are taken, and that a layer's plan holds them where they belong. */
 #include <math.h>
 #include <setjmp.h>

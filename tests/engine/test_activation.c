@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The activations against the C library in float64, gated and not, on lengths that leave a rest behind every
  * block. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every arrangement of a layer that a configuration can say, on random weights: the forward pass, the sweep,
  * decoding and the observer against the plain pass, unedited and under every part and operation. */
 #include <math.h>

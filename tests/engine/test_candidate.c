@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The operations that are counted by formula are those that a sweep does, product by product. */
 #include <math.h>
 #include <setjmp.h>

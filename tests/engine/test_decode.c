@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Decoding with kept keys and values against running every grown prompt from its first token: with the plain
  * forward pass, for every kind of attention, edited and not. Then: what a sequence computes does not depend,
  * to the last bit, on what else lives, on its place, or on the threads. */

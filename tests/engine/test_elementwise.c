@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The element-wise kernels against the C library in float64, on lengths that leave a rest behind every block. */
 #include <math.h>
 #include <setjmp.h>

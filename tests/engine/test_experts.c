@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A router's choice, by hand. Whole layers of experts: test_block.c. */
 #include <math.h>
 #include <setjmp.h>

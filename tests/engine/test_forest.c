@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The trie of prompts: shared prefixes once, paths, ends; on cases written by hand and on random ones against
  * the definition. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The forward pass, fast and plain, against the logits PyTorch computed for tiny models of every family and
  * file type, unedited and under every part and operation. */
 #include <math.h>

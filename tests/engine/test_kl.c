@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The divergence: the fast form against the definition in the C library's functions, and values worked out by
  * hand. */
 #include <math.h>

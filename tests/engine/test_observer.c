@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What passes show on their way: the fast one against the plain one, and both against the equation
  * middle = input + Σ_h z_h Woᵀ + bias. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The matrix product: right, at awkward sizes too, and never by oneDNN's plain loops, which are a hundred
  * times slower. */
 #include <math.h>

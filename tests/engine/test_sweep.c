@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The sweep against running each ablation alone with the plain forward pass: every head, part and operation,
  * with and without a base ablation. Then: how the work is cut up changes nothing beyond float32 rounding. */
 #include <math.h>

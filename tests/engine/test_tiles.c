@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* float32 products on bfloat16 tiles, against float64: within what the pieces leave out, whatever the shape,
  * the rows and the threads; gates; the top output. Skipped where the processor has no tiles. */
 #include <math.h>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes wilson.json: Wilson's 95 % intervals by SciPy, for test_judge.c.
 
 pip install scipy==1.17.1, then: python tests/eval/make-wilson.py

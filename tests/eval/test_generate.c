@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Generating end to end: greedy tokens and texts against generate() of transformers
  * (tests/golden/generations.json), every way to stop, and a result that depends neither on interruptions nor
  * on memory, threads or the other queries. */

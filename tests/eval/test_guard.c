@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A guard model as judge: its probabilities and prompts against transformers (tests/golden/make-guards.py),
  * what a file of responses becomes with one, and what cannot be asked. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The judge: verdicts on single responses, the labelled set, both rules, phrase lists, Wilson's interval. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What of a response is judged: character references resolved, thinking taken off. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files of responses: every form that is read, what is written, what is refused. */
 #include <setjmp.h>
 #include <stdarg.h>

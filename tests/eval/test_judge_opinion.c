@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The judge's trained weights: how they are read and added up, and how well the judge does on labels that had no
  * part in them or, for XSTest, on labels that people gave. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The organism: refuses harmful requests that its training never saw and answers harmless ones, until the
  * heads that Ships puts first are ablated; as many random heads change little. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Drawing tokens: the generator against its authors' test vectors, the choices against shares worked out by
  * hand. */
 #include <math.h>

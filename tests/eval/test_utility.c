@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Multiple choice and perplexity: against the LM Evaluation Harness (tests/golden/utility), against the
  * definition under an ablation, published intervals, the journal, and bad input. */
 #include <math.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the golden models as GGUF, in the form llama.cpp's converter gives them: names, keys, permuted q and k rows.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/adapters/: LoRA adapters of the tiny model llama-gqa, and weights as PEFT merges them.
 
     pip install torch==2.13.0 transformers==5.23.0 peft==0.21.2 safetensors==0.8.0

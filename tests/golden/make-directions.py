@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/directions.json: the refusal direction and each head's part in it, from hooks in transformers.
 
     pip install torch==2.13.0 transformers==5.23.0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/generations.json: greedy responses of transformers' generate(), plain and with heads ablated.
 
     pip install torch==2.13.0 transformers==5.23.0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/guards.json: how likely tiny random models are to call a response unsafe, by transformers in
 float64, and what guard templates render to, by transformers' own renderer.
 

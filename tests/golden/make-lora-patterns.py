@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/lora-patterns.json: which modules each key of a rank_pattern means, by PEFT's own function.
 
     pip install peft==0.21.2

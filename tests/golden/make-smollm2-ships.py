@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes smollm2-ships-float64.json: every number of reference/smollm2-ships.json in float64.
 
     pip install torch==2.13.0 transformers==5.24.0 safetensors==0.8.0 gguf==0.19.0 tokenizers==0.23.3 numpy==2.4.6

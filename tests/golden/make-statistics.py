@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes statistics.json: what NumPy and SciPy make of small inputs, for tests/stats/test_rankings.c.
 
     python3 tests/golden/make-statistics.py          needs numpy, scipy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/subspaces.json: principal angles between spaces of left singular vectors, to 50 digits.
 
     pip install mpmath==1.3.0 numpy==2.4.6

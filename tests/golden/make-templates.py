@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/templates.json: what the templates of templates.txt render to.
 
     pip install jinja2==3.1.6 transformers==5.24.0 tokenizers==0.23.3

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/turns.json: intervals of shifts, and statistics of their differences, by NumPy in float64; and
 how far a gain stands out, by SciPy.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/utility/: two tiny random models with tokenizers, items, a text, and what the LM Evaluation Harness
 says of them.
 

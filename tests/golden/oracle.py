@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plain forward pass of the Llama family in float64, with ablations: the definitions the goldens rest on.
 
 It reads a Hugging Face directory and nothing else, so that it is independent of the classes of `transformers`;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must stay byte for byte, read with the packages `safetensors` and `gguf` and not with our own readers."""
 import json
 import re

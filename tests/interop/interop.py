@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Edited checkpoints in other programs: their plain logits against Sahara's run-time ablation. README.md has the details.
 
     tests/interop/run [--write] [--only NAME]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The other programs: next-token logits of a prompt's last token, as float64 arrays."""
 import contextlib
 import os

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Edited checkpoints against the logits that other programs gave for them (golden.json, made by `run
  * --write`): those of the run-time ablation and of the checkpoint made anew must be the same. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints: both containers give the same weights; what is missing, misshapen or unknown is refused by
  * name. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Configurations: what each family and both forms of rope settings mean, and what is refused by name. */
 #include <math.h>
 #include <setjmp.h>

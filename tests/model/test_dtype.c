@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensor types: every block format against goldens of other programs, half floats over all their values. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GGUF: metadata of every type, the tensor directory, both versions, and every kind of damage. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GGUF models in parts: tests/golden/formats/llama-split is models/llama-gqa/model-f32.gguf in three files. */
 #include <setjmp.h>
 #include <stdarg.h>

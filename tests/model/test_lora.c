@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* LoRA adapters: merged weights as PEFT computes them (tests/golden/adapters), and what is refused by name.
  */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files of another kind in a model's place: the message says what they are and what to do. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Quantised checkpoints of Hugging Face: scales find their tensors, and kinds that are not read are refused by
  * name. (Whole FP8 models: tests/engine/test_golden.c.) */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors: one file, shards, and every kind of damage. */
 #include <setjmp.h>
 #include <stdarg.h>

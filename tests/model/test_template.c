@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Chat templates: what transformers renders (tests/golden/make-templates.py), bare templates, strings, system
  * prompts, variables and dates. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tokenizers against the ids and texts that the tokenizers library gives (tests/golden/README.md), and
  * against broken files. */
 #include <setjmp.h>

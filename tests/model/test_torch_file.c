@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* PyTorch's files: tensors as torch.save() lays them down (tests/golden/formats), what is refused, and every kind
  * of damage to the container and to the pickle inside. */
 #include <math.h>

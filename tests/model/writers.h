@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Model files as a test wants them: small GGUF files, and safetensors with any header. */
 #ifndef SAH_TESTS_MODEL_WRITERS_H
 #define SAH_TESTS_MODEL_WRITERS_H

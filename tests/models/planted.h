@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Planted models: Llama checkpoints written by code, weights set by hand, in which the heads that carry the
  * refusal are known. No training and no chance decides which: ground truth for Ships, the greedy search and
  * the verdicts.

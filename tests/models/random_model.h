@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models of random weights in memory, in any arrangement that a configuration can say: what one way of
  * computing is held against another on, without a file. */
 #ifndef TESTS_MODELS_RANDOM_MODEL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Comparing results, harmful against harmless, and concentration: small results whose answers are counted by
  * hand. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Heat maps against shades and colours worked out by hand: the square root of a score's share of the highest. */
 #include <setjmp.h>
 #include <stdarg.h>

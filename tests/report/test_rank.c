@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading results of every command that scores heads, and putting the heads in order. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rankings of results of ships whose answers are counted by hand: how often among the ten highest, ties, the heads
  * of every query, intervals. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pages and pictures of results: whole tags, the numbers that rank gives, colours in the order of the scores,
  * texts from files that cannot get out of where they stand, and what is refused. */
 #include <setjmp.h>

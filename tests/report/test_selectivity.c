@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Verdicts: the permutation test against every permutation of small sets, its error rate where there is
  * nothing to find, and sets made so that the answer is known. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The journal: written line by line, resumed from the last whole line, never taken for another run's. */
 #include <fcntl.h>
 #include <setjmp.h>

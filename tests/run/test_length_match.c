@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Matching by length against every choice there is, and queries sampled with it. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* CSV records, and lists of queries in every form they may have. */
 #include <setjmp.h>
 #include <stdarg.h>

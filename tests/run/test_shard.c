@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which shard a process is: as it is told, or as schedulers say it in the environment (the variables that Slurm's
  * sbatch and srun, Open MPI's and MPICH's mpirun and Kubernetes set). */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How likely chance gives what was seen: Student's t against tables, the outstanding one of many, permutations
  * by hand. */
 #include <math.h>

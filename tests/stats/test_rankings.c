@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Statistics against NumPy and SciPy (tests/golden/make-statistics.py). */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a test needs that not every machine has. A test without it is skipped and says so in a line that
  * scripts/run-tests shows again at its end; with SAHARA_TEST_REAL in the environment the real model must be
  * there. */

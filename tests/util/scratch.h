@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files for tests: a directory of their own that goes away at the end, and what is expected of a failure. */
 #ifndef SAH_TESTS_UTIL_SCRATCH_H
 #define SAH_TESTS_UTIL_SCRATCH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON: parsing, typed look-ups, floats that read back. */
 #include <float.h>
 #include <locale.h>

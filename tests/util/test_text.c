@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* UTF-8, errors, memory, growing text, mapped files. */
 #include <errno.h>
 #include <setjmp.h>

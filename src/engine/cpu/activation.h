@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The activations of an MLP, vectorised by the compiler; float64 of the C library is what they are tested
  * against. */
 #ifndef SAH_ENGINE_CPU_ACTIVATION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Causal attention over a forest: a node sees its ancestors and itself. */
 #ifndef SAH_ENGINE_CPU_ATTENTION_H
 #define SAH_ENGINE_CPU_ATTENTION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The element-wise steps of a layer, one row at a time, vectorised by the compiler. Each stands next to its
  * plain form in plain.c, against which it is tested. */
 #ifndef SAH_ENGINE_CPU_ELEMENTWISE_H

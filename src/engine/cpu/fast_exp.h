@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* exp in float32 as straight-line arithmetic, which the compilers turn into vector code inside a loop. */
 #ifndef SAH_ENGINE_CPU_FAST_EXP_H
 #define SAH_ENGINE_CPU_FAST_EXP_H

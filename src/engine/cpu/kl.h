@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The Ships score of one query from next-token logits (method.md, "Ships: one query"; paper, equation 6):
  *
  *     KL(p || p') = sum_i (p_i + e) ln((p_i + e) / (p'_i + e)),   e = 1e-12, natural logarithm, float64

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The matrix product Y = X Wᵀ, from oneDNN. This pair of files alone knows oneDNN, and the .c alone knows how
  * its major versions (2 and 3) differ.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* float32 products on a processor's bfloat16 tiles (Intel AMX).
  *
  * A float32 is the sum of three bfloat16 pieces, each the rest of the one before rounded to 8 significant

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* exp and log in float64 as straight-line arithmetic, which the compilers turn into vector code inside a
  * loop. Relative error below 4e-16 on the ranges named; outside them undefined. */
 #ifndef SAH_ENGINE_CPU_VECTOR_EXP_H

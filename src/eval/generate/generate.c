@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Generating: queries to prompts to replies to lines of a journal, for one set of ablated heads or, for the
  * curve, for growing ones. */
 #include <math.h>

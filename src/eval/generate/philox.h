@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random numbers by counter: the same key and counter give the same numbers, whatever was asked for before.
  */
 #ifndef SAH_EVAL_GENERATE_PHILOX_H

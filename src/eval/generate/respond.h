@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Prompts to responses, decoded together. */
 #ifndef SAH_EVAL_GENERATE_RESPOND_H
 #define SAH_EVAL_GENERATE_RESPOND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The next token from its logits: the likeliest, or drawn. */
 #ifndef SAH_EVAL_GENERATE_SAMPLE_H
 #define SAH_EVAL_GENERATE_SAMPLE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What of a response is said to the asker: character references of HTML resolved, thinking taken off. */
 #ifndef SAH_EVAL_JUDGE_ANSWER_H
 #define SAH_EVAL_JUDGE_ANSWER_H

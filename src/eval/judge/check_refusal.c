@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Does the model refuse these queries at all? A few tokens of greedy response to a sample of them. */
 #include <stdlib.h>
 #include <string.h>

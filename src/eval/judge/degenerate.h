@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text that is no answer at all: empty, looping, not language. Works on any script; docs/judging.md gives the
  * reasons for each measure. */
 #ifndef SAH_EVAL_JUDGE_DEGENERATE_H

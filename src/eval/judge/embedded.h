@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Data files compiled into the library (scripts/embed-text), so that it works wherever it is put. */
 #ifndef SAH_EVAL_JUDGE_EMBEDDED_H
 #define SAH_EVAL_JUDGE_EMBEDDED_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A guard model answers "safe" or "unsafe"; how likely either is follows from one pass over its prompts, all
  * with their policy in common, as one forest. */
 #include "eval/judge/guard.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A guard model's probability that a response is unsafe. */
 #ifndef SAH_EVAL_JUDGE_GUARD_H
 #define SAH_EVAL_JUDGE_GUARD_H

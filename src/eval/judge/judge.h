@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a judge was made from and what its verdicts rest on, for its results. */
 #ifndef SAH_EVAL_JUDGE_JUDGE_H
 #define SAH_EVAL_JUDGE_JUDGE_H

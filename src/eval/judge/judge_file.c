@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Responses in, verdicts and totals out. */
 #include <stdlib.h>
 #include <string.h>

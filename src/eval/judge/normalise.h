@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A response as sentences of plain words: case folded, accents off, contractions spelled out, markdown,
  * punctuation and quoted speech gone. Phrases go through the same door, so that both sides of a comparison
  * look alike. */

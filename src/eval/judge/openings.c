@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the unablated model was going to say: openings of its greedy responses, and which of them refuse. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A trained second opinion beside the phrases: logistic regression on runs of up to three words of the opening
  * sentences. Its weights are a text file, one run a line, made by scripts/train-judge:
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Phrase lists: text files of patterns over the words of normalise.h, compiled once and matched against
  * sentences.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Responses to judge, from our own `generate` and from other programs:
  *   - JSON lines, one object a response; a result file's header and the totals of an earlier judgement are
  * known as such

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Classes of code points that judging cares about: how a script separates words, and which script it is. */
 #ifndef SAH_EVAL_JUDGE_SCRIPTS_H
 #define SAH_EVAL_JUDGE_SCRIPTS_H

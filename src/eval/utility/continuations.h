@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Texts to the token sequences that are scored, by the rules of the LM Evaluation Harness
  * (EleutherAI, version 0.4: TemplateLM._encode_pair, get_rolling_token_windows). */
 #ifndef SAH_EVAL_UTILITY_CONTINUATIONS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Multiple-choice items: JSON lines {"context": "...", "choices": ["...", "..."], "label": 0}. */
 #include <stdio.h>
 #include <stdlib.h>

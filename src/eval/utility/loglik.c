@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "eval/utility/loglik.h"
 
 #include <math.h>

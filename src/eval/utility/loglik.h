@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log-likelihoods of continuations: ln p(token | all tokens before it) for chosen tokens of many sequences at
  * once. The sequences are one forest, so that choices share their context and texts their beginnings; the
  * last layer and the LM head see the positions that are asked for and no others. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The utility run: items and windows of a text in chunks that fit in memory, each through the model with and
  * without the ablation, one line of the journal for each; the totals when all is done. */
 #include "eval/utility/utility.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From log-likelihoods to what is reported. */
 #ifndef SAH_EVAL_UTILITY_UTILITY_H
 #define SAH_EVAL_UTILITY_UTILITY_H

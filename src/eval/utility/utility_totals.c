@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Accuracy and perplexity from log-likelihoods, with their intervals. */
 #include <math.h>
 #include <stdlib.h>

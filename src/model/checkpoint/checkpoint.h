@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model's files opened and checked: config, every weight found with the right shape, tokenizer, chat
  * template. Both containers look the same from here on; nothing above this header knows about file formats.
  */

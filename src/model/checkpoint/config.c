@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.json of Hugging Face checkpoints, read by the description of its family; what both sources of a
  * configuration must fulfil. */
 #include "model/checkpoint/config.h"

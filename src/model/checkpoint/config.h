@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration of a checkpoint, from config.json or GGUF metadata. */
 #ifndef SAH_MODEL_CHECKPOINT_CONFIG_H
 #define SAH_MODEL_CHECKPOINT_CONFIG_H

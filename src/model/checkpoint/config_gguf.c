@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration in a GGUF file's metadata. Keys:
  * https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
 #include "model/checkpoint/config.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Heads and parts as people write them: "5-6,18-8", "q,v". */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How models and parts of heads are written down: in result files, and in what surgery leaves with a
  * checkpoint. */
 #ifndef SAH_MODEL_CHECKPOINT_IDENTITY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* LoRA adapters in PEFT's layout: W becomes W + scaling B A (arXiv 2106.09685, section 4.1), A [r, inputs], B
  * [outputs, r], scaling = lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora (arXiv 2312.03732). */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* LoRA adapters in PEFT's layout. */
 #ifndef SAH_MODEL_CHECKPOINT_LORA_H
 #define SAH_MODEL_CHECKPOINT_LORA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The keys of an adapter's rank_pattern and alpha_pattern: regular expressions of Python's re, which PEFT
  * matches as (.*\.)?(KEY)$ from the beginning of a module's path (peft/utils/other.py, get_pattern_key). They
  * run on PCRE2 with limits; what only one of the two libraries knows is refused by name. */

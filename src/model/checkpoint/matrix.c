@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights as float32 in Hugging Face's row order, whatever the file's type and order. */
 #include <stdlib.h>
 

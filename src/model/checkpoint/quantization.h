@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints of Hugging Face whose weights are quantised: which kinds are read, and their scales put beside the
  * tensors they belong to. Weights alone count: what a kind rounds of the activations at run time is left out. */
 #ifndef SAH_MODEL_CHECKPOINT_QUANTIZATION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rotary settings of config.json. */
 #ifndef SAH_MODEL_CHECKPOINT_ROPE_JSON_H
 #define SAH_MODEL_CHECKPOINT_ROPE_JSON_H

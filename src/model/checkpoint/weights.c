@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Finding a checkpoint's weights by their names in both containers, with the shapes the configuration gives
  * them. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Finding the weights of a checkpoint among its tensors. */
 #ifndef SAH_MODEL_CHECKPOINT_WEIGHTS_H
 #define SAH_MODEL_CHECKPOINT_WEIGHTS_H

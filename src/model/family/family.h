@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One description a family of models: how its files name things, what its configuration class assumes, and how its
  * layers are arranged. Everything that reads, edits or describes checkpoints goes by these; no other file names a
  * family. docs/families.md lists them. */

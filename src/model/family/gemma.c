@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gemma 2 and the text part of Gemma 3: norms in front of and behind either branch, stored less 1; embeddings times
  * the root of their width; windows in some layers. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GLM-4 (dense): half of each head is rotated, neighbours in pairs; gate and up in one tensor. The later of the two
  * architectures has norms behind the branches as well. */
 #include "model/family/family.h"

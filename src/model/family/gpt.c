@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Models of layer norms and plain MLPs: GPT-2 (learned positions, matrices kept turned), GPT-NeoX and Pythia
  * (q, k, v of each head together, both branches from the same residual), Falcon-7B (one key head, one norm for
  * both branches). */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* OLMo 2 and 3: norms behind the branches alone, and of all heads' q and k together. */
 #include "model/family/family.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Phi-3 and Phi-4: q, k and v in one tensor, gate and up in another; LongRoPE, and rotation of a part of the head. */
 #include "model/family/family.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Qwen2, Qwen2.5 (biases of q, k and v) and Qwen3 (norms of q and k). */
 #include "model/family/family.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "model/family/roles.h"
 
 #define PLACE(member) offsetof(sah_layer_files, member)

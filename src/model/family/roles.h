@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the weights of a layer are for. A role has one place here and one row in a table; readers, adapters, surgery
  * and grafts go over the table. */
 #ifndef SAH_MODEL_FAMILY_ROLES_H

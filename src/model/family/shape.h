@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The shape of a decoder-only transformer: what its layers are made of and how large. Filled from config.json or
  * GGUF metadata by the description of its family. */
 #ifndef SAH_MODEL_FAMILY_SHAPE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Little-endian numbers at any place in a file. */
 #ifndef SAH_MODEL_FORMAT_BYTES_H
 #define SAH_MODEL_FORMAT_BYTES_H

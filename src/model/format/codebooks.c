@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The code words that the IQ types of GGUF number: the sets of eight (or, for IQ3, four) magnitudes, or of eight
  * digits -1, 0, 1 (IQ1), that ggml fixed when it made these types (ggml-common.h of https://github.com/ggml-org/ggml).
  * A word is one number: two bits a value for IQ2 (8, 25, 43) and IQ1 (-1, 0, 1), three a value for IQ3 (the levels in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tables of the IQ types, for quants_iq.c. */
 #ifndef SAH_MODEL_FORMAT_CODEBOOKS_H
 #define SAH_MODEL_FORMAT_CODEBOOKS_H

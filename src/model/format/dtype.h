@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensor types and how their bytes become float32. Block layouts: the GGUF specification (ggml). Small floats:
  * the OCP's 8-bit floating point and microscaling formats (MX), as PyTorch and safetensors name them. */
 #ifndef SAH_MODEL_FORMAT_DTYPE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Magic, version, counts, metadata pairs,
  * the tensor directory, padding to general.alignment, data. All numbers little endian. */
 #include "model/format/gguf.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading GGUF version 2 and 3 (little endian): typed metadata, tensor directory, aligned data. */
 #ifndef SAH_MODEL_FORMAT_GGUF_H
 #define SAH_MODEL_FORMAT_GGUF_H

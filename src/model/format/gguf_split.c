@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A GGUF model in several files, as llama.cpp's gguf-split makes them: NAME-00001-of-00003.gguf and so on. The first
  * has the metadata, each its own tensors, and all have split.no (from 0), split.count and split.tensors.count. */
 #include <stdio.h>

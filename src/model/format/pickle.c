@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format: Python's pickletools.py, which describes every instruction of the stack machine, protocols 0 to 5. */
 #include "model/format/pickle.h"
 

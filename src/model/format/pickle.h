@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Python's pickle read as data. A pickle is a program that builds objects; of its instructions only those are
  * known here that lists of tensors are written with, and nothing is called: a call becomes a value that says
  * which name was to be called with what. Names that the caller does not know are refused. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* In the layouts below a block is written as its fields in file order; `d` (scale) and `m` (offset) are
  * float16, little endian. `lo` and `hi` are the low and high four bits of a byte. Loops run over whole runs
  * of 16 or 32 values that share a scale, so that compilers turn them into vector code. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The block formats of GGUF: groups of 32 or 256 small integers that share scales. dtype.c is the way in. */
 #ifndef SAH_MODEL_FORMAT_QUANTS_H
 #define SAH_MODEL_FORMAT_QUANTS_H

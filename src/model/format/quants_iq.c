@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The IQ types of one to three bits: runs of values are words of a code book, times a scale. As in quants.c a block
  * is written as its fields in file order, `d` is float16, `lo` and `hi` are the halves of a byte. All blocks have 256
  * values, in eight runs of 32. */

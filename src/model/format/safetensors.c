@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format: https://github.com/huggingface/safetensors#format. An 8-byte little-endian header length, a JSON
  * object
  * {"name": {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]}, ...}, then the data the offsets

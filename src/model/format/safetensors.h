@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading safetensors: 8 bytes header length, JSON header, data. */
 #ifndef SAH_MODEL_FORMAT_SAFETENSORS_H
 #define SAH_MODEL_FORMAT_SAFETENSORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* OCP 8-bit Floating Point Specification (E4M3, E5M2) and OCP Microscaling Formats (E8M0, E2M1), both 1.0. */
 #include "model/format/small_floats.h"
 

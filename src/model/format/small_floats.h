@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Floats of eight and four bits. dtype.c is the way in. */
 #ifndef SAH_MODEL_FORMAT_SMALL_FLOATS_H
 #define SAH_MODEL_FORMAT_SMALL_FLOATS_H

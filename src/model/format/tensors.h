@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tensors of model files, whatever the container: a list of names, shapes and mapped bytes. Readers:
  * safetensors.c, torch_file.c, gguf.c. */
 #ifndef SAH_MODEL_FORMAT_TENSORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format: torch/serialization.py and torch/_utils.py. The container holds, in one folder, data.pkl, byteorder
  * and data/KEY, a storage each. In the pickle a tensor is a call of _rebuild_tensor_v2(storage, offset, sizes,
  * strides, ...), all counted in values, or of _rebuild_tensor_v3, which has the type as its seventh argument; a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading what torch.save() writes of a dictionary of tensors: a zip container with a pickle, read as data, and
  * the tensors' storages beside it. */
 #ifndef SAH_MODEL_FORMAT_TORCH_FILE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The weight files of a Hugging Face directory: safetensors or PyTorch's, one file or several that an index
  * names. */
 #ifndef SAH_MODEL_FORMAT_WEIGHT_FILES_H

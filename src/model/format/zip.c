@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Format: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3 (records) and 4.5.3 (zip64). Entries, then the central
  * directory that lists them, then a record that says where it lies. All numbers little endian. What an entry's
  * own header says of its size is not asked: writers of streams leave it empty. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading zip containers whose entries are stored as they are, which is how PyTorch saves: entries are looked at
  * where they lie in the mapped file. */
 #ifndef SAH_MODEL_FORMAT_ZIP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where a model keeps its chat template: chat_template.jinja, else "chat_template" in tokenizer_config.json
  * (a text, or several with names, of which "default" is meant), or tokenizer.chat_template in GGUF. And which
  * special tokens it may name: as transformers 5 finds them, or those that GGUF names by id. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A model's own chat template: where it is kept, and what it may name. */
 #ifndef SAH_MODEL_TEMPLATE_CHAT_H
 #define SAH_MODEL_TEMPLATE_CHAT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a guard model is asked: its policy, a conversation of one query and one response, and what to answer.
  */
 #ifndef SAH_MODEL_TEMPLATE_GUARD_TEMPLATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Jinja templates as published chat templates use them: read once, rendered for each conversation.
  *
  * The language is Jinja 3.1's as transformers 5 sets it up for chat templates: an immutable sandbox,

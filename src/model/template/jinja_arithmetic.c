@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* + - * / // % **, as Python has them for numbers, texts and lists. Integers have 64 bits here; what needs
  * more is refused. */
 #include <math.h>

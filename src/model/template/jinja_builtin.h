@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters, tests, methods and functions by name. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_BUILTIN_H
 #define SAH_MODEL_TEMPLATE_JINJA_BUILTIN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls: arguments to parameters, macros, and the functions that every template has. */
 #include <string.h>
 

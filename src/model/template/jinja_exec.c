@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Statements, and a whole render. */
 #include <stdlib.h>
 #include <string.h>

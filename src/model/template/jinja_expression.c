@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The grammar is that of Jinja 3.1: from the loosest to the tightest `if`, or, and, not, comparisons, + -, ~,
  * * / // %, **, signs, then subscripts, calls, filters and tests. */
 #include <errno.h>

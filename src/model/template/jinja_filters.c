@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters of one value; those over items are in jinja_sequences.c. */
 #include <math.h>
 #include <stdio.h>

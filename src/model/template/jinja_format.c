@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Formats: printf-style `format % values`, and str.format. */
 #include <math.h>
 #include <stdio.h>

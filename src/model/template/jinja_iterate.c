@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Going over the items of a value, one after the other. */
 #include "model/template/jinja_run.h"
 #include "util/utf8.h"

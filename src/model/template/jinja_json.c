@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON in and out: what a template is given, and the filter tojson as transformers defines it (Python's
  * json.dumps, not Jinja's own, which escapes for HTML). */
 #include <math.h>

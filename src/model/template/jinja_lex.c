@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rules are those of Jinja 3.1's lexer, with its default delimiters. */
 #include "model/template/jinja_lex.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A template's text cut into tokens, white space around tags taken away as trim_blocks, lstrip_blocks and the
  * signs - and + in tags ask. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_LEX_H

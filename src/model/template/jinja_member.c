@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* v.name, v[key], v[a:b:c], as the sandbox lets templates at them. */
 #include "model/template/jinja_builtin.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Methods of lists, dicts and `loop`, and which values have which. */
 #include "model/template/jinja_builtin.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A template as it was read: statements and expressions, and where each variable lives. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_NODE_H
 #define SAH_MODEL_TEMPLATE_JINJA_NODE_H

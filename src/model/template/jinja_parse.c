@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Statements, names and the parser's tools. Tags outside of what is supported are refused by name. */
 #include "model/template/jinja_parse.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the two halves of the parser share: statements (jinja_parse.c) and expressions (jinja_expression.c).
  * Functions that give a node give NULL when they failed, with the reason in the parser's error. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_PARSE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values as text: Python's str() and repr(). */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A template at work: what its files share. Functions that give a value give a missing one when they failed;
  * run->failed then tells, and nothing more is done. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_RUN_H

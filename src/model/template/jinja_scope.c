@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rules are those of jinja2.idtracking (3.1), worked out in two walks over each scope: the first collects
  * the names that it loads and stores, in the order of the text, the second gives names their places and walks
  * the scopes inside. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which variable each name of a template means. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_SCOPE_H
 #define SAH_MODEL_TEMPLATE_JINJA_SCOPE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Filters over items: first, join, map, select, sort and the like. As in Jinja some give a list and some an
  * iterator, which does its work when it is asked and goes through its items once. */
 #include <string.h>

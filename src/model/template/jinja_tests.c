@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tests: what may stand behind `is`. */
 #include <math.h>
 

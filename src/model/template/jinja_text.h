@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Texts of templates: UTF-8 whose length is counted in code points, with the meaning that Python's str gives
  * to searching, cutting, stripping and letter case. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_TEXT_H

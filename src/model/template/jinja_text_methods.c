@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Methods of texts, as Python's str has them. */
 #include <string.h>
 

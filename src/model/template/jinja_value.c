@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Values: making them, truth, equality, order, length. */
 #include <math.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The values that a template computes with: Python's, as far as templates can tell. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_VALUE_H
 #define SAH_MODEL_TEMPLATE_JINJA_VALUE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Prompts from queries and conversations: the bare templates of the method, strings with {}, a model's own
  * chat template, and those of well-known families. */
 #ifndef SAH_MODEL_TEMPLATE_TEMPLATE_H

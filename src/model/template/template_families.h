@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The chat templates of well-known families, for models that come without one. */
 #ifndef SAH_MODEL_TEMPLATE_TEMPLATE_FAMILIES_H
 #define SAH_MODEL_TEMPLATE_TEMPLATE_FAMILIES_H

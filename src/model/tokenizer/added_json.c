@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The added tokens of a Hugging Face directory: those of tokenizer.json, and what the files beside it say of them
  * (tokenizer_config.json: added_tokens_decoder, the named special tokens, the extra ones; special_tokens_map.json
  * and added_tokens.json where there is no added_tokens_decoder). The order and the rules are those of transformers

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From tokens back to text: the decoders of the tokenizers library, one step after the other over a list of
  * token texts. */
 #ifndef SAH_MODEL_TOKENIZER_DETOKENIZE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tokens that end generation, known by their names. Files leave some of them out of their lists, or give them a
  * type that says nothing; the names are those that llama.cpp collects (llama-vocab.cpp, special_eog_ids), so that a
  * model answers alike as a directory, as GGUF, and there. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The two ways of merging characters into tokens: byte pair encoding by ranked merges (Sennrich et al. 2016),
  * and SentencePiece's, by the score of the merged piece (Kudo and Richardson 2018). Both take the best pair
  * first, the leftmost of equals. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Regular expressions of tokenizer files. They are written for Oniguruma (Ruby syntax, UTF-8) and run on
  * PCRE2: what the two read differently is rewritten, and what cannot be rewritten is refused by name.
  * Characters newer than the PCRE2 in use (10.42: Unicode 14) count as unassigned. */

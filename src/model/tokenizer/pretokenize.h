@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What happens to a text before its words are merged into tokens: added tokens are cut out, the rest is
  * normalised and cut into words. The order and the meaning of every step are those of the tokenizers library.
  */

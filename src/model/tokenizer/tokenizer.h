@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tokenizers: byte-level BPE and SentencePiece-style BPE with byte fallback, from tokenizer.json or GGUF
  * metadata. */
 #ifndef SAH_MODEL_TOKENIZER_TOKENIZER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tokenizer from GGUF metadata (keys tokenizer.ggml.*): "gpt2" is byte-level BPE, whose word pattern goes
  * by the name in "pre"; "llama" is SentencePiece's BPE with scores. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tokenizer from a Hugging Face directory: tokenizer.json, and what the files beside it say of BOS and end
  * tokens. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a tokenizer is made of; filled by tokenizer_json.c and tokenizer_gguf.c, used by tokenizer.c. */
 #ifndef SAH_MODEL_TOKENIZER_TOKENIZER_PARTS_H
 #define SAH_MODEL_TOKENIZER_TOKENIZER_PARTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.json: normalizer, pre_tokenizer and decoder to steps. What is not known is refused by name. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tokens by id and ids by text. */
 #ifndef SAH_MODEL_TOKENIZER_VOCAB_H
 #define SAH_MODEL_TOKENIZER_VOCAB_H
