@@ -226,7 +226,7 @@ static const bad_case models[] = {
     {1, "config.json", "spoil config.json '[]'; sahara inspect bad"},
     {1, "config.json", "spoil config.json '\\377\\376{}'; sahara inspect bad"},
     {1, "NosuchForCausalLM", "swap config.json LlamaFor NosuchFor; sahara logits bad --text a"},
-    {1, "gelu", "swap config.json '\"silu\"' '\"gelu\"'; sahara inspect bad"},
+    {1, "snake", "swap config.json '\"silu\"' '\"snake\"'; sahara inspect bad"},
     {1, "hidden_size", "swap config.json 'size\": 64' 'size\": -64'; sahara inspect bad"},
     {1, "config.json", "swap config.json 'heads\": 4' 'heads\": 3'; sahara inspect bad"},
     {1, "config.json", "swap config.json 'layers\": 4' 'layers\": 1e9'; sahara inspect bad"},
