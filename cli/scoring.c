@@ -86,7 +86,8 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
     s->options.openings = &s->openings;
     s->options.opening_kl = o->opening_kl;
     size_t refused = count_refused(&s->openings, 0, n);
-    if (s->options.refusal.sampled == 0) s->options.refusal = (sah_refusal_check){.sampled = n, .refused = refused};
+    if (s->options.refusal.sampled == 0)
+        s->options.refusal = (sah_refusal_check){.sampled = n, .refused = refused};
     if (o->quiet) return SAH_OK;
     fprintf(stderr, "%zu of %zu queries are refused within %zu tokens", refused, n, options.judged);
     if (s->contrast != NULL)

@@ -63,10 +63,10 @@ const cli_command command_find = {
         "of\n"
         "JSON lines; an interrupted run carries on where it stopped, and one with more --steps where it "
         "ended.\n",
-    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,
-                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_STEPS, OPT_RANK, OPT_VARIANT, OPT_START,
-                OPT_SHORTLIST, OPT_RANDOM_GROUPS, OPT_SEED, OPT_SCREEN, OPT_TOP, OPT_SAVE_STATES,
-                OPT_SHARD, OPT_TOGETHER},
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS,     SWEEP_OPTIONS,     OPT_OUTPUT,
+                OPT_CONTRAST,  OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_STEPS,         OPT_RANK,
+                OPT_VARIANT,   OPT_START,        OPT_SHORTLIST,     OPT_RANDOM_GROUPS, OPT_SEED,
+                OPT_SCREEN,    OPT_TOP,          OPT_SAVE_STATES,   OPT_SHARD,         OPT_TOGETHER},
     .least = 2,
     .most = 2,
     .run = run,

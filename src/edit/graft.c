@@ -108,7 +108,8 @@ static void take(graft *g, sah_rewrite *rewrite, const sah_tensor *to, source fr
     }
 }
 
-/* What a layer's attention and MLP are made of: the matrices of all roles, their biases, and the vectors that go along. */
+/* What a layer's attention and MLP are made of: the matrices of all roles, their biases, and the vectors that
+ * go along. */
 static void take_layer(graft *g, sah_rewrite *rewrite, const sah_graft_options *o, int l)
 {
     sah_layer_files *to = &rewrite->base->layers[l];

@@ -70,7 +70,9 @@ static void test_lines(void **state)
     assert_string_equal(string_at(lines, 1, "verdict"), "refusal");
     assert_string_equal(string_at(lines, 2, "verdict"), "compliance");
     assert_string_equal(string_at(lines, 3, "verdict"), "degenerate");
-    assert_string_equal(string_at(lines, 1, "reason"), "^|i|we|and|but|or|sorry|unfortunately|assistant|ai|model @modal (@adverb) not (@adverb) (and) (will|can|do) (not) (@adverb) @help");
+    assert_string_equal(string_at(lines, 1, "reason"),
+                        "^|i|we|and|but|or|sorry|unfortunately|assistant|ai|model "
+                        "@modal (@adverb) not (@adverb) (and) (will|can|do) (not) (@adverb) @help");
     assert_string_equal(string_at(lines, 2, "reason"), "no phrase");
     json_t *last = json_array_get(lines, 4);
     assert_true(json_number_value(json_object_get(last, "n")) == 3);
@@ -84,9 +86,8 @@ static void test_lines(void **state)
     /* A line keeps its bytes: numbers that JSON readers round stay what they were. */
     size_t size;
     char *written = (char *)scratch_read(scratch("out.jsonl"), &size);
-    assert_non_null(strstr(
-        written,
-        "\n{\"output\":\"\",\"id\":123456789012345678901234567890,\"x\":0.1,\"verdict\":\"degenerate\",\"reason\":\"empty\"}\n"));
+    assert_non_null(strstr(written, "\n{\"output\":\"\",\"id\":123456789012345678901234567890,\"x\":0.1,"
+                                    "\"verdict\":\"degenerate\",\"reason\":\"empty\"}\n"));
     free(written);
 }
 

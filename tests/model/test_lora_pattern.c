@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keys of rank_pattern and alpha_pattern: the modules that PEFT's own function finds (tests/golden/lora-patterns.json). */
+/* Keys of rank_pattern and alpha_pattern: the modules that PEFT's own function finds
+ * (tests/golden/lora-patterns.json). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -10,9 +10,9 @@
 size_t sah_longest_input(const sah_model *model);
 
 /* A choice behind its context, which `template_` made. White space at the context's end belongs to the choice;
- * both together become tokens, of which those behind as many as the context alone makes are scored. An empty context is BOS (EOS
- * where there is none). A sequence too long for the model loses its beginning. out->tokens is for free(),
- * also when it fails. */
+ * both together become tokens, of which those behind as many as the context alone makes are scored. An empty
+ * context is BOS (EOS where there is none). A sequence too long for the model loses its beginning.
+ * out->tokens is for free(), also when it fails. */
 sah_status sah_choice_tokens(const sah_model *model, const char *template_, const char *context,
                              const char *choice, int32_t **tokens, sah_continuation *out, sah_error *error);
 

@@ -9,8 +9,8 @@
  * `rope_parameters`. An architecture, activation or rope type that is not supported is refused by name. Sizes
  * are bounded, divisible where they must be. *out is for sah_config_free(), also when it fails; *family says how
  * the weights are named. */
-sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out, const sah_family **family,
-                                sah_error *error);
+sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out,
+                                const sah_family **family, sah_error *error);
 sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah_family **family,
                                 sah_error *error);
 

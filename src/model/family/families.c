@@ -4,12 +4,27 @@
 
 #include "model/family/family.h"
 
-#define FAMILIES(X)                                                                                          \
-    X(llama)                                                                                                 \
-    X(mistral)                                                                                               \
-    X(ministral)                                                                                             \
-    X(ministral3) X(qwen2) X(qwen3) X(gemma2) X(gemma3) X(phi3) X(olmo2) X(olmo3) X(smollm3) X(granite)      \
-        X(glm) X(glm4) X(gpt2) X(gpt_neox) X(falcon)
+/* clang-format off */
+#define FAMILIES(X) \
+    X(llama) \
+    X(mistral) \
+    X(ministral) \
+    X(ministral3) \
+    X(qwen2) \
+    X(qwen3) \
+    X(gemma2) \
+    X(gemma3) \
+    X(phi3) \
+    X(olmo2) \
+    X(olmo3) \
+    X(smollm3) \
+    X(granite) \
+    X(glm) \
+    X(glm4) \
+    X(gpt2) \
+    X(gpt_neox) \
+    X(falcon)
+/* clang-format on */
 
 #define DECLARE(name) extern const sah_family sah_family_##name;
 FAMILIES(DECLARE)

@@ -91,10 +91,11 @@ static sah_status build_index(sah_tensors *tensors, sah_error *error)
             const char *file = tensors->files[second->file].path;
             if (first->file == second->file)
                 return sah_fail(error, SAH_FAILED, "%s: tensor %s is there twice", file, second->name);
-            return sah_fail(error, SAH_FAILED,
-                            "%s: tensor %s is in %s as well: the parts of a model must not overlap; were they "
-                            "saved at different times?",
-                            file, second->name, tensors->files[first->file].path);
+            return sah_fail(
+                error, SAH_FAILED,
+                "%s: tensor %s is in %s as well: the parts of a model must not overlap; were they "
+                "saved at different times?",
+                file, second->name, tensors->files[first->file].path);
         }
         t->slots[at] = (uint32_t)(i + 1);
     }
