@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/tokenizer/merge.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,15 +128,6 @@ sah_status sah_merger_score(sah_merger *merger, const float *scores, sah_error *
 end:
     free(order);
     return status;
-}
-
-void sah_merger_find_bytes(sah_merger *merger)
-{
-    char text[8];
-    for (unsigned i = 0; i < 256; i++) {
-        int size = snprintf(text, sizeof text, "<0x%02X>", i);
-        merger->bytes[i] = sah_vocab_find(merger->vocab, text, (size_t)size);
-    }
 }
 
 /* ---- Characters ---------------------------------------------------------------------------------------- */

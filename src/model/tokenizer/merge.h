@@ -40,8 +40,6 @@ sah_status sah_merger_add(sah_merger *merger, const char *a, size_t a_size, cons
                           uint32_t rank, sah_error *error);
 /* Takes SentencePiece's scores [vocab->n]. */
 sah_status sah_merger_score(sah_merger *merger, const float *scores, sah_error *error);
-/* Finds the tokens <0x00> to <0xFF>; those not there are -1. */
-void sah_merger_find_bytes(sah_merger *merger);
 
 /* Working memory of merging, for one thread. Start from {0}. */
 typedef struct sah_merge_scratch {

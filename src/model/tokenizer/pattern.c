@@ -78,6 +78,7 @@ static bool is_hexadecimal(const char *text, size_t n)
 static sah_status translate_escape(translation *t)
 {
     const char letter = *t->at;
+    size_t size;
     switch (letter) {
     case 's':
         add_class(t, space_class, false);
@@ -108,6 +109,21 @@ static sah_status translate_escape(translation *t)
         sah_text_addf(&t->out, "\\x{%.4s}", t->at + 1);
         t->at += 5;
         return SAH_OK;
+    case 'x':
+        size = strspn(t->at + 1 + (t->at[1] == '{'), "0123456789abcdefABCDEF");
+        if (t->at[1] != '{' || size == 0 || size > 6 || t->at[2 + size] != '}')
+            return refuse(t, "\\x without one to six digits in braces");
+        sah_text_addf(&t->out, "\\x{%.*s}", (int)size, t->at + 2);
+        t->at += size + 3;
+        return SAH_OK;
+    case 'b':
+    case 'B':
+        if (t->in_class) return refuse(t, "\\b inside brackets");
+        sah_text_addf(&t->out,
+                      letter == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))"
+                                    : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))",
+                      word_table, word_table, word_table, word_table);
+        break;
     case 'd':
     case 'D':
     case 'n':

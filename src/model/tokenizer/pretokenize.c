@@ -69,6 +69,7 @@ bool sah_is_word_character(uint32_t code)
 static void free_step(sah_step *step)
 {
     sah_pattern_free(step->pattern);
+    sah_charsmap_free(step->charsmap);
     free(step->text);
 }
 
@@ -154,6 +155,48 @@ static void strip(const sah_step *step, const char *text, size_t size, sah_text 
     sah_text_add(out, text + begin, end - begin);
 }
 
+/* One character at a time, without regard to its neighbours, as the tokenizers library does it. */
+static void lowercase(const char *text, size_t size, sah_text *out)
+{
+    char character[4];
+    size_t length;
+    for (size_t at = 0; at < size; at += length) {
+        const uint32_t code = sah_utf8_next(text + at, size - at, &length);
+        const uint32_t lower = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+        sah_text_add(out, character, sah_utf8_put(code == 0x130 ? 'i' : lower, character));
+        if (code == 0x130) sah_text_adds(out, "\xCC\x87"); /* the dot of I becomes one above */
+    }
+}
+
+static void strip_marks(const char *text, size_t size, sah_text *out)
+{
+    size_t length;
+    for (size_t at = 0; at < size; at += length) {
+        const uint32_t code = sah_utf8_next(text + at, size - at, &length);
+        const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
+        if (category != UTF8PROC_CATEGORY_MN && category != UTF8PROC_CATEGORY_MC &&
+            category != UTF8PROC_CATEGORY_ME)
+            sah_text_add(out, text + at, length);
+    }
+}
+
+static void nmt(const char *text, size_t size, sah_text *out)
+{
+    size_t length;
+    for (size_t at = 0; at < size; at += length) {
+        const uint32_t code = sah_utf8_next(text + at, size - at, &length);
+        const bool blank = code == 0x09 || code == 0x0A || code == 0x0C || code == 0x0D || code == 0x1680 ||
+                           (code >= 0x200B && code <= 0x200F) || code == 0x2028 || code == 0x2029 ||
+                           code == 0x2581 || code == 0xFEFF || code == 0xFFFD;
+        const bool gone = (code >= 0x01 && code <= 0x08) || code == 0x0B || (code >= 0x0E && code <= 0x1F) ||
+                          code == 0x7F || code == 0x8F || code == 0x9F;
+        if (blank)
+            sah_text_adds(out, " ");
+        else if (!gone)
+            sah_text_add(out, text + at, length);
+    }
+}
+
 static void to_byte_alphabet(const char *text, size_t size, sah_text *out)
 {
     char character[4];
@@ -234,6 +277,18 @@ static sah_status apply(const sah_step *step, const char *text, sah_piece piece,
         break;
     case SAH_STEP_STRIP:
         strip(step, text, piece.size, &out->text);
+        break;
+    case SAH_STEP_CHARSMAP:
+        sah_charsmap_apply(step->charsmap, step->clusters, text, piece.size, &out->text);
+        break;
+    case SAH_STEP_LOWERCASE:
+        lowercase(text, piece.size, &out->text);
+        break;
+    case SAH_STEP_STRIP_MARKS:
+        strip_marks(text, piece.size, &out->text);
+        break;
+    case SAH_STEP_NMT:
+        nmt(text, piece.size, &out->text);
         break;
     default:
         to_byte_alphabet(text, piece.size, &out->text);

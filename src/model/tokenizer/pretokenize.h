@@ -5,6 +5,7 @@
 #ifndef SAH_MODEL_TOKENIZER_PRETOKENIZE_H
 #define SAH_MODEL_TOKENIZER_PRETOKENIZE_H
 
+#include "model/tokenizer/charsmap.h"
 #include "model/tokenizer/pattern.h"
 #include "model/tokenizer/vocab.h"
 
@@ -29,6 +30,10 @@ typedef enum sah_step_kind {
     SAH_STEP_PREPEND, /* `text` in front */
     SAH_STEP_REPLACE, /* every match by `text` */
     SAH_STEP_STRIP, /* white space at the ends */
+    SAH_STEP_CHARSMAP, /* through `charsmap` */
+    SAH_STEP_LOWERCASE,
+    SAH_STEP_STRIP_MARKS, /* without marks: accents, where they are characters of their own */
+    SAH_STEP_NMT, /* SentencePiece's rule "nmt": control characters away, other blanks to one blank */
     SAH_STEP_SPLIT, /* at the matches */
     SAH_STEP_BYTES /* every byte becomes a character that can be seen (GPT-2's byte alphabet) */
 } sah_step_kind;
@@ -46,6 +51,8 @@ typedef struct sah_step {
     sah_pattern *pattern; /* replace, split */
     char *text; /* prepend, replace */
     int form;
+    sah_charsmap *charsmap;
+    bool clusters; /* charsmap: by grapheme clusters */
     sah_split split;
     bool invert; /* split: what lies between the matches counts as match */
     bool unless_there; /* prepend: not where the piece begins with `text` */

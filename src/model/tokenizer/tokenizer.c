@@ -37,6 +37,25 @@ sah_status sah_tokenizer_add_replace(sah_steps *steps, const char *literal, cons
     return status;
 }
 
+static sah_status add_regex_replace(sah_steps *steps, const char *regex, const char *by, sah_error *error)
+{
+    sah_step step = {.kind = SAH_STEP_REPLACE, .text = strdup(by)};
+    if (step.text == NULL) return sah_fail_memory(error, "the tokenizer's steps");
+    sah_status status = sah_pattern_regex(regex, &step.pattern, error);
+    if (status == SAH_OK) return sah_steps_add(steps, step, error);
+    free(step.text);
+    return status;
+}
+
+sah_status sah_tokenizer_add_blanks(sah_steps *steps, bool trim, bool escape, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    if (trim) status = add_regex_replace(steps, "\\A +| +\\z", "", error);
+    if (trim && status == SAH_OK) status = add_regex_replace(steps, " {2,}", " ", error);
+    if (escape && status == SAH_OK) status = sah_tokenizer_add_replace(steps, " ", SAH_METASPACE, error);
+    return status;
+}
+
 sah_status sah_tokenizer_add_byte_level(sah_steps *steps, bool prefix_space, bool use_regex, sah_error *error)
 {
     sah_status status = SAH_OK;
@@ -86,6 +105,7 @@ void sah_tokenizer_free(sah_tokenizer *tokenizer)
     sah_steps_free(&tokenizer->normaliser);
     sah_steps_free(&tokenizer->words);
     sah_merger_free(&tokenizer->merger);
+    sah_unigram_free(&tokenizer->unigram);
     sah_decoder_free(&tokenizer->decoder);
     free(tokenizer->prefix.items);
     free(tokenizer->suffix.items);
@@ -116,16 +136,21 @@ static sah_status cut_into_words(const sah_tokenizer *tokenizer, const char *tex
 static sah_status encode_pieces(const sah_tokenizer *tokenizer, const sah_pieces *pieces, sah_ids *ids,
                                 sah_error *error)
 {
+    const sah_unigram *unigram = &tokenizer->unigram;
     sah_merge_scratch scratch = {0};
+    sah_unigram_scratch ways = {0};
     sah_status status = SAH_OK;
     for (size_t i = 0; i < pieces->n && status == SAH_OK; i++) {
         const sah_piece piece = pieces->items[i];
+        const char *text = pieces->text.data + piece.at;
         if (piece.id >= 0)
             status = sah_ids_add(ids, piece.id, error);
+        else if (unigram->scores != NULL)
+            status = sah_unigram_word(unigram, text, piece.size, &ways, ids, error);
         else
-            status = sah_merge_word(&tokenizer->merger, pieces->text.data + piece.at, piece.size, &scratch,
-                                    ids, error);
+            status = sah_merge_word(&tokenizer->merger, text, piece.size, &scratch, ids, error);
     }
+    sah_unigram_scratch_free(&ways);
     sah_merge_scratch_free(&scratch);
     return status;
 }

@@ -248,7 +248,7 @@ static sah_status read_sentencepiece(const sah_gguf *gguf, const sah_gguf_value 
     if (status == SAH_OK)
         status = sah_tokenizer_add_replace(&tokenizer->normaliser, " ", SAH_METASPACE, error);
     if (status == SAH_OK) status = add_piece_decoder(prefix, &tokenizer->decoder, error);
-    sah_merger_find_bytes(&tokenizer->merger);
+    sah_vocab_find_bytes(&tokenizer->vocab, tokenizer->merger.bytes);
     tokenizer->merger.byte_fallback = true;
     *add_bos = true;
     return status;

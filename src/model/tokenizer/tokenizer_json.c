@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A tokenizer from a Hugging Face directory: tokenizer.json, and what the files beside it say of BOS and end
  * tokens. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,16 +80,11 @@ static sah_status refuse_options(const json_t *model, const char *where, sah_err
     return status;
 }
 
-static sah_status read_model(const json_t *model, sah_tokenizer *tokenizer, const char *where,
-                             sah_error *error)
+static sah_status read_bpe(const json_t *model, sah_tokenizer *tokenizer, const char *where, sah_error *error)
 {
     sah_merger *merger = &tokenizer->merger;
-    const char *type, *unknown;
-    if (!json_is_object(model)) return sah_fail(error, SAH_FAILED, "%s: \"model\" is missing", where);
-    sah_status status = sah_json_string(model, "type", "BPE", &type, where, error);
-    if (status == SAH_OK && strcmp(type, "BPE") != 0)
-        status = sah_fail(error, SAH_FAILED, "%s: model type \"%s\" is not supported (BPE is)", where, type);
-    if (status == SAH_OK) status = refuse_options(model, where, error);
+    const char *unknown;
+    sah_status status = refuse_options(model, where, error);
     if (status == SAH_OK) status = read_vocabulary(model, &tokenizer->vocab, where, error);
     if (status == SAH_OK) status = read_merges(model, merger, where, error);
     if (status == SAH_OK)
@@ -99,11 +95,71 @@ static sah_status read_model(const json_t *model, sah_tokenizer *tokenizer, cons
         status = sah_json_bool(model, "ignore_merges", false, &merger->ignore_merges, where, error);
     if (status == SAH_OK) status = sah_json_string(model, "unk_token", NULL, &unknown, where, error);
     if (status != SAH_OK) return status;
-    sah_merger_find_bytes(merger);
+    sah_vocab_find_bytes(merger->vocab, merger->bytes);
     if (unknown == NULL) return SAH_OK;
     merger->unknown = sah_tokenizer_id(tokenizer, unknown);
     if (merger->unknown >= 0) return SAH_OK;
     return sah_fail(error, SAH_FAILED, "%s: unk_token \"%s\" is not in the vocabulary", where, unknown);
+}
+
+/* Pieces with their scores: [["<unk>", 0.0], ...]. */
+static sah_status read_pieces(const json_t *pieces, double *scores, double *lowest, sah_vocab *vocab,
+                              const char *where, sah_error *error)
+{
+    const json_t *piece;
+    size_t i;
+    json_array_foreach(pieces, i, piece)
+    {
+        const json_t *text = json_array_get(piece, 0), *score = json_array_get(piece, 1);
+        if (!json_is_string(text) || !json_is_number(score))
+            return sah_fail(error, SAH_FAILED, "%s: piece %zu of model.vocab is not a text with a score",
+                            where, i);
+        if (sah_vocab_add(vocab, (int64_t)i, json_string_value(text), json_string_length(text), true, false,
+                          error) != SAH_OK)
+            return sah_fail_in(error, where);
+        scores[i] = json_number_value(score);
+        if (scores[i] < *lowest) *lowest = scores[i];
+    }
+    return SAH_OK;
+}
+
+static sah_status read_unigram(const json_t *model, sah_tokenizer *tokenizer, const char *where,
+                               sah_error *error)
+{
+    sah_unigram *unigram = &tokenizer->unigram;
+    const json_t *pieces = json_object_get(model, "vocab");
+    const size_t n = json_array_size(pieces);
+    double lowest = HUGE_VAL;
+    int64_t unknown;
+    if (n == 0) return sah_fail(error, SAH_FAILED, "%s: model.vocab is not an array of pieces", where);
+    double *scores = sah_alloc(n, sizeof *scores);
+    if (scores == NULL) return sah_fail_memory(error, where);
+    sah_status status = sah_json_int(model, "unk_id", -1, 0, (int64_t)n - 1, &unknown, where, error);
+    if (status == SAH_OK)
+        status = sah_json_bool(model, "byte_fallback", false, &unigram->byte_fallback, where, error);
+    if (status == SAH_OK) status = read_pieces(pieces, scores, &lowest, &tokenizer->vocab, where, error);
+    if (status == SAH_OK && sah_unigram_init(unigram, &tokenizer->vocab, scores, lowest, error) != SAH_OK)
+        status = sah_fail_in(error, where);
+    free(scores);
+    if (status != SAH_OK) return status;
+    unigram->unknown = (int32_t)unknown;
+    sah_vocab_find_bytes(unigram->vocab, unigram->bytes);
+    return SAH_OK;
+}
+
+/* Old files name no type: a list of pieces is a unigram model's. */
+static sah_status read_model(const json_t *model, sah_tokenizer *tokenizer, const char *where,
+                             sah_error *error)
+{
+    const char *type;
+    if (!json_is_object(model)) return sah_fail(error, SAH_FAILED, "%s: \"model\" is missing", where);
+    const bool list = json_is_array(json_object_get(model, "vocab"));
+    sah_status status = sah_json_string(model, "type", list ? "Unigram" : "BPE", &type, where, error);
+    if (status != SAH_OK) return status;
+    if (strcmp(type, "BPE") == 0) return read_bpe(model, tokenizer, where, error);
+    if (strcmp(type, "Unigram") == 0) return read_unigram(model, tokenizer, where, error);
+    return sah_fail(error, SAH_FAILED, "%s: model type \"%s\" is not supported (BPE and Unigram are)", where,
+                    type);
 }
 
 /* ---- Post-processor ------------------------------------------------------------------------------------ */

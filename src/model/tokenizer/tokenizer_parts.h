@@ -7,6 +7,7 @@
 #include "model/tokenizer/merge.h"
 #include "model/tokenizer/pretokenize.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/unigram.h"
 #include "util/json.h"
 
 /* The GPT-2 paper's word pattern, which ByteLevel means by "use_regex". */
@@ -20,6 +21,7 @@ struct sah_tokenizer {
     sah_added_set normal_added; /* cut out of the normalised text */
     sah_steps normaliser, words;
     sah_merger merger;
+    sah_unigram unigram; /* in the merger's place where it has pieces */
     sah_decoder decoder;
     sah_ids prefix, suffix; /* special tokens around a prompt */
     int32_t bos;
@@ -31,6 +33,9 @@ sah_status sah_tokenizer_add_split(sah_steps *steps, const char *regex, sah_spli
 sah_status sah_tokenizer_add_prepend(sah_steps *steps, const char *text, bool unless_there, bool first_only,
                                      sah_error *error);
 sah_status sah_tokenizer_add_replace(sah_steps *steps, const char *literal, const char *by, sah_error *error);
+/* SentencePiece's treatment of blanks: `trim` leaves one between words and none at the ends; `escape` writes them as
+ * U+2581. Only blanks count, no other white space. */
+sah_status sah_tokenizer_add_blanks(sah_steps *steps, bool trim, bool escape, sah_error *error);
 sah_status sah_tokenizer_add_byte_level(sah_steps *steps, bool prefix_space, bool use_regex,
                                         sah_error *error);
 sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name,

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.json: normalizer, pre_tokenizer and decoder to steps. What is not known is refused by name. */
+/* tokenizer.json: pre_tokenizer and decoder to steps. What is not known is refused by name. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/steps_json.h"
 #include "util/error.h"
 #include "util/utf8.h"
 
-enum { DEEPEST = 8 }; /* Sequence in Sequence */
-
-static sah_status refuse(const char *where, const char *part, const char *what, sah_error *error)
+sah_status sah_step_refuse(const char *where, const char *part, const char *what, sah_error *error)
 {
     return sah_fail(error, SAH_FAILED, "%s: %s \"%s\" is not supported", where, part, what);
 }
 
-static sah_status type_of(const json_t *json, const char *part, const char **type, const char *where,
-                          sah_error *error)
+sah_status sah_step_type(const json_t *json, const char *part, const char **type, const char *where,
+                         sah_error *error)
 {
     sah_status status = sah_json_string(json, "type", NULL, type, where, error);
     if (status == SAH_OK && *type == NULL)
@@ -23,9 +21,8 @@ static sah_status type_of(const json_t *json, const char *part, const char **typ
     return status;
 }
 
-/* A member that must be there. */
-static sah_status need_string(const json_t *json, const char *key, const char **out, const char *where,
-                              sah_error *error)
+sah_status sah_step_string(const json_t *json, const char *key, const char **out, const char *where,
+                           sah_error *error)
 {
     sah_status status = sah_json_string(json, key, NULL, out, where, error);
     if (status == SAH_OK && *out == NULL)
@@ -33,8 +30,7 @@ static sah_status need_string(const json_t *json, const char *key, const char **
     return status;
 }
 
-/* {"String": text} or {"Regex": expression}. */
-static sah_status pattern_of(const json_t *json, sah_pattern **out, const char *where, sah_error *error)
+sah_status sah_step_pattern(const json_t *json, sah_pattern **out, const char *where, sah_error *error)
 {
     const json_t *pattern = json_object_get(json, "pattern");
     const char *literal, *regex;
@@ -48,86 +44,54 @@ static sah_status pattern_of(const json_t *json, sah_pattern **out, const char *
     return status == SAH_OK ? SAH_OK : sah_fail_in(error, where);
 }
 
-/* ---- Normalizers --------------------------------------------------------------------------------------- */
-
-static sah_status add_replace(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
-{
-    sah_step step = {.kind = SAH_STEP_REPLACE};
-    const char *content;
-    sah_status status = need_string(json, "content", &content, where, error);
-    if (status == SAH_OK) status = pattern_of(json, &step.pattern, where, error);
-    if (status != SAH_OK) return status;
-    if (sah_pattern_matches_empty(step.pattern)) {
-        sah_pattern_free(step.pattern);
-        return refuse(where, "normalizer", "Replace of an empty match", error);
-    }
-    step.text = strdup(content);
-    if (step.text == NULL) {
-        sah_pattern_free(step.pattern);
-        return sah_fail_memory(error, where);
-    }
-    return sah_steps_add(steps, step, error);
-}
-
-static sah_status add_strip(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
-{
-    sah_step step = {.kind = SAH_STEP_STRIP};
-    sah_status status = sah_json_bool(json, "strip_left", true, &step.left, where, error);
-    if (status == SAH_OK) status = sah_json_bool(json, "strip_right", true, &step.right, where, error);
-    return status == SAH_OK ? sah_steps_add(steps, step, error) : status;
-}
-
-static sah_status add_normaliser(const json_t *json, int depth, sah_steps *steps, const char *where,
-                                 sah_error *error)
-{
-    const char *type, *text;
-    const json_t *item;
-    size_t i;
-    sah_status status = type_of(json, "normalizer", &type, where, error);
-    if (status != SAH_OK) return status;
-    if (strcmp(type, "Sequence") == 0 && depth < DEEPEST) {
-        json_array_foreach(json_object_get(json, "normalizers"), i, item)
-        {
-            if (status == SAH_OK) status = add_normaliser(item, depth + 1, steps, where, error);
-        }
-        return status;
-    }
-    if (strcmp(type, "Replace") == 0) return add_replace(json, steps, where, error);
-    if (strcmp(type, "Strip") == 0) return add_strip(json, steps, where, error);
-    if (strcmp(type, "Prepend") == 0) {
-        status = need_string(json, "prepend", &text, where, error);
-        return status == SAH_OK ? sah_tokenizer_add_prepend(steps, text, false, false, error) : status;
-    }
-    if (strncmp(type, "NF", 2) == 0) {
-        status = sah_tokenizer_add_normal_form(steps, type, error);
-        return status == SAH_OK ? SAH_OK : sah_fail_in(error, where);
-    }
-    return refuse(where, "normalizer", type, error);
-}
-
-sah_status sah_json_normaliser(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
-{
-    return json == NULL || json_is_null(json) ? SAH_OK : add_normaliser(json, 0, steps, where, error);
-}
-
 /* ---- Pre-tokenizers ------------------------------------------------------------------------------------ */
 
-static sah_status add_split(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
+/* As Rust's library of regular expressions has them (\w). */
+#define WORD_CHARACTERS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
+
+/* What becomes of a match: "behavior"; `otherwise` where it is not there. */
+static sah_status behaviour_of(const json_t *json, const char *otherwise, sah_split *out, const char *where,
+                               sah_error *error)
 {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
                                         "Contiguous"};
     static const sah_split splits[] = {SAH_SPLIT_ISOLATED, SAH_SPLIT_REMOVED, SAH_SPLIT_WITH_PREVIOUS,
                                        SAH_SPLIT_WITH_NEXT, SAH_SPLIT_CONTIGUOUS};
-    sah_step step = {.kind = SAH_STEP_SPLIT};
     const char *behaviour;
     size_t i = 0;
-    sah_status status = need_string(json, "behavior", &behaviour, where, error);
-    if (status == SAH_OK) status = sah_json_bool(json, "invert", false, &step.invert, where, error);
+    sah_status status = sah_json_string(json, "behavior", otherwise, &behaviour, where, error);
+    if (status == SAH_OK && behaviour == NULL)
+        status = sah_fail(error, SAH_FAILED, "%s: \"behavior\" is missing", where);
     if (status != SAH_OK) return status;
     while (i < 5 && strcmp(behaviour, names[i]) != 0) i++;
-    if (i == 5) return refuse(where, "split behavior", behaviour, error);
-    step.split = splits[i];
-    status = pattern_of(json, &step.pattern, where, error);
+    if (i == 5) return sah_step_refuse(where, "split behavior", behaviour, error);
+    *out = splits[i];
+    return SAH_OK;
+}
+
+static sah_status add_split(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
+{
+    sah_step step = {.kind = SAH_STEP_SPLIT};
+    sah_status status = sah_json_bool(json, "invert", false, &step.invert, where, error);
+    if (status == SAH_OK) status = behaviour_of(json, NULL, &step.split, where, error);
+    if (status == SAH_OK) status = sah_step_pattern(json, &step.pattern, where, error);
+    return status == SAH_OK ? sah_steps_add(steps, step, error) : status;
+}
+
+/* ASCII's signs count as punctuation, "$+<=>^`|~" too. */
+static sah_status add_punctuation(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
+{
+    sah_split split;
+    sah_status status = behaviour_of(json, "Isolated", &split, where, error);
+    return status == SAH_OK ? sah_tokenizer_add_split(steps, "[!-/:-@\\[-`{-~\\p{P}]", split, error) : status;
+}
+
+/* Words and runs of signs; the white space between them goes. */
+static sah_status add_whitespace(sah_steps *steps, sah_error *error)
+{
+    sah_step step = {.kind = SAH_STEP_SPLIT, .split = SAH_SPLIT_REMOVED, .invert = true};
+    sah_status status =
+        sah_pattern_regex("[" WORD_CHARACTERS "]+|[^" WORD_CHARACTERS "\\s]+", &step.pattern, error);
     return status == SAH_OK ? sah_steps_add(steps, step, error) : status;
 }
 
@@ -154,7 +118,7 @@ static sah_status scheme_of(const json_t *json, const char **scheme, const char 
         status = sah_json_string(json, "prepend_scheme", prefix ? "always" : "never", scheme, where, error);
     if (status != SAH_OK) return status;
     if (strcmp(*scheme, "always") != 0 && strcmp(*scheme, "first") != 0 && strcmp(*scheme, "never") != 0)
-        return refuse(where, "prepend_scheme", *scheme, error);
+        return sah_step_refuse(where, "prepend_scheme", *scheme, error);
     return SAH_OK;
 }
 
@@ -182,9 +146,9 @@ static sah_status add_words(const json_t *json, int depth, sah_steps *steps, con
     const json_t *item;
     size_t i;
     bool individual, prefix, regex;
-    sah_status status = type_of(json, "pre_tokenizer", &type, where, error);
+    sah_status status = sah_step_type(json, "pre_tokenizer", &type, where, error);
     if (status != SAH_OK) return status;
-    if (strcmp(type, "Sequence") == 0 && depth < DEEPEST) {
+    if (strcmp(type, "Sequence") == 0 && depth < SAH_DEEPEST_STEP) {
         json_array_foreach(json_object_get(json, "pretokenizers"), i, item)
         {
             if (status == SAH_OK) status = add_words(item, depth + 1, steps, where, error);
@@ -193,6 +157,10 @@ static sah_status add_words(const json_t *json, int depth, sah_steps *steps, con
     }
     if (strcmp(type, "Split") == 0) return add_split(json, steps, where, error);
     if (strcmp(type, "Metaspace") == 0) return add_metaspace(json, steps, where, error);
+    if (strcmp(type, "Punctuation") == 0) return add_punctuation(json, steps, where, error);
+    if (strcmp(type, "Whitespace") == 0) return add_whitespace(steps, error);
+    if (strcmp(type, "WhitespaceSplit") == 0)
+        return sah_tokenizer_add_split(steps, "\\s", SAH_SPLIT_REMOVED, error);
     if (strcmp(type, "Digits") == 0) {
         status = sah_json_bool(json, "individual_digits", false, &individual, where, error);
         if (status != SAH_OK) return status;
@@ -204,7 +172,7 @@ static sah_status add_words(const json_t *json, int depth, sah_steps *steps, con
         if (status == SAH_OK) status = sah_json_bool(json, "use_regex", true, &regex, where, error);
         return status == SAH_OK ? sah_tokenizer_add_byte_level(steps, prefix, regex, error) : status;
     }
-    return refuse(where, "pre_tokenizer", type, error);
+    return sah_step_refuse(where, "pre_tokenizer", type, error);
 }
 
 sah_status sah_json_words(const json_t *json, sah_steps *steps, const char *where, sah_error *error)
@@ -230,8 +198,8 @@ static sah_status add_replace_decoder(const json_t *json, sah_decoder *decoder, 
 {
     sah_decode_step step = {.kind = SAH_DECODE_REPLACE};
     const char *content;
-    sah_status status = need_string(json, "content", &content, where, error);
-    if (status == SAH_OK) status = pattern_of(json, &step.pattern, where, error);
+    sah_status status = sah_step_string(json, "content", &content, where, error);
+    if (status == SAH_OK) status = sah_step_pattern(json, &step.pattern, where, error);
     return status == SAH_OK ? add_decoder_text(decoder, step, content, error) : status;
 }
 
@@ -240,7 +208,7 @@ static sah_status add_strip_decoder(const json_t *json, sah_decoder *decoder, co
 {
     const char *content;
     int64_t begin, end;
-    sah_status status = need_string(json, "content", &content, where, error);
+    sah_status status = sah_step_string(json, "content", &content, where, error);
     if (status == SAH_OK) status = sah_json_int(json, "start", 0, 0, INT32_MAX, &begin, where, error);
     if (status == SAH_OK) status = sah_json_int(json, "stop", 0, 0, INT32_MAX, &end, where, error);
     if (status != SAH_OK) return status;
@@ -270,9 +238,9 @@ static sah_status add_decoder(const json_t *json, int depth, sah_decoder *decode
     const char *type;
     const json_t *item;
     size_t i;
-    sah_status status = type_of(json, "decoder", &type, where, error);
+    sah_status status = sah_step_type(json, "decoder", &type, where, error);
     if (status != SAH_OK) return status;
-    if (strcmp(type, "Sequence") == 0 && depth < DEEPEST) {
+    if (strcmp(type, "Sequence") == 0 && depth < SAH_DEEPEST_STEP) {
         json_array_foreach(json_object_get(json, "decoders"), i, item)
         {
             if (status == SAH_OK) status = add_decoder(item, depth + 1, decoder, where, error);
@@ -288,7 +256,7 @@ static sah_status add_decoder(const json_t *json, int depth, sah_decoder *decode
         return sah_decoder_add(decoder, (sah_decode_step){.kind = SAH_DECODE_BYTE_FALLBACK}, error);
     if (strcmp(type, "Fuse") == 0)
         return sah_decoder_add(decoder, (sah_decode_step){.kind = SAH_DECODE_FUSE}, error);
-    return refuse(where, "decoder", type, error);
+    return sah_step_refuse(where, "decoder", type, error);
 }
 
 sah_status sah_json_decoder(const json_t *json, sah_decoder *decoder, const char *where, sah_error *error)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/tokenizer/vocab.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -96,6 +97,15 @@ int32_t sah_vocab_find_model(const sah_vocab *vocab, const char *text, size_t si
 {
     int32_t id = sah_vocab_find(vocab, text, size);
     return id >= 0 && vocab->items[id].in_model ? id : -1;
+}
+
+void sah_vocab_find_bytes(const sah_vocab *vocab, int32_t out[256])
+{
+    char text[8];
+    for (unsigned i = 0; i < 256; i++) {
+        int size = snprintf(text, sizeof text, "<0x%02X>", i);
+        out[i] = sah_vocab_find(vocab, text, (size_t)size);
+    }
 }
 
 const char *sah_vocab_text(const sah_vocab *vocab, int32_t id, size_t *size)

@@ -31,6 +31,8 @@ sah_status sah_vocab_add(sah_vocab *vocab, int64_t id, const char *text, size_t 
                          bool special, sah_error *error);
 int32_t sah_vocab_find(const sah_vocab *vocab, const char *text, size_t size); /* -1: no such token */
 int32_t sah_vocab_find_model(const sah_vocab *vocab, const char *text, size_t size); /* only those in_model */
+/* The tokens <0x00> to <0xFF>; -1: not there. */
+void sah_vocab_find_bytes(const sah_vocab *vocab, int32_t out[256]);
 /* Makes decoding start from another text. */
 sah_status sah_vocab_set_decoded(sah_vocab *vocab, int32_t id, const char *text, size_t size,
                                  sah_error *error);
