@@ -321,9 +321,9 @@ static void refuses_by_name(void **state)
     static const struct {
         const char *json, *message;
     } cases[] = {
-        {"", "not valid JSON"},
+        {"", "is empty"},
         {"[]", "\"model\" is missing"},
-        {"{\"model\":{\"type\":\"Unigram\"}}", "\"Unigram\""},
+        {"{\"model\":{\"type\":\"WordPiece\"}}", "\"WordPiece\""},
         {"{\"model\":{\"type\":\"BPE\"}}", "model.vocab"},
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":7}}", "model.merges"},
         {"{\"model\":{\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", "id 0 is given twice"},
@@ -338,7 +338,14 @@ static void refuses_by_name(void **state)
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}}",
          "end_of_word_suffix"},
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"unk_token\":\"?\"}}", "unk_token \"?\""},
-        {"{\"normalizer\":{\"type\":\"Lowercase\"}," MODEL "}", "normalizer \"Lowercase\""},
+        {"{\"normalizer\":{\"type\":\"Bert\"}," MODEL "}", "normalizer \"Bert\""},
+        {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A?==\"}," MODEL "}",
+         "not base64"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"CAAAAAAA\"}," MODEL "}",
+         "is damaged"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{}}}", "not an array of pieces"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0],[\"b\"]]}}", "piece 1 of model.vocab"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]],\"unk_id\":1}}", "unk_id"},
         {"{\"normalizer\":{\"type\":\"Replace\",\"content\":\"\",\"pattern\":{\"Regex\":\"x*\"}}," MODEL "}",
          "empty match"},
         {"{\"pre_tokenizer\":{\"type\":\"Bert\"}," MODEL "}", "pre_tokenizer \"Bert\""},
@@ -536,7 +543,7 @@ static void gguf_refuses_by_name(void **state)
     (void)state;
     static const gguf_case cases[] = {
         {"bert", "default", "<unk>", NULL, 7, 1, -1.0F, "model \"bert\"", NULL, OWN_TYPES},
-        {"gpt2", "tekken", "<unk>", "a b", 7, 1, -1.0F, "pre \"tekken\"", NULL, OWN_TYPES},
+        {"gpt2", "unheard", "<unk>", "a b", 7, 1, -1.0F, "pre \"unheard\"", NULL, OWN_TYPES},
         {"gpt2", "smollm", "<unk>", NULL, 7, 1, -1.0F, "tokenizer.ggml.merges is missing", NULL, OWN_TYPES},
         {"gpt2", "smollm", "<unk>", "a c", 7, 1, -1.0F, "their join", NULL, OWN_TYPES},
         {"gpt2", "smollm", "<unk>", "abc", 7, 1, -1.0F, "not a pair", NULL, OWN_TYPES},
@@ -646,7 +653,7 @@ static void patterns_refused(void **state)
 {
     (void)state;
     static const char *const refused[] = {
-        "",     "(",       "a{2}+",   "a{2}?",  "a{,2}", "\\bx",  "\\Kx", "\\Qx\\E", "[a[b]]", "[a&&b]",
+        "",     "(",       "a{2}+",   "a{2}?",  "a{,2}", "[\\b]", "\\Kx", "\\Qx\\E", "[a[b]]", "[a&&b]",
         "[]a]", "(?<n>x)", "(*FAIL)", "a(?i)b", "\\1",   "[\\W]", "\\pL", "\\p{L",   "\\R",    "a\\",
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {

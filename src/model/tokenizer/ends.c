@@ -6,6 +6,8 @@
 
 #include "model/tokenizer/tokenizer_parts.h"
 
+#define DEEPSEEK(name) "<\xEF\xBD\x9C" name "\xEF\xBD\x9C>"
+
 static const char *const names[] = {
     "<|eot_id|>",
     "<|im_end|>",
@@ -27,22 +29,40 @@ static const char *const names[] = {
     "<eos>",
     "<turn|>",
     "<|tool_response>",
-    "<\xEF\xBD\x9C"
-    "end\xE2\x96\x81"
-    "of\xE2\x96\x81"
-    "sentence\xEF\xBD\x9C>", /* DeepSeek's */
+    "[e~[", /* MiniMax's */
+    DEEPSEEK("end" SAH_METASPACE "of" SAH_METASPACE "sentence"),
 };
-/* Between files of code: behind an answer that has begun to fill in code. */
-static const char *const fills[] = {"<|fim_pad|>", "<fim-pad>",    "<fim_pad>",     "<PAD>",
-                                    "[PAD]",       "<|fim_repo|>", "<|repo_name|>", "<fim-repo>",
-                                    "<REPO>",      "<reponame>",   "<|file_sep|>"};
-enum { N_NAMES = sizeof names / sizeof *names, N_FILLS = sizeof fills / sizeof *fills };
+/* Between the parts of a message: read and written as text, whatever type a file gives them. */
+static const char *const shown[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"};
+/* What a place of code to be filled in is made of. Some of it ends an answer: padding, and what stands between files. */
+static const struct {
+    const char *key; /* under which a GGUF file names the token: then no name is looked for */
+    bool ends;
+    const char *names[8];
+} roles[] = {
+    {"fim_pad", true, {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"}},
+    {"fim_rep", true, {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}},
+    {"fim_sep", true, {"<|file_sep|>"}},
+    {"fim_pre",
+     false,
+     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", DEEPSEEK("fim" SAH_METASPACE "begin"), "<PRE>",
+      SAH_METASPACE "<PRE>", "<|code_prefix|>", "<|prefix|>"}},
+    {"fim_suf",
+     false,
+     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", DEEPSEEK("fim" SAH_METASPACE "hole"), "<SUF>",
+      SAH_METASPACE "<SUF>", "<|code_suffix|>", "<|suffix|>"}},
+    {"fim_mid",
+     false,
+     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", DEEPSEEK("fim" SAH_METASPACE "end"), "<MID>",
+      SAH_METASPACE "<MID>", "<|code_middle|>", "<|middle|>"}},
+};
+enum { N_NAMES = sizeof names / sizeof *names, N_ROLES = sizeof roles / sizeof *roles, N_ROLE_NAMES = 8 };
 
-bool sah_is_known_end(const char *text, size_t size)
+const char *sah_fill_role(size_t role, bool *ends)
 {
-    for (size_t i = 0; i < N_NAMES; i++)
-        if (strlen(names[i]) == size && memcmp(names[i], text, size) == 0) return true;
-    return false;
+    if (role >= N_ROLES) return NULL;
+    *ends = roles[role].ends;
+    return roles[role].key;
 }
 
 static bool has(const sah_tokenizer *tokenizer, const char *name)
@@ -51,23 +71,48 @@ static bool has(const sah_tokenizer *tokenizer, const char *name)
 }
 
 /* Two names mean something else in some vocabularies: where messages end in <|return|> or <|call|> (or <|flush|>
- * and <|calls|>), <|end|> stands between messages; beside <|tool_response>, </s> is a token of text. */
-static bool is_end_here(const sah_tokenizer *tokenizer, const char *name)
+ * and <|calls|>), <|end|> stands between messages; beside <|tool_response>, or where answers end in <|plamo:eos|>,
+ * </s> is a token of text. */
+static sah_known what_here(const sah_tokenizer *tokenizer, const char *name)
 {
-    bool calls = has(tokenizer, "<|call|>") || has(tokenizer, "<|calls|>");
-    if (strcmp(name, "<|end|>") == 0)
-        return !(calls && (has(tokenizer, "<|return|>") || has(tokenizer, "<|flush|>")));
-    if (strcmp(name, "</s>") == 0) return !has(tokenizer, "<|tool_response>");
-    return true;
+    const bool calls = has(tokenizer, "<|call|>") || has(tokenizer, "<|calls|>");
+    const bool plamo = sah_tokenizer_is_end(tokenizer, sah_tokenizer_id(tokenizer, "<|plamo:eos|>"));
+    if (strcmp(name, "<|end|>") == 0 && calls &&
+        (has(tokenizer, "<|return|>") || has(tokenizer, "<|flush|>")))
+        return SAH_KNOWN_BETWEEN;
+    if (strcmp(name, "</s>") == 0 && (plamo || has(tokenizer, "<|tool_response>"))) return SAH_KNOWN_TEXT;
+    return SAH_KNOWN_END;
 }
 
-sah_status sah_tokenizer_add_known_ends(sah_tokenizer *tokenizer, sah_error *error)
+sah_known sah_tokenizer_known(const sah_tokenizer *tokenizer, unsigned given, const char *text)
+{
+    for (size_t i = 0; i < N_NAMES; i++)
+        if (strcmp(names[i], text) == 0) return what_here(tokenizer, text);
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        if (strcmp(shown[i], text) == 0) return SAH_KNOWN_SHOWN;
+    for (size_t role = 0; role < N_ROLES; role++) {
+        for (size_t i = 0; i < N_ROLE_NAMES && roles[role].names[i] != NULL; i++)
+            if (strcmp(roles[role].names[i], text) == 0 && (given >> role & 1) == 0)
+                return roles[role].ends ? SAH_KNOWN_END : SAH_KNOWN_CONTROL;
+    }
+    return SAH_KNOWN_NOT;
+}
+
+static sah_status add_end(sah_tokenizer *tokenizer, unsigned given, const char *name, sah_error *error)
+{
+    const int32_t id = sah_tokenizer_id(tokenizer, name);
+    if (id < 0 || sah_tokenizer_known(tokenizer, given, name) != SAH_KNOWN_END) return SAH_OK;
+    return sah_tokenizer_add_end(tokenizer, id, error);
+}
+
+sah_status sah_tokenizer_add_known_ends(sah_tokenizer *tokenizer, unsigned given, sah_error *error)
 {
     sah_status status = SAH_OK;
-    for (size_t i = 0; i < N_NAMES + N_FILLS && status == SAH_OK; i++) {
-        const char *name = i < N_NAMES ? names[i] : fills[i - N_NAMES];
-        if (is_end_here(tokenizer, name))
-            status = sah_tokenizer_add_end(tokenizer, sah_tokenizer_id(tokenizer, name), error);
+    for (size_t i = 0; i < N_NAMES && status == SAH_OK; i++)
+        status = add_end(tokenizer, given, names[i], error);
+    for (size_t role = 0; role < N_ROLES; role++) {
+        for (size_t i = 0; i < N_ROLE_NAMES && roles[role].names[i] != NULL && status == SAH_OK; i++)
+            status = add_end(tokenizer, given, roles[role].names[i], error);
     }
     return status;
 }

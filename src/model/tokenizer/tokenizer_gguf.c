@@ -1,40 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A tokenizer from GGUF metadata (keys tokenizer.ggml.*): "gpt2" is byte-level BPE, whose word pattern goes
- * by the name in "pre"; "llama" is SentencePiece's BPE with scores. */
+ * by the name in "pre"; "llama" is SentencePiece's BPE with scores,
+ * "t5" its unigram model, "gemma4" merges of characters. */
+#include <float.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/word_rules.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
 enum { UNDEFINED, NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* the format's token types */
 
-/* Llama 3's word pattern; Qwen 2's differs in how many digits make a word. */
-#define WORDS_BEFORE_DIGITS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-#define WORDS_BEHIND_DIGITS "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* Is BOS put in front? */
+typedef enum bos_rule { BOS_IF_ASKED, BOS_UNLESS_NOT, BOS_ALWAYS } bos_rule;
 
-static const char llama3_words[] = WORDS_BEFORE_DIGITS "\\p{N}{1,3}" WORDS_BEHIND_DIGITS;
-static const char qwen2_words[] = WORDS_BEFORE_DIGITS "\\p{N}" WORDS_BEHIND_DIGITS;
-
-/* What llama.cpp does where a file names no rule, or "default": one pattern after the other. */
-static const char *const default_words[] = {
-    "[\\p{P}\\$\\+<=>\\^~\\|]+",
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)",
-    "\\p{N}+",
-    "[0-9][0-9][0-9]",
-};
-
-typedef enum word_rule { DEFAULT_WORDS, GPT2_WORDS, SMOLLM_WORDS, LLAMA3_WORDS, QWEN2_WORDS } word_rule;
-
-static const struct {
+typedef struct gguf_kind {
     const char *name;
-    word_rule rule;
-} word_rules[] = {
-    {"default", DEFAULT_WORDS},  {"gpt-2", GPT2_WORDS},    {"smollm", SMOLLM_WORDS},
-    {"llama-bpe", LLAMA3_WORDS}, {"llama3", LLAMA3_WORDS}, {"llama-v3", LLAMA3_WORDS},
-    {"qwen2", QWEN2_WORDS},
-};
+    int32_t bos, eos, unknown; /* ids without a key; -1: none */
+    bool add_eos;
+    const char *words; /* the word rule, whatever the file says; NULL: what it says */
+    sah_status (*read)(const sah_gguf *gguf, const struct gguf_kind *kind, const sah_gguf_value *types,
+                       sah_tokenizer *tokenizer, bos_rule *add_bos, sah_error *error);
+} gguf_kind;
 
 /* ---- Reading arrays ------------------------------------------------------------------------------------ */
 
@@ -73,6 +64,21 @@ static bool is_model_type(int32_t type)
     return type == UNDEFINED || type == NORMAL || type == USER_DEFINED || type == UNUSED;
 }
 
+/* Phi-3's tokens take the white space behind them with them, but for those that come from Llama 2. The file does not
+ * say so; llama.cpp goes by the model's name. */
+static bool is_phi3(const sah_gguf *gguf)
+{
+    const char *name;
+    size_t length;
+    sah_error error = {0};
+    if (sah_gguf_string(gguf, "general.name", &name, &length, &error) != SAH_OK || name == NULL) return false;
+    for (size_t i = 0; i + 4 <= length; i++) {
+        if (strncasecmp(name + i, "phi3", 4) == 0) return true;
+        if (i + 5 <= length && strncasecmp(name + i, "phi-3", 5) == 0) return true;
+    }
+    return false;
+}
+
 /* `types` may be NULL: then all tokens are normal. */
 static sah_status read_tokens(const sah_gguf_value *tokens, const sah_gguf_value *types,
                               sah_tokenizer *tokenizer, sah_error *error)
@@ -85,15 +91,35 @@ static sah_status read_tokens(const sah_gguf_value *tokens, const sah_gguf_value
         const char *text;
         size_t size;
         sah_gguf_next_string(tokens, &at, &text, &size);
-        const int32_t type = types != NULL ? int_item(types, i) : NORMAL;
-        /* A token that ends an answer by its name is a control token, whatever its type says. */
-        const bool special = type == CONTROL || type == UNKNOWN || sah_is_known_end(text, size);
-        status =
-            sah_vocab_add(&tokenizer->vocab, (int64_t)i, text, size, is_model_type(type), special, error);
-        if (status == SAH_OK && size > 0 && (special || type == USER_DEFINED)) {
-            const sah_added added = {.text = (char *)text, .size = size, .id = (int32_t)i};
-            status = sah_added_add(&tokenizer->raw_added, added, error);
-        }
+        const bool in_model = is_model_type(types != NULL ? int_item(types, i) : NORMAL);
+        status = sah_vocab_add(&tokenizer->vocab, (int64_t)i, text, size, in_model, false, error);
+    }
+    return status == SAH_OK ? SAH_OK : sah_fail_in(error, "GGUF tokenizer");
+}
+
+/* Which tokens are looked for in texts, and which of them are left out when a text is read: by their types, unless
+ * the name of one says more. */
+static sah_status read_added(const sah_gguf *gguf, const sah_gguf_value *types, unsigned given,
+                             sah_tokenizer *tokenizer, sah_error *error)
+{
+    static const char *const plain[] = {"<unk>", "<s>", "<|endoftext|>"}; /* Phi-3's that strip nothing */
+    const bool strips = is_phi3(gguf);
+    sah_vocab *vocab = &tokenizer->vocab;
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < vocab->n && status == SAH_OK; i++) {
+        sah_added added = {.id = (int32_t)i, .right_strip = strips};
+        added.text = (char *)sah_vocab_text(vocab, added.id, &added.size);
+        if (added.size == 0) continue;
+        int32_t type = types != NULL ? int_item(types, i) : NORMAL;
+        const sah_known known = sah_tokenizer_known(tokenizer, given, added.text);
+        if (known == SAH_KNOWN_END || known == SAH_KNOWN_CONTROL) type = CONTROL;
+        if (known == SAH_KNOWN_SHOWN || known == SAH_KNOWN_BETWEEN) type = USER_DEFINED;
+        if (known == SAH_KNOWN_TEXT) type = NORMAL;
+        vocab->items[i].special = type == CONTROL || type == UNKNOWN;
+        if (!vocab->items[i].special && type != USER_DEFINED) continue;
+        for (size_t p = 0; p < sizeof plain / sizeof *plain; p++)
+            if (strcmp(plain[p], added.text) == 0) added.right_strip = false;
+        status = sah_added_add(&tokenizer->raw_added, added, error);
     }
     return status == SAH_OK ? SAH_OK : sah_fail_in(error, "GGUF tokenizer");
 }
@@ -112,48 +138,37 @@ static sah_status token_id(const sah_gguf *gguf, const char *key, const sah_voca
     return SAH_OK;
 }
 
-/* ---- Byte-level BPE ------------------------------------------------------------------------------------ */
+/* ---- Ranked merges ------------------------------------------------------------------------------------- */
 
-static sah_status word_rule_of(const sah_gguf *gguf, word_rule *out, sah_error *error)
+/* The rule that the file names; the rule for "default" where it names none, as llama.cpp has it. */
+static sah_status word_rule_of(const sah_gguf *gguf, const gguf_kind *kind, const sah_word_rule **out,
+                               sah_error *error)
 {
-    const char *name;
-    size_t length;
-    sah_status status = sah_gguf_string(gguf, "tokenizer.ggml.pre", &name, &length, error);
+    const char *name = NULL;
+    size_t length = 0;
+    sah_status status = SAH_OK;
+    if (kind->words == NULL) status = sah_gguf_string(gguf, "tokenizer.ggml.pre", &name, &length, error);
     if (status != SAH_OK) return status;
-    *out = DEFAULT_WORDS; /* as llama.cpp reads a file that does not say */
-    if (name == NULL) return SAH_OK;
-    for (size_t i = 0; i < sizeof word_rules / sizeof *word_rules; i++) {
-        if (strlen(word_rules[i].name) == length && memcmp(name, word_rules[i].name, length) == 0) {
-            *out = word_rules[i].rule;
-            return SAH_OK;
-        }
+    if (name == NULL || length == 0) {
+        name = kind->words != NULL ? kind->words : "default";
+        length = strlen(name);
     }
+    *out = sah_word_rule_find(name, length);
+    if (*out != NULL) return SAH_OK;
     return sah_fail(error, SAH_FAILED, "tokenizer.ggml.pre \"%.*s\" is not supported", (int)length, name);
 }
 
-static sah_status add_word_steps(word_rule rule, sah_tokenizer *tokenizer, sah_error *error)
+static sah_status add_word_steps(const sah_word_rule *rule, sah_tokenizer *tokenizer, sah_error *error)
 {
-    sah_steps *words = &tokenizer->words;
+    sah_steps *normaliser = &tokenizer->normaliser, *words = &tokenizer->words;
     sah_status status = SAH_OK;
-    switch (rule) {
-    case DEFAULT_WORDS:
-        for (size_t i = 0; i < sizeof default_words / sizeof *default_words && status == SAH_OK; i++)
-            status = sah_tokenizer_add_split(words, default_words[i], SAH_SPLIT_ISOLATED, error);
-        break;
-    case GPT2_WORDS:
-        return sah_tokenizer_add_byte_level(words, false, true, error);
-    case SMOLLM_WORDS:
-        status = sah_tokenizer_add_split(words, "\\p{N}", SAH_SPLIT_ISOLATED, error);
-        return status == SAH_OK ? sah_tokenizer_add_byte_level(words, false, true, error) : status;
-    case LLAMA3_WORDS:
-        status = sah_tokenizer_add_split(words, llama3_words, SAH_SPLIT_ISOLATED, error);
-        break;
-    case QWEN2_WORDS:
-        status = sah_tokenizer_add_normal_form(&tokenizer->normaliser, "NFC", error);
-        if (status == SAH_OK) status = sah_tokenizer_add_split(words, qwen2_words, SAH_SPLIT_ISOLATED, error);
-        break;
-    }
-    return status == SAH_OK ? sah_tokenizer_add_byte_level(words, false, false, error) : status;
+    if (rule->form != NULL) status = sah_tokenizer_add_normal_form(normaliser, rule->form, error);
+    if (rule->alphabet == SAH_WORDS_PIECES && status == SAH_OK)
+        status = sah_tokenizer_add_replace(normaliser, " ", SAH_METASPACE, error);
+    for (size_t i = 0; rule->patterns[i] != NULL && status == SAH_OK; i++)
+        status = sah_tokenizer_add_split(words, rule->patterns[i], SAH_SPLIT_ISOLATED, error);
+    if (status != SAH_OK || rule->alphabet == SAH_WORDS_PIECES) return status;
+    return sah_tokenizer_add_byte_level(words, false, false, error);
 }
 
 /* "a b", the blank not being the first byte: a token may begin with one. */
@@ -173,37 +188,30 @@ static sah_status read_merges(const sah_gguf_value *merges, sah_merger *merger, 
     return SAH_OK;
 }
 
-static sah_status read_byte_level(const sah_gguf *gguf, sah_tokenizer *tokenizer, bool *add_bos,
-                                  sah_error *error)
-{
-    const sah_gguf_value *merges;
-    word_rule rule = GPT2_WORDS;
-    sah_status status = word_rule_of(gguf, &rule, error);
-    if (status == SAH_OK) status = add_word_steps(rule, tokenizer, error);
-    if (status == SAH_OK) status = need_array(gguf, "tokenizer.ggml.merges", SAH_GGUF_STRING, &merges, error);
-    if (status == SAH_OK) status = read_merges(merges, &tokenizer->merger, error);
-    if (status == SAH_OK)
-        status = sah_decoder_add(&tokenizer->decoder, (sah_decode_step){.kind = SAH_DECODE_BYTES}, error);
-    tokenizer->merger.ignore_merges = rule == LLAMA3_WORDS;
-    *add_bos = rule == LLAMA3_WORDS;
-    return status;
-}
-
 /* ---- SentencePiece ------------------------------------------------------------------------------------- */
+
+/* The scores of all tokens; free() frees them. */
+static sah_status scores_of(const sah_gguf *gguf, size_t n, float **out, sah_error *error)
+{
+    const sah_gguf_value *array;
+    *out = NULL;
+    sah_status status = need_array(gguf, "tokenizer.ggml.scores", SAH_GGUF_F32, &array, error);
+    if (status != SAH_OK) return status;
+    if (array->n != n) return sah_fail(error, SAH_FAILED, "GGUF has %zu tokens but %zu scores", n, array->n);
+    *out = sah_alloc(n, sizeof **out);
+    if (*out == NULL) return sah_fail_memory(error, "the scores of tokens");
+    if (n > 0) memcpy(*out, array->bytes, n * sizeof **out);
+    return SAH_OK;
+}
 
 static sah_status read_scores(const sah_gguf *gguf, const sah_gguf_value *types, sah_tokenizer *tokenizer,
                               sah_error *error)
 {
     sah_merger *merger = &tokenizer->merger;
     const size_t n = tokenizer->vocab.n;
-    const sah_gguf_value *array;
-    float *scores = NULL;
-    sah_status status = need_array(gguf, "tokenizer.ggml.scores", SAH_GGUF_F32, &array, error);
+    float *scores;
+    sah_status status = scores_of(gguf, n, &scores, error);
     if (status != SAH_OK) return status;
-    if (array->n != n) return sah_fail(error, SAH_FAILED, "GGUF has %zu tokens but %zu scores", n, array->n);
-    scores = sah_alloc(n, sizeof *scores);
-    if (scores == NULL) return sah_fail_memory(error, "the scores of tokens");
-    if (n > 0) memcpy(scores, array->bytes, n * sizeof *scores);
     status = sah_merger_score(merger, scores, error);
     free(scores);
     for (size_t i = 0; i < n && types != NULL && status == SAH_OK; i++) {
@@ -235,12 +243,31 @@ static sah_status add_piece_decoder(bool prefix, sah_decoder *decoder, sah_error
     return sah_decoder_add(decoder, strip, error);
 }
 
-static sah_status read_sentencepiece(const sah_gguf *gguf, const sah_gguf_value *types,
-                                     sah_tokenizer *tokenizer, bool *add_bos, sah_error *error)
+/* Ranked merges of words. */
+static sah_status read_merging(const sah_gguf *gguf, const gguf_kind *kind, const sah_gguf_value *types,
+                               sah_tokenizer *tokenizer, bos_rule *add_bos, sah_error *error)
+{
+    const sah_gguf_value *merges;
+    const sah_word_rule *rule;
+    (void)types;
+    sah_status status = word_rule_of(gguf, kind, &rule, error);
+    if (status == SAH_OK) status = add_word_steps(rule, tokenizer, error);
+    if (status == SAH_OK) status = need_array(gguf, "tokenizer.ggml.merges", SAH_GGUF_STRING, &merges, error);
+    if (status == SAH_OK) status = read_merges(merges, &tokenizer->merger, error);
+    if (status != SAH_OK) return status;
+    tokenizer->merger.ignore_merges = rule->ignore_merges;
+    *add_bos = rule->always_bos ? BOS_ALWAYS : rule->add_bos ? BOS_UNLESS_NOT : BOS_IF_ASKED;
+    if (rule->alphabet == SAH_WORDS_BYTES)
+        return sah_decoder_add(&tokenizer->decoder, (sah_decode_step){.kind = SAH_DECODE_BYTES}, error);
+    sah_vocab_find_bytes(&tokenizer->vocab, tokenizer->merger.bytes);
+    tokenizer->merger.byte_fallback = true;
+    return add_piece_decoder(false, &tokenizer->decoder, error);
+}
+
+static sah_status read_sentencepiece(const sah_gguf *gguf, const gguf_kind *kind, const sah_gguf_value *types,
+                                     sah_tokenizer *tokenizer, bos_rule *add_bos, sah_error *error)
 {
     bool prefix;
-    if (sah_gguf_find(gguf, "tokenizer.ggml.precompiled_charsmap") != NULL)
-        return sah_fail(error, SAH_FAILED, "GGUF key tokenizer.ggml.precompiled_charsmap is not supported");
     sah_status status = sah_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", true, &prefix, error);
     if (status == SAH_OK) status = read_scores(gguf, types, tokenizer, error);
     if (status == SAH_OK && prefix)
@@ -250,65 +277,156 @@ static sah_status read_sentencepiece(const sah_gguf *gguf, const sah_gguf_value 
     if (status == SAH_OK) status = add_piece_decoder(prefix, &tokenizer->decoder, error);
     sah_vocab_find_bytes(&tokenizer->vocab, tokenizer->merger.bytes);
     tokenizer->merger.byte_fallback = true;
-    *add_bos = true;
+    *add_bos = BOS_UNLESS_NOT;
+    if (status != SAH_OK) return status;
+    return token_id(gguf, "tokenizer.ggml.unknown_token_id", &tokenizer->vocab, kind->unknown,
+                    &tokenizer->merger.unknown, error);
+}
+
+/* The map of characters, where the file has one: an array of bytes. */
+static sah_status add_charsmap(const sah_gguf *gguf, sah_steps *steps, sah_error *error)
+{
+    static const char key[] = "tokenizer.ggml.precompiled_charsmap";
+    const sah_gguf_value *value = sah_gguf_find(gguf, key);
+    sah_step step = {.kind = SAH_STEP_CHARSMAP};
+    if (value == NULL) return SAH_OK;
+    if (value->type != SAH_GGUF_ARRAY || (value->item != SAH_GGUF_I8 && value->item != SAH_GGUF_U8))
+        return sah_fail(error, SAH_FAILED, "GGUF key %s has an unexpected type", key);
+    if (value->n == 0) return SAH_OK;
+    sah_status status = sah_charsmap_new(value->bytes, value->n, &step.charsmap, error);
+    return status == SAH_OK ? sah_steps_add(steps, step, error) : sah_fail_in(error, key);
+}
+
+/* User defined pieces score 0 here, so that they win. */
+static sah_status read_unigram_scores(const sah_gguf *gguf, const sah_gguf_value *types,
+                                      sah_tokenizer *tokenizer, sah_error *error)
+{
+    const size_t n = tokenizer->vocab.n;
+    double lowest = FLT_MAX;
+    float *own;
+    sah_status status = scores_of(gguf, n, &own, error);
+    if (status != SAH_OK) return status;
+    double *scores = sah_alloc(n, sizeof *scores);
+    if (scores == NULL) status = sah_fail_memory(error, "the scores of tokens");
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        const int32_t type = types != NULL ? int_item(types, i) : NORMAL;
+        scores[i] = type == USER_DEFINED ? 0.0 : (double)own[i];
+        if (type == NORMAL && scores[i] < lowest) lowest = scores[i];
+    }
+    if (status == SAH_OK)
+        status = sah_unigram_init(&tokenizer->unigram, &tokenizer->vocab, scores, lowest, error);
+    free(scores);
+    free(own);
     return status;
+}
+
+static sah_status read_unigram(const sah_gguf *gguf, const gguf_kind *kind, const sah_gguf_value *types,
+                               sah_tokenizer *tokenizer, bos_rule *add_bos, sah_error *error)
+{
+    sah_steps *normaliser = &tokenizer->normaliser;
+    bool prefix, trim;
+    sah_status status = sah_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", false, &prefix, error);
+    if (status == SAH_OK)
+        status = sah_gguf_bool(gguf, "tokenizer.ggml.remove_extra_whitespaces", false, &trim, error);
+    if (status == SAH_OK) status = read_unigram_scores(gguf, types, tokenizer, error);
+    if (status == SAH_OK) status = add_charsmap(gguf, normaliser, error);
+    if (status == SAH_OK) status = sah_tokenizer_add_blanks(normaliser, trim, true, error);
+    if (status == SAH_OK && (prefix || trim))
+        status = sah_tokenizer_add_prepend(normaliser, SAH_METASPACE, false, false, error);
+    if (status == SAH_OK) status = add_piece_decoder(prefix || trim, &tokenizer->decoder, error);
+    *add_bos = BOS_IF_ASKED;
+    if (status != SAH_OK) return status;
+    return token_id(gguf, "tokenizer.ggml.unknown_token_id", &tokenizer->vocab, kind->unknown,
+                    &tokenizer->unigram.unknown, error);
 }
 
 /* ---- All together -------------------------------------------------------------------------------------- */
 
-/* BOS, EOS and end tokens. Without a key SentencePiece's own numbers stand: unknown 0, BOS 1, EOS 2. */
-static sah_status read_specials(const sah_gguf *gguf, bool sentencepiece, bool add_bos,
-                                sah_tokenizer *tokenizer, sah_error *error)
+/* What tokenizer.ggml.model names, and what stands where the file does not say. */
+static const gguf_kind kinds[] = {
+    {"gpt2", -1, -1, -1, false, NULL, read_merging},
+    {"gemma4", -1, -1, -1, false, "gemma4", read_merging},
+    {"llama", 1, 2, 0, false, NULL, read_sentencepiece},
+    {"t5", -1, 1, 2, true, NULL, read_unigram},
+};
+
+/* BOS, EOS and unknown token, and which of them stand around a text. */
+static sah_status read_specials(const sah_gguf *gguf, const gguf_kind *kind, bos_rule add_bos,
+                                sah_tokenizer *tokenizer, int32_t *eos, sah_error *error)
 {
-    static const char *const ends[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
     const sah_vocab *vocab = &tokenizer->vocab;
-    const int64_t none = -1;
-    bool add_eos = false;
-    int32_t eos = -1, id = -1;
-    sah_status status = token_id(gguf, "tokenizer.ggml.bos_token_id", vocab, sentencepiece ? 1 : none,
-                                 &tokenizer->bos, error);
+    bool bos = add_bos != BOS_IF_ASKED, add_eos = kind->add_eos;
+    sah_status status =
+        token_id(gguf, "tokenizer.ggml.bos_token_id", vocab, kind->bos, &tokenizer->bos, error);
     if (status == SAH_OK)
-        status = token_id(gguf, "tokenizer.ggml.eos_token_id", vocab, sentencepiece ? 2 : none, &eos, error);
+        status = token_id(gguf, "tokenizer.ggml.eos_token_id", vocab, kind->eos, eos, error);
+    if (status == SAH_OK) status = sah_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", bos, &bos, error);
     if (status == SAH_OK)
-        status =
-            token_id(gguf, "tokenizer.ggml.unknown_token_id", vocab, sentencepiece ? 0 : none, &id, error);
-    if (status == SAH_OK && sentencepiece) tokenizer->merger.unknown = id;
-    if (status == SAH_OK)
-        status = sah_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", add_bos, &add_bos, error);
-    if (status == SAH_OK)
-        status = sah_gguf_bool(gguf, "tokenizer.ggml.add_eos_token", false, &add_eos, error);
-    if (status == SAH_OK && add_bos && tokenizer->bos >= 0)
+        status = sah_gguf_bool(gguf, "tokenizer.ggml.add_eos_token", add_eos, &add_eos, error);
+    if (status == SAH_OK && (bos || add_bos == BOS_ALWAYS) && tokenizer->bos >= 0)
         status = sah_ids_add(&tokenizer->prefix, tokenizer->bos, error);
-    if (status == SAH_OK && add_eos && eos >= 0) status = sah_ids_add(&tokenizer->suffix, eos, error);
-    if (status == SAH_OK) status = sah_tokenizer_add_end(tokenizer, eos, error);
-    for (size_t i = 0; i < 2 && status == SAH_OK; i++) {
-        status = token_id(gguf, ends[i], vocab, none, &id, error);
-        if (status == SAH_OK) status = sah_tokenizer_add_end(tokenizer, id, error);
+    if (status == SAH_OK && add_eos && *eos >= 0) status = sah_ids_add(&tokenizer->suffix, *eos, error);
+    return status;
+}
+
+static sah_status add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error)
+{
+    const char *text = sah_tokenizer_token(tokenizer, id);
+    const sah_known known = text != NULL ? sah_tokenizer_known(tokenizer, 0, text) : SAH_KNOWN_NOT;
+    if (known == SAH_KNOWN_BETWEEN || known == SAH_KNOWN_TEXT) return SAH_OK;
+    return sah_tokenizer_add_end(tokenizer, id, error);
+}
+
+/* The tokens that end an answer by their keys; `given` gets a bit for each role of filling in that has one. */
+static sah_status read_ends(const sah_gguf *gguf, int32_t eos, sah_tokenizer *tokenizer, unsigned *given,
+                            sah_error *error)
+{
+    static const char *const turns[] = {"eot", "eom"};
+    sah_status status = add_end(tokenizer, eos, error);
+    bool ends = true;
+    for (size_t i = 0; status == SAH_OK; i++) {
+        const char *name = i < 2 ? turns[i] : sah_fill_role(i - 2, &ends);
+        char key[64];
+        int32_t id = -1;
+        if (name == NULL) break;
+        snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", name);
+        status = token_id(gguf, key, &tokenizer->vocab, -1, &id, error);
+        if (status == SAH_OK && ends) status = add_end(tokenizer, id, error);
+        if (i >= 2 && id >= 0) *given |= 1U << (i - 2);
     }
-    return status == SAH_OK ? sah_tokenizer_add_known_ends(tokenizer, error) : status;
+    return status;
+}
+
+static sah_status find_kind(const sah_gguf *gguf, const gguf_kind **out, sah_error *error)
+{
+    const char *model;
+    size_t length;
+    sah_status status = sah_gguf_string(gguf, "tokenizer.ggml.model", &model, &length, error);
+    if (status != SAH_OK) return status;
+    if (model == NULL) return sah_fail(error, SAH_FAILED, "GGUF key tokenizer.ggml.model is missing");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        *out = &kinds[i];
+        if (strlen(kinds[i].name) == length && memcmp(model, kinds[i].name, length) == 0) return SAH_OK;
+    }
+    return sah_fail(error, SAH_FAILED, "tokenizer.ggml.model \"%.*s\" is not supported", (int)length, model);
 }
 
 static sah_status read_tokenizer(const sah_gguf *gguf, sah_tokenizer *tokenizer, sah_error *error)
 {
     const sah_gguf_value *tokens, *types;
-    const char *model;
-    size_t length;
-    bool add_bos = false;
-    sah_status status = sah_gguf_string(gguf, "tokenizer.ggml.model", &model, &length, error);
-    if (status != SAH_OK) return status;
-    if (model == NULL) return sah_fail(error, SAH_FAILED, "GGUF key tokenizer.ggml.model is missing");
-    const bool byte_level = length == 4 && memcmp(model, "gpt2", 4) == 0;
-    const bool sentencepiece = length == 5 && memcmp(model, "llama", 5) == 0;
-    if (!byte_level && !sentencepiece)
-        return sah_fail(error, SAH_FAILED, "tokenizer.ggml.model \"%.*s\" is not supported", (int)length,
-                        model);
-    status = need_array(gguf, "tokenizer.ggml.tokens", SAH_GGUF_STRING, &tokens, error);
+    const gguf_kind *kind;
+    bos_rule add_bos = BOS_IF_ASKED;
+    int32_t eos = -1;
+    unsigned given = 0;
+    sah_status status = find_kind(gguf, &kind, error);
+    if (status == SAH_OK) status = need_array(gguf, "tokenizer.ggml.tokens", SAH_GGUF_STRING, &tokens, error);
     if (status == SAH_OK) status = find_array(gguf, "tokenizer.ggml.token_type", SAH_GGUF_I32, &types, error);
     if (status == SAH_OK) status = read_tokens(tokens, types, tokenizer, error);
-    if (status == SAH_OK)
-        status = byte_level ? read_byte_level(gguf, tokenizer, &add_bos, error)
-                            : read_sentencepiece(gguf, types, tokenizer, &add_bos, error);
-    if (status == SAH_OK) status = read_specials(gguf, sentencepiece, add_bos, tokenizer, error);
+    if (status == SAH_OK) status = kind->read(gguf, kind, types, tokenizer, &add_bos, error);
+    if (status == SAH_OK) status = read_specials(gguf, kind, add_bos, tokenizer, &eos, error);
+    if (status == SAH_OK) status = read_ends(gguf, eos, tokenizer, &given, error);
+    if (status == SAH_OK) status = sah_tokenizer_add_known_ends(tokenizer, given, error);
+    if (status == SAH_OK) status = read_added(gguf, types, given, tokenizer, error);
     return status;
 }
 

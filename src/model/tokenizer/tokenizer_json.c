@@ -318,7 +318,7 @@ static sah_status read_ends(const sah_tokenizer_files *files, sah_tokenizer *tok
     const bool has_generation = json_object_size(files->generation) > 0;
     if (status == SAH_OK)
         status = add_numbered_ends(has_generation ? files->generation : files->model, tokenizer, error);
-    return status == SAH_OK ? sah_tokenizer_add_known_ends(tokenizer, error) : status;
+    return status == SAH_OK ? sah_tokenizer_add_known_ends(tokenizer, 0, error) : status;
 }
 
 /* Classes whose ByteLevel step takes its add_prefix_space from tokenizer_config.json (false where that is silent)

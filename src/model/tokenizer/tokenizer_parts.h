@@ -43,10 +43,22 @@ sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name,
 
 /* Adds an end token once; -1 is passed over. */
 sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error);
-/* The tokens of the vocabulary that end an answer by their names, whatever type a file gives them (ends.c). */
-sah_status sah_tokenizer_add_known_ends(sah_tokenizer *tokenizer, sah_error *error);
-/* Whether a token of this text is one of them. */
-bool sah_is_known_end(const char *text, size_t size);
+/* What a token is by its name, whatever type a file gives it (ends.c). */
+typedef enum sah_known {
+    SAH_KNOWN_NOT,
+    SAH_KNOWN_END, /* ends an answer */
+    SAH_KNOWN_CONTROL, /* a control token that ends nothing */
+    SAH_KNOWN_SHOWN, /* found in texts, and part of them */
+    SAH_KNOWN_BETWEEN, /* the same, and ends nothing even if the file says so */
+    SAH_KNOWN_TEXT /* a token like any other, which ends nothing either */
+} sah_known;
+/* `given`: a bit for each role below that the file names a token for. The vocabulary must be there. */
+sah_known sah_tokenizer_known(const sah_tokenizer *tokenizer, unsigned given, const char *text);
+/* The roles of filling code in, by number: the key under which GGUF names the token, and whether it ends an answer;
+ * NULL: no more. */
+const char *sah_fill_role(size_t role, bool *ends);
+/* Adds the tokens of the vocabulary that end an answer by their names. */
+sah_status sah_tokenizer_add_known_ends(sah_tokenizer *tokenizer, unsigned given, sah_error *error);
 
 /* Last of all: sorts the added tokens. */
 void sah_tokenizer_finish(sah_tokenizer *tokenizer);
