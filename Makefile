@@ -20,8 +20,8 @@ SONAME  := libsahara.so.$(firstword $(subst ., ,$(VERSION)))
 # ---- Flags ----------------------------------------------------------------------------------------------------
 
 PACKAGES := jansson libpcre2-8 libutf8proc libxxhash cairo
-# Debian's oneDNN has no pkg-config file; that of LAPACKE would ask whoever links statically for a Fortran compiler.
-LINKED   := -llapacke -ldnnl -lm
+# Debian's oneDNN has no pkg-config file.
+LINKED   := -ldnnl -lm
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(if $(WERROR),-Werror)
 OPTIMISE := -O3

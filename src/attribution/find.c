@@ -149,9 +149,7 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
         .base_only = base_only,
     };
     sah_sink sink = {&s, take_base, take_candidates};
-    int lapack = sah_lapack_threads(1);
     sah_status status = sah_sweep(f->model, f->forest, edits, n_edits, candidates, n, &options, &sink, error);
-    sah_lapack_threads(lapack);
     pthread_mutex_destroy(&s.writing);
     free(candidates);
     return status;
@@ -276,10 +274,8 @@ static sah_status sample_heads(sah_find_run *f, const size_t *cells, size_t n, s
                                  .user = f->options->user,
                                  .what = "find, sample: heads"};
     sah_sink sink = {&s, sample_base, sample_take};
-    int lapack = sah_lapack_threads(1);
     if (status == SAH_OK)
         status = sah_sweep(f->model, forest, NULL, 0, candidates, n, &options, &sink, error);
-    sah_lapack_threads(lapack);
     pthread_mutex_destroy(&s.writing);
     sah_turning_free(s.turning);
     sah_forest_free(forest);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attribution/subspace.h"
 
-#include <dlfcn.h>
 #include <float.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "stats/singular.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/simd.h"
 
 /* Eigenvectors of the Gram matrix M Mᵀ are off by a few 2^-53 l_1 / (l_r - l_r+1) radians, l its
  * eigenvalues: about 1e-8 degrees when the gap is this share of l_1. With a smaller gap the singular value
- * decomposition of M itself is worth its price (forty times as much for 100 x 576). */
+ * decomposition of M itself is worth its price (a hundred times as much for 100 x 576). */
 static const double LEAST_GAP = 1e-6;
 
 static sah_status check_finite(const float *m, size_t n, size_t d, const char *what, sah_error *error)
@@ -28,14 +28,6 @@ static sah_status check_finite(const float *m, size_t n, size_t d, const char *w
         }
     }
     return SAH_OK;
-}
-
-static sah_status lapack_failed(int info, sah_error *error)
-{
-    if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
-        return sah_fail_memory(error, "singular vectors");
-    return sah_fail(error, SAH_FAILED, "singular vectors of the hidden states did not converge (LAPACK %d)",
-                    info);
 }
 
 /* ---- Left singular vectors ----------------------------------------------------------------------------- */
@@ -56,66 +48,55 @@ SAH_SIMD void sah_gram_matrix(const float *m, size_t n, size_t d, double *g)
 static sah_status from_gram(const float *m, size_t n, size_t d, size_t rank, double *values, double *u,
                             bool *good, sah_error *error)
 {
-    size_t wanted = rank < n ? rank + 1 : n; /* one more, for the gap */
-    double *g = sah_alloc(n * n, sizeof *g), *w = sah_alloc(n, sizeof *w),
-           *z = sah_alloc(n * wanted, sizeof *z);
-    lapack_int *support = sah_alloc(2 * n, sizeof *support), got = 0, order = (lapack_int)n;
+    const size_t wanted = rank < n ? rank + 1 : n; /* one more, for the gap */
+    double *g = sah_alloc(n * n, sizeof *g), *squares = sah_alloc(wanted, sizeof *squares),
+           *vectors = sah_alloc(wanted * n, sizeof *vectors);
     sah_status status = SAH_OK;
-    if (g == NULL || w == NULL || z == NULL || support == NULL) {
+    if (g == NULL || squares == NULL || vectors == NULL) {
         status = sah_fail_memory(error, "singular vectors");
         goto done;
     }
     sah_gram_matrix(m, n, d, g);
-    int info = LAPACKE_dsyevr(LAPACK_COL_MAJOR, 'V', 'I', 'U', order, g, order, 0, 0,
-                              order - (lapack_int)wanted + 1, order, 0, &got, w, z, order, support);
-    if (info != 0 || (size_t)got != wanted) {
-        status = lapack_failed(info, error);
-        goto done;
-    }
-    for (size_t i = 0; i < rank; i++) {
-        size_t from = wanted - 1 - i; /* ascending there */
-        values[i] = sqrt(fmax(w[from], 0));
-        for (size_t q = 0; q < n; q++) u[i * n + q] = z[from * n + q];
-    }
-    *good = wanted == rank || w[1] - w[0] >= LEAST_GAP * w[wanted - 1];
+    status = sah_leading_eigenvectors(g, n, wanted, rank, squares, vectors, good, error);
+    if (status != SAH_OK) goto done;
+    for (size_t i = 0; i < rank; i++) values[i] = sqrt(squares[i]);
+    memcpy(u, vectors, rank * n * sizeof *u);
+    *good = *good && (wanted == rank || squares[rank - 1] - squares[rank] >= LEAST_GAP * squares[0]);
 
 done:
     free(g);
-    free(w);
-    free(z);
-    free(support);
+    free(squares);
+    free(vectors);
     return status;
 }
 
-/* From M itself. In memory M is Mᵀ by columns, and M's left vectors are that one's right vectors. */
+/* From M itself, along its shorter side: with fewer queries than components the columns of A are M's rows, and
+ * M's left vectors are A's right ones; else they are its columns, and M's left vectors are A's. */
 static sah_status from_matrix(const float *m, size_t n, size_t d, size_t rank, double *values, double *u,
                               sah_error *error)
 {
-    size_t least = n < d ? n : d;
-    double *a = sah_alloc(n * d, sizeof *a), *s = sah_alloc(least, sizeof *s),
-           *vt = sah_alloc(least * n, sizeof *vt), *super = sah_alloc(least, sizeof *super);
+    const bool wide = n <= d;
+    const size_t columns = wide ? n : d, rows = wide ? d : n;
+    double *a = sah_alloc(n * d, sizeof *a), *s = sah_alloc(columns, sizeof *s), *v = NULL;
+    if (wide) v = sah_alloc(n * n, sizeof *v);
     sah_status status = SAH_OK;
-    if (a == NULL || s == NULL || vt == NULL || super == NULL) {
+    if (a == NULL || s == NULL || (wide && v == NULL)) {
         status = sah_fail_memory(error, "singular vectors");
         goto done;
     }
-    for (size_t i = 0; i < n * d; i++) a[i] = (double)m[i];
-    int info = LAPACKE_dgesvd(LAPACK_COL_MAJOR, 'N', 'S', (lapack_int)d, (lapack_int)n, a, (lapack_int)d, s,
-                              NULL, 1, vt, (lapack_int)least, super);
-    if (info != 0) {
-        status = lapack_failed(info, error);
-        goto done;
-    }
-    for (size_t i = 0; i < rank; i++) {
+    for (size_t q = 0; q < n; q++)
+        for (size_t k = 0; k < d; k++) a[wide ? q * d + k : k * n + q] = (double)m[q * d + k];
+    status = sah_singular_values(a, rows, columns, s, v, error);
+    for (size_t i = 0; i < rank && status == SAH_OK; i++) {
         values[i] = s[i];
-        for (size_t q = 0; q < n; q++) u[i * n + q] = vt[q * least + i];
+        for (size_t q = 0; q < n; q++)
+            u[i * n + q] = wide ? v[i * n + q] : s[i] > 0 ? a[i * n + q] / s[i] : 0;
     }
 
 done:
     free(a);
     free(s);
-    free(vt);
-    free(super);
+    free(v);
     return status;
 }
 
@@ -150,22 +131,6 @@ sah_status sah_first_column(const float *m, size_t n, size_t d, const char *what
     return SAH_OK;
 }
 
-void sah_orthonormalise(double *v, size_t rank, size_t n)
-{
-    for (size_t i = 0; i < rank; i++) {
-        double *row = v + i * n, square = 0;
-        for (size_t j = 0; j < i; j++) {
-            const double *other = v + j * n;
-            double along = 0;
-            for (size_t q = 0; q < n; q++) along += row[q] * other[q];
-            for (size_t q = 0; q < n; q++) row[q] -= along * other[q];
-        }
-        for (size_t q = 0; q < n; q++) square += row[q] * row[q];
-        double scale = square > 1e-300 ? 1.0 / sqrt(square) : 0.0;
-        for (size_t q = 0; q < n; q++) row[q] *= scale;
-    }
-}
-
 SAH_SIMD void sah_right_vectors(const float *m, const double *w, size_t n, size_t d, const double *u,
                                 size_t rank, double *v)
 {
@@ -183,17 +148,6 @@ SAH_SIMD void sah_right_vectors(const float *m, const double *w, size_t n, size_
 }
 
 /* ---- Angles -------------------------------------------------------------------------------------------- */
-
-/* Singular values of a [columns, rows] by columns, descending; overwrites a. */
-static sah_status singular_values(double *a, size_t rows, size_t columns, double *values, sah_error *error)
-{
-    double *super = sah_alloc(columns, sizeof *super);
-    if (super == NULL) return sah_fail_memory(error, "singular values");
-    int info = LAPACKE_dgesvd(LAPACK_COL_MAJOR, 'N', 'N', (lapack_int)rows, (lapack_int)columns, a,
-                              (lapack_int)rows, values, NULL, 1, NULL, 1, super);
-    free(super);
-    return info == 0 ? SAH_OK : lapack_failed(info, error);
-}
 
 sah_status sah_principal_angles(const double *u, size_t rank, const double *v, size_t found, size_t n,
                                 double *angles, sah_error *error)
@@ -217,8 +171,8 @@ sah_status sah_principal_angles(const double *u, size_t rank, const double *v, s
         for (size_t i = 0; i < rank; i++)
             for (size_t q = 0; q < n; q++) rest[j * n + q] -= c[j * rank + i] * u[i * n + q];
     }
-    if (found > 0) status = singular_values(c, rank, found, cosines, error);
-    if (status == SAH_OK && found > 0) status = singular_values(rest, n, found, sines, error);
+    if (found > 0) status = sah_singular_values(c, rank, found, cosines, NULL, error);
+    if (status == SAH_OK && found > 0) status = sah_singular_values(rest, n, found, sines, NULL, error);
     for (size_t i = 0; i < rank && status == SAH_OK; i++) {
         if (i >= found) {
             angles[i] = 90;
@@ -234,17 +188,4 @@ done:
     free(cosines);
     free(sines);
     return status;
-}
-
-int sah_lapack_threads(int n)
-{
-    /* Looked up by name: which LAPACK stands behind liblapacke is the system's choice. */
-    int (*get)(void);
-    void (*set)(int);
-    *(void **)(void *)&get = dlsym(RTLD_DEFAULT, "openblas_get_num_threads");
-    *(void **)(void *)&set = dlsym(RTLD_DEFAULT, "openblas_set_num_threads");
-    if (get == NULL || set == NULL) return 0;
-    int before = get();
-    if (n > 0) set(n);
-    return before;
 }

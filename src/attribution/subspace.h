@@ -23,10 +23,6 @@ sah_status sah_subspace(const float *m, size_t n, size_t d, size_t rank, const c
 sah_status sah_first_column(const float *m, size_t n, size_t d, const char *what, double *u, size_t *found,
                             sah_error *error);
 
-/* Makes rows v [rank, n] orthonormal, in order (modified Gram-Schmidt); a row that depends on those before it
- * becomes 0. */
-void sah_orthonormalise(double *v, size_t rank, size_t n);
-
 /* The right singular vectors v [rank, d] that belong to left ones u [rank, n] of W M, m [n, d] and w [n]
  * (NULL: all 1). */
 void sah_right_vectors(const float *m, const double *w, size_t n, size_t d, const double *u, size_t rank,
@@ -37,9 +33,5 @@ void sah_right_vectors(const float *m, const double *w, size_t n, size_t d, cons
  * lost are at 90 degrees from everything. */
 sah_status sah_principal_angles(const double *u, size_t rank, const double *v, size_t found, size_t n,
                                 double *angles, sah_error *error);
-
-/* LAPACK's own threads, where it has them (OpenBLAS): sets their number and returns the former one, 0 when
- * there is nothing to set. A sweep calls from all of its threads, where more would only stand in the way. */
-int sah_lapack_threads(int n);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "attribution/subspace.h"
+#include "stats/singular.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/simd.h"

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "attribution/subspace.h"
+#include "stats/singular.h"
 #include "util/json.h"
 #include "util/scratch.h"
 
