@@ -211,8 +211,9 @@ sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, c
 
 /* ---- Runs ---------------------------------------------------------------------------------------------- */
 
-/* Called now and then from one thread at a time: `done` of `total` units. Return false to stop the run: it
- * ends with SAH_INTERRUPTED and everything finished kept. */
+/* Called now and then, by one thread of the run at a time: `done` of `total` units. It may call the library, with
+ * the same model or another (such a call uses one thread); runs of other models do not wait for it. Return false
+ * to stop the run: it ends with SAH_INTERRUPTED and everything finished kept. */
 typedef bool (*sah_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
 
 /* How many of a sample of the queries the unablated model refuses (see sah_check_refusal). */
@@ -579,7 +580,7 @@ typedef struct sah_bench_result {
     double all_seconds; /* what all heads would take at that rate */
     double peak_f32, peak_bf16; /* operations a second of the products alone, all threads at it; 0: none */
     double share; /* rate / peak of the precision in use */
-    uint64_t peak_memory; /* bytes the process held at most */
+    uint64_t peak_memory; /* bytes the process held at most since it began, the caller's own among them */
     uint64_t weight_bytes, row_bytes;
 } sah_bench_result;
 

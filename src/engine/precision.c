@@ -26,6 +26,7 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
     sah_status result = sah_weights_new(outputs, inputs, precision, false, fill, &columns, &weights, error);
     *rate = 0.0;
     if (result != SAH_OK) return result;
+    threads = sah_threads_here(threads);
 
     /* As the sweep works: every thread its own rows. Trials 0 and 1 tell how many rounds fill the time. */
     double operations = 2.0 * (double)rows * (double)outputs * (double)inputs;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,9 @@ typedef struct sweep {
     int workers, threads_each; /* n and 1, or 1 and n */
     atomic_int next_unit;
     atomic_bool stop;
+    pthread_mutex_t telling; /* held while the caller hears of progress, who may call the library; guards done */
     uint64_t done;
+    pthread_mutex_t noting; /* held for a moment; guards what follows */
     sah_books books; /* of the workers that are through */
     sah_status status; /* the first failure */
     sah_error error;
@@ -121,27 +124,30 @@ static sah_status rows_new(const sweep *sw, rows *r, sah_error *error)
 
 static void note_failure(sweep *sw, sah_status status, const sah_error *error)
 {
-#pragma omp critical(sah_sweep_books)
+    pthread_mutex_lock(&sw->noting);
     if (sw->status == SAH_OK) {
         sw->status = status;
         sw->error = *error;
     }
+    pthread_mutex_unlock(&sw->noting);
     atomic_store(&sw->stop, true);
 }
 
+/* Locks are this sweep's own: while one caller takes its time no other sweep waits. */
 static void note_progress(sweep *sw, int32_t n)
 {
     const sah_sweep_options *o = sw->options;
     bool go_on = true;
-#pragma omp critical(sah_sweep_books)
-    {
-        sw->done += (uint64_t)n;
-        if (o->progress)
-            go_on = o->progress(o->user, o->what, o->done + sw->done,
-                                o->total ? o->total : o->done + (uint64_t)sw->n);
-        if (!go_on && sw->status == SAH_OK) sw->status = sah_fail(&sw->error, SAH_INTERRUPTED, "interrupted");
+    pthread_mutex_lock(&sw->telling);
+    sw->done += (uint64_t)n;
+    if (o->progress && !atomic_load(&sw->stop))
+        go_on = o->progress(o->user, o->what, o->done + sw->done,
+                            o->total ? o->total : o->done + (uint64_t)sw->n);
+    if (!go_on) {
+        sah_error error = {0};
+        note_failure(sw, sah_fail(&error, SAH_INTERRUPTED, "interrupted"), &error);
     }
-    if (!go_on) atomic_store(&sw->stop, true);
+    pthread_mutex_unlock(&sw->telling);
 }
 
 /* Seconds of all threads of the workspace together. */
@@ -149,11 +155,12 @@ static void note_books(sweep *sw, sah_workspace *ws)
 {
     sah_books own = {{0.0}, {0.0}};
     sah_workspace_count(ws, &own);
-#pragma omp critical(sah_sweep_books)
+    pthread_mutex_lock(&sw->noting);
     for (int i = 0; i < SAH_N_STAGES; i++) {
         sw->books.seconds[i] += own.seconds[i] * sah_workspace_threads(ws);
         sw->books.operations[i] += own.operations[i];
     }
+    pthread_mutex_unlock(&sw->noting);
 }
 
 static void work(sweep *sw, int worker)
@@ -198,7 +205,7 @@ static uint64_t candidate_bytes(const sah_config *c, const sah_forest *f)
 static sah_status plan_units(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
-    int threads = sw->model->threads;
+    int threads = sah_threads_here(sw->model->threads);
     uint64_t each = candidate_bytes(c, sw->forest), shared = SNAPSHOTS * sah_snapshot_bytes(c, sw->forest),
              memory = sw->options->memory;
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
@@ -321,6 +328,8 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
 
     sah_status status = check_candidates(c, candidates, n, error);
     if (status != SAH_OK) return status;
+    pthread_mutex_init(&sw.telling, NULL);
+    pthread_mutex_init(&sw.noting, NULL);
     sw.n = (int32_t)n;
     int32_t *order = sah_alloc(n, sizeof *order), *needed = sah_alloc(layers, sizeof *needed);
     bool *slice = sah_alloc(layers * (size_t)c->n_heads, sizeof *slice);
@@ -352,6 +361,8 @@ done:
     sah_base_free(sw.base);
     sah_plans_free(plans);
     sah_pass_end(&sw.pass);
+    pthread_mutex_destroy(&sw.telling);
+    pthread_mutex_destroy(&sw.noting);
     free(order);
     free(needed);
     free(slice);

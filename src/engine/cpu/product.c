@@ -401,11 +401,16 @@ struct sah_workspace {
     sah_books books;
 };
 
+int sah_threads_here(int threads)
+{
+    return omp_get_active_level() < omp_get_max_active_levels() ? threads : 1;
+}
+
 sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error)
 {
     sah_workspace *workspace = sah_alloc(1, sizeof *workspace);
     if (!workspace) return sah_fail_memory(error, "a workspace");
-    workspace->threads = threads;
+    workspace->threads = sah_threads_here(threads);
     workspace->since = omp_get_wtime();
     dnnl_engine_t engine = cpu_engine();
     if (!engine ||

@@ -35,6 +35,10 @@ int64_t sah_weights_outputs(const sah_weights *weights);
 int64_t sah_weights_inputs(const sah_weights *weights);
 size_t sah_weights_bytes(const sah_weights *weights);
 
+/* `threads`, or 1 inside a parallel region where no other may have more: when a callback, or a host's own
+ * loop, calls the library. */
+int sah_threads_here(int threads);
+
 /* `threads` work on each product of this workspace. */
 sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error);
 void sah_workspace_free(sah_workspace *workspace);
