@@ -128,15 +128,6 @@ static uint64_t peak_memory(void)
     return (uint64_t)kilobytes * 1024;
 }
 
-/* Makes peak_memory() begin anew, where Linux lets us. */
-static void reset_peak_memory(void)
-{
-    FILE *file = fopen("/proc/self/clear_refs", "w");
-    if (!file) return;
-    (void)fputs("5", file);
-    (void)fclose(file);
-}
-
 /* ---- The run ------------------------------------------------------------------------------------------- */
 
 static sah_status built_in_queries(sah_strings *out, sah_error *error)
@@ -198,14 +189,12 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
     }
     if (!queries) status = built_in_queries(&own, error);
     if (!queries) queries = &own;
-    out->peak_memory = peak_memory(); /* that of loading; what measuring takes does not count */
     if (status == SAH_OK) status = look(model, mine, error);
-    reset_peak_memory();
     if (status == SAH_OK)
         status = sah_ships_reported(model, queries, NULL, &some, "/dev/null", &report, error);
     if (status == SAH_OK) {
         fill_times(&report, out);
-        if (peak_memory() > out->peak_memory) out->peak_memory = peak_memory();
+        out->peak_memory = peak_memory();
         out->weight_bytes = sah_model_weight_bytes(model);
         out->n_queries = queries->n;
         snprintf(out->model, sizeof out->model, "%s", model->info.name);

@@ -53,7 +53,7 @@ typedef struct sah_effects {
 
 /* One file. */
 typedef struct sah_result_file {
-    const char *path;
+    char *path; /* a copy: the caller's may be gone by the time a message names it */
     sah_kind kind;
     json_t *header;
     int n_layers, n_heads;

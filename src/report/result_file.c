@@ -294,7 +294,8 @@ sah_status sah_result_file_open(const char *path, sah_result_file *out, sah_erro
     char *data = NULL;
     size_t size, at = 0, number = 0;
     const char *end;
-    *out = (sah_result_file){.path = path};
+    *out = (sah_result_file){.path = strdup(path)};
+    if (out->path == NULL) return sah_fail_memory(error, "a path");
     sah_status status = sah_file_read(path, LARGEST_RESULT, &data, &size, error);
     if (status != SAH_OK) return status;
     while (status == SAH_OK && at < size && (end = memchr(data + at, '\n', size - at)) != NULL) {
@@ -319,6 +320,7 @@ void sah_result_file_close(sah_result_file *f)
     }
     free(f->steps);
     free(f->refused);
+    free(f->path);
     json_decref(f->header);
-    *f = (sah_result_file){.path = NULL};
+    *f = (sah_result_file){0};
 }

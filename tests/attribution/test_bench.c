@@ -3,7 +3,9 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -56,8 +58,42 @@ static void test_adds_up(void **state)
     sah_model_close(model);
 }
 
+/* Kilobytes this process held at most, as Linux counts. */
+static unsigned long peak(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    unsigned long kilobytes = 0;
+    char line[256];
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) && sscanf(line, "VmHWM: %lu kB", &kilobytes) != 1) continue;
+    fclose(file);
+    return kilobytes;
+}
+
+/* The counter belongs to the program around the library, which may be watching it. */
+static void test_leaves_the_peak(void **state)
+{
+    (void)state;
+    const size_t size = (size_t)300 << 20;
+    sah_error error = {0};
+    sah_model *model = NULL;
+    sah_run_options options = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}};
+    sah_bench_result r;
+    char *block = malloc(size);
+    assert_non_null(block);
+    memset(block, 1, size);
+    assert_int_equal(block[size / 2], 1);
+    free(block);
+    const unsigned long before = peak();
+    assert_int_equal(sah_model_open("models/organism", NULL, &model, &error), SAH_OK);
+    if (sah_bench(model, NULL, &options, &r, &error) != SAH_OK) fail_msg("%s", error.message);
+    assert_true(peak() >= before);
+    sah_model_close(model);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_adds_up)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_adds_up),
+                                       cmocka_unit_test(test_leaves_the_peak)};
     return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
 }

@@ -222,12 +222,29 @@ static void test_bad(void **state)
     expect_failure(sah_result_open(paths, 2, &result, &error), &error, "only results of `ships`");
 }
 
+/* The caller's paths may go once the result is open. */
+static void test_keeps_paths(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_result *result = NULL;
+    char path[512], name[] = "mine.jsonl";
+    const char *paths[] = {path};
+    strcpy(path, scratch(name));
+    scratch_write_text(path, find);
+    expect_ok(sah_result_open(paths, 1, &result, &error), &error);
+    memset(path, '!', strlen(path));
+    expect_failure(sah_result_select(result, 99, &error), &error, name);
+    assert_null(strchr(error.message, '!'));
+    sah_result_close(result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),       cmocka_unit_test(test_find_contrast),
         cmocka_unit_test(test_negligible), cmocka_unit_test(test_direction),
-        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_bad),        cmocka_unit_test(test_keeps_paths),
     };
     return cmocka_run_group_tests_name("rank", tests, NULL, NULL);
 }
