@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Singular values and leading eigenvectors of small matrices, in float64. Written here because of what LAPACK
  * brings along: the one that systems have runs on threads of its own, whose number is a setting of the whole
  * process, and spaces are made on all threads of a sweep at once, in a program that is not ours. */

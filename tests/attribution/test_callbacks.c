@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What sahara.h promises of progress callbacks and threads: a callback may call the library, runs of two models
  * do not wait for each other, and several threads may search at once. A run that waits for ever is ended by a
  * signal after a minute. */

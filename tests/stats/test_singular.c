@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Singular values and eigenvectors: matrices made of known ones, to the digits that float64 has. */
 #include <math.h>
 #include <setjmp.h>
