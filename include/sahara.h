@@ -331,6 +331,11 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
                     const sah_run_options *options, const sah_find_options *find, const char *path,
                     sah_error *error);
 
+/* Adds to the journal `path` of a search's first step, where every head has its line (of shards, merged), the choice
+ * that follows from them. `*done` is false where lines are missing, and where lines alone do not tell: with a starting
+ * group, or screened. A file of another command is left alone. */
+sah_status sah_find_conclude(const char *path, bool *done, sah_error *error);
+
 typedef struct sah_direction_options {
     const char
         *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else ships */

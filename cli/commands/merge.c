@@ -29,11 +29,16 @@ static int run(const cli_options *o)
 {
     sah_error error = {0};
     sah_merge_report report;
-    if (sah_merge(o->arguments, (size_t)o->n_arguments, o->output, &report, &error) != SAH_OK)
-        return report_error(&error);
-    print_missing(o, &report);
+    bool done = false;
+    sah_status status = sah_merge(o->arguments, (size_t)o->n_arguments, o->output, &report, &error);
+    if (status != SAH_OK) return report_error(&error);
+    if (report.unfinished && report.n_missing == 0 && o->output != NULL) {
+        status = sah_find_conclude(o->output, &done, &error);
+        report.unfinished = !done;
+    }
+    if (status == SAH_OK) print_missing(o, &report);
     sah_merge_report_free(&report);
-    return EXIT_DONE;
+    return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
 
 const cli_command command_merge = {

@@ -481,6 +481,7 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
     const sah_strings *lists[] = {queries, contrast};
     sah_find_run f = {.model = model, .options = options, .find = find, .n_queries = queries->n};
     f.n_contrast = contrast != NULL ? contrast->n : 0;
+    f.info = sah_model_describe(model);
     f.lists[0] = queries;
     f.lists[1] = contrast;
     if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");

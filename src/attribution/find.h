@@ -25,7 +25,8 @@ typedef struct sah_find_estimate {
 } sah_find_estimate;
 
 typedef struct sah_find_run {
-    const sah_model *model;
+    const sah_model *model; /* NULL where lines alone are read */
+    const sah_model_info *info; /* its own, or what a header tells of it */
     const sah_run_options *options;
     const sah_find_options *find;
     const sah_strings *lists[2]; /* queries, contrast queries or NULL */
@@ -55,13 +56,16 @@ typedef struct sah_find_run {
     sah_turning *turning; /* made from the unablated states when they are first there */
 } sah_find_run;
 
-/* Fills the heads, the starting group and the memory, from model, options and find, which the caller set. */
+/* Fills the heads, the starting group and the memory, from info, options and find, which the caller set. */
 sah_status sah_find_run_init(sah_find_run *run, sah_error *error);
 void sah_find_run_free(sah_find_run *run);
 
 /* Opens the journal and takes up what is there. */
 sah_status sah_find_open(sah_find_run *run, const sah_strings *queries, const sah_strings *contrast,
                          const char *path, sah_error *error);
+
+/* The same with a header that is there already. */
+sah_status sah_find_open_as(sah_find_run *run, json_t *header, const char *path, sah_error *error);
 
 size_t sah_find_cell(const sah_find_run *run, sah_head head);
 sah_head sah_find_head(const sah_find_run *run, size_t cell);

@@ -31,7 +31,7 @@ static sah_status join(sah_find_run *f, sah_head head, sah_error *error)
 
 sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
 {
-    const sah_model_info *info = sah_model_describe(f->model);
+    const sah_model_info *info = f->info;
     sah_head *start = NULL;
     size_t n_start = 0;
     f->heads_of_layer = sah_run_heads_of_layer(info, &f->options->ablation);
@@ -285,7 +285,7 @@ static bool read_statistics(const json_t *line, float statistics[1 + SAH_TURN_PE
 static bool read_cell(const sah_find_run *f, const json_t *line, const char *key, size_t *cell)
 {
     const char *name = json_string_value(json_object_get(line, key));
-    int n_layers = f->model->config.n_layers;
+    int n_layers = f->info->n_layers;
     sah_head head;
     if (name == NULL || !sah_head_read(name, n_layers, f->heads_of_layer, &head)) return false;
     *cell = sah_find_cell(f, head);
@@ -399,12 +399,17 @@ sah_status sah_find_open(sah_find_run *f, const sah_strings *queries, const sah_
     if (good && contrast != NULL)
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(contrast)) == 0;
     sah_status status =
-        good ? SAH_OK
+        good ? sah_find_open_as(f, header, path, error)
              : sah_fail(error, SAH_FAILED,
                         "cannot write the header: no memory, or a query or template is not UTF-8");
-    if (status == SAH_OK && f->options->together != NULL && sah_shard_is_part(&f->options->shard))
-        status = sah_together_open(f->options->together, path, header, &f->together, error);
-    if (status == SAH_OK) status = sah_journal_open(path, header, take_line, f, &f->journal, error);
     json_decref(header);
     return status;
+}
+
+sah_status sah_find_open_as(sah_find_run *f, json_t *header, const char *path, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    if (f->options->together != NULL && sah_shard_is_part(&f->options->shard))
+        status = sah_together_open(f->options->together, path, header, &f->together, error);
+    return status == SAH_OK ? sah_journal_open(path, header, take_line, f, &f->journal, error) : status;
 }

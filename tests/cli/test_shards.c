@@ -213,8 +213,10 @@ static void test_ships(void **state)
 static void test_find_one_step(void **state)
 {
     (void)state;
-    check_shards(FIND, "find", 1, true);
-    check_shards(FIND, "find", 3, true);
+    check_shards(FIND, "find", 1, false);
+    check_shards(FIND, "find", 3, false);
+    check_shards("find " MODEL " " HARMFUL " --limit 6 --part k --layers 1:3", "find-keys", 2, false);
+    check_shards("find " MODEL " " HARMFUL " --limit 6 --start 3-3", "find-start", 2, true);
 }
 
 static void test_generate(void **state)

@@ -1,0 +1,98 @@
+/* The choice of a search's first step from its lines alone: shards measure heads, and none of them sees all. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attribution/find.h"
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/mapfile.h"
+
+static const size_t LARGEST = (size_t)16 << 30; /* bytes of a journal */
+
+/* The first line of a journal of find, for json_decref(); NULL: it is something else. */
+static sah_status read_header(const char *path, json_t **out, sah_error *error)
+{
+    char *data;
+    size_t size;
+    *out = NULL;
+    sah_status status = sah_file_read(path, LARGEST, &data, &size, error);
+    if (status != SAH_OK) return status;
+    const char *end = memchr(data, '\n', size);
+    if (end != NULL) status = sah_json_parse(data, (size_t)(end - data), path, out, error);
+    free(data);
+    const char *command = json_string_value(json_object_get(*out, "sahara"));
+    if (status == SAH_OK && command != NULL && strcmp(command, "find") == 0) return SAH_OK;
+    json_decref(*out);
+    *out = NULL;
+    return status;
+}
+
+static bool read_size(const json_t *value, int *out)
+{
+    const json_int_t size = json_integer_value(value);
+    *out = (int)size;
+    return json_is_integer(value) && size >= 0 && size <= SAH_MAX_HEADS;
+}
+
+/* What the lines are read by. False: the header lacks it. */
+static bool read_model(const json_t *header, sah_model_info *info, sah_run_options *options)
+{
+    const json_t *model = json_object_get(header, "model"), *settings = json_object_get(header, "settings");
+    const json_t *layers = json_object_get(settings, "layers"), *heads = json_object_get(settings, "heads");
+    const char *part = json_string_value(json_object_get(settings, "part"));
+    return part != NULL && sah_parts_parse(part, &options->ablation.parts, NULL) == SAH_OK &&
+           read_size(json_object_get(model, "layers"), &info->n_layers) &&
+           read_size(json_object_get(model, "heads"), &info->n_heads) &&
+           read_size(json_object_get(model, "kv_heads"), &info->n_kv_heads) &&
+           read_size(json_array_get(layers, 0), &options->layer_from) &&
+           read_size(json_array_get(layers, 1), &options->layer_to) &&
+           read_size(json_array_get(heads, 0), &options->head_from) &&
+           read_size(json_array_get(heads, 1), &options->head_to);
+}
+
+/* Chooses when every head has its line and none was chosen. */
+static sah_status conclude(sah_find_run *f, bool *done, sah_error *error)
+{
+    size_t n = 0;
+    *done = f->step > 0;
+    if (*done) return SAH_OK;
+    size_t *cells = sah_alloc(f->n_heads, sizeof *cells);
+    if (cells == NULL) return sah_fail_memory(error, "the heads");
+    for (size_t i = 0; i < f->n_heads; i++) {
+        cells[n] = sah_find_cell(f, f->heads[i]);
+        n += isnan(f->entries[cells[n]].score) ? 0 : 1;
+    }
+    *done = n > 0 && n == f->n_heads;
+    sah_status status = *done ? sah_find_finish_step(f, cells, n, error) : SAH_OK;
+    free(cells);
+    return status;
+}
+
+sah_status sah_find_conclude(const char *path, bool *done, sah_error *error)
+{
+    json_t *header;
+    sah_model_info info = {0};
+    sah_run_options options = {0};
+    sah_find_options find = {.steps = 1, .rank = 1};
+    sah_find_run f = {.info = &info, .options = &options, .find = &find};
+    *done = false;
+    sah_status status = read_header(path, &header, error);
+    if (status != SAH_OK || header == NULL) return status;
+    const json_t *settings = json_object_get(header, "settings");
+    f.n_queries = json_array_size(json_object_get(header, "queries"));
+    f.n_contrast = json_array_size(json_object_get(header, "contrast_queries"));
+    /* Of a starting group no line tells the shift, and of a screened search none who is left out. */
+    const bool alone = json_array_size(json_object_get(settings, "start")) == 0 &&
+                       json_object_get(settings, "screen") == NULL;
+    if (alone && f.n_queries > 0 && read_model(header, &info, &options)) {
+        status = sah_find_run_init(&f, error);
+        if (status == SAH_OK) status = sah_find_open_as(&f, header, path, error);
+        if (status == SAH_OK) status = conclude(&f, done, error);
+        sah_status closed = sah_journal_close(f.journal, status == SAH_OK ? error : NULL);
+        if (status == SAH_OK) status = closed;
+        sah_find_run_free(&f);
+    }
+    json_decref(header);
+    return status;
+}
