@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "attribution/find.h"
+#include "run/merge.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/mapfile.h"
 
+enum { MOST_HEADS = 1 << 20 /* of all layers; more are taken for a damaged header */ };
 static const size_t LARGEST = (size_t)16 << 30; /* bytes of a journal */
 
 /* The first line of a journal of find, for json_decref(); NULL: it is something else. */
@@ -39,16 +41,22 @@ static bool read_size(const json_t *value, int *out)
 static bool read_model(const json_t *header, sah_model_info *info, sah_run_options *options)
 {
     const json_t *model = json_object_get(header, "model"), *settings = json_object_get(header, "settings");
-    const json_t *layers = json_object_get(settings, "layers"), *heads = json_object_get(settings, "heads");
     const char *part = json_string_value(json_object_get(settings, "part"));
     return part != NULL && sah_parts_parse(part, &options->ablation.parts, NULL) == SAH_OK &&
            read_size(json_object_get(model, "layers"), &info->n_layers) &&
            read_size(json_object_get(model, "heads"), &info->n_heads) &&
-           read_size(json_object_get(model, "kv_heads"), &info->n_kv_heads) &&
-           read_size(json_array_get(layers, 0), &options->layer_from) &&
-           read_size(json_array_get(layers, 1), &options->layer_to) &&
-           read_size(json_array_get(heads, 0), &options->head_from) &&
-           read_size(json_array_get(heads, 1), &options->head_to);
+           read_size(json_object_get(model, "kv_heads"), &info->n_kv_heads);
+}
+
+/* Whether the model that the header tells of has the heads that it tells of. */
+static bool are_inside(const sah_find_run *f)
+{
+    const int n_heads = sah_run_heads_of_layer(f->info, &f->options->ablation);
+    if ((int64_t)f->info->n_layers * n_heads > MOST_HEADS) return false;
+    for (size_t i = 0; i < f->n_heads; i++) {
+        if (f->heads[i].layer >= f->info->n_layers || f->heads[i].head >= n_heads) return false;
+    }
+    return f->n_heads > 0;
 }
 
 /* Chooses when every head has its line and none was chosen. */
@@ -86,13 +94,16 @@ sah_status sah_find_conclude(const char *path, bool *done, sah_error *error)
     const bool alone = json_array_size(json_object_get(settings, "start")) == 0 &&
                        json_object_get(settings, "screen") == NULL;
     if (alone && f.n_queries > 0 && read_model(header, &info, &options)) {
-        status = sah_find_run_init(&f, error);
+        status = sah_units_heads(header, &f.heads, &f.n_heads, error);
+        if (status == SAH_OK && !are_inside(&f)) goto done;
+        if (status == SAH_OK) status = sah_find_run_init(&f, error);
         if (status == SAH_OK) status = sah_find_open_as(&f, header, path, error);
         if (status == SAH_OK) status = conclude(&f, done, error);
         sah_status closed = sah_journal_close(f.journal, status == SAH_OK ? error : NULL);
         if (status == SAH_OK) status = closed;
-        sah_find_run_free(&f);
     }
+done:
+    sah_find_run_free(&f);
     json_decref(header);
     return status;
 }

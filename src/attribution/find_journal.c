@@ -36,7 +36,8 @@ sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
     size_t n_start = 0;
     f->heads_of_layer = sah_run_heads_of_layer(info, &f->options->ablation);
     f->n_cells = (size_t)info->n_layers * (size_t)f->heads_of_layer;
-    sah_status status = sah_run_heads(f->model, f->options, &f->heads, &f->n_heads, error);
+    sah_status status = SAH_OK;
+    if (f->heads == NULL) status = sah_run_heads(f->model, f->options, &f->heads, &f->n_heads, error);
     if (status == SAH_OK && f->find->start != NULL) {
         status = sah_heads_parse(f->find->start, info, f->options->ablation.parts, &start, &n_start, error);
         if (status == SAH_OK && n_start > 0 && n_start >= f->n_cells)
@@ -377,7 +378,8 @@ static json_t *make_settings(const sah_find_run *f)
                             variants[find->variant], "start", start, "shortlist",
                             find->shortlist > 0 ? json_integer((json_int_t)find->shortlist) : json_null(),
                             "random_groups", (json_int_t)find->random_groups, "seed", (json_int_t)find->seed);
-    bool good = settings != NULL && own != NULL && json_object_update(settings, own) == 0;
+    bool good = settings != NULL && own != NULL && json_object_update(settings, own) == 0 &&
+                sah_run_add_heads(settings, f->model, f->options);
     if (good && find->screen > 0)
         good = json_object_set_new(settings, "screen", json_integer((json_int_t)find->screen)) == 0;
     if (!good) {

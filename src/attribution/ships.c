@@ -181,6 +181,7 @@ sah_status sah_ships_header(const sah_model *model, const sah_strings *const lis
     bool good = header != NULL && settings != NULL;
     if (good && screen > 0)
         good = json_object_set_new(settings, "screen", json_integer((json_int_t)screen)) == 0;
+    if (good) good = sah_run_add_heads(settings, model, options);
     if (good) good = json_object_set(header, "settings", settings) == 0;
     json_decref(settings);
     if (good) good = json_object_set_new(header, "queries", sah_run_strings(lists[0])) == 0;

@@ -29,6 +29,10 @@ typedef struct sah_expected {
 sah_status sah_units_expected(const json_t *header, sah_expected *out, sah_error *error);
 void sah_expected_free(sah_expected *expected);
 
+/* The heads that a run of ships or find tries, but those that a search starts with; *heads for free(), NULL where the
+ * header does not tell. */
+sah_status sah_units_heads(const json_t *header, sah_head **heads, size_t *n, sah_error *error);
+
 /* "5-6", "query 3", "item 7" */
 void sah_unit_name(const json_t *header, const sah_unit *unit, char out[64]);
 

@@ -221,24 +221,42 @@ static bool is_in(const json_t *list, uint64_t layer, uint64_t head)
     return false;
 }
 
-/* The heads of the ranges, but those that a search starts with. */
-static sah_status expect_heads(const json_t *header, command c, sah_expected *out, sah_error *error)
+sah_status sah_units_heads(const json_t *header, sah_head **heads, size_t *n, sah_error *error)
 {
     const json_t *settings = json_object_get(header, "settings"), *start = json_object_get(settings, "start");
-    uint64_t layer_from, layer_to, head_from, head_to, n;
+    const json_t *each = json_object_get(settings, "heads_of_layers"); /* where layers differ */
+    uint64_t layer_from, layer_to, head_from, head_to;
+    *heads = NULL;
+    *n = 0;
     if (!read_range(settings, "layers", &layer_from, &layer_to) ||
-        !read_range(settings, "heads", &head_from, &head_to))
+        !read_range(settings, "heads", &head_from, &head_to) ||
+        (layer_to - layer_from) * (head_to - head_from) > MOST)
         return SAH_OK;
-    n = (layer_to - layer_from) * (head_to - head_from);
-    if (n > MOST) return SAH_OK;
-    sah_status status = make_room((size_t)n, out, error);
-    out->dealt = true;
-    for (uint64_t l = layer_from; l < layer_to && status == SAH_OK; l++) {
-        for (uint64_t h = head_from; h < head_to; h++) {
-            const sah_unit ships = {.numbers = {1, 0, l, h}}, find = {.numbers = {0, FIND_HEAD, l, h}};
-            if (c == SHIPS || !is_in(start, l, h)) add(out, c == SHIPS ? ships : find, out->n);
+    *heads = sah_alloc((size_t)((layer_to - layer_from) * (head_to - head_from)), sizeof **heads);
+    if (*heads == NULL) return sah_fail_memory(error, "the heads");
+    for (uint64_t l = layer_from; l < layer_to; l++) {
+        uint64_t most = head_to;
+        if (each != NULL && !read_count(json_array_get(each, (size_t)l), &most)) most = 0;
+        for (uint64_t h = head_from; h < head_to && h < most; h++) {
+            if (!is_in(start, l, h)) (*heads)[(*n)++] = (sah_head){(int)l, (int)h};
         }
     }
+    return SAH_OK;
+}
+
+static sah_status expect_heads(const json_t *header, command c, sah_expected *out, sah_error *error)
+{
+    sah_head *heads;
+    size_t n;
+    sah_status status = sah_units_heads(header, &heads, &n, error);
+    if (status == SAH_OK) status = make_room(n, out, error);
+    out->dealt = true;
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        const uint64_t l = (uint64_t)heads[i].layer, h = (uint64_t)heads[i].head;
+        const sah_unit ships = {.numbers = {1, 0, l, h}}, find = {.numbers = {0, FIND_HEAD, l, h}};
+        add(out, c == SHIPS ? ships : find, out->n);
+    }
+    free(heads);
     return status;
 }
 

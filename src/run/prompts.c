@@ -91,11 +91,18 @@ static sah_status check_range(const char *option, int n, int *from, int *to, sah
                     n);
 }
 
+/* Heads of a layer that have the parts: q and k mean nothing where there is no attention. */
+static int heads_here(const sah_model *model, unsigned parts, int layer)
+{
+    const sah_layer_kind kind = sah_config_layer(&model->config, layer);
+    if (kind.mixer != SAH_MIXER_ATTENTION && parts != SAH_PART_V) return 0;
+    return parts == SAH_PART_K ? kind.n_kv_heads : kind.n_heads;
+}
+
 sah_status sah_run_heads(const sah_model *model, const sah_run_options *options, sah_head **heads, size_t *n,
                          sah_error *error)
 {
     const sah_model_info *info = sah_model_describe(model);
-    unsigned parts = options->ablation.parts;
     int layer_from = options->layer_from, layer_to = options->layer_to;
     int head_from = options->head_from, head_to = options->head_to;
     *heads = NULL;
@@ -110,11 +117,8 @@ sah_status sah_run_heads(const sah_model *model, const sah_run_options *options,
     *heads = sah_alloc((size_t)(layer_to - layer_from) * (size_t)(head_to - head_from), sizeof **heads);
     if (*heads == NULL) return sah_fail_memory(error, "the heads");
     for (int l = layer_from; l < layer_to; l++) {
-        const sah_layer_kind kind = sah_config_layer(&model->config, l);
-        int heads_here = parts == SAH_PART_K ? kind.n_kv_heads : kind.n_heads;
-        if (kind.mixer != SAH_MIXER_ATTENTION && parts != SAH_PART_V)
-            continue; /* q and k mean nothing there */
-        for (int h = head_from; h < head_to && h < heads_here; h++) (*heads)[(*n)++] = (sah_head){l, h};
+        const int most = heads_here(model, options->ablation.parts, l);
+        for (int h = head_from; h < head_to && h < most; h++) (*heads)[(*n)++] = (sah_head){l, h};
     }
     if (*n > 0) return SAH_OK;
     free(*heads);
@@ -122,6 +126,22 @@ sah_status sah_run_heads(const sah_model *model, const sah_run_options *options,
     return sah_fail(
         error, SAH_BAD_ARGUMENT,
         "none of these heads has what is to be ablated: layers without attention have part v alone");
+}
+
+bool sah_run_add_heads(json_t *settings, const sah_model *model, const sah_run_options *options)
+{
+    const sah_model_info *info = sah_model_describe(model);
+    const int usual = sah_run_heads_of_layer(info, &options->ablation);
+    json_t *list = json_array();
+    bool differ = false, good = list != NULL;
+    for (int l = 0; l < info->n_layers && good; l++) {
+        const int n = heads_here(model, options->ablation.parts, l);
+        differ = differ || n != usual;
+        good = json_array_append_new(list, json_integer(n)) == 0;
+    }
+    if (good && differ) good = json_object_set(settings, "heads_of_layers", list) == 0;
+    json_decref(list);
+    return good;
 }
 
 bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out)

@@ -49,6 +49,9 @@ bool sah_run_note_template(const sah_model *model, const char *template_, json_t
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
                          const char *default_template);
 
+/* How many heads each layer has to try, as "heads_of_layers", where layers differ. False: no memory. */
+bool sah_run_add_heads(json_t *settings, const sah_model *model, const sah_run_options *options);
+
 /* The options' refusal check, where one was made, as the header's "refusal_check". False: no memory. */
 bool sah_run_add_refusal(json_t *header, const sah_run_options *options);
 
