@@ -53,6 +53,10 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
         {"biases of o", x->o_bias, y->o_bias},
         {"biases of the MLP", x->mlp_bias, y->mlp_bias},
         {"RoPE theta", x->ropes[0].theta, y->ropes[0].theta},
+        {"experts", x->experts.n, y->experts.n},
+        {"experts of a token", x->experts.active, y->experts.active},
+        {"width of an expert", x->experts.width, y->experts.width},
+        {"width of the shared expert", x->experts.shared_width, y->experts.shared_width},
         {"sliding window", x->sliding_window, y->sliding_window},
     };
     const char *texts[][3] = {{"format", i->format, j->format},
@@ -67,6 +71,11 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
         if (numbers[t].a < numbers[t].b || numbers[t].a > numbers[t].b)
             return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: %s %.15g there, %.15g here",
                             a->path, b->path, numbers[t].what, numbers[t].a, numbers[t].b);
+    }
+    for (int l = 0; l < x->n_layers; l++) {
+        if (sah_config_layer(x, l).experts != sah_config_layer(y, l).experts)
+            return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: layer %d has experts in one alone",
+                            a->path, b->path, l);
     }
     return compare_rope(a, b, error);
 }
@@ -117,7 +126,10 @@ static void take_layer(graft *g, sah_rewrite *rewrite, const sah_graft_options *
         const sah_side side = sah_role_of((sah_role)r)->half == SAH_HALF_ATTENTION ? o->attention : o->mlp;
         sah_layer_files *from = &g->models[side]->layers[l];
         const sah_matrix *matrix = sah_role_matrix(from, (sah_role)r);
-        take(g, rewrite, sah_role_matrix(to, (sah_role)r)->tensor, (source){matrix->tensor, matrix}, side);
+        const sah_matrix *own = sah_role_matrix(to, (sah_role)r);
+        take(g, rewrite, own->tensor, (source){matrix->tensor, matrix}, side);
+        for (size_t b = 1; own->blocks != NULL && b < own->rows / own->block_rows; b++)
+            take(g, rewrite, own->blocks[b], (source){matrix->blocks[b], NULL}, side);
         if (sah_role_bias(to, (sah_role)r) != NULL)
             take(g, rewrite, *sah_role_bias(to, (sah_role)r),
                  (source){*sah_role_bias(from, (sah_role)r), NULL}, side);

@@ -78,7 +78,17 @@ MODELS = {
     "falcon": (lambda a: tf.FalconConfig(vocab_size=VOCAB, hidden_size=a.width, num_hidden_layers=a.layers, num_attention_heads=4,
                                          max_position_embeddings=128, bos_token_id=1, eos_token_id=2), False),
     "llama-yarn": (lambda a: tf.LlamaConfig(**base(a, rope_parameters={**YARN, "attention_factor": 1.3, "truncate": False})), False),
+    "mixtral": (lambda a: tf.MixtralConfig(**base(a, num_local_experts=5, sliding_window=4)), False),
+    "qwen2-moe": (lambda a: tf.Qwen2MoeConfig(**base(a, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
+                                                     shared_expert_intermediate_size=12, mlp_only_layers=[1])), False),
+    "qwen3-moe": (lambda a: tf.Qwen3MoeConfig(**base(a, head_dim=8, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12,
+                                                     norm_topk_prob=True, decoder_sparse_step=2, use_sliding_window=True, sliding_window=4)), False),
+    "olmoe": (lambda a: tf.OlmoeConfig(**{**base(a, layers=2, num_experts=6, num_experts_per_tok=2), "intermediate_size": 12}), False),
+    "glm4-moe": (lambda a: tf.Glm4MoeConfig(**base(a, layers=2, head_dim=8, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=8, n_group=4,
+                                                   topk_group=2, n_shared_experts=2, routed_scaling_factor=1.5, use_qk_norm=True,
+                                                   attention_bias=True)), False),
 }
+ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight")
 
 
 def edit(states, layer, part):
@@ -142,7 +152,7 @@ def draw(model, seed):
         elif key.endswith(".bias"):
             values = 0.3 * values
         elif "embed" not in key and "wpe" not in key and "wte" not in key:
-            values = 1.3 * values / weight.shape[-1] ** 0.5
+            values = (4 if key.endswith(ROUTERS) else 1.3) * values / weight.shape[-1] ** 0.5  # routers wide: no two experts tie
         weight.copy_(values)
     model.tie_weights()
 

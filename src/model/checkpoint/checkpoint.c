@@ -315,6 +315,8 @@ void sah_checkpoint_close(sah_checkpoint *c)
         free(c->views[i]);
     }
     free(c->views);
+    for (size_t i = 0; i < c->n_blocks; i++) free(c->blocks[i]);
+    free(c->blocks);
     sah_config_free(&c->config);
     sah_gguf_close(&c->gguf);
     sah_tensors_close(&c->owned);

@@ -33,6 +33,8 @@ typedef struct sah_checkpoint {
     json_t *provenance; /* what surgery left beside or in the files (docs/files.md, "sahara.json"), or NULL */
     sah_tensor **views; /* [n_views] parts of tensors, and tensors that are read in another way than they lie there */
     size_t n_views, view_capacity;
+    const sah_tensor ***blocks; /* [n_blocks] lists of the tensors of a layer's experts */
+    size_t n_blocks, block_capacity;
     sah_lora *loras; /* adapters, one per adapted matrix */
     size_t n_loras;
     sah_model_info info; /* all but precision */

@@ -310,6 +310,10 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
         return sah_fail(error, SAH_FAILED, "%s: %d of %d experts in %d groups: not a mixture of experts",
                         where, e->active, e->n, e->groups);
     }
+    if ((int64_t)e->n * (e->width > c->d_model ? e->width : c->d_model) > INT32_MAX) {
+        return sah_fail(error, SAH_FAILED, "%s: %d experts of width %d are more than any model has", where,
+                        e->n, e->width);
+    }
     if (e->groups > 0 && (e->n % e->groups != 0 || e->active_groups < 1 || e->active_groups > e->groups ||
                           e->active > e->n / e->groups * e->active_groups)) {
         return sah_fail(error, SAH_FAILED, "%s: %d of %d experts do not come from %d of %d groups", where,

@@ -226,6 +226,40 @@ static sah_status find_bias(const search *s, int layer, const sah_matrix_name *n
     return cut == SAH_CUT_NONE ? SAH_OK : take_rows(s, whole, first, matrix->rows, 1, 1, bias, error);
 }
 
+/* A tensor an expert: `own` has %d for its number. */
+static sah_status find_experts(const search *s, int layer, const char *own, sah_matrix *m, sah_error *error)
+{
+    sah_checkpoint *c = s->c;
+    const size_t n = (size_t)c->config.experts.n;
+    const char *number = strstr(own, "%d");
+    char name[NAME_BYTES], expert[NAME_BYTES / 2];
+    if (!sah_grow(&c->blocks, &c->block_capacity, c->n_blocks + 1, sizeof *c->blocks))
+        return sah_fail_memory(error, "the list of weights");
+    const sah_tensor **blocks = sah_alloc(n, sizeof *blocks);
+    if (blocks == NULL) return sah_fail_memory(error, "the list of weights");
+    c->blocks[c->n_blocks++] = blocks;
+    m->block_rows = m->rows / n;
+    for (size_t i = 0; i < n; i++) {
+        snprintf(expert, sizeof expert, "%.*s%zu%s", (int)(number - own), own, i, number + 2);
+        layer_name(s, layer, expert, ".weight", name);
+        sah_status status = find(s, name, 2, (const size_t[]){m->block_rows, m->columns}, &blocks[i], error);
+        if (status != SAH_OK) return status;
+    }
+    m->tensor = blocks[0];
+    m->blocks = blocks;
+    return SAH_OK;
+}
+
+/* Whether a layer has the role's matrix: an MLP or experts, a shared one among them or not. */
+static bool has_role(const sah_config *c, int layer, sah_role role)
+{
+    const bool experts = sah_config_layer(c, layer).experts;
+    if (role == SAH_ROLE_SHARED_ROUTER && !c->experts.shared_gate) return false;
+    if (role >= SAH_ROLE_SHARED_GATE) return experts && c->experts.shared_width > 0;
+    if (role >= SAH_ROLE_ROUTER) return experts;
+    return sah_role_of(role)->half == SAH_HALF_ATTENTION || !experts;
+}
+
 static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix_name *n, sah_error *error)
 {
     const sah_config *config = &s->c->config;
@@ -238,6 +272,7 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     char name[NAME_BYTES];
     *m = (sah_matrix){.rows = sah_width_of(config, layer, info->rows),
                       .columns = sah_width_of(config, layer, info->columns)};
+    if (cut == SAH_CUT_EXPERTS) return find_experts(s, layer, own, m, error);
     size_t all = m->rows, first = 0;
     if (cut != SAH_CUT_NONE) cut_rows(config, layer, cut, n->role, &all, &first);
     layer_name(s, layer, own, ".weight", name);
@@ -277,13 +312,19 @@ static sah_status find_layer_vector(const search *s, int layer, const sah_vector
     return find_vector(s, name, length, bias, error);
 }
 
+static bool has_vector(const sah_config *c, int layer, sah_vector vector)
+{
+    if (vector == SAH_VECTOR_CORRECTION) return sah_config_layer(c, layer).experts;
+    return (vector != SAH_VECTOR_Q_NORM && vector != SAH_VECTOR_K_NORM) || c->qk_norm != SAH_QK_NORM_NONE;
+}
+
 static sah_status find_layer(const search *s, int layer, sah_error *error)
 {
     sah_status status = SAH_OK;
     for (const sah_matrix_name *n = s->family->matrices; n->hugging_face != NULL && status == SAH_OK; n++)
-        status = find_layer_matrix(s, layer, n, error);
+        if (has_role(&s->c->config, layer, n->role)) status = find_layer_matrix(s, layer, n, error);
     for (const sah_vector_name *n = s->family->vectors; n->hugging_face != NULL && status == SAH_OK; n++)
-        status = find_layer_vector(s, layer, n, error);
+        if (has_vector(&s->c->config, layer, n->vector)) status = find_layer_vector(s, layer, n, error);
     return status;
 }
 
@@ -382,6 +423,17 @@ static bool is_ignored(const search *s, const char *name)
     return false;
 }
 
+/* Of a layer behind the model's last. */
+static bool is_extra(const search *s, const char *name)
+{
+    char layers[NAME_BYTES];
+    snprintf(layers, sizeof layers, "%s%s.", s->prefix,
+             s->family->layers != NULL ? s->family->layers : "layers");
+    const size_t n = strlen(layers);
+    return s->family->extra_layers && strncmp(name, layers, n) == 0 &&
+           strtol(name + n, NULL, 10) >= s->c->config.n_layers;
+}
+
 /* A tensor that nothing above asked for belongs to a model that is built differently, except for a copy of
  * the tied LM head and for the RoPE tables that old checkpoints carry. */
 static sah_status refuse_unused(const search *s, sah_error *error)
@@ -389,7 +441,8 @@ static sah_status refuse_unused(const search *s, sah_error *error)
     const sah_tensors *tensors = s->c->tensors;
     for (size_t i = 0; i < tensors->n; i++) {
         const char *name = tensors->items[i].name;
-        if (s->used[i] || ends_in(name, "rotary_emb.inv_freq") || is_ignored(s, name)) continue;
+        if (s->used[i] || ends_in(name, "rotary_emb.inv_freq") || is_ignored(s, name) || is_extra(s, name))
+            continue;
         if (s->c->config.tied && strcmp(name, head_name(s)) == 0) continue;
         return sah_fail(error, SAH_FAILED, "%s: tensor %s has no place in a %s model of this configuration",
                         s->c->path, name, s->c->config.family);

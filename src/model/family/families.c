@@ -23,7 +23,12 @@
     X(glm4) \
     X(gpt2) \
     X(gpt_neox) \
-    X(falcon)
+    X(falcon) \
+    X(mixtral) \
+    X(qwen2_moe) \
+    X(qwen3_moe) \
+    X(olmoe) \
+    X(glm4_moe)
 /* clang-format on */
 
 #define DECLARE(name) extern const sah_family sah_family_##name;

@@ -94,6 +94,7 @@ typedef struct sah_family {
     const char *embedding, *final_norm, *head; /* NULL: "embed_tokens", "norm", "lm_head" (without prefix) */
     const char *positions; /* learned positions, in place of a rotation; NULL: none */
     const char *ignored[4]; /* beginnings of names of tensors that other parts of the model own */
+    bool extra_layers; /* layers behind the last predict further tokens: no part of the model */
     bool transposed; /* Hugging Face's matrices are [inputs, outputs] */
     const sah_matrix_name *matrices; /* up to one whose hugging_face and gguf are NULL */
     const sah_vector_name *vectors;
