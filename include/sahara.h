@@ -553,6 +553,10 @@ typedef struct sah_utility_totals {
 sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
                        sah_utility_totals *out, sah_error *error);
 
+/* Adds to the journal `path` of a utility run, where every item and window has its line (of shards, merged), the totals
+ * that follow from them. `*done` is false where lines are missing. A file of another command is left alone. */
+sah_status sah_utility_conclude(const char *path, bool *done, sah_error *error);
+
 /* ---- Measuring ----------------------------------------------------------------------------------------- */
 
 /* Where the time of a sweep goes. */

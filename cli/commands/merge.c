@@ -34,6 +34,7 @@ static int run(const cli_options *o)
     if (status != SAH_OK) return report_error(&error);
     if (report.unfinished && report.n_missing == 0 && o->output != NULL) {
         status = sah_find_conclude(o->output, &done, &error);
+        if (status == SAH_OK && !done) status = sah_utility_conclude(o->output, &done, &error);
         report.unfinished = !done;
     }
     if (status == SAH_OK) print_missing(o, &report);

@@ -290,11 +290,15 @@ static sah_status expect_responses(const json_t *header, sah_expected *out, sah_
 
 static sah_status expect_items(const json_t *header, sah_expected *out, sah_error *error)
 {
-    uint64_t n;
-    if (!read_count(json_object_get(json_object_get(header, "items"), "n"), &n) || n > MOST) return SAH_OK;
-    sah_status status = make_room((size_t)n, out, error);
-    for (uint64_t i = 0; i < n && status == SAH_OK; i++)
-        add(out, (sah_unit){.numbers = {UTILITY_ITEM, i}}, (size_t)i);
+    uint64_t n_items = 0, n_windows = 0;
+    (void)read_count(json_object_get(json_object_get(header, "items"), "n"), &n_items);
+    (void)read_count(json_object_get(json_object_get(header, "text"), "windows"), &n_windows);
+    if (n_items > MOST || n_windows > MOST) return SAH_OK;
+    sah_status status = make_room((size_t)(n_items + n_windows), out, error);
+    for (uint64_t i = 0; i < n_items && status == SAH_OK; i++)
+        add(out, (sah_unit){.numbers = {UTILITY_ITEM, i}}, out->n);
+    for (uint64_t i = 0; i < n_windows && status == SAH_OK; i++)
+        add(out, (sah_unit){.numbers = {UTILITY_WINDOW, i}}, out->n);
     return status;
 }
 

@@ -244,7 +244,12 @@ static void test_generate(void **state)
 static void test_utility(void **state)
 {
     (void)state;
-    check_shards(UTILITY, "utility", 3, true);
+    char command[600];
+    check_shards(UTILITY, "utility", 3, false);
+    snprintf(command, sizeof command, "%s --perplexity data/README.md --window 64", UTILITY);
+    check_shards(command, "utility-both", 5, false);
+    check_shards("utility " MODEL " --perplexity data/README.md --window 50 --memory 4M", "utility-text", 2,
+                 false);
 }
 
 /* ---- Killed, repeated, missing ------------------------------------------------------------------------- */

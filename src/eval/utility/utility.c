@@ -279,7 +279,9 @@ static json_t *make_header(const run *r)
     if (good && o->items) good = json_object_set_new(header, "items", describe_items(o->items)) == 0;
     if (good && r->text) {
         digest(XXH3_64bits(r->text, r->text_size), hash);
-        json_t *text = json_pack("{s:I, s:s}", "bytes", (json_int_t)r->text_size, "xxh3", hash);
+        json_t *text = json_pack("{s:I, s:I, s:I, s:s}", "bytes", (json_int_t)r->text_size, "words",
+                                 (json_int_t)sah_count_words(r->text, r->text_size), "windows",
+                                 (json_int_t)r->windows.n, "xxh3", hash);
         good = json_object_set_new(header, "text", text) == 0;
     }
     if (good) good = json_object_set_new(header, "queries", contexts_of(o->items)) == 0;
@@ -388,14 +390,18 @@ static sah_status write_totals(run *r, sah_utility_totals *totals, sah_error *er
     const sah_utility_options *o = r->options;
     bool compared = r->n_edits > 0;
     sah_text line = {0};
-    sah_likelihoods l = {
-        .choices = r->asked,
-        .choices_base = compared ? r->base : NULL,
+    sah_utility_counts counts = {
+        .compared = compared,
         .tokens = r->asked + r->n_choices,
         .tokens_base = compared ? r->base + r->n_choices : NULL,
         .n_tokens = r->windows.n_tokens,
+        .n_bytes = r->text_size,
+        .n_words = r->text != NULL ? sah_count_words(r->text, r->text_size) : 0,
     };
-    sah_status status = sah_utility_count(o->items, r->text, r->text_size, &l, totals, error);
+    for (size_t i = 0; i < r->n_items; i++)
+        sah_utility_add_item(&o->items->items[i], r->asked + r->value[i],
+                             compared ? r->base + r->value[i] : NULL, &counts);
+    sah_status status = sah_utility_total(&counts, totals, error);
     if (status != SAH_OK || r->finished) return status;
     sah_utility_text(totals, &line);
     status = line.failed ? sah_fail_memory(error, "the totals")

@@ -28,25 +28,33 @@ size_t sah_best_choice(const sah_item *item, const double *loglikelihoods, bool 
     return best;
 }
 
-/* Shares of right answers, plain or by length, and their difference. */
-static void count_items(const sah_items *items, const sah_likelihoods *l, bool by_length, sah_share *asked,
-                        sah_share *base, sah_share *difference)
+static void add_rights(const sah_item *item, const double *choices, const double *base, bool by_length,
+                       sah_rights *out)
 {
-    uint64_t n_asked = 0, n_base = 0, both = 0;
-    size_t at = 0;
-    for (size_t i = 0; i < items->n; at += items->items[i++].choices.n) {
-        const sah_item *item = &items->items[i];
-        bool right = sah_best_choice(item, l->choices + at, by_length) == item->label;
-        n_asked += right;
-        if (!l->choices_base) continue;
-        bool base_right = sah_best_choice(item, l->choices_base + at, by_length) == item->label;
-        n_base += base_right;
-        both += right && base_right;
-    }
-    *asked = sah_wilson(n_asked, items->n);
-    if (!l->choices_base) return;
-    *base = sah_wilson(n_base, items->n);
-    *difference = sah_paired_difference(both, n_asked - both, n_base - both, items->n);
+    const bool right = sah_best_choice(item, choices, by_length) == item->label;
+    const bool base_right = base != NULL && sah_best_choice(item, base, by_length) == item->label;
+    out->asked += right;
+    out->base += base_right;
+    out->both += right && base_right;
+}
+
+void sah_utility_add_item(const sah_item *item, const double *choices, const double *base,
+                          sah_utility_counts *out)
+{
+    out->n_items++;
+    add_rights(item, choices, base, false, &out->plain);
+    add_rights(item, choices, base, true, &out->by_length);
+}
+
+/* Shares of right answers, plain or by length, and their difference. */
+static void set_shares(const sah_utility_counts *counts, const sah_rights *rights, sah_share *asked,
+                       sah_share *base, sah_share *difference)
+{
+    *asked = sah_wilson(rights->asked, counts->n_items);
+    if (!counts->compared) return;
+    *base = sah_wilson(rights->base, counts->n_items);
+    *difference = sah_paired_difference(rights->both, rights->asked - rights->both,
+                                        rights->base - rights->both, counts->n_items);
 }
 
 /* ---- Perplexity ---------------------------------------------------------------------------------------- */
@@ -72,7 +80,7 @@ static size_t run_length(size_t n)
 }
 
 /* How many nats a token costs more than under the base. */
-static sah_status compare_texts(const sah_likelihoods *l, sah_share *out, sah_error *error)
+static sah_status compare_texts(const sah_utility_counts *l, sah_share *out, sah_error *error)
 {
     size_t n = l->n_tokens, length = run_length(n), runs = (n + length - 1) / length;
     sah_bootstrap plan = {0};
@@ -100,23 +108,22 @@ static sah_status compare_texts(const sah_likelihoods *l, sah_share *out, sah_er
     return status;
 }
 
-sah_status sah_utility_count(const sah_items *items, const char *text, size_t text_size,
-                             const sah_likelihoods *l, sah_utility_totals *out, sah_error *error)
+sah_status sah_utility_total(const sah_utility_counts *counts, sah_utility_totals *out, sah_error *error)
 {
-    *out = (sah_utility_totals){.compared = l->choices_base || l->tokens_base};
-    if (items) {
-        out->n_items = items->n;
-        count_items(items, l, false, &out->score.acc, &out->base.acc, &out->acc_difference);
-        count_items(items, l, true, &out->score.acc_norm, &out->base.acc_norm, &out->acc_norm_difference);
+    *out = (sah_utility_totals){.n_items = counts->n_items, .compared = counts->compared};
+    if (counts->n_items > 0) {
+        set_shares(counts, &counts->plain, &out->score.acc, &out->base.acc, &out->acc_difference);
+        set_shares(counts, &counts->by_length, &out->score.acc_norm, &out->base.acc_norm,
+                   &out->acc_norm_difference);
     }
-    if (!text) return SAH_OK;
-    out->n_tokens = l->n_tokens;
-    out->n_bytes = text_size;
-    out->n_words = sah_count_words(text, text_size);
-    set_perplexity(out, l->tokens, &out->score);
-    if (!l->tokens_base) return SAH_OK;
-    set_perplexity(out, l->tokens_base, &out->base);
-    return compare_texts(l, &out->log_perplexity_difference, error);
+    if (counts->n_tokens == 0) return SAH_OK;
+    out->n_tokens = counts->n_tokens;
+    out->n_bytes = counts->n_bytes;
+    out->n_words = counts->n_words;
+    set_perplexity(out, counts->tokens, &out->score);
+    if (!counts->compared) return SAH_OK;
+    set_perplexity(out, counts->tokens_base, &out->base);
+    return compare_texts(counts, &out->log_perplexity_difference, error);
 }
 
 /* ---- The line ------------------------------------------------------------------------------------------ */
