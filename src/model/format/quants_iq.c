@@ -111,7 +111,7 @@ void sah_dequantize_iq3_s(const uint8_t *in, size_t blocks, float *out)
             const int run = w / 8;
             const unsigned high = in[66 + run] >> (w % 8) & 1,
                            nibble = in[106 + run / 2] >> (run % 2 * 4) & 15;
-            const unsigned signs = in[74 + w / 2] >> (w % 2 * 4);
+            const unsigned signs = (unsigned)in[74 + w / 2] >> (w % 2 * 4);
             word_3(SAH_CODES_IQ3_S[in[2 + w] | high << 8], LEVELS, signs, d * (float)(1 + 2 * nibble), out);
         }
     }
@@ -137,10 +137,10 @@ void sah_dequantize_iq1_m(const uint8_t *in, size_t blocks, float *out)
 {
     for (size_t b = 0; b < blocks; b++, in += 56) {
         unsigned bits = 0;
-        for (int i = 0; i < 4; i++) bits |= (sah_u16_at(in + 48 + 2 * i) >> 12) << (4 * i);
+        for (int i = 0; i < 4; i++) bits |= ((unsigned)sah_u16_at(in + 48 + 2 * i) >> 12) << (4 * i);
         const float d = sah_f16_to_f32((uint16_t)bits);
         for (int w = 0; w < 32; w++, out += 8) {
-            const unsigned rest = in[32 + w / 2] >> (w % 2 * 4);
+            const unsigned rest = (unsigned)in[32 + w / 2] >> (w % 2 * 4);
             const unsigned s = sah_u16_at(in + 48 + w / 8 * 2) >> (w % 8 / 2 * 3) & 7;
             word_1(SAH_CODES_IQ1[in[w] | (rest & 7) << 8], (rest & 8) != 0, d * (float)(2 * s + 1), out);
         }
