@@ -89,6 +89,8 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_TEXT] = {"text", 0, "TEXT", TEXT, PLACE(text), 0, 0, "the prompt as text"},
     [OPT_PROMPT] = {"prompt", 0, "TEXT", TEXT, PLACE(prompt), 0, 0,
                     "print TEXT wrapped in the model's chat template (or --template)"},
+    [OPT_CHECK] = {"check", 0, NULL, FLAG, PLACE(check), 0, 0,
+                   "load the model, run a prompt, and say which parts are supported"},
     [OPT_JSON] = {"json", 0, NULL, FLAG, PLACE(json), 0, 0, "print JSON"},
     [OPT_TOP] = {"top", 0, "N", COUNT, PLACE(top), 1, INT_MAX, "only the first N heads"},
     [OPT_BY_QUERY] = {"by-query", 0, NULL, FLAG, PLACE(by_query), 0, 0,

@@ -78,6 +78,7 @@ typedef enum option_id {
     OPT_OPENING_KL,
     OPT_SHARD,
     OPT_TOGETHER,
+    OPT_CHECK,
     N_OPTIONS
 } option_id;
 
@@ -94,7 +95,7 @@ typedef struct cli_options {
     const char **arguments;
     int n_arguments;
 
-    bool quiet, json, by_query, heat, concentration, screen, match_length, opening_kl;
+    bool quiet, json, by_query, heat, concentration, screen, match_length, opening_kl, check;
     int check_refusal; /* 0 off, 1 on; means something when given */
     const char *output; /* NULL: standard output */
     const char **template_vars; /* [n_template_vars] */

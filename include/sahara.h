@@ -614,7 +614,7 @@ typedef struct sah_surgery_options {
 /* Writes a checkpoint whose ordinary forward pass is that of `model` with the heads ablated (docs/method.md,
  * "Surgery"), in the container it came in: a directory for a directory, a file for a .gguf file. Only edited
  * tensors change; what was done goes into sahara.json or the metadata. `out` must not exist; it appears when
- * all is written. `notes` (or NULL; start from {0}) gets a line for whatever a person should be told: an
+ * all is written. With `out` NULL nothing is written: whether it could be done. `notes` (or NULL; start from {0}) gets a line for whatever a person should be told: an
  * approximation, a tensor whose type could not be kept. SAH_BAD_ARGUMENT for heads outside the model and for
  * what no edit of weights can do. */
 sah_status sah_surgery(const char *model, const sah_surgery_options *options, const char *out,
@@ -636,6 +636,34 @@ typedef struct sah_graft_options {
  * `notes` as above. */
 sah_status sah_graft(const char *a, const char *b, const sah_graft_options *options, const char *out,
                      sah_strings *notes, sah_error *error);
+
+/* ---- What is supported --------------------------------------------------------------------------------- */
+
+typedef enum sah_support {
+    SAH_SUPPORTED = 0,
+    SAH_PARTLY, /* the note says with which settings, or in which layers */
+    SAH_UNSUPPORTED, /* the note says why */
+    SAH_ABSENT /* the model has no such part, or none was asked about */
+} sah_support;
+
+typedef struct sah_check_line {
+    char part[16]; /* weights, adapter, tokenizer, template, prompt, ablation q (k, v), surgery q (k, v), merge */
+    sah_support support;
+    char note[1024]; /* one line; empty when there is nothing to say */
+} sah_check_line;
+
+typedef struct sah_checks {
+    sah_check_line lines[16];
+    size_t n;
+} sah_checks;
+
+/* Opens a model as sah_model_open() does, runs a prompt, and says of each part whether it is supported and
+ * otherwise why; surgery is planned, not written. Fails only when memory is out: a model that cannot be opened at
+ * all is an answer too. */
+sah_status sah_check(const char *path, const sah_model_options *options, sah_checks *out, sah_error *error);
+
+/* The answer as lines for the eye, or as one JSON object; `*text` is for free(). */
+sah_status sah_checks_text(const sah_checks *checks, bool json, char **text, sah_error *error);
 
 /* ---- Reading results ----------------------------------------------------------------------------------- */
 

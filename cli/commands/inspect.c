@@ -36,8 +36,28 @@ static sah_status add_description(const sah_model *model, bool json, FILE *out, 
     return status;
 }
 
+/* 1 where something is not supported: a script can ask. */
+static int run_check(const cli_options *options)
+{
+    sah_error error = {0};
+    sah_checks checks;
+    const sah_model_options model_options = options_model(options);
+    char *text = NULL;
+    bool good = true;
+    if (options->tokens || options->prompt)
+        return usage_error("--check goes with neither --tokens nor --prompt");
+    sah_status status = sah_check(options->arguments[0], &model_options, &checks, &error);
+    if (status == SAH_OK) status = sah_checks_text(&checks, options->json, &text, &error);
+    if (status != SAH_OK) return report_error(&error);
+    for (size_t i = 0; i < checks.n; i++) good = good && checks.lines[i].support != SAH_UNSUPPORTED;
+    int code = write_result(options->output, text);
+    free(text);
+    return code == EXIT_DONE && !good ? EXIT_FAILED : code;
+}
+
 static int run(const cli_options *options)
 {
+    if (options->check) return run_check(options);
     sah_error error = {0};
     sah_model *model = NULL;
     sah_model_options model_options = options_model(options);
@@ -68,8 +88,12 @@ const cli_command command_inspect = {
     .details =
         "Prints the model's family, shapes, tensor types, size and the chat template found, without loading\n"
         "weights. --tokens prints the ids of a text on one line (special tokens recognised, BOS only if the\n"
-        "model asks for one), --prompt a text wrapped in the model's chat template.\n",
-    .options = {OPT_TOKENS, OPT_PROMPT, TEMPLATE_OPTIONS, OPT_JSON, OPT_ADAPTER, OPT_OUTPUT},
+        "model asks for one), --prompt a text wrapped in the model's chat template. --check loads the "
+        "model,\n"
+        "runs a prompt, and says of each part whether it is supported: yes, partly, no or none, with "
+        "reasons;\n"
+        "the exit status is 1 where one is not.\n",
+    .options = {OPT_CHECK, OPT_TOKENS, OPT_PROMPT, TEMPLATE_OPTIONS, OPT_JSON, MODEL_OPTIONS, OPT_OUTPUT},
     .least = 1,
     .most = 1,
     .run = run,

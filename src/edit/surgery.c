@@ -166,25 +166,23 @@ static sah_status check(const sah_config *config, const sah_ablation *ablation, 
     const bool mean = ablation->op == SAH_OP_MEAN;
     const bool q_or_k = (ablation->parts & (SAH_PART_Q | SAH_PART_K)) != 0;
     if (!mean && !isfinite(ablation->factor))
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--scale must be a finite number");
+        return sah_fail(error, SAH_BAD_ARGUMENT, "the scale must be a finite number");
     if (q_or_k && config->qk_norm && mean) {
-        return sah_fail(
-            error, SAH_BAD_ARGUMENT,
-            "--op mean of q or k: %s normalises each head's q and k, so no weights give their mean",
-            config->family);
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "the mean of q or k: %s normalises each head's q and k, so no weights give it",
+                        config->family);
     }
     if (q_or_k && config->qk_norm && ablation->factor != 0.0F) {
         return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "--scale of q or k: %s normalises each head's q and k, which undoes the factor; only "
-                        "--scale 0 is exact",
+                        "a scale of q or k: %s normalises each head's q and k, which undoes the factor; only "
+                        "the scale 0 is exact",
                         config->family);
     }
     if (!mean || !(ablation->parts & SAH_PART_V)) return SAH_OK;
     if (config->n_kv_heads != config->n_heads) {
         return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "--op mean of v: %d query heads share %d value heads (grouped-query attention), so "
-                        "no weights give the "
-                        "mean of one head's output; --op scale is exact",
+                        "the mean of v: %d query heads share %d value heads (grouped-query attention), so no "
+                        "weights give the mean of one head's output; a scale is exact",
                         config->n_heads, config->n_kv_heads);
     }
     return notes != NULL ? sah_strings_add(notes, NOTE, strlen(NOTE), error) : SAH_OK;
@@ -232,7 +230,7 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
                            .context = &s,
                            .progress = options->progress,
                            .user = options->user};
-    sah_status status = sah_checkpoint_open(path, options->adapter, false, &checkpoint, error);
+    sah_status status = sah_checkpoint_open(path, options->adapter, out == NULL, &checkpoint, error);
     if (status != SAH_OK) return status;
     const char *text = options->heads != NULL ? options->heads : "";
     status = sah_heads_parse(text, &checkpoint->info, options->ablation.parts, &heads, &n, error);
@@ -262,8 +260,8 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
     status = sah_rewrite_plan(&rewrite, error);
     if (status == SAH_OK && notes != NULL)
         status = sah_provenance_notes(&rewrite, n > 0 ? "the edit" : "the adapter", notes, error);
-    if (status == SAH_OK)
-        status = sah_provenance_text("ablate", &rewrite, settings_of(options, heads, n), &provenance, error);
+    if (status != SAH_OK || out == NULL) goto done;
+    status = sah_provenance_text("ablate", &rewrite, settings_of(options, heads, n), &provenance, error);
     rewrite.provenance = provenance;
     if (status == SAH_OK)
         status = sah_rewrite_run(&rewrite, out, inputs, options->adapter != NULL ? 2 : 1, error);

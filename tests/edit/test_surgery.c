@@ -283,9 +283,9 @@ static void test_inexact_is_refused(void **state)
 {
     (void)state;
     const char *qwen3 = MODELS "qwen3", *gqa = MODELS "llama-gqa", *out = fresh("");
-    refuse(qwen3, "1-1", (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 1e-4F}, out, "only --scale 0 is exact");
-    refuse(qwen3, "1-1", (sah_ablation){SAH_PART_K, SAH_OP_SCALE, 1}, out, "only --scale 0 is exact");
-    refuse(qwen3, "1-1", (sah_ablation){SAH_PART_K | SAH_PART_V, SAH_OP_MEAN, 0}, out, "--op mean of q or k");
+    refuse(qwen3, "1-1", (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 1e-4F}, out, "only the scale 0 is exact");
+    refuse(qwen3, "1-1", (sah_ablation){SAH_PART_K, SAH_OP_SCALE, 1}, out, "only the scale 0 is exact");
+    refuse(qwen3, "1-1", (sah_ablation){SAH_PART_K | SAH_PART_V, SAH_OP_MEAN, 0}, out, "the mean of q or k");
     refuse(gqa, "1-1", (sah_ablation){SAH_PART_V, SAH_OP_MEAN, 0}, out, "grouped-query");
     refuse(gqa, "3-1", (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 0}, out, "outside the model");
     refuse(gqa, "1-2", (sah_ablation){SAH_PART_K, SAH_OP_SCALE, 0}, out, "outside the model");

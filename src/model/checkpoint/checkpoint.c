@@ -38,8 +38,7 @@ static sah_status open_gguf(sah_checkpoint *c, sah_error *error)
 {
     c->is_gguf = true;
     c->tensors = &c->gguf.tensors;
-    sah_status status = sah_gguf_open(c->path, &c->gguf, error);
-    return status != SAH_OK ? status : sah_config_from_gguf(&c->gguf, &c->config, &c->family, error);
+    return sah_gguf_open(c->path, &c->gguf, error);
 }
 
 /* A directory without config.json: what it is instead. */
@@ -66,13 +65,23 @@ static sah_status refuse_directory(const char *directory, sah_error *error)
 static sah_status open_directory(sah_checkpoint *c, sah_error *error)
 {
     char *path;
-    json_t *json = NULL;
-    sah_quantization quantization = {0};
     c->tensors = &c->owned;
     sah_status status = join(c->path, "config.json", &path, error);
     if (status != SAH_OK) return status;
-    status = access(path, F_OK) == 0 ? sah_json_read(path, MAX_CONFIG, &json, error)
-                                     : refuse_directory(c->path, error);
+    if (access(path, F_OK) != 0) status = refuse_directory(c->path, error);
+    free(path);
+    return status;
+}
+
+/* Configuration and weight files of a directory. */
+static sah_status read_directory(sah_checkpoint *c, sah_error *error)
+{
+    char *path;
+    json_t *json = NULL;
+    sah_quantization quantization = {0};
+    sah_status status = join(c->path, "config.json", &path, error);
+    if (status != SAH_OK) return status;
+    status = sah_json_read(path, MAX_CONFIG, &json, error);
     if (status == SAH_OK) status = sah_quantization_from_json(json, path, &quantization, error);
     if (status == SAH_OK) status = sah_config_from_json(json, path, &c->config, &c->family, error);
     if (status == SAH_OK) status = sah_weights_open_model(c->path, &c->owned, error);
@@ -82,23 +91,38 @@ static sah_status open_directory(sah_checkpoint *c, sah_error *error)
     return status;
 }
 
-/* Tokenizer and chat template. A model without a tokenizer is fine: token ids can be given. */
-static sah_status open_text(sah_checkpoint *c, sah_error *error)
+static sah_status open_weights(sah_checkpoint *c, sah_error *error)
+{
+    sah_status status =
+        c->is_gguf ? sah_config_from_gguf(&c->gguf, &c->config, &c->family, error) : read_directory(c, error);
+    return status == SAH_OK ? sah_checkpoint_find_weights(c, error) : status;
+}
+
+static sah_status open_adapter(sah_checkpoint *c, const char *adapter, sah_tensors *tensors, sah_error *error)
+{
+    sah_status status = sah_weights_open_adapter(adapter, tensors, error);
+    return status == SAH_OK ? sah_lora_attach(c, adapter, tensors, error) : status;
+}
+
+/* A model without a tokenizer is fine: token ids can be given. */
+static sah_status open_tokenizer(sah_checkpoint *c, sah_error *error)
 {
     char *path;
-    sah_status status;
     if (c->is_gguf) {
-        if (sah_gguf_find(&c->gguf, "tokenizer.ggml.model") != NULL) {
-            status = sah_tokenizer_from_gguf(&c->gguf, &c->tokenizer, error);
-            if (status != SAH_OK) return status;
-        }
-        return sah_chat_from_gguf(&c->gguf, c->tokenizer, &c->chat, error);
+        if (sah_gguf_find(&c->gguf, "tokenizer.ggml.model") == NULL) return SAH_OK;
+        return sah_tokenizer_from_gguf(&c->gguf, &c->tokenizer, error);
     }
-    status = join(c->path, "tokenizer.json", &path, error);
+    sah_status status = join(c->path, "tokenizer.json", &path, error);
     if (status != SAH_OK) return status;
     if (access(path, F_OK) == 0) status = sah_tokenizer_from_directory(c->path, &c->tokenizer, error);
     free(path);
-    return status != SAH_OK ? status : sah_chat_from_directory(c->path, &c->chat, error);
+    return status;
+}
+
+static sah_status open_template(sah_checkpoint *c, sah_error *error)
+{
+    return c->is_gguf ? sah_chat_from_gguf(&c->gguf, c->tokenizer, &c->chat, error)
+                      : sah_chat_from_directory(c->path, &c->chat, error);
 }
 
 /* What surgery did to make this checkpoint, where it was made so. */
@@ -278,27 +302,44 @@ sah_status sah_checkpoint_open(const char *path, const char *adapter, bool descr
     sah_checkpoint *c = sah_alloc(1, sizeof *c);
     if (c == NULL) return sah_fail_memory(error, "the model");
     sah_status status = open_files(c, path, error);
-    if (status != SAH_OK) goto done;
-    status = sah_checkpoint_find_weights(c, error);
-    if (status != SAH_OK) goto done;
-    if (adapter != NULL) {
-        status = sah_weights_open_adapter(adapter, &adapter_tensors, error);
-        if (status != SAH_OK) goto done;
-        status = sah_lora_attach(c, adapter, &adapter_tensors, error);
-        if (status != SAH_OK) goto done;
-    }
-    status = open_text(c, error);
+    if (status == SAH_OK) status = open_weights(c, error);
+    if (status == SAH_OK && adapter != NULL) status = open_adapter(c, adapter, &adapter_tensors, error);
+    if (status == SAH_OK) status = open_tokenizer(c, error);
+    if (status == SAH_OK) status = open_template(c, error);
     if (status == SAH_OK) status = open_provenance(c, error);
-    if (status != SAH_OK) goto done;
-    describe(c);
-    if (!describe_only) status = write_checksum(c, adapter, &adapter_tensors, error);
-done:
+    if (status == SAH_OK) describe(c);
+    if (status == SAH_OK && !describe_only) status = write_checksum(c, adapter, &adapter_tensors, error);
     sah_tensors_close(&adapter_tensors);
     if (status != SAH_OK)
         sah_checkpoint_close(c);
     else
         *out = c;
     return status;
+}
+
+sah_status sah_checkpoint_examine(const char *path, const char *adapter, sah_examination *out,
+                                  sah_error *error)
+{
+    sah_tensors adapter_tensors = {0};
+    sah_checkpoint *c = sah_alloc(1, sizeof *c);
+    *out = (sah_examination){.chat_template = "none"};
+    sah_error *parts = out->parts;
+    if (c == NULL) return sah_fail_memory(error, "the model");
+    if (open_files(c, path, &parts[SAH_CHECKPOINT_FILES]) != SAH_OK) {
+        for (int p = 1; p < SAH_CHECKPOINT_PARTS; p++) parts[p] = parts[SAH_CHECKPOINT_FILES];
+    } else {
+        if (open_weights(c, &parts[SAH_CHECKPOINT_WEIGHTS]) != SAH_OK)
+            parts[SAH_CHECKPOINT_ADAPTER] = parts[SAH_CHECKPOINT_WEIGHTS];
+        else if (adapter != NULL)
+            open_adapter(c, adapter, &adapter_tensors, &parts[SAH_CHECKPOINT_ADAPTER]);
+        open_tokenizer(c, &parts[SAH_CHECKPOINT_TOKENIZER]);
+        if (open_template(c, &parts[SAH_CHECKPOINT_TEMPLATE]) == SAH_OK)
+            snprintf(out->chat_template, sizeof out->chat_template, "%s", sah_template_recognise(&c->chat));
+    }
+    out->tokenizer = c->tokenizer != NULL;
+    sah_tensors_close(&adapter_tensors);
+    sah_checkpoint_close(c);
+    return SAH_OK;
 }
 
 void sah_checkpoint_close(sah_checkpoint *c)

@@ -31,7 +31,8 @@ typedef struct sah_checkpoint {
     sah_tokenizer *tokenizer;
     sah_chat chat; /* the model's own chat template */
     json_t *provenance; /* what surgery left beside or in the files (docs/files.md, "sahara.json"), or NULL */
-    sah_tensor **views; /* [n_views] parts of tensors, and tensors that are read in another way than they lie there */
+    sah_tensor *
+        *views; /* [n_views] parts of tensors, and tensors that are read in another way than they lie there */
     size_t n_views, view_capacity;
     const sah_tensor ***blocks; /* [n_blocks] lists of the tensors of a layer's experts */
     size_t n_blocks, block_capacity;
@@ -45,6 +46,26 @@ typedef struct sah_checkpoint {
 sah_status sah_checkpoint_open(const char *path, const char *adapter, bool describe_only,
                                sah_checkpoint **out, sah_error *error);
 void sah_checkpoint_close(sah_checkpoint *checkpoint);
+
+/* What is opened, for a person who asks which parts of a model are supported. */
+typedef enum sah_checkpoint_part {
+    SAH_CHECKPOINT_FILES, /* the containers */
+    SAH_CHECKPOINT_WEIGHTS, /* configuration and weights */
+    SAH_CHECKPOINT_ADAPTER,
+    SAH_CHECKPOINT_TOKENIZER,
+    SAH_CHECKPOINT_TEMPLATE,
+    SAH_CHECKPOINT_PARTS
+} sah_checkpoint_part;
+
+typedef struct sah_examination {
+    sah_error parts[SAH_CHECKPOINT_PARTS]; /* what opening each said */
+    bool tokenizer; /* there is one */
+    char chat_template[32]; /* as sah_model_info has it */
+} sah_examination;
+
+/* Opens each part for itself, as far as those that it needs could be, and closes everything. */
+sah_status sah_checkpoint_examine(const char *path, const char *adapter, sah_examination *out,
+                                  sah_error *error);
 
 /* A vector tensor of n values as float32 (rotary_heads as in sah_matrix, 0 for none). */
 void sah_vector_read(const sah_tensor *tensor, int rotary_heads, float *out);
