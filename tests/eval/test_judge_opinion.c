@@ -48,7 +48,8 @@ static void test_probability(void **state)
     p = probability("-3 bias\n-1 bread\n1 is\n0.5 fresh\n", "Bread is fresh.", said, 8);
     assert_true(p < 0.5);
     assert_string_equal(said, "bread, ");
-    /* Mostly unknown words, or none: no opinion. */
+    /* Mostly unknown words, too few, or none: no opinion. */
+    assert_true(probability(weights, "So I", said, sizeof said) < 0);
     assert_true(probability(weights, "La casa es grande, I know.", said, sizeof said) < 0);
     assert_true(probability(weights, "", said, sizeof said) < 0);
 }

@@ -16,8 +16,9 @@ enum {
     MOST_SAID = 3 /* runs given as the reason */
 };
 
-/* Below this share of known words the weights have nothing to go by. */
+/* Below this share of known words, or in fewer words ("answer 36"), the weights have nothing to go by. */
 static const double LEAST_KNOWN = 0.5;
+enum { LEAST_WORDS = 3 };
 
 /* ---- Runs of words ------------------------------------------------------------------------------------- */
 
@@ -188,15 +189,17 @@ sah_status sah_opinion_judge(const sah_opinion *opinion, const sah_normal *norma
     r->opinion = opinion;
     *said = '\0';
     double share = sah_read_runs(normal, &(sah_run_reader){knows, take, r});
-    size_t distinct = 0;
+    size_t distinct = 0, n_words = 0;
     double sum = 0;
+    for (size_t s = 0; s < normal->n_sentences && s < SAH_OPINION_SENTENCES; s++)
+        n_words += normal->sentences[s].n;
     qsort(r->found, r->n, sizeof *r->found, compare_places);
     for (size_t i = 0; i < r->n; i++)
         if (i == 0 || r->found[i] != r->found[i - 1]) r->found[distinct++] = r->found[i];
     r->n = distinct;
     for (size_t i = 0; i < r->n; i++) sum += r->found[i]->weight;
     *probability = -1;
-    if (share >= LEAST_KNOWN && r->n > 0) {
+    if (share >= LEAST_KNOWN && n_words >= LEAST_WORDS && r->n > 0) {
         /* A response counts the same whatever its length: its features have the norm 1. */
         *probability = 1 / (1 + exp(-opinion->bias - sum / sqrt((double)r->n)));
         say(r, *probability > 0.5, said, room);

@@ -38,8 +38,8 @@ sah_status sah_opinion_new(const char *text, size_t size, const char *where, sah
 void sah_opinion_free(sah_opinion *opinion);
 
 /* How likely the response refuses; `said` gets the runs that speak most for the more likely side, as
- * "i can not, not appropriate" (cut to `room` bytes). -1 when most of its words are unknown: another language,
- * or code. Fails only when memory is out. */
+ * "i can not, not appropriate" (cut to `room` bytes). -1 when most of its words are unknown (another language,
+ * code) or there are fewer than three. Fails only when memory is out. */
 sah_status sah_opinion_judge(const sah_opinion *opinion, const sah_normal *normal, double *probability,
                              char *said, size_t room, sah_error *error);
 
