@@ -156,8 +156,8 @@ sah_status sah_prompt_chat(const sah_model *model, const char *template_, const 
 
 /* The ids of a prompt that `template_` made. A chat template writes the special tokens itself, so that BOS and
  * EOS are not added; for others this is sah_encode(). `*ids` is for free(). */
-sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt,
-                             int32_t **ids, size_t *n, sah_error *error);
+sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt, int32_t **ids,
+                             size_t *n, sah_error *error);
 
 /* ---- Heads and ablations ------------------------------------------------------------------------------- */
 
@@ -265,7 +265,8 @@ typedef struct sah_run_options {
     const char *system; /* or NULL */
     uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
     sah_shard shard; /* of heads; in sah_utility() of chunks of items and windows, which depend on `memory` */
-    const char *together; /* a folder in which all shards have their journals, *.jsonl: each reads the others' where it
+    const char *
+        together; /* a folder in which all shards have their journals, *.jsonl: each reads the others' where it
                              needs them (screening; a search), waits for what is missing, and decides as they do; or
                              NULL */
     sah_refusal_check refusal; /* written to the header as it is; sampled 0: nothing */
@@ -359,7 +360,8 @@ typedef struct sah_merge_report {
     sah_strings missing; /* names of the first of them: "5-6", "query 3", "item 7" */
     bool unfinished; /* what is made of all units is missing: find's choice, utility's totals */
     size_t n_shards; /* how many shards there seem to be, where units are missing; 0: cannot tell */
-    sah_strings shards; /* "3/8": those whose units are missing, and in which of the files the others of their units
+    sah_strings
+        shards; /* "3/8": those whose units are missing, and in which of the files the others of their units
                            lie ("": in none) */
     sah_strings shard_files;
 } sah_merge_report;
@@ -614,9 +616,9 @@ typedef struct sah_surgery_options {
 /* Writes a checkpoint whose ordinary forward pass is that of `model` with the heads ablated (docs/method.md,
  * "Surgery"), in the container it came in: a directory for a directory, a file for a .gguf file. Only edited
  * tensors change; what was done goes into sahara.json or the metadata. `out` must not exist; it appears when
- * all is written. With `out` NULL nothing is written: whether it could be done. `notes` (or NULL; start from {0}) gets a line for whatever a person should be told: an
- * approximation, a tensor whose type could not be kept. SAH_BAD_ARGUMENT for heads outside the model and for
- * what no edit of weights can do. */
+ * all is written. With `out` NULL nothing is written, and the status says whether it could be. `notes` (or NULL;
+ * start from {0}) gets a line for whatever a person should be told: an approximation, a tensor whose type could
+ * not be kept. SAH_BAD_ARGUMENT for heads outside the model and for what no edit of weights can do. */
 sah_status sah_surgery(const char *model, const sah_surgery_options *options, const char *out,
                        sah_strings *notes, sah_error *error);
 
@@ -647,7 +649,8 @@ typedef enum sah_support {
 } sah_support;
 
 typedef struct sah_check_line {
-    char part[16]; /* weights, adapter, tokenizer, template, prompt, ablation q (k, v), surgery q (k, v), merge */
+    char part
+        [16]; /* weights, adapter, tokenizer, template, prompt, ablation q (k, v), surgery q (k, v), merge */
     sah_support support;
     char note[1024]; /* one line; empty when there is nothing to say */
 } sah_check_line;

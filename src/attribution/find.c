@@ -300,7 +300,8 @@ static sah_status screen_heads(sah_find_run *f, sah_error *error)
     sah_status status = cells && missing && lows ? SAH_OK : sah_fail_memory(error, "the heads");
     if (status == SAH_OK) status = list_candidates(f, cells, &n, error);
     for (size_t i = 0; i < n && status == SAH_OK; i++)
-        if (sah_shard_has(&f->options->shard, i) && isnan(f->estimates[cells[i]].low)) missing[left++] = cells[i];
+        if (sah_shard_has(&f->options->shard, i) && isnan(f->estimates[cells[i]].low))
+            missing[left++] = cells[i];
     if (status == SAH_OK && left > 0) status = sample_heads(f, missing, left, error);
     if (status == SAH_OK) status = wait_for(f, count_sampled, cells, n, error);
     for (size_t i = 0; i < n && status == SAH_OK; i++) lows[i] = f->estimates[cells[i]].low;
@@ -406,7 +407,8 @@ static sah_status run_step(sah_find_run *f, sah_error *error)
     if (works_alone(f)) goto done;
     if (status == SAH_OK) status = wait_for(f, count_measured, all, n, error);
     if (status == SAH_OK && f->step > 0) status = measure_random(f, error);
-    if (status == SAH_OK && f->step > 0) status = wait_for(f, count_random, NULL, f->find->random_groups, error);
+    if (status == SAH_OK && f->step > 0)
+        status = wait_for(f, count_random, NULL, f->find->random_groups, error);
     if (status == SAH_OK) status = sah_find_finish_step(f, all, n, error);
 
 done:
@@ -464,9 +466,10 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
                         find->screen, find->steps);
     if (sah_shard_is_part(&f->options->shard) && f->options->together == NULL &&
         (find->steps > 1 || find->screen > 0 || find->save_states != NULL))
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "a shard of several steps or of screening needs the other shards' journals: say in which "
-                        "folder all of them lie");
+        return sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "a shard of several steps or of screening needs the other shards' journals: say in which "
+            "folder all of them lie");
     if (find->shortlist > 0 && find->shortlist < find->steps)
         return sah_fail(error, SAH_BAD_ARGUMENT, "--shortlist %zu: fewer heads than the %zu steps",
                         find->shortlist, find->steps);

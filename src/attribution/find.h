@@ -56,7 +56,8 @@ typedef struct sah_find_run {
     sah_turning *turning; /* made from the unablated states when they are first there */
 } sah_find_run;
 
-/* Fills the heads (where they are not there), the starting group and the memory, from info, options and find, which the caller set. */
+/* Fills the heads (where they are not there), the starting group and the memory, from info, options and find,
+ * which the caller set. */
 sah_status sah_find_run_init(sah_find_run *run, sah_error *error);
 void sah_find_run_free(sah_find_run *run);
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The choice of a search's first step from its lines alone: shards measure heads, and none of them sees all. */
 #include <math.h>
 #include <stdlib.h>

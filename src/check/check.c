@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What of a model is supported, found by trying it. */
 #include <math.h>
 #include <stdio.h>

@@ -36,7 +36,8 @@ typedef struct sweep {
     int workers, threads_each; /* n and 1, or 1 and n */
     atomic_int next_unit;
     atomic_bool stop;
-    pthread_mutex_t telling; /* held while the caller hears of progress, who may call the library; guards done */
+    pthread_mutex_t
+        telling; /* held while the caller hears of progress, who may call the library; guards done */
     uint64_t done;
     pthread_mutex_t noting; /* held for a moment; guards what follows */
     sah_books books; /* of the workers that are through */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What inspect --check says, part by part, of models that have everything, something and nothing. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The totals of a result whose items and windows were measured by shards, from its lines alone. */
 #include <stdlib.h>
 #include <string.h>

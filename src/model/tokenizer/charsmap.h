@@ -13,9 +13,9 @@ typedef struct sah_charsmap sah_charsmap;
 sah_status sah_charsmap_new(const void *bytes, size_t size, sah_charsmap **out, sah_error *error);
 void sah_charsmap_free(sah_charsmap *map);
 
-/* Appends valid UTF-8 text[0..size), mapped: at each place the longest prefix, as SentencePiece does it; or, `clusters`, as
- * the tokenizers library does it: a grapheme cluster of less than six bytes that begins with a prefix is replaced as a
- * whole by what stands for the shortest one, and else its characters one by one. */
+/* Appends valid UTF-8 text[0..size), mapped: at each place the longest prefix, as SentencePiece does it; or,
+ * `clusters`, as the tokenizers library does it: a grapheme cluster of less than six bytes that begins with a prefix
+ * is replaced as a whole by what stands for the shortest one, and else its characters one by one. */
 void sah_charsmap_apply(const sah_charsmap *map, bool clusters, const char *text, size_t size, sah_text *out);
 
 #endif

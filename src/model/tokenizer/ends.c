@@ -34,7 +34,8 @@ static const char *const names[] = {
 };
 /* Between the parts of a message: read and written as text, whatever type a file gives them. */
 static const char *const shown[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"};
-/* What a place of code to be filled in is made of. Some of it ends an answer: padding, and what stands between files. */
+/* What a place of code to be filled in is made of. Some of it ends an answer: padding, and what stands between
+ * files. */
 static const struct {
     const char *key; /* under which a GGUF file names the token: then no name is looked for */
     bool ends;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The unigram language model of SentencePiece (Kudo 2018): of all ways to write a text as pieces the one with the highest sum
- * of scores, which are logarithms of probabilities. */
+/* The unigram language model of SentencePiece (Kudo 2018): of all ways to write a text as pieces the one with the
+ * highest sum of scores, which are logarithms of probabilities. */
 #ifndef SAH_MODEL_TOKENIZER_UNIGRAM_H
 #define SAH_MODEL_TOKENIZER_UNIGRAM_H
 
@@ -18,8 +18,8 @@ typedef struct sah_unigram {
     int32_t bytes[256];
 } sah_unigram;
 
-/* From the scores of all tokens [vocab->n], which are copied. The pieces are the tokens that are in_model; `lowest` is the
- * lowest score of those that count for the score of an unknown character. */
+/* From the scores of all tokens [vocab->n], which are copied. The pieces are the tokens that are in_model;
+ * `lowest` is the lowest score of those that count for the score of an unknown character. */
 sah_status sah_unigram_init(sah_unigram *unigram, const sah_vocab *vocab, const double *scores, double lowest,
                             sah_error *error);
 
