@@ -75,6 +75,37 @@ static void fuzz_gguf(const uint8_t *data, size_t size)
     close(file);
 }
 
+static void fuzz_spm(const uint8_t *data, size_t size)
+{
+    static const char text[] = "Hello, w\xC3\xB6rld  42 <s>\n\xEF\xAC\x81";
+    sah_spm spm;
+    sah_tokenizer *tokenizer;
+    if (sah_spm_parse((const char *)data, size, "input", &spm, NULL) == SAH_OK &&
+        sah_tokenizer_from_spm(&spm, "/nonexistent", "input", &tokenizer, NULL) == SAH_OK) {
+        round_trip(tokenizer, text, sizeof text - 1);
+        sah_tokenizer_free(tokenizer);
+    }
+    sah_spm_free(&spm);
+}
+
+/* A map of characters leaves valid text valid, whatever its trie says. */
+static void fuzz_charsmap(const char *map, size_t map_size, const char *text, size_t size)
+{
+    sah_charsmap *charsmap;
+    size_t repaired;
+    char *valid = sah_utf8_repair(text, size, &repaired);
+    if (valid != NULL && sah_charsmap_new(map, map_size, &charsmap, NULL) == SAH_OK) {
+        for (int clusters = 0; clusters < 2; clusters++) {
+            sah_text out = {0};
+            sah_charsmap_apply(charsmap, clusters != 0, valid, repaired, &out);
+            if (!sah_utf8_valid(out.data != NULL ? out.data : "", out.size)) abort();
+            free(out.data);
+        }
+        sah_charsmap_free(charsmap);
+    }
+    free(valid);
+}
+
 static void fuzz_pattern(const char *regex, const char *text, size_t size)
 {
     sah_pattern *pattern;
@@ -110,7 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *first = strndup((const char *)data, first_size), *second = calloc(second_size + 1, 1);
     if (first == NULL || second == NULL) abort();
     if (border != NULL) memcpy(second, border + 1, second_size);
-    switch (choice % 4) {
+    switch (choice % 6) {
     case 0:
         fuzz_json((const char *)data, first_size, second, second_size);
         break;
@@ -119,6 +150,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 2:
         fuzz_pattern(first, second, second_size);
+        break;
+    case 3:
+        fuzz_spm(data, size);
+        break;
+    case 4:
+        fuzz_charsmap((const char *)data, size, second, second_size);
         break;
     default:
         for (size_t i = 0; i < 3; i++) round_trip(sound[i], (const char *)data, size);

@@ -11,7 +11,8 @@
 static sah_status need_tokenizer(const sah_model *model, sah_error *error)
 {
     if (model->checkpoint->tokenizer) return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "%s has no tokenizer (tokenizer.json)", model->info.name);
+    return sah_fail(error, SAH_FAILED, "%s has no tokenizer (tokenizer.json or tokenizer.model)",
+                    model->info.name);
 }
 
 sah_status sah_encode(const sah_model *model, const char *text, size_t length, int32_t **ids, size_t *n,

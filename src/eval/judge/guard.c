@@ -134,7 +134,7 @@ sah_status sah_guard_ask(const sah_guard *guard, sah_exchange *exchanges, size_t
 {
     asking a = {.guard = guard, .tokenizer = guard->model->checkpoint->tokenizer};
     if (a.tokenizer == NULL)
-        return sah_fail(error, SAH_FAILED, "%s has no tokenizer (tokenizer.json)",
+        return sah_fail(error, SAH_FAILED, "%s has no tokenizer (tokenizer.json or tokenizer.model)",
                         sah_model_describe(guard->model)->name);
     sah_status status = make_answers(&a, error);
     for (size_t from = 0; from < n && status == SAH_OK; from += TOGETHER) {

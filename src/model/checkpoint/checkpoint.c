@@ -107,16 +107,9 @@ static sah_status open_adapter(sah_checkpoint *c, const char *adapter, sah_tenso
 /* A model without a tokenizer is fine: token ids can be given. */
 static sah_status open_tokenizer(sah_checkpoint *c, sah_error *error)
 {
-    char *path;
-    if (c->is_gguf) {
-        if (sah_gguf_find(&c->gguf, "tokenizer.ggml.model") == NULL) return SAH_OK;
-        return sah_tokenizer_from_gguf(&c->gguf, &c->tokenizer, error);
-    }
-    sah_status status = join(c->path, "tokenizer.json", &path, error);
-    if (status != SAH_OK) return status;
-    if (access(path, F_OK) == 0) status = sah_tokenizer_from_directory(c->path, &c->tokenizer, error);
-    free(path);
-    return status;
+    if (!c->is_gguf) return sah_tokenizer_from_directory(c->path, &c->tokenizer, error);
+    if (sah_gguf_find(&c->gguf, "tokenizer.ggml.model") == NULL) return SAH_OK;
+    return sah_tokenizer_from_gguf(&c->gguf, &c->tokenizer, error);
 }
 
 static sah_status open_template(sah_checkpoint *c, sah_error *error)

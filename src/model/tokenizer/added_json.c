@@ -18,6 +18,8 @@ typedef struct added_token {
 typedef struct added_list {
     added_token *items;
     size_t n, capacity;
+    uint32_t *places; /* by id: place in items + 1, 0: not there */
+    size_t places_capacity;
     int32_t highest; /* id so far; -1: none */
 } added_list;
 
@@ -51,20 +53,26 @@ static int32_t id_of(const added_list *list, const sah_vocab *vocab, const sah_a
     return list->highest >= size ? list->highest + 1 : size;
 }
 
-static added_token *find_added(const added_list *list, const sah_added *token)
+static added_token *find_added(const added_list *list, const sah_vocab *vocab, const sah_added *token)
 {
-    for (size_t i = 0; i < list->n; i++) {
-        const sah_added *item = &list->items[i].token;
-        if (item->size == token->size && memcmp(item->text, token->text, token->size) == 0)
-            return &list->items[i];
-    }
-    return NULL;
+    const int32_t id = sah_vocab_find(vocab, token->text, token->size);
+    if (id < 0 || (size_t)id >= list->places_capacity || list->places[id] == 0) return NULL;
+    return &list->items[list->places[id] - 1];
+}
+
+/* A place for ids up to `id`. */
+static bool make_places(added_list *list, int32_t id)
+{
+    const size_t before = list->places_capacity;
+    if (!sah_grow(&list->places, &list->places_capacity, (size_t)id + 1, sizeof *list->places)) return false;
+    memset(list->places + before, 0, (list->places_capacity - before) * sizeof *list->places);
+    return true;
 }
 
 /* Adds the token, or gives the one that is there its flags. */
 static sah_status put(added_list *list, sah_vocab *vocab, added_token added, sah_error *error)
 {
-    added_token *there = find_added(list, &added.token);
+    added_token *there = find_added(list, vocab, &added.token);
     const int32_t id = there != NULL ? there->token.id : id_of(list, vocab, &added.token);
     sah_status status = SAH_OK;
     if (sah_vocab_find(vocab, added.token.text, added.token.size) < 0)
@@ -77,9 +85,10 @@ static sah_status put(added_list *list, sah_vocab *vocab, added_token added, sah
         *there = added;
         return SAH_OK;
     }
-    if (!sah_grow(&list->items, &list->capacity, list->n + 1, sizeof *list->items))
+    if (!make_places(list, id) || !sah_grow(&list->items, &list->capacity, list->n + 1, sizeof *list->items))
         return sah_fail_memory(error, "the added tokens");
     list->items[list->n++] = added;
+    list->places[id] = (uint32_t)list->n;
     return SAH_OK;
 }
 
@@ -189,7 +198,7 @@ static sah_status put_one_numbered(const numbered *one, bool by_text, const json
     } else {
         status = read_flags(one->value, &added, where, error);
         if (status != SAH_OK) return status;
-        const added_token *there = find_added(list, &added.token);
+        const added_token *there = find_added(list, vocab, &added.token);
         if (there != NULL && same_flags(there, &added)) return SAH_OK;
         added.special = added.special || has_name(names, added.token.text);
     }
@@ -256,7 +265,7 @@ static sah_status put_special(const json_t *value, size_t n_known, added_list *l
     added.normalised = json_is_true(json_object_get(value, "normalized"));
     added.token.text = (char *)text;
     added.token.size = strlen(text);
-    const added_token *there = find_added(list, &added.token);
+    const added_token *there = find_added(list, vocab, &added.token);
     if (there != NULL && (size_t)(there - list->items) < n_known) return SAH_OK;
     return put(list, vocab, added, error) == SAH_OK ? SAH_OK : sah_fail_in(error, where);
 }
@@ -346,5 +355,6 @@ sah_status sah_json_added_tokens(const json_t *own, const sah_tokenizer_files *f
     if (status != SAH_OK) sah_fail_in(error, where);
     json_decref(names);
     free(list.items);
+    free(list.places);
     return status;
 }

@@ -37,6 +37,7 @@ void sah_decoder_free(sah_decoder *decoder)
 /* Ends the item whose text has been appended to list->text. */
 static sah_status end_item(sah_text_list *list, sah_error *error)
 {
+    if (list->text.data == NULL) sah_text_adds(&list->text, ""); /* so that places in it are places */
     if (list->text.failed || !sah_grow(&list->ends, &list->capacity, list->n + 1, sizeof *list->ends))
         return sah_fail_memory(error, "the text of tokens");
     list->ends[list->n++] = list->text.size;

@@ -64,6 +64,16 @@ static bool make_pair_slots(sah_merger *merger)
     return true;
 }
 
+sah_status sah_merger_add_ids(sah_merger *merger, int32_t left, int32_t right, int32_t id, uint32_t rank,
+                              sah_error *error)
+{
+    if (!make_pair_slots(merger)) return sah_fail_memory(error, "the merges");
+    sah_pair *slot = pair_slot(merger, pair_key(left, right));
+    if (slot->id < 0) merger->n_pairs++;
+    *slot = (sah_pair){pair_key(left, right), rank, id};
+    return SAH_OK;
+}
+
 sah_status sah_merger_add(sah_merger *merger, const char *a, size_t a_size, const char *b, size_t b_size,
                           uint32_t rank, sah_error *error)
 {
@@ -82,11 +92,7 @@ sah_status sah_merger_add(sah_merger *merger, const char *a, size_t a_size, cons
                         : right < 0 ? "the second"
                                     : "their join");
     }
-    if (!make_pair_slots(merger)) return sah_fail_memory(error, "the merges");
-    sah_pair *slot = pair_slot(merger, pair_key(left, right));
-    if (slot->id < 0) merger->n_pairs++;
-    *slot = (sah_pair){pair_key(left, right), rank, id};
-    return SAH_OK;
+    return sah_merger_add_ids(merger, left, right, id, rank, error);
 }
 
 /* ---- Scores -------------------------------------------------------------------------------------------- */

@@ -38,6 +38,9 @@ typedef struct sah_merger {
  * takes the later rank. */
 sah_status sah_merger_add(sah_merger *merger, const char *a, size_t a_size, const char *b, size_t b_size,
                           uint32_t rank, sah_error *error);
+/* The same of tokens by id. */
+sah_status sah_merger_add_ids(sah_merger *merger, int32_t left, int32_t right, int32_t id, uint32_t rank,
+                              sah_error *error);
 /* Takes SentencePiece's scores [vocab->n]. */
 sah_status sah_merger_score(sah_merger *merger, const float *scores, sah_error *error);
 

@@ -70,6 +70,8 @@ static void free_step(sah_step *step)
 {
     sah_pattern_free(step->pattern);
     sah_charsmap_free(step->charsmap);
+    if (step->tokens != NULL) sah_added_free(step->tokens);
+    free(step->tokens);
     free(step->text);
 }
 
@@ -127,10 +129,11 @@ static void prepend(const sah_step *step, const char *text, size_t size, bool fi
 }
 
 static sah_status replace(const sah_step *step, const char *text, size_t size, sah_text *out,
-                          sah_spans *spans, sah_error *error)
+                          sah_spans *spans, bool *begins, sah_error *error)
 {
     sah_status status = sah_pattern_cut(step->pattern, text, size, spans, error);
     if (status != SAH_OK) return status;
+    *begins = !(spans->n > 0 && spans->items[0].match && step->text[0] == '\0');
     for (size_t i = 0; i < spans->n; i++) {
         const sah_span span = spans->items[i];
         if (span.match)
@@ -141,7 +144,7 @@ static sah_status replace(const sah_step *step, const char *text, size_t size, s
     return SAH_OK;
 }
 
-static void strip(const sah_step *step, const char *text, size_t size, sah_text *out)
+static void strip(const sah_step *step, const char *text, size_t size, sah_text *out, bool *begins)
 {
     size_t begin = size, end = 0, length;
     for (size_t at = 0; at < size; at += length) {
@@ -152,6 +155,7 @@ static void strip(const sah_step *step, const char *text, size_t size, sah_text 
     if (end == 0) return; /* nothing but white space */
     if (!step->left) begin = 0;
     if (!step->right) end = size;
+    *begins = begin == 0;
     sah_text_add(out, text + begin, end - begin);
 }
 
@@ -262,6 +266,7 @@ static sah_status apply(const sah_step *step, const char *text, sah_piece piece,
 {
     const size_t base = out->text.size;
     sah_status status = SAH_OK;
+    bool begins = true; /* is the beginning of the piece still there? */
     if (piece.id >= 0) return sah_pieces_add(out, piece, error);
     if (step->kind == SAH_STEP_SPLIT) return split_piece(step, text, piece, out, spans, error);
     text += piece.at;
@@ -273,10 +278,10 @@ static sah_status apply(const sah_step *step, const char *text, sah_piece piece,
         prepend(step, text, piece.size, piece.first, &out->text);
         break;
     case SAH_STEP_REPLACE:
-        status = replace(step, text, piece.size, &out->text, spans, error);
+        status = replace(step, text, piece.size, &out->text, spans, &begins, error);
         break;
     case SAH_STEP_STRIP:
-        strip(step, text, piece.size, &out->text);
+        strip(step, text, piece.size, &out->text, &begins);
         break;
     case SAH_STEP_CHARSMAP:
         sah_charsmap_apply(step->charsmap, step->clusters, text, piece.size, &out->text);
@@ -295,6 +300,7 @@ static sah_status apply(const sah_step *step, const char *text, sah_piece piece,
     }
     piece.at = base;
     piece.size = out->text.size - base;
+    piece.first = piece.first && begins;
     return status == SAH_OK && piece.size > 0 ? sah_pieces_add(out, piece, error) : status;
 }
 
@@ -303,6 +309,10 @@ sah_status sah_steps_apply(const sah_steps *steps, sah_pieces *pieces, sah_spans
     sah_status status = SAH_OK;
     for (size_t i = 0; i < steps->n && status == SAH_OK; i++) {
         sah_pieces out = {0};
+        if (steps->items[i].kind == SAH_STEP_CUT) {
+            status = sah_added_cut(steps->items[i].tokens, pieces, error);
+            continue;
+        }
         for (size_t j = 0; j < pieces->n && status == SAH_OK; j++)
             status = apply(&steps->items[i], pieces->text.data, pieces->items[j], &out, scratch, error);
         if (status == SAH_OK && out.text.failed) status = sah_fail_memory(error, "the words of a text");

@@ -13,7 +13,7 @@
 typedef struct sah_piece {
     size_t at, size; /* in the pieces' text */
     int32_t id; /* of the added token; -1: text */
-    bool first; /* begins where the whole text begins */
+    bool first; /* begins where the whole text begins, and nothing has been taken off there */
 } sah_piece;
 
 typedef struct sah_pieces {
@@ -35,6 +35,7 @@ typedef enum sah_step_kind {
     SAH_STEP_STRIP_MARKS, /* without marks: accents, where they are characters of their own */
     SAH_STEP_NMT, /* SentencePiece's rule "nmt": control characters away, other blanks to one blank */
     SAH_STEP_SPLIT, /* at the matches */
+    SAH_STEP_CUT, /* `tokens` cut out */
     SAH_STEP_BYTES /* every byte becomes a character that can be seen (GPT-2's byte alphabet) */
 } sah_step_kind;
 
@@ -52,6 +53,7 @@ typedef struct sah_step {
     char *text; /* prepend, replace */
     int form;
     sah_charsmap *charsmap;
+    struct sah_added_set *tokens;
     bool clusters; /* charsmap: by grapheme clusters */
     sah_split split;
     bool invert; /* split: what lies between the matches counts as match */

@@ -6,10 +6,21 @@
 #include <utf8proc.h>
 
 #include "model/tokenizer/tokenizer_parts.h"
+#include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"
 
 /* ---- Building ------------------------------------------------------------------------------------------ */
+
+sah_tokenizer *sah_tokenizer_new(void)
+{
+    sah_tokenizer *tokenizer = sah_alloc(1, sizeof *tokenizer);
+    if (tokenizer == NULL) return NULL;
+    tokenizer->bos = -1;
+    tokenizer->merger.unknown = -1;
+    tokenizer->merger.vocab = &tokenizer->vocab;
+    return tokenizer;
+}
 
 sah_status sah_tokenizer_add_split(sah_steps *steps, const char *regex, sah_split split, sah_error *error)
 {
@@ -64,6 +75,26 @@ sah_status sah_tokenizer_add_byte_level(sah_steps *steps, bool prefix_space, boo
         status = sah_tokenizer_add_split(steps, SAH_GPT2_WORDS, SAH_SPLIT_ISOLATED, error);
     if (status != SAH_OK) return status;
     return sah_steps_add(steps, (sah_step){.kind = SAH_STEP_BYTES}, error);
+}
+
+sah_status sah_tokenizer_add_piece_decoder(sah_decoder *decoder, bool bytes, bool prefix, sah_error *error)
+{
+    sah_decode_step blanks = {.kind = SAH_DECODE_REPLACE, .text = strdup(" ")};
+    if (blanks.text == NULL) return sah_fail_memory(error, "the tokenizer's decoder");
+    sah_status status = sah_pattern_literal(SAH_METASPACE, &blanks.pattern, error);
+    if (status != SAH_OK) {
+        free(blanks.text);
+        return status;
+    }
+    status = sah_decoder_add(decoder, blanks, error);
+    if (status == SAH_OK && bytes)
+        status = sah_decoder_add(decoder, (sah_decode_step){.kind = SAH_DECODE_BYTE_FALLBACK}, error);
+    if (status == SAH_OK)
+        status = sah_decoder_add(decoder, (sah_decode_step){.kind = SAH_DECODE_FUSE}, error);
+    if (status != SAH_OK || !prefix) return status;
+    sah_decode_step strip = {.kind = SAH_DECODE_STRIP, .text = strdup(" "), .begin = 1};
+    if (strip.text == NULL) return sah_fail_memory(error, "the tokenizer's decoder");
+    return sah_decoder_add(decoder, strip, error);
 }
 
 sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name, sah_error *error)

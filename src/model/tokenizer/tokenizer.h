@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokenizers: byte-level BPE and SentencePiece-style BPE with byte fallback, from tokenizer.json or GGUF
- * metadata. */
+/* Tokenizers: byte pair encoding and unigram models, from tokenizer.json, SentencePiece's files or GGUF metadata. */
 #ifndef SAH_MODEL_TOKENIZER_TOKENIZER_H
 #define SAH_MODEL_TOKENIZER_TOKENIZER_H
 
@@ -9,9 +8,10 @@
 
 typedef struct sah_tokenizer sah_tokenizer;
 
-/* From DIR/tokenizer.json, with tokenizer_config.json, special_tokens_map.json and generation_config.json
- * where they are there (BOS, end tokens). A normaliser, pre-tokeniser or model type that is not supported is
- * refused by name. */
+/* From DIR/tokenizer.json, or DIR/tokenizer.model (SentencePiece) where there is no such file, with the files beside
+ * it where they are there: tokenizer_config.json, special_tokens_map.json, added_tokens.json, generation_config.json,
+ * config.json. *out is NULL where there is neither. A normaliser, pre-tokeniser or kind of model that is not
+ * supported is refused by name. */
 sah_status sah_tokenizer_from_directory(const char *directory, sah_tokenizer **out, sah_error *error);
 sah_status sah_tokenizer_from_gguf(const sah_gguf *gguf, sah_tokenizer **out, sah_error *error);
 void sah_tokenizer_free(sah_tokenizer *tokenizer);

@@ -223,26 +223,6 @@ static sah_status read_scores(const sah_gguf *gguf, const sah_gguf_value *types,
     return status;
 }
 
-static sah_status add_piece_decoder(bool prefix, sah_decoder *decoder, sah_error *error)
-{
-    sah_decode_step blanks = {.kind = SAH_DECODE_REPLACE, .text = strdup(" ")};
-    if (blanks.text == NULL) return sah_fail_memory(error, "the tokenizer's decoder");
-    sah_status status = sah_pattern_literal(SAH_METASPACE, &blanks.pattern, error);
-    if (status != SAH_OK) {
-        free(blanks.text);
-        return status;
-    }
-    status = sah_decoder_add(decoder, blanks, error);
-    if (status == SAH_OK)
-        status = sah_decoder_add(decoder, (sah_decode_step){.kind = SAH_DECODE_BYTE_FALLBACK}, error);
-    if (status == SAH_OK)
-        status = sah_decoder_add(decoder, (sah_decode_step){.kind = SAH_DECODE_FUSE}, error);
-    if (status != SAH_OK || !prefix) return status;
-    sah_decode_step strip = {.kind = SAH_DECODE_STRIP, .text = strdup(" "), .begin = 1};
-    if (strip.text == NULL) return sah_fail_memory(error, "the tokenizer's decoder");
-    return sah_decoder_add(decoder, strip, error);
-}
-
 /* Ranked merges of words. */
 static sah_status read_merging(const sah_gguf *gguf, const gguf_kind *kind, const sah_gguf_value *types,
                                sah_tokenizer *tokenizer, bos_rule *add_bos, sah_error *error)
@@ -261,7 +241,7 @@ static sah_status read_merging(const sah_gguf *gguf, const gguf_kind *kind, cons
         return sah_decoder_add(&tokenizer->decoder, (sah_decode_step){.kind = SAH_DECODE_BYTES}, error);
     sah_vocab_find_bytes(&tokenizer->vocab, tokenizer->merger.bytes);
     tokenizer->merger.byte_fallback = true;
-    return add_piece_decoder(false, &tokenizer->decoder, error);
+    return sah_tokenizer_add_piece_decoder(&tokenizer->decoder, true, false, error);
 }
 
 static sah_status read_sentencepiece(const sah_gguf *gguf, const gguf_kind *kind, const sah_gguf_value *types,
@@ -274,7 +254,7 @@ static sah_status read_sentencepiece(const sah_gguf *gguf, const gguf_kind *kind
         status = sah_tokenizer_add_prepend(&tokenizer->normaliser, SAH_METASPACE, false, false, error);
     if (status == SAH_OK)
         status = sah_tokenizer_add_replace(&tokenizer->normaliser, " ", SAH_METASPACE, error);
-    if (status == SAH_OK) status = add_piece_decoder(prefix, &tokenizer->decoder, error);
+    if (status == SAH_OK) status = sah_tokenizer_add_piece_decoder(&tokenizer->decoder, true, prefix, error);
     sah_vocab_find_bytes(&tokenizer->vocab, tokenizer->merger.bytes);
     tokenizer->merger.byte_fallback = true;
     *add_bos = BOS_UNLESS_NOT;
@@ -333,7 +313,8 @@ static sah_status read_unigram(const sah_gguf *gguf, const gguf_kind *kind, cons
     if (status == SAH_OK) status = sah_tokenizer_add_blanks(normaliser, trim, true, error);
     if (status == SAH_OK && (prefix || trim))
         status = sah_tokenizer_add_prepend(normaliser, SAH_METASPACE, false, false, error);
-    if (status == SAH_OK) status = add_piece_decoder(prefix || trim, &tokenizer->decoder, error);
+    if (status == SAH_OK)
+        status = sah_tokenizer_add_piece_decoder(&tokenizer->decoder, true, prefix || trim, error);
     *add_bos = BOS_IF_ASKED;
     if (status != SAH_OK) return status;
     return token_id(gguf, "tokenizer.ggml.unknown_token_id", &tokenizer->vocab, kind->unknown,
@@ -433,11 +414,8 @@ static sah_status read_tokenizer(const sah_gguf *gguf, sah_tokenizer *tokenizer,
 sah_status sah_tokenizer_from_gguf(const sah_gguf *gguf, sah_tokenizer **out, sah_error *error)
 {
     *out = NULL;
-    sah_tokenizer *tokenizer = sah_alloc(1, sizeof *tokenizer);
+    sah_tokenizer *tokenizer = sah_tokenizer_new();
     if (tokenizer == NULL) return sah_fail_memory(error, "the tokenizer");
-    tokenizer->bos = -1;
-    tokenizer->merger.unknown = -1;
-    tokenizer->merger.vocab = &tokenizer->vocab;
     sah_status status = read_tokenizer(gguf, tokenizer, error);
     if (status != SAH_OK) {
         sah_tokenizer_free(tokenizer);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A tokenizer from a Hugging Face directory: tokenizer.json, and what the files beside it say of BOS and end
- * tokens. */
+/* A tokenizer from a Hugging Face directory's tokenizer.json. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-enum { LARGEST_TOKENIZER = 256 << 20, LARGEST_CONFIG = 16 << 20 }; /* bytes */
+enum { LARGEST_TOKENIZER = 256 << 20 }; /* bytes */
 
 /* ---- The model: vocabulary and merges ------------------------------------------------------------------ */
 
@@ -233,93 +232,7 @@ static sah_status read_post_processor(const json_t *json, bool nested, sah_token
     return sah_fail(error, SAH_FAILED, "%s: post_processor \"%s\" is not supported", where, type);
 }
 
-/* ---- The files beside it ------------------------------------------------------------------------------- */
-
-/* DIR/name, or an empty object when it is not there. */
-static sah_status read_optional(const char *directory, const char *name, json_t **out, sah_error *error)
-{
-    sah_text path = {0};
-    sah_text_addf(&path, "%s/%s", directory, name);
-    sah_status status = SAH_OK;
-    if (path.failed)
-        status = sah_fail_memory(error, name);
-    else if (access(path.data, F_OK) == 0)
-        status = sah_json_read(path.data, LARGEST_CONFIG, out, error);
-    else if ((*out = json_object()) == NULL)
-        status = sah_fail_memory(error, name);
-    free(path.data);
-    return status;
-}
-
-/* A token given as "text" or as {"content": "text"}; -1 when it is not there or no token. */
-static int32_t named_token(const json_t *config, const char *key, const sah_tokenizer *tokenizer)
-{
-    const json_t *value = json_object_get(config, key);
-    if (json_is_object(value)) value = json_object_get(value, "content");
-    return json_is_string(value) ? sah_tokenizer_id(tokenizer, json_string_value(value)) : -1;
-}
-
-static int32_t numbered_token(const json_t *value, const sah_tokenizer *tokenizer)
-{
-    const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-    return id >= 0 && (size_t)id < tokenizer->vocab.n ? (int32_t)id : -1;
-}
-
-/* "eos_token_id": a number or a list of them. */
-static sah_status add_numbered_ends(const json_t *config, sah_tokenizer *tokenizer, sah_error *error)
-{
-    const json_t *value = json_object_get(config, "eos_token_id"), *item;
-    sah_status status = sah_tokenizer_add_end(tokenizer, numbered_token(value, tokenizer), error);
-    size_t i;
-    json_array_foreach(value, i, item)
-    {
-        if (status == SAH_OK)
-            status = sah_tokenizer_add_end(tokenizer, numbered_token(item, tokenizer), error);
-    }
-    return status;
-}
-
-static sah_status read_files(const char *directory, sah_tokenizer_files *out, sah_error *error)
-{
-    const struct {
-        const char *name;
-        json_t **json;
-    } files[] = {{"tokenizer_config.json", &out->config},
-                 {"special_tokens_map.json", &out->specials},
-                 {"added_tokens.json", &out->added},
-                 {"generation_config.json", &out->generation},
-                 {"config.json", &out->model}};
-    sah_status status = SAH_OK;
-    for (size_t i = 0; i < sizeof files / sizeof *files && status == SAH_OK; i++)
-        status = read_optional(directory, files[i].name, files[i].json, error);
-    return status;
-}
-
-static void free_files(sah_tokenizer_files *files)
-{
-    json_decref(files->config);
-    json_decref(files->specials);
-    json_decref(files->added);
-    json_decref(files->generation);
-    json_decref(files->model);
-}
-
-/* Which tokens begin a text and end an answer. Whether BOS and EOS are put around a text is the post-processor's
- * business alone: where there is a tokenizer.json, transformers 5 passes over add_bos_token and add_eos_token. */
-static sah_status read_ends(const sah_tokenizer_files *files, sah_tokenizer *tokenizer, sah_error *error)
-{
-    int32_t eos = named_token(files->config, "eos_token", tokenizer);
-    if (eos < 0) eos = named_token(files->specials, "eos_token", tokenizer);
-    tokenizer->bos = named_token(files->config, "bos_token", tokenizer);
-    if (tokenizer->bos < 0) tokenizer->bos = named_token(files->specials, "bos_token", tokenizer);
-    if (tokenizer->bos < 0 && tokenizer->prefix.n > 0) tokenizer->bos = tokenizer->prefix.items[0];
-    sah_status status = sah_tokenizer_add_end(tokenizer, eos, error);
-    /* config.json stands in for a generation_config.json that is not there. */
-    const bool has_generation = json_object_size(files->generation) > 0;
-    if (status == SAH_OK)
-        status = add_numbered_ends(has_generation ? files->generation : files->model, tokenizer, error);
-    return status == SAH_OK ? sah_tokenizer_add_known_ends(tokenizer, 0, error) : status;
-}
+/* ---- All together -------------------------------------------------------------------------------------- */
 
 /* Classes whose ByteLevel step takes its add_prefix_space from tokenizer_config.json (false where that is silent)
  * and not from tokenizer.json. */
@@ -350,14 +263,12 @@ static json_t *words_of(const json_t *json, const json_t *config)
     return NULL;
 }
 
-/* ---- All together -------------------------------------------------------------------------------------- */
-
 static sah_status read_tokenizer(const json_t *json, const char *directory, sah_tokenizer *tokenizer,
                                  const char *where, sah_error *error)
 {
     sah_tokenizer_files files = {0};
     json_t *words = NULL;
-    sah_status status = read_files(directory, &files, error);
+    sah_status status = sah_tokenizer_files_read(directory, &files, error);
     if (status == SAH_OK && (words = words_of(json, files.config)) == NULL)
         status = sah_fail_memory(error, "the tokenizer");
     if (status == SAH_OK) status = read_model(json_object_get(json, "model"), tokenizer, where, error);
@@ -372,9 +283,9 @@ static sah_status read_tokenizer(const json_t *json, const char *directory, sah_
             sah_json_added_tokens(json_object_get(json, "added_tokens"), &files, tokenizer, where, error);
     if (status == SAH_OK)
         status = read_post_processor(json_object_get(json, "post_processor"), false, tokenizer, where, error);
-    if (status == SAH_OK) status = read_ends(&files, tokenizer, error);
+    if (status == SAH_OK) status = sah_tokenizer_files_ends(&files, tokenizer, error);
     json_decref(words);
-    free_files(&files);
+    sah_tokenizer_files_free(&files);
     return status;
 }
 
@@ -382,11 +293,8 @@ sah_status sah_tokenizer_from_json(const json_t *json, const char *directory, co
                                    sah_tokenizer **out, sah_error *error)
 {
     *out = NULL;
-    sah_tokenizer *tokenizer = sah_alloc(1, sizeof *tokenizer);
+    sah_tokenizer *tokenizer = sah_tokenizer_new();
     if (tokenizer == NULL) return sah_fail_memory(error, where);
-    tokenizer->bos = -1;
-    tokenizer->merger.unknown = -1;
-    tokenizer->merger.vocab = &tokenizer->vocab;
     sah_status status = read_tokenizer(json, directory, tokenizer, where, error);
     if (status != SAH_OK) {
         sah_tokenizer_free(tokenizer);
@@ -400,13 +308,24 @@ sah_status sah_tokenizer_from_json(const json_t *json, const char *directory, co
 sah_status sah_tokenizer_from_directory(const char *directory, sah_tokenizer **out, sah_error *error)
 {
     json_t *json = NULL;
-    sah_text path = {0};
+    sah_spm spm = {0};
+    sah_text path = {0}, pieces = {0};
+    sah_status status = SAH_OK;
     *out = NULL;
     sah_text_addf(&path, "%s/tokenizer.json", directory);
-    sah_status status = path.failed ? sah_fail_memory(error, "the tokenizer")
-                                    : sah_json_read(path.data, LARGEST_TOKENIZER, &json, error);
-    if (status == SAH_OK) status = sah_tokenizer_from_json(json, directory, path.data, out, error);
+    sah_text_addf(&pieces, "%s/tokenizer.model", directory);
+    if (path.failed || pieces.failed) {
+        status = sah_fail_memory(error, "the tokenizer");
+    } else if (access(path.data, F_OK) == 0) {
+        status = sah_json_read(path.data, LARGEST_TOKENIZER, &json, error);
+        if (status == SAH_OK) status = sah_tokenizer_from_json(json, directory, path.data, out, error);
+    } else if (access(pieces.data, F_OK) == 0) {
+        status = sah_spm_read(pieces.data, &spm, error);
+        if (status == SAH_OK) status = sah_tokenizer_from_spm(&spm, directory, pieces.data, out, error);
+    }
     json_decref(json);
+    sah_spm_free(&spm);
     free(path.data);
+    free(pieces.data);
     return status;
 }

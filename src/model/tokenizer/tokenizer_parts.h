@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a tokenizer is made of; filled by tokenizer_json.c and tokenizer_gguf.c, used by tokenizer.c. */
+/* What a tokenizer is made of; filled by tokenizer_json.c, tokenizer_spm.c and tokenizer_gguf.c, used by
+ * tokenizer.c. */
 #ifndef SAH_MODEL_TOKENIZER_TOKENIZER_PARTS_H
 #define SAH_MODEL_TOKENIZER_TOKENIZER_PARTS_H
 
 #include "model/tokenizer/detokenize.h"
 #include "model/tokenizer/merge.h"
 #include "model/tokenizer/pretokenize.h"
+#include "model/tokenizer/sentencepiece.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/tokenizer/unigram.h"
 #include "util/json.h"
@@ -28,7 +30,10 @@ struct sah_tokenizer {
     sah_ids ends;
 };
 
-/* Steps for both sources. */
+/* An empty one; NULL when memory is out. sah_tokenizer_free() frees it at any stage. */
+sah_tokenizer *sah_tokenizer_new(void);
+
+/* Steps for all sources. */
 sah_status sah_tokenizer_add_split(sah_steps *steps, const char *regex, sah_split split, sah_error *error);
 sah_status sah_tokenizer_add_prepend(sah_steps *steps, const char *text, bool unless_there, bool first_only,
                                      sah_error *error);
@@ -40,6 +45,10 @@ sah_status sah_tokenizer_add_byte_level(sah_steps *steps, bool prefix_space, boo
                                         sah_error *error);
 sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name,
                                          sah_error *error); /* "NFC" ... */
+
+/* Pieces back to text: blanks for U+2581, `bytes`: tokens <0xNN> to bytes, all as one text, `prefix`: the blank that
+ * was put in front off it. */
+sah_status sah_tokenizer_add_piece_decoder(sah_decoder *decoder, bool bytes, bool prefix, sah_error *error);
 
 /* Adds an end token once; -1 is passed over. */
 sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error);
@@ -67,7 +76,11 @@ void sah_tokenizer_finish(sah_tokenizer *tokenizer);
 sah_status sah_tokenizer_from_json(const json_t *json, const char *directory, const char *where,
                                    sah_tokenizer **out, sah_error *error);
 
-/* The files beside tokenizer.json, an empty object for one that is not there. */
+/* From a SentencePiece model; `directory` holds the files beside it (tokenizer_spm.c). */
+sah_status sah_tokenizer_from_spm(const sah_spm *spm, const char *directory, const char *where,
+                                  sah_tokenizer **out, sah_error *error);
+
+/* The files beside tokenizer.json or tokenizer.model, an empty object for one that is not there. */
 typedef struct sah_tokenizer_files {
     json_t *config; /* tokenizer_config.json */
     json_t *specials; /* special_tokens_map.json */
@@ -75,6 +88,13 @@ typedef struct sah_tokenizer_files {
     json_t *generation; /* generation_config.json */
     json_t *model; /* config.json */
 } sah_tokenizer_files;
+sah_status sah_tokenizer_files_read(const char *directory, sah_tokenizer_files *out, sah_error *error);
+void sah_tokenizer_files_free(sah_tokenizer_files *files);
+/* The id of a token given as "text" or as {"content": "text"}; -1: it is not there, or no token. */
+int32_t sah_tokenizer_named(const json_t *config, const char *key, const sah_tokenizer *tokenizer);
+/* Which tokens begin a text and end an answer (tokenizer_files.c). */
+sah_status sah_tokenizer_files_ends(const sah_tokenizer_files *files, sah_tokenizer *tokenizer,
+                                    sah_error *error);
 
 /* added_json.c: `own` is tokenizer.json's list; behind the model's vocabulary and the normaliser. */
 sah_status sah_json_added_tokens(const json_t *own, const sah_tokenizer_files *files,
