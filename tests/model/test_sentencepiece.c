@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories with a SentencePiece model and no tokenizer.json, against transformers (tests/golden/make-sentencepiece.py). */
+/* Directories with a SentencePiece model and no tokenizer.json, against transformers
+ * (tests/golden/make-sentencepiece.py). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A tokenizer from a Hugging Face directory's tokenizer.model, where there is no tokenizer.json: built as transformers 5
- * builds it. Its classes differ in what they take from the file (docs/tokens.md). */
+/* A tokenizer from a Hugging Face directory's tokenizer.model, where there is no tokenizer.json: built as
+ * transformers 5 builds it. Its classes differ in what they take from the file (docs/tokens.md). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +43,8 @@ static bool is_class(const char *name, const char *class)
     return name != NULL && strncmp(name, class, n) == 0 && (name[n] == '\0' || strcmp(name + n, "Fast") == 0);
 }
 
-/* tokenizer_class, but for the types of model to which transformers gives a class of their own whatever the files say. */
+/* tokenizer_class, but for the types of model to which transformers gives a class of their own whatever
+ * the files say. */
 static spm_class class_of(const sah_tokenizer_files *files)
 {
     static const char *const plain[] = {"mistral",
