@@ -35,10 +35,12 @@ extern "C" {
 
 typedef enum sah_status {
     SAH_OK = 0,
-    SAH_FAILED = 1, /* the work could not be done: a file, its content, memory, a full disk */
+    SAH_FAILED = 1, /* the work could not be done: what a file holds, what a model gives */
     SAH_BAD_ARGUMENT =
         2, /* the caller asked for something that has no meaning: a head outside the model, ... */
-    SAH_INTERRUPTED = 3 /* the run was asked to stop; what was finished is kept */
+    SAH_INTERRUPTED = 3, /* the run was asked to stop; what was finished is kept */
+    SAH_OUT_OF_MEMORY = 4, /* an allocation failed; the same call may succeed later */
+    SAH_IO_ERROR = 5 /* the system refused a file: not there, no permission, a full disk */
 } sah_status;
 
 typedef struct sah_error {

@@ -8,6 +8,7 @@
 #include "attribution/ships.h"
 #include "engine/precision.h"
 #include "util/alloc.h"
+#include "util/json.h"
 #include "util/error.h"
 #include "util/strings.h"
 
@@ -269,7 +270,7 @@ static json_t *as_object(const sah_bench_result *r)
 static void write_json(const sah_bench_result *r, sah_text *text)
 {
     json_t *object = as_object(r);
-    char *line = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *line = object ? sah_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     if (line)
         sah_text_addf(text, "%s\n", line);
     else

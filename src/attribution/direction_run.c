@@ -104,8 +104,7 @@ sah_status sah_direction(const sah_model *model, const sah_strings *harmful, con
     if (status != SAH_OK) goto done;
     header = make_header(model, harmful, harmless, options, template_);
     if (header == NULL) {
-        status = sah_fail(error, SAH_FAILED,
-                          "cannot write the header: no memory, or a query or template is not UTF-8");
+        status = sah_run_no_header(harmful, harmless, template_, options->system, error);
         goto done;
     }
     status = sah_journal_open(path, header, take_line, &r, &journal, error);

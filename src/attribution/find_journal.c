@@ -402,8 +402,7 @@ sah_status sah_find_open(sah_find_run *f, const sah_strings *queries, const sah_
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(contrast)) == 0;
     sah_status status =
         good ? sah_find_open_as(f, header, path, error)
-             : sah_fail(error, SAH_FAILED,
-                        "cannot write the header: no memory, or a query or template is not UTF-8");
+             : sah_run_no_header(queries, contrast, f->options->template_, f->options->system, error);
     json_decref(header);
     return status;
 }

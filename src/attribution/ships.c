@@ -195,8 +195,7 @@ sah_status sah_ships_header(const sah_model *model, const sah_strings *const lis
     json_decref(header);
     *out = NULL;
     if (status != SAH_OK) return status;
-    return sah_fail(error, SAH_FAILED,
-                    "cannot write the header: no memory, or a query or template is not UTF-8");
+    return sah_run_no_header(lists[0], lists[1], options->template_, options->system, error);
 }
 
 sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,

@@ -222,7 +222,8 @@ sah_status sah_check(const char *path, const sah_model_options *options, sah_che
     if (status != SAH_OK) return status;
     sah_model_options whole = *options;
     whole.describe_only = false;
-    sah_model_open(path, &whole, &model, &opening);
+    if (sah_model_open(path, &whole, &model, &opening) == SAH_OUT_OF_MEMORY)
+        return sah_fail_memory(error, "the model");
     if (model != NULL)
         snprintf(note, sizeof note, "%s, %.1f million, %s", model->info.family,
                  (double)model->info.n_parameters / 1e6, model->info.format);
@@ -266,7 +267,7 @@ sah_status sah_checks_text(const sah_checks *checks, bool json, char **text, sah
     }
     if (json) {
         json_t *object = json_pack("{s:O}", "checks", list);
-        char *dump = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+        char *dump = object != NULL ? sah_json_text(object, JSON_COMPACT) : NULL;
         if (dump != NULL) sah_text_addf(&out, "%s\n", dump);
         good = good && dump != NULL;
         free(dump);

@@ -7,6 +7,7 @@
 
 #include "model/checkpoint/identity.h"
 #include "util/error.h"
+#include "util/json.h"
 #include "util/strings.h"
 
 static json_t *list_tensors(const sah_rewrite *rewrite)
@@ -35,7 +36,7 @@ sah_status sah_provenance_text(const char *command, const sah_rewrite *rewrite, 
     bool good = record != NULL;
     if (good && rewrite->base->provenance != NULL)
         good = json_object_set(record, "before", rewrite->base->provenance) == 0;
-    char *dump = good ? json_dumps(record, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
+    char *dump = good ? sah_json_text(record, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(record);
     if (dump == NULL || asprintf(text, "%s\n", dump) < 0) *text = NULL;
     free(dump);

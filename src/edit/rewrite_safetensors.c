@@ -9,6 +9,7 @@
 
 #include "edit/rewrite.h"
 #include "util/alloc.h"
+#include "util/json.h"
 #include "util/error.h"
 #include "util/strings.h"
 
@@ -93,7 +94,7 @@ static sah_status write_header(const sah_rewrite *rewrite, json_t *header, const
 {
     sah_text text = {0};
     sah_status status = SAH_OK;
-    char *dump = move_entries(rewrite, entries, n) ? json_dumps(header, JSON_COMPACT) : NULL;
+    char *dump = move_entries(rewrite, entries, n) ? sah_json_text(header, JSON_COMPACT) : NULL;
     if (dump != NULL) {
         size_t length = (strlen(dump) + HEADER_ALIGNMENT - 1) / HEADER_ALIGNMENT * HEADER_ALIGNMENT;
         for (int i = 0; i < LENGTH_BYTES; i++) sah_text_add(&text, &(char){(char)(length >> (8 * i))}, 1);
@@ -212,7 +213,7 @@ static sah_status write_index(const sah_rewrite *rewrite, const char *path, sah_
     }
     if (status == SAH_OK && json_is_integer(total)) json_integer_set(total, json_integer_value(total) + more);
     if (status == SAH_OK) {
-        text = json_dumps(index, JSON_INDENT(2));
+        text = sah_json_text(index, JSON_INDENT(2));
         status = text == NULL ? sah_fail_memory(error, "the index")
                               : write_text(INDEX, text, strlen(text), output, error);
     }

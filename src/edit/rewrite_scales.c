@@ -6,6 +6,7 @@
 
 #include "edit/rewrite.h"
 #include "util/error.h"
+#include "util/json.h"
 
 enum { MAX_CONFIG = 16 << 20 /* bytes */ };
 
@@ -72,7 +73,7 @@ sah_status sah_rewrite_config(const sah_rewrite *rewrite, const char *path, char
         if (n > m && strcmp(name + n - m, WEIGHT) == 0) n -= m;
         good = json_array_append_new(list, json_stringn(name, n)) == 0;
     }
-    if (good) *text = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    if (good) *text = sah_json_text(config, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_decref(config);
     return *text != NULL ? SAH_OK : sah_fail_memory(error, "config.json");
 }

@@ -7,6 +7,7 @@
 
 #include "edit/rewrite.h"
 #include "util/error.h"
+#include "util/json.h"
 #include "util/strings.h"
 
 enum { NAME_BYTES = 64, HEADER_ALIGNMENT = 8 };
@@ -52,7 +53,7 @@ static json_t *header_of(const sah_rewrite *rewrite, size_t file)
 static sah_status write_header(const sah_rewrite *rewrite, size_t file, sah_writer *writer, sah_error *error)
 {
     json_t *header = header_of(rewrite, file);
-    char *dump = header != NULL ? json_dumps(header, JSON_COMPACT) : NULL;
+    char *dump = header != NULL ? sah_json_text(header, JSON_COMPACT) : NULL;
     sah_text text = {0};
     json_decref(header);
     if (dump == NULL) return sah_fail_memory(error, "the header");
@@ -93,7 +94,7 @@ static sah_status write_index(const sah_rewrite *rewrite, sah_output *output, sa
         total += (json_int_t)sah_rewrite_bytes(rewrite, i);
     }
     json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", total, "weight_map", map);
-    char *text = index != NULL ? json_dumps(index, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    char *text = index != NULL ? sah_json_text(index, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     json_decref(index);
     if (text == NULL) return sah_fail_memory(error, "the index");
     sah_status status = sah_output_file(output, "model.safetensors.index.json", &writer, error);

@@ -24,7 +24,7 @@ static char *as_json(const sah_model_info *i, json_t *provenance)
         json_decref(object);
         object = NULL;
     }
-    char *line = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    char *line = object ? sah_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     sah_text text = {0};
     if (line) sah_text_addf(&text, "%s\n", line);
     free(line);
@@ -43,7 +43,7 @@ static void add_provenance(sah_text *text, const json_t *record)
         const char *command = json_string_value(json_object_get(record, "sahara"));
         const char *name = json_string_value(json_object_get(json_object_get(record, "model"), "name"));
         char *settings =
-            json_dumps(json_object_get(record, "settings"), JSON_COMPACT | JSON_REAL_PRECISION(15));
+            sah_json_text(json_object_get(record, "settings"), JSON_COMPACT | JSON_REAL_PRECISION(15));
         sah_text_addf(text, "made by        sahara %s, from %s: %s\n", command ? command : "?",
                       name ? name : "?", settings ? settings : "?");
         free(settings);

@@ -10,7 +10,7 @@
 void sah_cell_json(sah_text *text, const char *string)
 {
     json_t *value = json_string(string);
-    char *quoted = value != NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    char *quoted = value != NULL ? sah_json_text(value, JSON_ENCODE_ANY) : NULL;
     if (quoted != NULL)
         sah_text_adds(text, quoted);
     else

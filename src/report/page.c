@@ -62,9 +62,13 @@ static void add_paragraph(sah_text *out, const char *class_, const char *text)
 static void add_fact(sah_text *out, const char *name, const json_t *value)
 {
     char *text = json_is_string(value) ? strdup(json_string_value(value))
-                 : value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9))
-                                 : NULL;
-    if (text == NULL) return;
+                 : value != NULL
+                     ? sah_json_text(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9))
+                     : NULL;
+    if (text == NULL) {
+        out->failed |= value != NULL;
+        return;
+    }
     sah_text_adds(out, "<dt>");
     sah_add_escaped(out, name);
     sah_text_adds(out, "</dt><dd>");

@@ -12,6 +12,7 @@
 
 #include "model/checkpoint/identity.h"
 #include "util/alloc.h"
+#include "util/json.h"
 #include "util/error.h"
 #include "util/strings.h"
 
@@ -38,7 +39,7 @@ json_t *sah_journal_header(const char *command, const sah_model *model)
 static void show_value(const json_t *value, char out[80])
 {
     char *text =
-        value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+        value != NULL ? sah_json_text(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     const char *shown = text != NULL ? text : "nothing";
     size_t length = strlen(shown);
     if (length < 80) {
@@ -306,7 +307,7 @@ sah_status sah_journal_open(const char *path, const json_t *header, sah_journal_
     size_t size = 0;
     sah_text first = {0};
     sah_status status = SAH_OK;
-    char *text = json_dumps(header, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    char *text = sah_json_text(header, JSON_COMPACT | JSON_REAL_PRECISION(15));
     sah_journal *journal = sah_alloc(1, sizeof *journal);
     *out = NULL;
     if (journal != NULL) {

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "util/alloc.h"
+#include "util/json.h"
 #include "util/error.h"
 
 /* Largest size in a header that is believed: of layers, heads, queries, sets. */
@@ -76,7 +77,7 @@ static bool unit_of_find(const json_t *line, sah_unit *out)
     }
     n[1] = random != NULL ? FIND_RANDOM : FIND_CHOSEN;
     if (random == NULL) return json_is_string(json_object_get(line, "chosen"));
-    char *text = json_dumps(random, JSON_COMPACT);
+    char *text = sah_json_text(random, JSON_COMPACT);
     out->many = true;
     if (text != NULL) n[2] = XXH3_64bits(text, strlen(text));
     free(text);

@@ -9,6 +9,7 @@
 #include "model/checkpoint/identity.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/utf8.h"
 
 /* ---- Queries to a forest ------------------------------------------------------------------------------- */
 
@@ -216,4 +217,21 @@ json_t *sah_run_strings(const sah_strings *strings)
         }
     }
     return array;
+}
+
+sah_status sah_run_no_header(const sah_strings *queries, const sah_strings *contrast, const char *template_,
+                             const char *system, sah_error *error)
+{
+    const sah_strings *lists[] = {queries, contrast};
+    const char *texts[] = {template_, system};
+    for (int l = 0; l < 2; l++)
+        for (size_t i = 0; lists[l] != NULL && i < lists[l]->n; i++)
+            if (!sah_utf8_valid(lists[l]->items[i], strlen(lists[l]->items[i])))
+                return sah_fail(error, SAH_BAD_ARGUMENT, "%s %zu is not UTF-8",
+                                l == 0 ? "query" : "contrast query", i + 1);
+    for (int i = 0; i < 2; i++)
+        if (texts[i] != NULL && !sah_utf8_valid(texts[i], strlen(texts[i])))
+            return sah_fail(error, SAH_BAD_ARGUMENT, "the %s is not UTF-8",
+                            i == 0 ? "template" : "system prompt");
+    return sah_fail_memory(error, "the header");
 }

@@ -62,6 +62,11 @@ bool sah_run_add_matching(json_t *header, const sah_matching *matching);
 /* The list as a JSON array. NULL: no memory, or text that is not UTF-8. */
 json_t *sah_run_strings(const sah_strings *strings);
 
+/* A header that could not be made: a query of the lists (either may be NULL), the template or the system prompt
+ * is not UTF-8, or memory is out. */
+sah_status sah_run_no_header(const sah_strings *queries, const sah_strings *contrast, const char *template_,
+                             const char *system, sah_error *error);
+
 /* "5-6" to a head with layer < n_layers, head < n_heads; false for anything else. */
 bool sah_head_read(const char *text, int n_layers, int n_heads, sah_head *out);
 

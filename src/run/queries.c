@@ -167,15 +167,18 @@ static sah_status read_any(const char *path, const sah_query_source *s, sah_erro
     static const char *const tabs[] = {".tsv", ".tab", NULL};
     static const char *const commas[] = {".csv", NULL};
     const char *end = ending(path);
-    if (is_one_of(end, json) || sah_query_is_json(s)) return sah_query_read_json(s, error);
-    sah_status status = refuse_form(s, end, error);
+    bool found = is_one_of(end, json);
+    sah_status status = found ? SAH_OK : sah_query_is_json(s, &found, error);
+    if (status == SAH_OK && found) return sah_query_read_json(s, error);
+    if (status == SAH_OK) status = refuse_form(s, end, error);
     if (status != SAH_OK) return status;
     if (is_one_of(end, tabs)) return sah_query_read_table(s, SAH_SEPARATORS_TSV, error);
     /* Where a name says text, one word in its first line is a query, unless it is asked for as a column. */
     const size_t least = s->column == NULL && end[0] != '\0' ? 2 : 1;
-    if (is_one_of(end, commas) || sah_query_is_table(s, least))
-        return sah_query_read_table(s, SAH_SEPARATORS_CSV, error);
-    return read_lines(s, error);
+    found = is_one_of(end, commas);
+    if (!found) status = sah_query_is_table(s, least, &found, error);
+    if (status != SAH_OK) return status;
+    return found ? sah_query_read_table(s, SAH_SEPARATORS_CSV, error) : read_lines(s, error);
 }
 
 /* Text is UTF-8 and has no NUL, which would end a query early. */
@@ -216,7 +219,10 @@ sah_status sah_queries_read(const char *path, const char *column, size_t limit, 
     if (status == SAH_OK) status = read_any(path, &s, error);
     if (status == SAH_OK && out->n == 0)
         status = sah_fail(error, SAH_FAILED, "%s: no queries in it", s.where);
-    if (status != SAH_OK) sah_strings_free(out);
+    if (status != SAH_OK)
+        sah_strings_free(out);
+    else
+        sah_error_clear(error); /* of the forms that the text does not have */
     free(data);
     return status;
 }

@@ -14,6 +14,12 @@ static size_t skip_blank(const sah_query_source *s, size_t at)
     return at;
 }
 
+/* Where jansson gives no reason, an allocation failed. */
+static bool is_memory(const json_error_t *reason)
+{
+    return json_error_code(reason) == json_error_out_of_memory || reason->text[0] == '\0';
+}
+
 /* The value at text[*at], and *at behind it; NULL with *reason otherwise. NULs are let through: one in a member that
  * nobody reads does no harm. */
 static json_t *next_value(const sah_query_source *s, size_t *at, json_error_t *reason)
@@ -27,19 +33,22 @@ static json_t *next_value(const sah_query_source *s, size_t *at, json_error_t *r
     return value;
 }
 
-bool sah_query_is_json(const sah_query_source *s)
+sah_status sah_query_is_json(const sah_query_source *s, bool *is_json, sah_error *error)
 {
     size_t at = skip_blank(s, 0);
-    if (at == s->size || (s->text[at] != '{' && s->text[at] != '[')) return false;
+    *is_json = false;
+    if (at == s->size || (s->text[at] != '{' && s->text[at] != '[')) return SAH_OK;
     const size_t inside = skip_blank(s, at + 1);
     const char next = inside < s->size ? s->text[inside] : ' ';
-    if (next == '"' || (s->text[at] == '[' && next == '{')) return true;
+    *is_json = next == '"' || (s->text[at] == '[' && next == '{');
+    if (*is_json) return SAH_OK;
     /* Other values in front, or nothing in it: only what is an array from end to end. */
     json_error_t reason;
     json_t *value = next_value(s, &at, &reason);
-    const bool found = value != NULL && skip_blank(s, at) == s->size;
+    if (value == NULL && is_memory(&reason)) return sah_fail_memory(error, s->where);
+    *is_json = value != NULL && skip_blank(s, at) == s->size;
     json_decref(value);
-    return found;
+    return SAH_OK;
 }
 
 /* ---- Records ------------------------------------------------------------------------------------------- */
@@ -140,7 +149,7 @@ static sah_status fail_json(const sah_query_source *s, size_t at, const json_err
                             sah_error *error)
 {
     size_t stop = at + (reason->position > 0 ? (size_t)reason->position : 0), end = s->size;
-    if (json_error_code(reason) == json_error_out_of_memory) return sah_fail_memory(error, s->where);
+    if (is_memory(reason)) return sah_fail_memory(error, s->where);
     while (end > at && sah_query_is_blank(s->text + end - 1, 1)) end--;
     if (stop > end) stop = end;
     return sah_fail(error, SAH_FAILED, "%s: line %zu: not valid JSON: %s", s->where,

@@ -44,13 +44,14 @@ static int find_column(const sah_query_source *s, const sah_strings *header, boo
  * *column -1: none does. */
 static sah_status read_header(table *t, const char *separators, int *column, bool *again, sah_error *error)
 {
-    const char *last = separators + strlen(separators);
     *column = -1;
-    for (const char *c = separators; *column < 0 && c < last; c++) {
+    for (const char *c = separators; *column < 0 && *c != '\0'; c++) {
         t->at = 0;
         t->line = 1;
         t->separator = *c;
-        if (next_record(t, NULL) == SAH_OK) *column = find_column(t->s, &t->fields, again);
+        sah_status status = next_record(t, error);
+        if (status == SAH_OUT_OF_MEMORY) return status;
+        if (status == SAH_OK) *column = find_column(t->s, &t->fields, again);
     }
     if (*column >= 0) return SAH_OK;
     t->at = 0;
@@ -59,20 +60,20 @@ static sah_status read_header(table *t, const char *separators, int *column, boo
     return next_record(t, error);
 }
 
-bool sah_query_is_table(const sah_query_source *s, size_t least)
+sah_status sah_query_is_table(const sah_query_source *s, size_t least, bool *is_table, sah_error *error)
 {
     table t = {.s = s};
-    int column;
+    int column = -1;
     bool again;
-    bool found = read_header(&t, SAH_SEPARATORS_CSV, &column, &again, NULL) == SAH_OK && column >= 0 &&
-                 t.fields.n >= least;
-    for (size_t i = 0; found && i < t.fields.n; i++) {
+    sah_status status = read_header(&t, SAH_SEPARATORS_CSV, &column, &again, error);
+    *is_table = status == SAH_OK && column >= 0 && t.fields.n >= least;
+    for (size_t i = 0; *is_table && i < t.fields.n; i++) {
         const char *name = t.fields.items[i];
         const size_t n = strlen(name);
-        found = n > 0 && !sah_query_is_blank(name, 1) && !sah_query_is_blank(name + n - 1, 1);
+        *is_table = n > 0 && !sah_query_is_blank(name, 1) && !sah_query_is_blank(name + n - 1, 1);
     }
     sah_strings_free(&t.fields);
-    return found;
+    return status == SAH_OUT_OF_MEMORY ? status : SAH_OK; /* what is no table may be text */
 }
 
 /* A record may end early, but not before the query, and beyond the header only in empty fields: what else

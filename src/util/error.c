@@ -47,13 +47,14 @@ sah_status sah_fail(sah_error *error, sah_status status, const char *format, ...
 
 sah_status sah_fail_memory(sah_error *error, const char *what)
 {
-    return sah_fail(error, SAH_FAILED, "not enough memory for %s", what);
+    return sah_fail(error, SAH_OUT_OF_MEMORY, "not enough memory for %s", what);
 }
 
 sah_status sah_fail_errno(sah_error *error, const char *what, const char *path)
 {
     char buffer[256];
-    return sah_fail(error, SAH_FAILED, "%s %s: %s", what, path, strerror_r(errno, buffer, sizeof buffer));
+    const sah_status status = errno == ENOMEM ? SAH_OUT_OF_MEMORY : SAH_IO_ERROR;
+    return sah_fail(error, status, "%s %s: %s", what, path, strerror_r(errno, buffer, sizeof buffer));
 }
 
 sah_status sah_fail_in(sah_error *error, const char *prefix)

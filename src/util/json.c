@@ -10,6 +10,7 @@
 #include "util/error.h"
 #include "util/filekind.h"
 #include "util/mapfile.h"
+#include "util/strings.h"
 
 /* Turns whole numbers that were read as reals back into integers. Depth is bounded by jansson's own limit. */
 static json_t *whole_numbers_to_integers(json_t *value)
@@ -50,7 +51,8 @@ sah_status sah_json_parse(const char *text, size_t size, const char *where, json
     }
     if (*out != NULL) return SAH_OK;
     const enum json_error_code code = json_error_code(&at);
-    if (code == json_error_out_of_memory) return sah_fail_memory(error, where);
+    /* Where jansson gives no reason, an allocation failed. */
+    if (code == json_error_out_of_memory || at.text[0] == '\0') return sah_fail_memory(error, where);
     if (code == json_error_null_character || code == json_error_null_byte_in_key) {
         return sah_fail(error, SAH_FAILED,
                         "%s: line %d, column %d: a text with the character NUL (\\u0000), which is not "
@@ -74,6 +76,20 @@ sah_status sah_json_read(const char *path, size_t limit, json_t **out, sah_error
     if (status == SAH_OK) status = sah_json_parse(text, size, path, out, error);
     free(text);
     return status;
+}
+
+static int add_text(const char *bytes, size_t size, void *text)
+{
+    sah_text_add(text, bytes, size);
+    return ((const sah_text *)text)->failed ? -1 : 0;
+}
+
+char *sah_json_text(const json_t *value, size_t flags)
+{
+    sah_text text = {0};
+    if (json_dump_callback(value, add_text, &text, flags) == 0 && !text.failed) return text.data;
+    free(text.data);
+    return NULL;
 }
 
 /* The member, or NULL when it is absent or null. */

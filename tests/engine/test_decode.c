@@ -223,7 +223,7 @@ static void test_bad_tokens(void **state)
     assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, 1, &outside, 1, &decoding, &error),
                      SAH_BAD_ARGUMENT);
     assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, INT32_MAX, NULL, 0, &decoding, &error),
-                     SAH_FAILED);
+                     SAH_OUT_OF_MEMORY);
     assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, 1, NULL, 0, &decoding, &error), SAH_OK);
     next[0] = model->config.n_vocab;
     assert_int_equal(sah_decoding_step(decoding, next, &error), SAH_BAD_ARGUMENT);

@@ -70,7 +70,7 @@ static void test_errors(void **state)
     assert_int_equal(sah_fail_in(&error, "file"), SAH_BAD_ARGUMENT);
     assert_string_equal(error.message, "file: name a?b??[31m\u00E9?, size 7");
     errno = ENOENT;
-    assert_int_equal(sah_fail_errno(&error, "cannot open", "x"), SAH_FAILED);
+    assert_int_equal(sah_fail_errno(&error, "cannot open", "x"), SAH_IO_ERROR);
     assert_string_equal(error.message, "cannot open x: No such file or directory");
     sah_error_clear(&error);
     assert_int_equal(error.status, SAH_OK);

@@ -12,6 +12,7 @@
 #include "eval/generate/philox.h"
 #include "eval/generate/respond.h"
 #include "util/alloc.h"
+#include "util/json.h"
 #include "util/error.h"
 
 /* The heads ablated together; `random`: drawn, beside the set of as many given ones. */
@@ -190,7 +191,7 @@ static char *make_line(const generate *g, size_t query, const sah_reply *reply, 
     if (good && g->options->curve)
         good = json_object_set_new(line, "ablated", head_names(set->heads, set->n)) == 0;
     if (good && set->random) good = json_object_set_new(line, "random", json_true()) == 0;
-    char *dumped = good ? json_dumps(line, JSON_COMPACT) : NULL;
+    char *dumped = good ? sah_json_text(line, JSON_COMPACT) : NULL;
     json_decref(line);
     return dumped;
 }
@@ -365,8 +366,7 @@ sah_status sah_generate(const sah_model *model, const sah_strings *queries,
     if (status != SAH_OK) goto done;
     header = make_header(&g);
     if (header == NULL) {
-        status = sah_fail(error, SAH_FAILED,
-                          "cannot write the header: no memory, or a query or template is not UTF-8");
+        status = sah_run_no_header(queries, NULL, g.template_, options->system, error);
         goto done;
     }
     status = sah_journal_open(path, header, take_line, &g, &g.journal, error);

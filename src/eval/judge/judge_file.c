@@ -19,7 +19,7 @@
 /* `value` as one line of JSON; takes the reference. */
 static sah_status add_json(sah_text *out, json_t *value, sah_error *error)
 {
-    char *line = value != NULL ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    char *line = value != NULL ? sah_json_text(value, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(value);
     if (line == NULL) return sah_fail_memory(error, "a result");
     sah_text_adds(out, line);
@@ -91,7 +91,7 @@ static sah_status add_record(sah_text *out, const judged *record, const sah_exch
         has = has || json_object_get(record->object, ours[i]) != NULL;
     if (record->response.line != NULL && !has) {
         json_t *said = reason_of(record);
-        char *reason = json_dumps(said, JSON_ENCODE_ANY);
+        char *reason = sah_json_text(said, JSON_ENCODE_ANY);
         json_decref(said);
         if (reason == NULL) return sah_fail_memory(error, "a record");
         sah_text_add(out, record->response.line, record->response.line_size - 1);
@@ -293,8 +293,8 @@ static sah_status add_groups(const judging *j, sah_text *out, sah_error *error)
         sah_text members = {0};
         static const char *const names[] = {"ablated", "random"};
         for (size_t i = 0; i < 2; i++) {
-            char *text =
-                json_dumps(json_array_get(json_array_get(j->groups, g), i), JSON_COMPACT | JSON_ENCODE_ANY);
+            char *text = sah_json_text(json_array_get(json_array_get(j->groups, g), i),
+                                       JSON_COMPACT | JSON_ENCODE_ANY);
             if (text == NULL) members.failed = true;
             sah_text_addf(&members, "\"%s\":%s,", names[i], text ? text : "");
             free(text);

@@ -421,6 +421,16 @@ static sah_status read_text(run *r, sah_error *error)
     return r->text_size > 0 ? SAH_OK : sah_fail(error, SAH_FAILED, "%s: no text in it", path);
 }
 
+static sah_status no_header(const sah_utility_options *options, sah_error *error)
+{
+    for (size_t i = 0; options->items != NULL && i < options->items->n; i++) {
+        const char *context = options->items->items[i].context;
+        if (!sah_utf8_valid(context, strlen(context)))
+            return sah_fail(error, SAH_BAD_ARGUMENT, "the context of item %zu is not UTF-8", i + 1);
+    }
+    return sah_run_no_header(NULL, NULL, options->run.template_, options->run.system, error);
+}
+
 sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
                        sah_utility_totals *out, sah_error *error)
 {
@@ -435,9 +445,7 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
         status = sah_edits_new(&model->info, options->heads, options->n_heads, &options->run.ablation,
                                &r.edits, &r.n_edits, error);
     if (status == SAH_OK) status = make_units(&r, error);
-    if (status == SAH_OK && !(header = make_header(&r)))
-        status = sah_fail(error, SAH_FAILED,
-                          "cannot write the header: no memory, or a context or template is not UTF-8");
+    if (status == SAH_OK && !(header = make_header(&r))) status = no_header(options, error);
     if (status == SAH_OK) status = sah_journal_open(path, header, take_line, &r, &r.journal, error);
     if (status == SAH_OK) status = run_chunks(&r, error);
     if (status == SAH_OK && r.n_done == r.n_units) status = write_totals(&r, &totals, error);

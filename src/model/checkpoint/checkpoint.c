@@ -235,7 +235,7 @@ static const char *container_name(const sah_checkpoint *c)
     return c->is_gguf ? "gguf" : c->tensors->is_torch ? "pytorch" : "safetensors";
 }
 
-static void describe(sah_checkpoint *c)
+static sah_status describe(sah_checkpoint *c, sah_error *error)
 {
     const sah_config *config = &c->config;
     sah_model_info *info = &c->info;
@@ -243,7 +243,10 @@ static void describe(sah_checkpoint *c)
     describe_name(c->is_gguf ? c->tensors->files[0].path : c->path, info->name, sizeof info->name);
     snprintf(info->family, sizeof info->family, "%s", config->family);
     snprintf(info->format, sizeof info->format, "%s", container_name(c));
-    snprintf(info->chat_template, sizeof info->chat_template, "%s", sah_template_recognise(&c->chat));
+    const char *template_;
+    sah_status status = sah_template_recognise(&c->chat, &template_, error);
+    if (status != SAH_OK) return status;
+    snprintf(info->chat_template, sizeof info->chat_template, "%s", template_);
     describe_rope(c, info->rope_scaling, sizeof info->rope_scaling);
     info->n_layers = config->n_layers;
     info->n_heads = config->n_heads;
@@ -258,6 +261,7 @@ static void describe(sah_checkpoint *c)
     info->qk_norm = config->qk_norm;
     info->rope_theta = config->ropes[0].theta;
     for (size_t i = 0; i < c->tensors->n_files; i++) info->file_bytes += c->tensors->files[i].size;
+    return SAH_OK;
 }
 
 /* A file of a Hugging Face directory, by its name. */
@@ -300,7 +304,7 @@ sah_status sah_checkpoint_open(const char *path, const char *adapter, bool descr
     if (status == SAH_OK) status = open_tokenizer(c, error);
     if (status == SAH_OK) status = open_template(c, error);
     if (status == SAH_OK) status = open_provenance(c, error);
-    if (status == SAH_OK) describe(c);
+    if (status == SAH_OK) status = describe(c, error);
     if (status == SAH_OK && !describe_only) status = write_checksum(c, adapter, &adapter_tensors, error);
     sah_tensors_close(&adapter_tensors);
     if (status != SAH_OK)
@@ -315,6 +319,7 @@ sah_status sah_checkpoint_examine(const char *path, const char *adapter, sah_exa
 {
     sah_tensors adapter_tensors = {0};
     sah_checkpoint *c = sah_alloc(1, sizeof *c);
+    sah_status status = SAH_OK;
     *out = (sah_examination){.chat_template = "none"};
     sah_error *parts = out->parts;
     if (c == NULL) return sah_fail_memory(error, "the model");
@@ -326,13 +331,18 @@ sah_status sah_checkpoint_examine(const char *path, const char *adapter, sah_exa
         else if (adapter != NULL)
             open_adapter(c, adapter, &adapter_tensors, &parts[SAH_CHECKPOINT_ADAPTER]);
         open_tokenizer(c, &parts[SAH_CHECKPOINT_TOKENIZER]);
+        const char *name = "none";
         if (open_template(c, &parts[SAH_CHECKPOINT_TEMPLATE]) == SAH_OK)
-            snprintf(out->chat_template, sizeof out->chat_template, "%s", sah_template_recognise(&c->chat));
+            status = sah_template_recognise(&c->chat, &name, error);
+        snprintf(out->chat_template, sizeof out->chat_template, "%s", name);
     }
+    /* A part that had no memory is not one that is not supported. */
+    for (int p = 0; p < SAH_CHECKPOINT_PARTS; p++)
+        if (parts[p].status == SAH_OUT_OF_MEMORY) status = sah_fail_memory(error, "the model");
     out->tokenizer = c->tokenizer != NULL;
     sah_tensors_close(&adapter_tensors);
     sah_checkpoint_close(c);
-    return SAH_OK;
+    return status;
 }
 
 void sah_checkpoint_close(sah_checkpoint *c)

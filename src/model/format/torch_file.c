@@ -101,15 +101,15 @@ static sah_status fail(const reader *r, const char *what)
     return sah_fail(r->error, SAH_FAILED, "%s: tensor %.*s %s", r->map->path, r->shown, r->name, what);
 }
 
-static const sah_zip_entry *find_entry(const reader *r, const char *name, size_t length)
+static sah_status find_entry(const reader *r, const char *name, size_t length, const sah_zip_entry **out)
 {
     sah_text path = {0};
     sah_text_add(&path, r->folder, r->folder_length);
     sah_text_adds(&path, "/");
     sah_text_add(&path, name, length);
-    const sah_zip_entry *entry = path.failed ? NULL : sah_zip_find(&r->zip, path.data, path.size);
+    *out = path.failed ? NULL : sah_zip_find(&r->zip, path.data, path.size);
     free(path.data);
-    return entry;
+    return path.failed ? sah_fail_memory(r->error, r->map->path) : SAH_OK;
 }
 
 /* ---- A tensor ------------------------------------------------------------------------------------------ */
@@ -161,8 +161,10 @@ static sah_status read_storage(const reader *r, const sah_pickle_value *value, v
     sah_text name = {0};
     sah_text_adds(&name, "data/");
     sah_text_add(&name, items[2].text, items[2].length);
-    out->storage = name.failed ? NULL : find_entry(r, name.data, name.size);
+    sah_status status = name.failed ? sah_fail_memory(r->error, r->map->path)
+                                    : find_entry(r, name.data, name.size, &out->storage);
     free(name.data);
+    if (status != SAH_OK) return status;
     if (out->storage == NULL) return fail(r, "has a storage that is not in the file");
     if (!sah_mul(values, out->element->bytes, &bytes) || bytes != out->storage->size)
         return fail(r, "has a storage of another size than the file says: cut short?");
@@ -346,11 +348,12 @@ static sah_status read_container(reader *r)
     if (entry == NULL)
         return sah_fail(r->error, SAH_FAILED, "%s: a zip container, but none of PyTorch's: no data.pkl",
                         r->map->path);
-    const sah_zip_entry *order = find_entry(r, "byteorder", 9);
+    const sah_zip_entry *order;
+    sah_status status = find_entry(r, "byteorder", 9, &order);
+    if (status != SAH_OK) return status;
     if (order != NULL && (order->size != 6 || memcmp(order->data, "little", 6) != 0))
         return sah_fail(r->error, SAH_FAILED, "%s: a big-endian file, which is not supported", r->map->path);
-    sah_status status =
-        sah_pickle_read(entry->data, entry->size, r->map->path, NAMES, N_NAMES, &pickle, r->error);
+    status = sah_pickle_read(entry->data, entry->size, r->map->path, NAMES, N_NAMES, &pickle, r->error);
     if (status != SAH_OK) return status;
     status = read_dictionary(r, &pickle.root);
     sah_pickle_free(&pickle);

@@ -34,7 +34,9 @@ sah_status sah_chat_set(sah_chat *chat, const char *source, size_t size, sah_err
 {
     sah_error why = {0};
     chat->present = true;
-    if (sah_jinja_new(source, size, &chat->jinja, &why) == SAH_OK) return SAH_OK;
+    const sah_status status = sah_jinja_new(source, size, &chat->jinja, &why);
+    if (status == SAH_OK) return SAH_OK;
+    if (status == SAH_OUT_OF_MEMORY) return out_of_memory(error);
     return set_problem(chat, why.message, error);
 }
 

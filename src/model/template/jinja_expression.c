@@ -237,8 +237,9 @@ static sah_jnode *parse_subscribed(sah_jparser *p, sah_jnode *object, int line)
 static sah_jnode *parse_brackets(sah_jparser *p, sah_jnode *object)
 {
     const int line = p->token++->line;
-    sah_jnode *node = sah_jparse_at(p, "]") ? NULL : parse_subscribed(p, object, line);
-    if (node == NULL && !sah_jparse_at(p, "]")) return NULL;
+    const bool empty = sah_jparse_at(p, "]");
+    sah_jnode *node = empty ? NULL : parse_subscribed(p, object, line);
+    if (node == NULL && !empty) return NULL;
     if (node == NULL || sah_jparse_at(p, ",")) {
         sah_jnode *tuple = sah_jparse_node(p, SAH_JN_TUPLE, line);
         if (tuple == NULL) return NULL;

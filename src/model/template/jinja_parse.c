@@ -456,8 +456,12 @@ sah_status sah_jinja_new(const char *source, size_t size, sah_jinja **out, sah_e
     jinja->arena.limit = LARGEST_MEMORY;
     sah_status status = sah_jinja_lex(source, size, &jinja->arena, &tokens, error);
     if (status == SAH_OK) {
-        sah_jparser p = {.token = tokens.items, .jinja = jinja, .error = error};
-        if (!parse_statements(&p, &jinja->body, NULL, 0) || !sah_jinja_find_scopes(&p)) status = SAH_FAILED;
+        sah_error why = {.status = SAH_FAILED};
+        sah_jparser p = {.token = tokens.items, .jinja = jinja, .error = &why};
+        if (!parse_statements(&p, &jinja->body, NULL, 0) || !sah_jinja_find_scopes(&p)) {
+            status = why.status;
+            if (error != NULL) *error = why;
+        }
     }
     if (status != SAH_OK) {
         sah_jinja_free(jinja);

@@ -244,6 +244,7 @@ static sah_status explain(sah_jinja_end end, sah_error *error)
     char message[sizeof error->message];
     if (end == SAH_JINJA_DONE) return SAH_OK;
     if (error == NULL) return SAH_FAILED;
+    if (error->status == SAH_OUT_OF_MEMORY) return error->status;
     snprintf(message, sizeof message, "%s", error->message);
     if (end == SAH_JINJA_RAISED)
         return sah_fail(error, SAH_FAILED, "the chat template refuses the conversation: \"%.900s\"", message);
@@ -287,6 +288,7 @@ static sah_status explain_system(const sah_template *t, const sah_jinja *jinja, 
     const bool other =
         end == SAH_JINJA_RAISED && render(t, jinja, &alone, 1, true, &out, &why) == SAH_JINJA_DONE;
     free(out.data);
+    if (why.status == SAH_OUT_OF_MEMORY) return sah_fail_memory(error, "a prompt");
     if (!other || error == NULL) return explain(end, error);
     snprintf(why.message, sizeof why.message, "%s", error->message);
     return sah_fail(error, SAH_BAD_ARGUMENT, "the chat template takes no system prompt: \"%.900s\"",
@@ -305,6 +307,7 @@ static sah_status check_system(const sah_template *t, const sah_jinja *jinja, co
                       other.size == with->size &&
                       (other.size == 0 || memcmp(other.data, with->data, other.size) == 0);
     free(other.data);
+    if (why.status == SAH_OUT_OF_MEMORY) return sah_fail_memory(error, "a prompt");
     if (!same) return SAH_OK;
     return sah_fail(error, SAH_BAD_ARGUMENT, "the chat template has no place for a system prompt");
 }
@@ -366,34 +369,37 @@ bool sah_template_note(const sah_template *t, json_t *settings)
     return good;
 }
 
-/* The prompt that a template makes of a query, or NULL. */
-static char *sample(const char *name, const sah_chat *chat, const char *system)
+/* The prompt that a template makes of a query, or NULL where it makes none. */
+static sah_status sample(const char *name, const sah_chat *chat, const char *system, char **prompt,
+                         sah_error *error)
 {
     sah_error why = {0};
-    char *prompt = NULL;
-    sah_template_wrap(&(sah_template){name, chat, NULL}, system, "A query", &prompt, &why);
-    return prompt;
+    *prompt = NULL;
+    sah_status status = sah_template_wrap(&(sah_template){name, chat, NULL}, system, "A query", prompt, &why);
+    return status == SAH_OUT_OF_MEMORY ? sah_fail_memory(error, "a prompt") : SAH_OK;
 }
 
 /* Prompts are compared behind a system prompt where the model takes one: defaults of system prompts differ. */
-const char *sah_template_recognise(const sah_chat *chat)
+sah_status sah_template_recognise(const sah_chat *chat, const char **name, sah_error *error)
 {
-    const char *system = "A system prompt", *name = "own";
-    if (!chat->present) return "none";
-    if (chat->jinja == NULL) return "unsupported";
-    char *own = sample("chat", chat, system);
-    if (own == NULL) {
+    const char *system = "A system prompt";
+    char *own = NULL;
+    *name = !chat->present ? "none" : chat->jinja == NULL ? "unsupported" : "own";
+    if (!chat->present || chat->jinja == NULL) return SAH_OK;
+    sah_status status = sample("chat", chat, system, &own, error);
+    if (status == SAH_OK && own == NULL) {
         system = NULL;
-        own = sample("chat", chat, NULL);
+        status = sample("chat", chat, NULL, &own, error);
     }
-    for (size_t i = 0; i < sah_n_families && own != NULL; i++) {
-        char *prompt = sample(sah_families[i].name, chat, system);
+    for (size_t i = 0; i < sah_n_families && status == SAH_OK && own != NULL; i++) {
+        char *prompt;
+        status = sample(sah_families[i].name, chat, system, &prompt, error);
         const bool same = prompt != NULL && strcmp(prompt, own) == 0;
         free(prompt);
         if (!same) continue;
-        name = sah_families[i].name;
+        *name = sah_families[i].name;
         break;
     }
     free(own);
-    return name;
+    return status;
 }

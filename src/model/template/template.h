@@ -44,6 +44,6 @@ sah_status sah_template_converse(const sah_template *template_, const sah_messag
 bool sah_template_note(const sah_template *template_, json_t *settings);
 
 /* "none"; the name of the family whose prompts are the same; "own"; "unsupported". */
-const char *sah_template_recognise(const sah_chat *chat);
+sah_status sah_template_recognise(const sah_chat *chat, const char **name, sah_error *error);
 
 #endif

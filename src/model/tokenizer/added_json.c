@@ -339,7 +339,8 @@ sah_status sah_json_added_tokens(const json_t *own, const sah_tokenizer_files *f
     bool split = json_is_true(json_object_get(files->config, "split_special_tokens"));
     json_t *names = json_copy(files->config); /* the config, and what else names special tokens */
     json_t *extra = (json_t *)extra_of(files->config);
-    bool good = names != NULL;
+    bool good =
+        names != NULL && json_object_size(names) == json_object_size(files->config); /* copied in full */
     if (good && decoder == NULL) good = json_object_update(names, files->specials) == 0;
     if (good && extra != NULL) good = json_object_set(names, "additional_special_tokens", extra) == 0;
     sah_status status = good ? SAH_OK : sah_fail_memory(error, where);

@@ -248,7 +248,9 @@ static sah_status compile(const char *regex, sah_pattern *pattern, sah_error *er
     /* In Ruby's syntax ^ and $ stand at every line. */
     pattern->code = pcre2_compile((PCRE2_SPTR)t.out.data, t.out.size, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
                                   &code, &place, context);
-    if (pattern->code == NULL) {
+    if (pattern->code == NULL && code == PCRE2_ERROR_HEAP_FAILED) {
+        status = sah_fail_memory(error, "a regular expression");
+    } else if (pattern->code == NULL) {
         PCRE2_UCHAR message[128] = "";
         pcre2_get_error_message(code, message, sizeof message);
         status = sah_fail(error, SAH_FAILED, "regular expression \"%s\": %s", regex, (const char *)message);
@@ -334,6 +336,7 @@ static sah_status find_regex(const sah_pattern *pattern, const char *text, size_
         pcre2_match(pattern->code, (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, data, pattern->limits);
     *begin = *end = size + 1;
     if (found == PCRE2_ERROR_NOMATCH) return SAH_OK;
+    if (found == PCRE2_ERROR_NOMEMORY) return sah_fail_memory(error, "splitting the text into words");
     if (found < 0) {
         PCRE2_UCHAR message[128] = "";
         pcre2_get_error_message(found, message, sizeof message);

@@ -256,6 +256,11 @@ static json_t *words_of(const json_t *json, const json_t *config)
     const char *type = json_string_value(json_object_get(own, "type"));
     bool prefix = json_is_true(json_object_get(config, "add_prefix_space"));
     json_t *words = own != NULL ? json_copy((json_t *)own) : json_null();
+    if (json_object_size(words) !=
+        json_object_size(own)) { /* json_copy() leaves out what it has no memory for */
+        json_decref(words);
+        return NULL;
+    }
     if (type == NULL || strcmp(type, "ByteLevel") != 0 || !takes_prefix_space(config) || words == NULL)
         return words;
     if (json_object_set_new(words, "add_prefix_space", json_boolean(prefix)) == 0) return words;
