@@ -294,11 +294,12 @@ static int compare_descending(const void *a, const void *b)
 /* Leaves out the heads whose interval on the sample ends below where that of the last wanted head begins. */
 static sah_status screen_heads(sah_find_run *f, sah_error *error)
 {
-    size_t n = 0, left = 0;
+    const size_t n = f->n_heads; /* all, chosen or not: a run that is resumed leaves out the same */
+    size_t left = 0;
     size_t *cells = sah_alloc(f->n_heads, sizeof *cells), *missing = sah_alloc(f->n_heads, sizeof *missing);
     double *lows = sah_alloc(f->n_heads, sizeof *lows);
     sah_status status = cells && missing && lows ? SAH_OK : sah_fail_memory(error, "the heads");
-    if (status == SAH_OK) status = list_candidates(f, cells, &n, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++) cells[i] = sah_find_cell(f, f->heads[i]);
     for (size_t i = 0; i < n && status == SAH_OK; i++)
         if (sah_shard_has(&f->options->shard, i) && isnan(f->estimates[cells[i]].low))
             missing[left++] = cells[i];

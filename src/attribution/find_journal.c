@@ -282,15 +282,31 @@ static bool read_statistics(const json_t *line, float statistics[1 + SAH_TURN_PE
     return true;
 }
 
-/* The head under `key` as a cell of the ranges outside the group. */
-static bool read_cell(const sah_find_run *f, const json_t *line, const char *key, size_t *cell)
+/* The head under `key` as a cell. */
+static bool read_any_cell(const sah_find_run *f, const json_t *line, const char *key, size_t *cell)
 {
     const char *name = json_string_value(json_object_get(line, key));
     int n_layers = f->info->n_layers;
     sah_head head;
     if (name == NULL || !sah_head_read(name, n_layers, f->heads_of_layer, &head)) return false;
     *cell = sah_find_cell(f, head);
-    return !sah_find_in_group(f, head);
+    return true;
+}
+
+/* The same of a head outside the group. */
+static bool read_cell(const sah_find_run *f, const json_t *line, const char *key, size_t *cell)
+{
+    return read_any_cell(f, line, key, cell) && !sah_find_in_group(f, sah_find_head(f, *cell));
+}
+
+/* A line of the sample. False: it is none. */
+static bool take_sample(sah_find_run *f, const json_t *line)
+{
+    size_t cell;
+    if (json_object_get(line, "sample") == NULL || !read_any_cell(f, line, "of", &cell)) return false;
+    f->estimates[cell] = (sah_find_estimate){json_number_value(json_object_get(line, "low")),
+                                             json_number_value(json_object_get(line, "high"))};
+    return true;
 }
 
 /* A line of the step under way, from this journal or another's; `where` names it. */
@@ -304,11 +320,7 @@ static sah_status take(sah_find_run *f, const json_t *line, const char *where, s
     if (!json_is_integer(step) || json_integer_value(step) != (json_int_t)f->step || !there)
         return sah_fail(error, SAH_FAILED,
                         "%s does not belong to step %zu of this run; remove it to carry on", where, f->step);
-    if (json_object_get(line, "sample") != NULL && read_cell(f, line, "of", &cell)) {
-        f->estimates[cell] = (sah_find_estimate){json_number_value(json_object_get(line, "low")),
-                                                 json_number_value(json_object_get(line, "high"))};
-        return SAH_OK;
-    }
+    if (take_sample(f, line)) return SAH_OK;
     if (json_object_get(line, "random") != NULL) return note_random(f, &turn, error);
     if (json_object_get(line, "chosen") != NULL && read_cell(f, line, "chosen", &cell) &&
         !isnan(f->entries[cell].score))
@@ -325,7 +337,11 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     char where[48];
     snprintf(where, sizeof where, "line %zu", number);
     f->n_random_own += json_object_get(line, "random") != NULL;
-    return take(f, line, where, error);
+    /* The head that a step chose may have been measured by another shard. */
+    sah_status status = SAH_OK;
+    if (json_object_get(line, "chosen") != NULL && f->together != NULL)
+        status = sah_find_read_others(f, error);
+    return status == SAH_OK ? take(f, line, where, error) : status;
 }
 
 /* The other shards must have chosen as this one did. */
@@ -348,6 +364,7 @@ static sah_status take_other(void *ctx, const json_t *line, bool *later, sah_err
     const json_int_t step = json_integer_value(number);
     size_t cell;
     if (!json_is_integer(number) || step < 0) return take(f, line, "a line", error);
+    if (take_sample(f, line)) return SAH_OK; /* whatever step is under way here */
     if ((size_t)step < f->step) return check_chosen(f, line, step, error);
     *later = (size_t)step > f->step || json_object_get(line, "chosen") != NULL;
     if (*later) return SAH_OK;

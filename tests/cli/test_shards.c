@@ -368,8 +368,24 @@ static void test_refused(void **state)
 
 /* ---- Together ------------------------------------------------------------------------------------------ */
 
-/* Three shards at once, one of which is killed and started again. */
-static void check_together(const char *command, const char *name)
+/* Waits until the file has `mark` in it, or the program has ended. */
+static void wait_for(pid_t pid, const char *path, const char *mark)
+{
+    for (bool there = false; !there;) {
+        siginfo_t info = {0};
+        size_t size;
+        if (access(path, R_OK) == 0) {
+            char *text = (char *)scratch_read(path, &size);
+            there = strstr(text, mark) != NULL;
+            free(text);
+        }
+        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid) return;
+        usleep(1000);
+    }
+}
+
+/* Three shards at once, one of which is killed when its journal has `mark` in it, and started again. */
+static void check_together(const char *command, const char *name, const char *mark)
 {
     char one[512], all[600], folder[512], more[4096];
     pid_t pids[3];
@@ -382,7 +398,8 @@ static void check_together(const char *command, const char *name)
         snprintf(more, sizeof more, "-q --shard %d/3 --together %s", i, folder);
         pids[i] = start(command, more, "/dev/null");
     }
-    usleep(150000);
+    snprintf(more, sizeof more, "%s/shard-1-of-3.jsonl", folder);
+    wait_for(pids[1], more, mark);
     kill(pids[1], SIGKILL);
     finish(pids[1]);
     snprintf(more, sizeof more, "-q --shard 1/3 --together %s", folder);
@@ -397,17 +414,20 @@ static void check_together(const char *command, const char *name)
 static void test_together(void **state)
 {
     (void)state;
-    check_together("find " MODEL " " HARMFUL " --contrast " HARMLESS
-                   " --limit 10 --steps 3 --random-groups 5",
-                   "search");
+    static const char SEARCH[] =
+        "find " MODEL " " HARMFUL " --contrast " HARMLESS " --limit 10 --steps 3 --random-groups 5";
+    static const char SCREENED[] =
+        "find " MODEL " " HARMFUL " --limit 60 --steps 3 --random-groups 1 --screen --top 4";
+    check_together(SEARCH, "search", "\"step\":0,\"head\"");
+    check_together(SEARCH, "search-later", "\"step\":1,\"head\"");
     check_together("find " MODEL " " HARMFUL
                    " --limit 10 --steps 2 --random-groups 9 --layers 3:4 --heads 0:3",
-                   "small-search"); /* random groups that are equal */
-    check_together("find " MODEL " " HARMFUL " --limit 60 --steps 2 --random-groups 1 --screen --top 4",
-                   "screened");
+                   "small-search", "\"random\""); /* random groups that are equal */
+    check_together(SCREENED, "screened", "\"sample\"");
+    check_together(SCREENED, "screened-later", "\"step\":1,\"head\"");
     check_together("ships " MODEL " " HARMFUL " --contrast " HARMLESS
                    " --limit 40 --opening 2 --screen --top 3",
-                   "race");
+                   "race", "\"round\":1");
 }
 
 static void test_together_refused(void **state)
