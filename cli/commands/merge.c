@@ -32,7 +32,7 @@ static int run(const cli_options *o)
     bool done = false;
     sah_status status = sah_merge(o->arguments, (size_t)o->n_arguments, o->output, &report, &error);
     if (status != SAH_OK) return report_error(&error);
-    if (report.unfinished && report.n_missing == 0 && o->output != NULL) {
+    if (report.unfinished && report.n_missing == 0) {
         status = sah_find_conclude(o->output, &done, &error);
         if (status == SAH_OK && !done) status = sah_utility_conclude(o->output, &done, &error);
         report.unfinished = !done;
@@ -47,15 +47,10 @@ const cli_command command_merge = {
     .arguments = "SHARD... -o OUT",
     .summary = "one result of those of --shard runs",
     .details =
-        "SHARD are the results of ships, find, direction, generate or utility that were run with --shard. "
-        "Their "
-        "headers must\n"
-        "be equal; lines that are there more than once must be equal too, and are written once. Says what is "
-        "missing and\n"
-        "which command gives it. OUT may be there from an earlier merge. It is a result like any other: the "
-        "same "
-        "command\n"
-        "without --shard carries it on.\n",
+        "SHARD are the results of ships, find, direction, generate or utility that were run with --shard.\n"
+        "Their headers must be equal; lines that are there more than once must be equal too, and are\n"
+        "written once. Says what is missing and which command gives it. OUT may be there from an earlier\n"
+        "merge. It is a result like any other: the same command without --shard carries it on.\n",
     .options = {OPT_OUTPUT},
     .least = 1,
     .most = -1,

@@ -8,28 +8,8 @@
 #include "run/merge.h"
 #include "util/alloc.h"
 #include "util/error.h"
-#include "util/mapfile.h"
 
 enum { MOST_HEADS = 1 << 20 /* of all layers; more are taken for a damaged header */ };
-static const size_t LARGEST = (size_t)16 << 30; /* bytes of a journal */
-
-/* The first line of a journal of find, for json_decref(); NULL: it is something else. */
-static sah_status read_header(const char *path, json_t **out, sah_error *error)
-{
-    char *data;
-    size_t size;
-    *out = NULL;
-    sah_status status = sah_file_read(path, LARGEST, &data, &size, error);
-    if (status != SAH_OK) return status;
-    const char *end = memchr(data, '\n', size);
-    if (end != NULL) status = sah_json_parse(data, (size_t)(end - data), path, out, error);
-    free(data);
-    const char *command = json_string_value(json_object_get(*out, "sahara"));
-    if (status == SAH_OK && command != NULL && strcmp(command, "find") == 0) return SAH_OK;
-    json_decref(*out);
-    *out = NULL;
-    return status;
-}
 
 static bool read_size(const json_t *value, int *out)
 {
@@ -86,7 +66,7 @@ sah_status sah_find_conclude(const char *path, bool *done, sah_error *error)
     sah_find_options find = {.steps = 1, .rank = 1};
     sah_find_run f = {.info = &info, .options = &options, .find = &find};
     *done = false;
-    sah_status status = read_header(path, &header, error);
+    sah_status status = sah_journal_read_header(path, "find", &header, error);
     if (status != SAH_OK || header == NULL) return status;
     const json_t *settings = json_object_get(header, "settings");
     f.n_queries = json_array_size(json_object_get(header, "queries"));

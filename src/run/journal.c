@@ -14,6 +14,7 @@
 #include "util/alloc.h"
 #include "util/json.h"
 #include "util/error.h"
+#include "util/mapfile.h"
 #include "util/strings.h"
 
 /* Largest journal that is resumed, in bytes: bounds what a wrong file can make us read. */
@@ -33,6 +34,25 @@ json_t *sah_journal_header(const char *command, const sah_model *model)
 {
     json_t *record = sah_model_record(sah_model_describe(model));
     return json_pack("{s:s, s:s, s:o}", "sahara", command, "version", SAH_VERSION, "model", record);
+}
+
+sah_status sah_journal_read_header(const char *path, const char *command, json_t **out, sah_error *error)
+{
+    struct stat info;
+    sah_mapfile file;
+    *out = NULL;
+    if (path == NULL || strcmp(path, "-") == 0 || (stat(path, &info) == 0 && !S_ISREG(info.st_mode)))
+        return SAH_OK;
+    sah_status status = sah_mapfile_open(path, &file, error);
+    if (status != SAH_OK) return status;
+    const char *text = (const char *)file.data, *end = file.size > 0 ? memchr(text, '\n', file.size) : NULL;
+    if (end != NULL) status = sah_json_parse(text, (size_t)(end - text), path, out, error);
+    sah_mapfile_close(&file);
+    const char *there = json_string_value(json_object_get(*out, "sahara"));
+    if (status == SAH_OK && there != NULL && strcmp(there, command) == 0) return SAH_OK;
+    json_decref(*out);
+    *out = NULL;
+    return status;
 }
 
 /* A value as short text, "nothing" for an absent one. */

@@ -23,6 +23,10 @@ typedef sah_status (*sah_journal_line_fn)(void *ctx, const json_t *line, size_t 
 sah_status sah_journal_open(const char *path, const json_t *header, sah_journal_line_fn each, void *ctx,
                             sah_journal **out, sah_error *error);
 
+/* The first line of a journal of `command`, for json_decref(). NULL where it is something else, or nothing that
+ * can be read back: standard output, a pipe. */
+sah_status sah_journal_read_header(const char *path, const char *command, json_t **out, sah_error *error);
+
 /* Appends text[0..size) and a line end. On failure (a full disk) the file ends with its last whole line. Not
  * to be called from two threads at once. */
 sah_status sah_journal_add(sah_journal *journal, const char *text, size_t size, sah_error *error);

@@ -219,6 +219,23 @@ static void test_find_one_step(void **state)
     check_shards("find " MODEL " " HARMFUL " --limit 6 --start 3-3", "find-start", 2, true);
 }
 
+/* Where the union cannot be read back, it is not: a pipe would be waited for without end. */
+static void test_merge_to_a_pipe(void **state)
+{
+    (void)state;
+    const char *program = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    char line[MOST_SHARDS * 128 + 1024], fifo[400];
+    run_shards("find " MODEL " " HARMFUL " --limit 2", "pipe", 2);
+    snprintf(fifo, sizeof fifo, "%s", scratch("fifo"));
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    snprintf(line, sizeof line, "timeout 20 %s merge %s 0<> %s > /dev/null 2> /dev/null", program,
+             list("pipe", 0, 2, "-"), fifo);
+    assert_int_equal(system(line), 0);
+    snprintf(line, sizeof line, "%s merge %s 2> /dev/null | grep -c '\"head\"' > /dev/null", program,
+             list("pipe", 0, 2, "/dev/stdout"));
+    assert_int_equal(system(line), 0);
+}
+
 static void test_generate(void **state)
 {
     (void)state;
@@ -447,15 +464,11 @@ static void test_together_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ships),
-        cmocka_unit_test(test_find_one_step),
-        cmocka_unit_test(test_generate),
-        cmocka_unit_test(test_utility),
-        cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_repeated),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_together_refused),
+        cmocka_unit_test(test_ships),           cmocka_unit_test(test_find_one_step),
+        cmocka_unit_test(test_merge_to_a_pipe), cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_utility),         cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_repeated),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_together),        cmocka_unit_test(test_together_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,10 +7,8 @@
 #include "run/journal.h"
 #include "util/alloc.h"
 #include "util/error.h"
-#include "util/mapfile.h"
 
 enum { MOST = 1 << 24 /* items, or windows */ };
-static const size_t LARGEST = (size_t)16 << 30; /* bytes of a journal */
 
 /* Log-likelihoods of a window's tokens. */
 typedef struct window {
@@ -95,24 +93,6 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
 
 /* ---- Totals -------------------------------------------------------------------------------------------- */
 
-/* The first line of a journal of utility, for json_decref(); NULL: it is something else. */
-static sah_status read_header(const char *path, json_t **out, sah_error *error)
-{
-    char *data;
-    size_t size;
-    *out = NULL;
-    sah_status status = sah_file_read(path, LARGEST, &data, &size, error);
-    if (status != SAH_OK) return status;
-    const char *end = memchr(data, '\n', size);
-    if (end != NULL) status = sah_json_parse(data, (size_t)(end - data), path, out, error);
-    free(data);
-    const char *command = json_string_value(json_object_get(*out, "sahara"));
-    if (status == SAH_OK && command != NULL && strcmp(command, "utility") == 0) return SAH_OK;
-    json_decref(*out);
-    *out = NULL;
-    return status;
-}
-
 /* How much there must be. False: the header does not tell. */
 static bool read_sizes(const json_t *header, result *r)
 {
@@ -182,7 +162,7 @@ sah_status sah_utility_conclude(const char *path, bool *done, sah_error *error)
     json_t *header;
     result r = {0};
     *done = false;
-    sah_status status = read_header(path, &header, error);
+    sah_status status = sah_journal_read_header(path, "utility", &header, error);
     if (status != SAH_OK || header == NULL) return status;
     if (read_sizes(header, &r)) status = conclude(&r, header, path, done, error);
     for (size_t i = 0; i < r.n_windows && r.windows != NULL; i++) {
