@@ -13,13 +13,6 @@
 #include "engine/cpu/tiles.h"
 #include "util/needs.h"
 
-static bool usable(void)
-{
-    if (sah_tiles_usable()) return true;
-    fprintf(stderr, "skipped: this processor has no bfloat16 tiles\n");
-    return false;
-}
-
 /* In [-1, 1], all 24 bits of a float32 in use, never the same twice. */
 static float number(uint64_t *state)
 {
@@ -101,7 +94,7 @@ static void test_products(void **state)
     (void)state;
     static const int64_t sizes[][3] = {{1, 1, 1},      {2, 32, 32},   {7, 48, 20},    {33, 65, 63},
                                        {100, 96, 576}, {129, 40, 31}, {64, 33, 1100}, {260, 64, 2048}};
-    needs(usable(), "a processor with AMX tiles");
+    needs(sah_tiles_usable(), "a processor with AMX tiles");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int add = 0; add < 2; add++) {
             const int64_t *s = sizes[i];
@@ -115,7 +108,7 @@ static void test_products(void **state)
 static void test_pieces(void **state)
 {
     (void)state;
-    needs(usable(), "a processor with AMX tiles");
+    needs(sah_tiles_usable(), "a processor with AMX tiles");
     float *w = numbers(64 * 64, 3, false);
     sah_tiles *one = tiles_of(w, 64, 64, false);
     assert_int_equal(sah_tiles_bytes(one), 64 * 64 * 2);
@@ -132,7 +125,7 @@ static void test_gates(void **state)
 {
     (void)state;
     enum { ROWS = 37, INPUTS = 70, INNER = 96 };
-    needs(usable(), "a processor with AMX tiles");
+    needs(sah_tiles_usable(), "a processor with AMX tiles");
     float *x = numbers(ROWS * INPUTS, 4, true), *w = numbers(2 * INNER * INPUTS, 5, true);
     float *bias = numbers(2 * INNER, 6, true), *unit = calloc(INNER * INNER, sizeof *unit);
     float *y = malloc(ROWS * INNER * sizeof *y);
@@ -204,7 +197,7 @@ static void check_tops(int64_t rows, int64_t outputs, int64_t inputs, bool whole
 static void test_top(void **state)
 {
     (void)state;
-    needs(usable(), "a processor with AMX tiles");
+    needs(sah_tiles_usable(), "a processor with AMX tiles");
     for (int whole = 0; whole < 2; whole++) {
         check_tops(1, 1, 3, whole, 1.0f);
         check_tops(5, 50, 33, whole, 1.0f);
@@ -218,7 +211,7 @@ static void test_not_finite(void **state)
 {
     (void)state;
     enum { ROWS = 3, OUTPUTS = 70, INPUTS = 40 };
-    needs(usable(), "a processor with AMX tiles");
+    needs(sah_tiles_usable(), "a processor with AMX tiles");
     float *x = numbers(ROWS * INPUTS, 9, true), *w = numbers(OUTPUTS * INPUTS, 10, true);
     int32_t top[ROWS];
     x[INPUTS + 5] = NAN;

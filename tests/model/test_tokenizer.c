@@ -18,10 +18,10 @@
 #include "model/tokenizer/pattern.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/tokenizer/tokenizer_parts.h"
+#include "util/needs.h"
 #include "util/strings.h"
 
-#define GOLDEN     "tests/golden/tokenizers/"
-#define REAL_MODEL "models/cache/SmolLM2-135M-Instruct.Q4_1.gguf"
+#define GOLDEN "tests/golden/tokenizers/"
 
 /* ---- Goldens ------------------------------------------------------------------------------------------- */
 
@@ -31,14 +31,6 @@ static json_t *load(const char *path)
     json_t *json = json_load_file(path, JSON_ALLOW_NUL, &at);
     if (json == NULL) fail_msg("%s: line %d: %s", path, at.line, at.text);
     return json;
-}
-
-/* Skips the test when the file is not there. */
-static void need(const char *path)
-{
-    if (access(path, F_OK) == 0) return;
-    print_message("skipped: %s is not there\n", path);
-    skip();
 }
 
 static sah_tokenizer *open_directory(const char *path)
@@ -187,7 +179,6 @@ static void compare_both(const char *name, bool has_gguf)
 {
     char path[256];
     snprintf(path, sizeof path, GOLDEN "%s", name);
-    need(path);
     sah_tokenizer *tokenizer = open_directory(path);
     assert_true(compare(name, tokenizer, false) > 300);
     sah_tokenizer_free(tokenizer);
@@ -243,9 +234,8 @@ static void goldens_added_flags(void **state)
 static void goldens_real_smollm2(void **state)
 {
     (void)state;
-    need(REAL_MODEL);
-    need(GOLDEN "smollm2-real.json");
-    sah_tokenizer *tokenizer = open_gguf(REAL_MODEL);
+    needs_smollm2();
+    sah_tokenizer *tokenizer = open_gguf(SMOLLM2);
     json_t *rows = load(GOLDEN "smollm2-real.json");
     const json_t *row;
     size_t i, wrong = 0;
@@ -708,7 +698,6 @@ static void invalid_utf8_is_replaced(void **state)
     sah_error error = {0};
     int32_t *a = NULL, *b = NULL;
     size_t n_a, n_b;
-    need(GOLDEN "smollm2");
     sah_tokenizer *tokenizer = open_directory(GOLDEN "smollm2");
     assert_int_equal(sah_tokenizer_encode(tokenizer, bad, sizeof bad - 1, true, &a, &n_a, &error), SAH_OK);
     assert_int_equal(sah_tokenizer_encode(tokenizer, repaired, sizeof repaired - 1, true, &b, &n_b, &error),
@@ -740,7 +729,6 @@ static void long_words(void **state)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[256];
         snprintf(path, sizeof path, GOLDEN "%s", names[i]);
-        need(path);
         sah_tokenizer *tokenizer = open_directory(path);
         for (size_t j = 0; j < sizeof units / sizeof *units; j++) {
             const size_t size = 300000;
