@@ -204,9 +204,9 @@ static const planted searched[] = {
     {PLANTED_TWO, {{2, 2}, {2, 3}}, {0}, 4, 2, 62}, {PLANTED_TWO, {{1, 5}, {3, 6}}, {0}, 8, 2, 63}};
 
 /* What the head decides tells some queries from others where both kinds are in the set: the search finds it
- * and says that this is no chance (of half of the models at least: with 16 heads there is little to compare with),
+ * and says that this is no chance (most times: with 16 heads there is little to compare with),
  * and never says so of the step that has nothing left to find. Of two redundant heads the first alone may or
- * may not stand out. */
+ * may not stand out. The chances are below 0.04 or above 0.16: rounding tips none of them over 0.05. */
 static void test_better_than_chance(void **state)
 {
     (void)state;
@@ -224,12 +224,12 @@ static void test_better_than_chance(void **state)
         assert_true(two || !chosen[1].better_than_chance);
     }
     print_message("better than chance: %zu of %zu\n", better, n);
-    assert_true(2 * better >= n);
+    assert_true(4 * better >= 3 * n);
 }
 
 /* With contrast, labels dealt out anew tell where the group ends: by right vectors every step that takes a
  * safety head is better than chance, and no step behind it; by left ones, where a second head of two adds
- * fractions of a degree, half of them at least and none too many. */
+ * fractions of a degree, most are and none too many. */
 static void test_contrast_tells_the_end(void **state)
 {
     (void)state;
@@ -255,7 +255,7 @@ static void test_contrast_tells_the_end(void **state)
         }
     print_message("by left vectors %zu of %zu steps that take a safety head are better than chance\n", called,
                   safe);
-    assert_true(2 * called >= safe);
+    assert_true(4 * called >= 3 * safe);
 }
 
 /* With contrast every planted safety head is called one, and nothing else is; the general head, whose
