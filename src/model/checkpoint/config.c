@@ -163,7 +163,9 @@ static sah_status typed_window(const json_t *types, int layer, const char *where
     *out = -1;
     if (json_array_size(types) == 0) return SAH_OK;
     *out = type != NULL && strcmp(type, "sliding_attention") == 0;
-    if (*out == 1 || (type != NULL && strcmp(type, "full_attention") == 0)) return SAH_OK;
+    if (*out == 1 ||
+        (type != NULL && (strcmp(type, "full_attention") == 0 || strcmp(type, "attention") == 0)))
+        return SAH_OK;
     return sah_fail(error, SAH_FAILED, "%s: layer type %s is not supported", where,
                     type != NULL ? type : "?");
 }

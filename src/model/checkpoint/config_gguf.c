@@ -86,6 +86,25 @@ static sah_status refuse_unknown(const reader *r, const sah_family *f, sah_error
     return status;
 }
 
+/* Key heads: some writers give a number for each layer. */
+static sah_status read_key_heads(const reader *r, sah_config *c, sah_error *error)
+{
+    char key[KEY_BYTES];
+    int64_t first = 0, here;
+    key_of(r, "attention.head_count_kv", key);
+    for (int l = 0; l < c->n_layers; l++) {
+        sah_status status = sah_gguf_int_of(r->gguf, key, (size_t)l, (size_t)c->n_layers, c->n_heads, 1,
+                                            SAH_MAX_HEADS, &here, error);
+        if (status != SAH_OK) return status;
+        if (l == 0) first = here;
+        if (here != first)
+            return sah_fail(error, SAH_FAILED, "%s: %s differs between layers, which is not supported",
+                            r->where, key);
+    }
+    c->n_kv_heads = (int)first;
+    return SAH_OK;
+}
+
 /* The embedding's rows are the vocabulary. */
 static sah_status read_vocabulary(const reader *r, sah_config *c, sah_error *error)
 {
@@ -116,7 +135,7 @@ static sah_status read_sizes(const reader *r, sah_config *c, sah_error *error)
         status = read_size(r, SIZES[i].suffix, 0, SIZES[i].high, SIZES[i].out, error);
     }
     if (status != SAH_OK) return status;
-    status = read_size(r, "attention.head_count_kv", c->n_heads, SAH_MAX_HEADS, &c->n_kv_heads, error);
+    status = read_key_heads(r, c, error);
     if (status != SAH_OK) return status;
     /* 0, a head width that cannot be derived, makes the key a must. */
     int64_t derived = c->d_model % c->n_heads == 0 ? c->d_model / c->n_heads : 0;

@@ -358,12 +358,9 @@ static bool integer_value(const sah_gguf_value *value, int64_t *out)
     }
 }
 
-sah_status sah_gguf_int(const sah_gguf *gguf, const char *key, int64_t otherwise, int64_t low, int64_t high,
-                        int64_t *out, sah_error *error)
+static sah_status take_int(const sah_gguf *gguf, const char *key, const sah_gguf_value *value, int64_t low,
+                           int64_t high, int64_t *out, sah_error *error)
 {
-    const sah_gguf_value *value = sah_gguf_find(gguf, key);
-    *out = otherwise;
-    if (value == NULL) return SAH_OK;
     int64_t number;
     if (!integer_value(value, &number)) return fail_type(gguf, key, "an integer", error);
     if (number < low || number > high) {
@@ -372,6 +369,27 @@ sah_status sah_gguf_int(const sah_gguf *gguf, const char *key, int64_t otherwise
     }
     *out = number;
     return SAH_OK;
+}
+
+sah_status sah_gguf_int(const sah_gguf *gguf, const char *key, int64_t otherwise, int64_t low, int64_t high,
+                        int64_t *out, sah_error *error)
+{
+    const sah_gguf_value *value = sah_gguf_find(gguf, key);
+    *out = otherwise;
+    return value == NULL ? SAH_OK : take_int(gguf, key, value, low, high, out, error);
+}
+
+sah_status sah_gguf_int_of(const sah_gguf *gguf, const char *key, size_t index, size_t n, int64_t otherwise,
+                           int64_t low, int64_t high, int64_t *out, sah_error *error)
+{
+    const sah_gguf_value *value = sah_gguf_find(gguf, key);
+    if (value == NULL || value->type != SAH_GGUF_ARRAY)
+        return sah_gguf_int(gguf, key, otherwise, low, high, out, error);
+    const size_t width = fixed_size(value->item);
+    if (width == 0 || value->n != n) return fail_type(gguf, key, "an integer, or one for each layer", error);
+    const sah_gguf_value item = {
+        .type = value->item, .n = 1, .bytes = value->bytes + index * width, .size = width};
+    return take_int(gguf, key, &item, low, high, out, error);
 }
 
 sah_status sah_gguf_number(const sah_gguf *gguf, const char *key, double otherwise, double *out,
