@@ -44,6 +44,11 @@ def base(a, **more):
                 pad_token_id=0, **more)
 
 
+def granite4(a, **more):
+    return base(a, shared_intermediate_size=a.width + 16, layer_types=[F] * a.layers, num_local_experts=0, num_experts_per_tok=0, mamba_n_heads=a.width // 4,
+                embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2, logits_scaling=2.0, **more)
+
+
 # name -> (config of the shape arguments, what is written as GGUF beside it)
 MODELS = {
     "gemma2": (lambda a: tf.Gemma2Config(**base(a, head_dim=8, query_pre_attn_scalar=12, sliding_window=4)), False),
@@ -62,6 +67,8 @@ MODELS = {
     "smollm3": (lambda a: tf.SmolLM3Config(**base(a, layers=5)), True),
     "granite": (lambda a: tf.GraniteConfig(**base(a, embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2,
                                                   logits_scaling=2.0)), True),
+    "granite4": (lambda a: tf.GraniteMoeHybridConfig(**granite4(a, position_embedding_type="rope")), True),
+    "granite4-nope": (lambda a: tf.GraniteMoeHybridConfig(**granite4(a, attention_bias=True)), False),
     "glm": (lambda a: tf.GlmConfig(**base(a, head_dim=8)), False),
     "glm4": (lambda a: tf.Glm4Config(**base(a, head_dim=8, attention_bias=True)), True),
     "ministral": (lambda a: tf.MinistralConfig(**base(a, head_dim=8, sliding_window=4, layer_types=[S, F, S][:a.layers])), False),

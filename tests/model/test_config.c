@@ -279,6 +279,15 @@ static void test_refusals(void **state)
         {"{\"rms_norm_eps\": 0}", "epsilon"},
         {"{\"rms_norm_eps\": -1e300}", "epsilon"},
         {"{\"rms_norm_eps\": 1e300}", "epsilon"},
+#define GRANITE4  "\"architectures\": [\"GraniteMoeHybridForCausalLM\"], \"shared_intermediate_size\": 8"
+#define ATTENTION "\"attention\", \"full_attention\", \"attention\""
+        {"{" GRANITE4 ", \"layer_types\": [" ATTENTION ", \"attention\"]}",
+         "with 8 experts is not supported"},
+        {"{" GRANITE4 ", \"num_local_experts\": 0}", "does not name attention for each of 4 layers"},
+        {"{" GRANITE4 ", \"num_local_experts\": 0, \"layer_types\": [" ATTENTION ", \"mamba\"]}",
+         "layer type mamba is not supported"},
+#undef ATTENTION
+#undef GRANITE4
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         sah_config config;
@@ -389,6 +398,10 @@ static void test_gguf_refusals(void **state)
         gguf_pair_u32(&w, INTEGERS[i].key, INTEGERS[i].value);
         expect_failure(read_gguf(&w, &c, &error), &error, INTEGERS[i].part);
     }
+    gguf_small_llama(&w);
+    gguf_pair(&w, "llama.attention.head_count_kv", SAH_GGUF_ARRAY,
+              "\x04\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0", 20);
+    expect_failure(read_gguf(&w, &c, &error), &error, "head_count_kv differs between layers");
     gguf_small_llama(&w);
     gguf_pair_string(&w, "llama.rope.scaling.type", "ntk");
     expect_failure(read_gguf(&w, &c, &error), &error, "rope scaling ntk is not supported");

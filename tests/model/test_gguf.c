@@ -61,6 +61,20 @@ static void test_metadata(void **state)
     expect_failure(sah_gguf_int(&gguf, "u8", 7, 0, 100, &integer, &error), &error,
                    "u8 is 255, outside 0 to 100");
     expect_failure(sah_gguf_int(&gguf, "f32", 7, 0, 100, &integer, &error), &error, "f32 must be an integer");
+    for (size_t i = 0; i < 2; i++) { /* [1, 2], and one number for all */
+        expect_ok(sah_gguf_int_of(&gguf, "numbers", i, 2, 7, 0, 100, &integer, &error), &error);
+        assert_int_equal(integer, i + 1);
+        expect_ok(sah_gguf_int_of(&gguf, "u8", i, 2, 7, 0, 255, &integer, &error), &error);
+        assert_int_equal(integer, 255);
+        expect_ok(sah_gguf_int_of(&gguf, "none", i, 2, 7, 0, 100, &integer, &error), &error);
+        assert_int_equal(integer, 7);
+    }
+    expect_failure(sah_gguf_int_of(&gguf, "numbers", 1, 2, 7, 0, 1, &integer, &error), &error,
+                   "numbers is 2, outside 0 to 1");
+    expect_failure(sah_gguf_int_of(&gguf, "numbers", 0, 3, 7, 0, 100, &integer, &error), &error,
+                   "numbers must be an integer, or one for each layer");
+    expect_failure(sah_gguf_int_of(&gguf, "list", 0, 2, 7, 0, 100, &integer, &error), &error,
+                   "list must be an integer, or one for each layer");
     expect_ok(sah_gguf_number(&gguf, "f32", 7, &number, &error), &error);
     assert_true(number == 0.5);
     expect_ok(sah_gguf_number(&gguf, "f64", 7, &number, &error), &error);

@@ -269,7 +269,7 @@ static sah_status find_family(const sah_gguf *gguf, const char *where, const sah
 {
     const char *name;
     size_t length;
-    char names[512];
+    char names[768];
     sah_status status = sah_gguf_string(gguf, "general.architecture", &name, &length, error);
     if (status != SAH_OK) return status;
     if (name == NULL)

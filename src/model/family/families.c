@@ -19,6 +19,7 @@
     X(olmo3) \
     X(smollm3) \
     X(granite) \
+    X(granitemoehybrid) \
     X(glm) \
     X(glm4) \
     X(gpt2) \
