@@ -60,10 +60,10 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
  * first words. */
 enum { OPENING = 8, JUDGED = 64 };
 
-static size_t count_refused(const sah_openings *o, size_t from, size_t to)
+static size_t count(const bool *is, size_t from, size_t to)
 {
     size_t n = 0;
-    for (size_t i = from; i < to; i++) n += o->refused[i];
+    for (size_t i = from; i < to; i++) n += is[i];
     return n;
 }
 
@@ -85,15 +85,21 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
     if (status != SAH_OK) return status;
     s->options.openings = &s->openings;
     s->options.opening_kl = o->opening_kl;
-    size_t refused = count_refused(&s->openings, 0, n);
+    const sah_openings *all = &s->openings;
+    size_t refused = count(all->refused, 0, n), thinking = count(all->thinking, 0, all->n);
     if (s->options.refusal.sampled == 0)
-        s->options.refusal = (sah_refusal_check){.sampled = n, .refused = refused};
+        s->options.refusal =
+            (sah_refusal_check){.sampled = n, .refused = refused, .thinking = count(all->thinking, 0, n)};
     if (o->quiet) return SAH_OK;
     fprintf(stderr, "%zu of %zu queries are refused within %zu tokens", refused, n, options.judged);
     if (s->contrast != NULL)
-        fprintf(stderr, ", %zu of %zu contrast queries", count_refused(&s->openings, n, s->openings.n),
-                s->openings.n - n);
+        fprintf(stderr, ", %zu of %zu contrast queries", count(all->refused, n, all->n), all->n - n);
     fprintf(stderr, "\n");
+    if (thinking > 0)
+        fprintf(stderr,
+                "warning: %zu of %zu responses are still thinking then: they count neither as refused nor as "
+                "answered\n",
+                thinking, all->n);
     return SAH_OK;
 }
 

@@ -134,6 +134,11 @@ sah_status sah_encode(const sah_model *model, const char *text, size_t length, i
 sah_status sah_decode(const sah_model *model, const int32_t *ids, size_t n, bool skip_special, char **text,
                       sah_error *error);
 
+/* Ids that a model generated to the text of its response: special tokens are left out, but for those that mark
+ * its thinking ("[THINK]", "<|channel|>"; docs/judging.md), which a judge needs. For free(). */
+sah_status sah_decode_response(const sah_model *model, const int32_t *ids, size_t n, char **text,
+                               sah_error *error);
+
 /* True when generation ends at `id` (an end-of-sequence or end-of-turn token of the model). */
 bool sah_is_end_token(const sah_model *model, int32_t id);
 
@@ -245,6 +250,7 @@ typedef struct sah_openings {
     int32_t *tokens; /* [n, length] */
     size_t *lengths; /* [n] fewer than `length` where the response is shorter; 0: the model says nothing */
     bool *refused; /* [n] */
+    bool *thinking; /* [n] still thinking where the judged tokens end: neither refused nor answered */
     int32_t *refusal; /* [refusal_length] the commonest opening of a refusal; NULL: none is refused */
     size_t refusal_length;
 } sah_openings;
@@ -431,8 +437,8 @@ typedef struct sah_judge sah_judge;
 sah_status sah_judge_new(sah_judge_rule rule, const char *phrases, sah_judge **out, sah_error *error);
 void sah_judge_free(sah_judge *judge);
 
-/* The verdict on one response, text[0..length) (it may hold NULs and bytes that are not UTF-8). Fails only
- * when memory is out. */
+/* The verdict on one response, text[0..length) (it may hold NULs and bytes that are not UTF-8). Where the prompt
+ * opened the model's thinking, put its mark ("<think>") in front. Fails only when memory is out. */
 sah_status sah_judge_text(const sah_judge *judge, const char *text, size_t length, sah_verdict *out,
                           sah_error *error);
 
@@ -687,7 +693,8 @@ typedef struct sah_result_info {
     size_t step; /* the one looked at */
     bool judged; /* heads have verdicts: contrast queries, no group ablated beside the heads, no race */
     size_t n_refused, n_answered; /* ships with openings: all its queries, contrast ones too, by whether the
-                                     unablated model refuses them; else 0 */
+                                     unablated model refuses them, those left out whose response is still thinking;
+                                     else 0 */
     bool effect_judged; /* heads have verdicts on their signed effect: two queries of either kind, no race */
 } sah_result_info;
 

@@ -46,7 +46,8 @@ static sah_status add_query(const sah_model *model, const sah_openings *o, size_
                             const sah_prompt *query, size_t index, paths *p, sah_probes *out,
                             sah_error *error)
 {
-    size_t own = o->lengths[opening], refusal = o->refused[opening] ? 0 : o->refusal_length;
+    size_t own = o->lengths[opening],
+           refusal = o->refused[opening] || o->thinking[opening] ? 0 : o->refusal_length;
     const int32_t *tokens = o->tokens + opening * o->length;
     sah_status status = add_path(model, p, query, tokens, own, query->n - 1, error);
     if (status == SAH_OK && refusal > 1)

@@ -143,6 +143,10 @@ static json_t *list_openings(const sah_model *model, const sah_openings *o, size
         char *text = NULL;
         bool good = sah_decode(model, o->tokens + i * o->length, o->lengths[i], false, &text, NULL) == SAH_OK;
         json_t *item = good ? json_pack("{s:b, s:s}", "refused", o->refused[i], "text", text) : NULL;
+        if (item != NULL && o->thinking[i] && json_object_set_new(item, "thinking", json_true()) != 0) {
+            json_decref(item);
+            item = NULL;
+        }
         free(text);
         if (json_array_append_new(list, item) == 0) continue;
         json_decref(list);

@@ -33,6 +33,14 @@ sah_status sah_decode(const sah_model *model, const int32_t *ids, size_t n, bool
                : status;
 }
 
+sah_status sah_decode_response(const sah_model *model, const int32_t *ids, size_t n, char **text,
+                               sah_error *error)
+{
+    sah_status status = need_tokenizer(model, error);
+    return status == SAH_OK ? sah_tokenizer_decode_response(model->checkpoint->tokenizer, ids, n, text, error)
+                            : status;
+}
+
 bool sah_is_end_token(const sah_model *model, int32_t id)
 {
     return model->checkpoint->tokenizer && sah_tokenizer_is_end(model->checkpoint->tokenizer, id);

@@ -109,13 +109,20 @@ static void add_warnings(sah_text *out, const sah_result *result)
     char text[256];
     if (check != NULL) {
         json_int_t sampled = json_integer_value(json_object_get(check, "sampled")),
-                   refused = json_integer_value(json_object_get(check, "refused"));
-        bool hardly = 2 * refused < sampled;
+                   refused = json_integer_value(json_object_get(check, "refused")),
+                   thinking = json_integer_value(json_object_get(check, "thinking"));
+        const bool hardly = 2 * refused < sampled && thinking == 0;
         snprintf(text, sizeof text, "The model refused %lld of %lld sampled queries.%s", (long long)refused,
                  (long long)sampled,
                  hardly ? " Where it hardly refuses, what a head's ablation changes says little about safety."
                         : "");
         add_paragraph(out, hardly ? "note" : NULL, text);
+        if (thinking > 0) {
+            snprintf(text, sizeof text,
+                     "%lld of these responses were still thinking: whether they refuse is not known.",
+                     (long long)thinking);
+            add_paragraph(out, "note", text);
+        }
     }
     if (info->n_screened > 0) {
         snprintf(text, sizeof text, "Screened: %zu of %zu heads have all scores; the others left the race.",

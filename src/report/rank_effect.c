@@ -34,13 +34,13 @@ static void weakening_free(weakening *w)
     free(w->p);
 }
 
-/* Mean of a head's values over the queries that are refused (or answered) and have one; NaN: none. */
-static double mean_where(const sah_effects *e, const double *values, bool refused)
+/* Mean of a head's values over the queries of a kind that have one; NaN: none. */
+static double mean_where(const sah_effects *e, const double *values, sah_opening_kind kind)
 {
     double sum = 0;
     size_t n = 0;
     for (size_t q = 0; q < e->n; q++) {
-        if (e->refused[q] != refused || isnan(values[q])) continue;
+        if (e->kinds[q] != kind || isnan(values[q])) continue;
         sum += values[q];
         n++;
     }
@@ -53,8 +53,11 @@ static sah_status weakening_new(const sah_result *r, weakening *w, sah_error *er
     size_t n = r->info.n_scored, numbers;
     const double *first = e->values[SAH_EFFECT]; /* a query without an opening has none for any head */
     *w = (weakening){0};
-    for (size_t q = 0; q < e->n && n > 0; q++)
-        if (!isnan(first[q])) e->refused[q] ? w->n_refused++ : w->n_answered++;
+    for (size_t q = 0; q < e->n && n > 0; q++) {
+        if (isnan(first[q])) continue;
+        w->n_refused += e->kinds[q] == SAH_OPENING_REFUSES;
+        w->n_answered += e->kinds[q] == SAH_OPENING_ANSWERS;
+    }
     w->refused = sah_mul(n, w->n_refused, &numbers) ? sah_alloc(numbers, sizeof *w->refused) : NULL;
     w->answered = sah_mul(n, w->n_answered, &numbers) ? sah_alloc(numbers, sizeof *w->answered) : NULL;
     w->means = sah_alloc(3 * SAH_RESAMPLES, sizeof *w->means);
@@ -64,8 +67,11 @@ static sah_status weakening_new(const sah_result *r, weakening *w, sah_error *er
     w->differences = w->answered_means + SAH_RESAMPLES;
     for (size_t h = 0; h < n; h++) {
         double *refused = w->refused + h * w->n_refused, *answered = w->answered + h * w->n_answered;
-        for (size_t q = 0; q < e->n; q++)
-            if (!isnan(first[q])) *(e->refused[q] ? refused++ : answered++) = -first[h * e->n + q];
+        for (size_t q = 0; q < e->n; q++) {
+            if (isnan(first[q])) continue;
+            if (e->kinds[q] == SAH_OPENING_REFUSES) *refused++ = -first[h * e->n + q];
+            if (e->kinds[q] == SAH_OPENING_ANSWERS) *answered++ = -first[h * e->n + q];
+        }
     }
     sah_status status = SAH_OK;
     if (w->n_refused > 0) status = sah_bootstrap_new(w->n_refused, 4, &w->plan, error);
@@ -112,9 +118,9 @@ sah_status sah_rank_effects(const sah_result *r, sah_ranked *items, sah_error *e
         const double *kl = e->values[SAH_OPENING_KL] + h * e->n;
         double sum = 0;
         size_t n = 0;
-        out->effect = mean_where(e, e->values[SAH_EFFECT] + h * e->n, true);
-        out->effect_answered = mean_where(e, e->values[SAH_EFFECT] + h * e->n, false);
-        out->toward = mean_where(e, e->values[SAH_TOWARD] + h * e->n, false);
+        out->effect = mean_where(e, e->values[SAH_EFFECT] + h * e->n, SAH_OPENING_REFUSES);
+        out->effect_answered = mean_where(e, e->values[SAH_EFFECT] + h * e->n, SAH_OPENING_ANSWERS);
+        out->toward = mean_where(e, e->values[SAH_TOWARD] + h * e->n, SAH_OPENING_ANSWERS);
         for (size_t q = 0; q < e->n; q++) {
             sum += isnan(kl[q]) ? 0 : kl[q];
             if (!isnan(kl[q])) n++;

@@ -102,7 +102,7 @@ static sah_status merge_scores(sah_result *r, sah_error *error)
 
 static void effects_free(sah_effects *e)
 {
-    free(e->refused);
+    free(e->kinds);
     for (int l = 0; l < SAH_N_EFFECTS; l++) free(e->values[l]);
     *e = (sah_effects){0};
 }
@@ -110,8 +110,8 @@ static void effects_free(sah_effects *e)
 static sah_status effects_new(size_t n, size_t n_scored, sah_effects *out, sah_error *error)
 {
     size_t numbers;
-    *out = (sah_effects){.n = n, .refused = sah_alloc(n, sizeof *out->refused)};
-    bool good = out->refused != NULL && sah_mul(n, n_scored, &numbers);
+    *out = (sah_effects){.n = n, .kinds = sah_alloc(n, sizeof *out->kinds)};
+    bool good = out->kinds != NULL && sah_mul(n, n_scored, &numbers);
     for (int l = 0; l < SAH_N_EFFECTS && good; l++) {
         out->values[l] = sah_alloc(numbers, sizeof *out->values[l]);
         good = out->values[l] != NULL;
@@ -126,7 +126,7 @@ static sah_status merge_effects(sah_result *r, sah_error *error)
 {
     size_t n = 0, at = 0;
     for (size_t i = 0; i < r->n_files; i++) {
-        if (r->files[i].refused == NULL) return SAH_OK;
+        if (r->files[i].openings == NULL) return SAH_OK;
         n += r->files[i].n_queries + r->files[i].n_contrast;
     }
     sah_status status = effects_new(n, r->info.n_scored, &r->effects, error);
@@ -134,7 +134,7 @@ static sah_status merge_effects(sah_result *r, sah_error *error)
     for (size_t i = 0; i < r->n_files; i++) {
         const sah_result_file *f = &r->files[i];
         size_t own = f->n_queries + f->n_contrast;
-        memcpy(r->effects.refused + at, f->refused, own * sizeof *f->refused);
+        memcpy(r->effects.kinds + at, f->openings, own * sizeof *f->openings);
         for (size_t h = 0; h < r->info.n_scored; h++)
             for (size_t l = 0; l < SAH_N_EFFECTS; l++)
                 memcpy(r->effects.values[l] + h * n + at,
@@ -147,8 +147,10 @@ static sah_status merge_effects(sah_result *r, sah_error *error)
 static void count_refused(sah_result *r)
 {
     r->info.n_refused = r->info.n_answered = 0;
-    for (size_t q = 0; q < r->effects.n; q++)
-        r->effects.refused[q] ? r->info.n_refused++ : r->info.n_answered++;
+    for (size_t q = 0; q < r->effects.n; q++) {
+        r->info.n_refused += r->effects.kinds[q] == SAH_OPENING_REFUSES;
+        r->info.n_answered += r->effects.kinds[q] == SAH_OPENING_ANSWERS;
+    }
     r->info.effect_judged = r->info.n_refused > 1 && r->info.n_answered > 1 && r->info.n_screened == 0;
 }
 
@@ -164,8 +166,8 @@ static sah_status join_effects(sah_result *r, const size_t *chosen, const sah_re
     }
     sah_status status = effects_new(n, n_heads, &both, error);
     if (status != SAH_OK) return status;
-    memcpy(both.refused, r->effects.refused, a * sizeof *both.refused);
-    memcpy(both.refused + a, more->effects.refused, b * sizeof *both.refused);
+    memcpy(both.kinds, r->effects.kinds, a * sizeof *both.kinds);
+    memcpy(both.kinds + a, more->effects.kinds, b * sizeof *both.kinds);
     for (size_t h = 0; h < n_heads; h++)
         for (size_t l = 0; l < SAH_N_EFFECTS; l++) {
             memcpy(both.values[l] + h * n, r->effects.values[l] + chosen[h] * a, a * sizeof(double));

@@ -43,11 +43,18 @@ typedef struct sah_result_step {
     sah_chosen chosen;
 } sah_result_step;
 
+/* What the judge says of the response that an opening belongs to. */
+typedef enum sah_opening_kind {
+    SAH_OPENING_ANSWERS,
+    SAH_OPENING_REFUSES,
+    SAH_OPENING_THINKS /* neither is known: it is still thinking where the judged tokens end */
+} sah_opening_kind;
+
 /* What ships says of openings: a column a query, contrast queries among them, in an order of its own. */
 enum { SAH_EFFECT, SAH_TOWARD, SAH_OPENING_KL, SAH_N_EFFECTS };
 typedef struct sah_effects {
     size_t n; /* queries; 0: no openings */
-    bool *refused; /* [n] */
+    sah_opening_kind *kinds; /* [n] */
     double *values[SAH_N_EFFECTS]; /* [n_scored, n] each, NaN where a query has none */
 } sah_effects;
 
@@ -60,7 +67,7 @@ typedef struct sah_result_file {
     size_t n_expected; /* heads of the settings' ranges */
     size_t n_screened; /* those of them that a race left behind, without scores on every query */
     size_t n_queries, n_contrast;
-    bool *refused; /* [n_queries + n_contrast] ships with openings, or NULL */
+    sah_opening_kind *openings; /* [n_queries + n_contrast] ships with openings, or NULL */
     size_t n_statistics; /* find: of the labels as they are and shuffled, of every head or of none */
     size_t width; /* numbers of a row, those left aside */
     sah_result_step *steps; /* [n_steps] */

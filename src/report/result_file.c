@@ -73,22 +73,25 @@ static sah_status read_shape(sah_result_file *f, const json_t *model, const json
     return SAH_OK;
 }
 
-/* Which queries are refused, from the lists of openings. */
+/* Which queries are refused, and which are neither that nor answered, from the lists of openings. */
 static sah_status read_openings(sah_result_file *f, sah_error *error)
 {
     const json_t *lists[2] = {json_object_get(f->header, "openings"),
                               json_object_get(f->header, "contrast_openings")};
     size_t n[2] = {f->n_queries, f->n_contrast}, at = 0;
     if (f->kind != SAH_KIND_SHIPS || lists[0] == NULL) return SAH_OK;
-    f->refused = sah_alloc(n[0] + n[1], sizeof *f->refused);
-    if (f->refused == NULL) return sah_fail_memory(error, f->path);
+    f->openings = sah_alloc(n[0] + n[1], sizeof *f->openings);
+    if (f->openings == NULL) return sah_fail_memory(error, f->path);
     for (int l = 0; l < 2; l++) {
         for (size_t i = 0; i < n[l]; i++) {
-            const json_t *refused = json_object_get(json_array_get(lists[l], i), "refused");
+            const json_t *opening = json_array_get(lists[l], i),
+                         *refused = json_object_get(opening, "refused");
             if (!json_is_boolean(refused))
                 return sah_fail(error, SAH_FAILED,
                                 "%s: the header does not say of every query if it is refused", f->path);
-            f->refused[at++] = json_is_true(refused);
+            f->openings[at++] = json_is_true(refused)                                ? SAH_OPENING_REFUSES
+                                : json_is_true(json_object_get(opening, "thinking")) ? SAH_OPENING_THINKS
+                                                                                     : SAH_OPENING_ANSWERS;
         }
     }
     f->width = (n[0] + n[1]) * (1 + SAH_N_EFFECTS);
@@ -159,7 +162,7 @@ static bool read_lists(const sah_result_file *f, const json_t *line, double *row
     size_t n = f->n_queries, n_contrast = f->n_contrast;
     bool good = read_numbers(json_object_get(line, "kl"), n, row) &&
                 read_numbers(json_object_get(line, "kl_contrast"), n_contrast, row + n);
-    for (int l = 1; l <= SAH_N_EFFECTS && f->refused != NULL && good; l++) {
+    for (int l = 1; l <= SAH_N_EFFECTS && f->openings != NULL && good; l++) {
         double *list = row + (size_t)l * (n + n_contrast);
         const json_t *own = json_object_get(line, list_keys[l]);
         snprintf(key, sizeof key, "%s_contrast", list_keys[l]);
@@ -319,7 +322,7 @@ void sah_result_file_close(sah_result_file *f)
         free(rows);
     }
     free(f->steps);
-    free(f->refused);
+    free(f->openings);
     free(f->path);
     json_decref(f->header);
     *f = (sah_result_file){0};

@@ -7,6 +7,7 @@
 
 #include "run/journal.h"
 #include "model/checkpoint/identity.h"
+#include "model/template/thinking.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"
@@ -38,15 +39,18 @@ sah_status sah_run_prompts_new(const sah_model *model, const sah_strings *const 
     for (size_t l = 0; l < n_lists; l++) total += lists[l] != NULL ? lists[l]->n : 0;
     out->tokens = sah_alloc(total, sizeof *out->tokens);
     out->items = sah_alloc(total, sizeof *out->items);
-    if (out->tokens == NULL || out->items == NULL) return sah_fail_memory(error, "the prompts");
+    out->opened = sah_alloc(total, sizeof *out->opened);
+    if (!out->tokens || !out->items || !out->opened) return sah_fail_memory(error, "the prompts");
     for (size_t l = 0; l < n_lists && status == SAH_OK; l++) {
         for (size_t i = 0; lists[l] != NULL && i < lists[l]->n && status == SAH_OK; i++) {
             char *prompt;
             int32_t **tokens = &out->tokens[out->n];
+            const char **opened = &out->opened[out->n];
             sah_prompt *item = &out->items[out->n++];
             status = sah_run_prompt(model, template_, system, lists[l]->items[i], &prompt, tokens, &item->n,
                                     error);
             item->tokens = *tokens;
+            if (status == SAH_OK) *opened = sah_opens_thinking(prompt, strlen(prompt));
             free(prompt);
         }
     }
@@ -58,6 +62,7 @@ void sah_run_prompts_free(sah_run_prompts *prompts)
     for (size_t i = 0; i < prompts->n; i++) free(prompts->tokens[i]);
     free(prompts->tokens);
     free(prompts->items);
+    free(prompts->opened);
     *prompts = (sah_run_prompts){0};
 }
 

@@ -17,6 +17,7 @@ sah_status sah_run_prompt(const sah_model *model, const char *template_, const c
 typedef struct sah_run_prompts {
     int32_t **tokens; /* [n] */
     sah_prompt *items; /* [n] the same */
+    const char **opened; /* [n] the mark with which the prompt opens the model's thinking, or NULL */
     size_t n;
 } sah_run_prompts;
 

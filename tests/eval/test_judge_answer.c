@@ -9,6 +9,7 @@
 
 #include "eval/judge/answer.h"
 #include "eval/judge/judge.h"
+#include "model/template/thinking.h"
 
 static void test_entities(void **state)
 {
@@ -97,7 +98,13 @@ static void test_prompts_that_open_thinking(void **state)
         {"<|im_start|>assistant\n<think>\n", "<think>"},
         {"[/INST][THINK]", "[think]"},
         {"<|im_start|>assistant\n<think>\n\n</think>\n\n", NULL},
+        {"<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>analysis"},
+        {"Assistant: <think>", "<think>"},
+        {"bake<think>\n", "<think>"},
+        {"<think>", "<think>"},
         {"What does <think> mean?", NULL},
+        {"What is the meaning of <think>", NULL},
+        {"What is the meaning of `<think>`", NULL},
         {"", NULL},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
@@ -133,7 +140,8 @@ static void test_verdicts(void **state)
     assert_int_equal(sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, NULL), SAH_OK);
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         sah_finding found;
-        assert_int_equal(sah_judge_find(judge, list[i].text, strlen(list[i].text), &found, NULL), SAH_OK);
+        assert_int_equal(sah_judge_find(judge, NULL, list[i].text, strlen(list[i].text), &found, NULL),
+                         SAH_OK);
         if (found.verdict != list[i].verdict)
             fail_msg("%s: %s", sah_verdict_name(found.verdict), list[i].text);
         if (list[i].reason != NULL) assert_string_equal(found.reason, list[i].reason);

@@ -43,6 +43,56 @@ void safetensors_write(const char *path, const char *header, const void *data, s
     free(text.data);
 }
 
+void safetensors_write_f32(const char *path, const f32_tensor *tensors, size_t n)
+{
+    json_t *header = json_object();
+    sah_text data = {0};
+    for (size_t i = 0; i < n; i++) {
+        const f32_tensor *t = &tensors[i];
+        const bool vector = t->columns == 0;
+        const size_t begin = data.size;
+        sah_text_add(&data, (const char *)t->values,
+                     (size_t)t->rows * (size_t)(vector ? 1 : t->columns) * sizeof(float));
+        json_object_set_new(
+            header, t->name,
+            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape",
+                      vector ? json_pack("[i]", t->rows) : json_pack("[ii]", t->rows, t->columns),
+                      "data_offsets", (json_int_t)begin, (json_int_t)data.size));
+    }
+    assert_false(data.failed);
+    char *text = json_dumps(header, JSON_COMPACT);
+    safetensors_write(path, text, data.data, data.size);
+    free(text);
+    free(data.data);
+    json_decref(header);
+}
+
+void write_json(const char *path, json_t *json)
+{
+    char *text = json_dumps(json, JSON_INDENT(2));
+    assert_non_null(text);
+    scratch_write_text(path, text);
+    free(text);
+    json_decref(json);
+}
+
+const char *byte_level(const char *text)
+{
+    static char out[512];
+    size_t n = 0;
+    for (const char *c = text; *c != '\0'; c++) {
+        assert_true(n + 3 < sizeof out && (unsigned char)*c < 0x80);
+        if (*c == ' ' || *c == '\n') {
+            out[n++] = '\xC4';
+            out[n++] = *c == ' ' ? '\xA0' : '\x8A';
+        } else {
+            out[n++] = *c;
+        }
+    }
+    out[n] = '\0';
+    return out;
+}
+
 json_t *safetensors_take(const char *path, uint8_t **data, size_t *size)
 {
     size_t all, length = 0;

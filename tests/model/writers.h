@@ -10,6 +10,23 @@
 /* 8 bytes length, `header`, data. */
 void safetensors_write(const char *path, const char *header, const void *data, size_t size);
 
+/* A matrix, or with columns 0 a vector. */
+typedef struct f32_tensor {
+    const char *name;
+    int rows, columns;
+    const float *values;
+} f32_tensor;
+
+/* A file of float32 tensors. */
+void safetensors_write_f32(const char *path, const f32_tensor *tensors, size_t n);
+
+/* Writes the value; takes the reference. */
+void write_json(const char *path, json_t *json);
+
+/* A token's text as vocabularies of byte-level BPE write it: a blank is U+0120 there and a line end U+010A. ASCII
+ * alone. In a buffer that the next call overwrites. */
+const char *byte_level(const char *text);
+
 /* The parts of an existing file, for changes: the header for json_decref(), the data for free(). */
 json_t *safetensors_take(const char *path, uint8_t **data, size_t *size);
 

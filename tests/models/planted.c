@@ -14,7 +14,6 @@
 #include "model/writers.h"
 #include "util/json.h"
 #include "util/scratch.h"
-#include "util/strings.h"
 
 /* ---- The construction
  *
@@ -336,55 +335,22 @@ static matrix ones(const char *name, int layer)
 
 static void write_weights(const char *path, matrix *matrices, size_t n)
 {
-    json_t *header = json_object();
-    sah_text data = {0};
-    for (size_t i = 0; i < n; i++) {
-        const matrix *m = &matrices[i];
-        size_t begin = data.size;
-        json_t *shape = m->columns > 0 ? json_pack("[ii]", m->rows, m->columns) : json_pack("[i]", m->rows);
-        sah_text_add(&data, (const char *)m->values,
-                     (size_t)m->rows * (size_t)(m->columns > 0 ? m->columns : 1) * sizeof(float));
-        json_object_set_new(header, m->name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                                      (json_int_t)begin, (json_int_t)data.size));
-        free(m->values);
-    }
-    assert_false(data.failed);
-    char *text = json_dumps(header, JSON_COMPACT);
-    safetensors_write(path, text, data.data, data.size);
-    free(text);
-    free(data.data);
-    json_decref(header);
-}
-
-static void write_json(const char *path, json_t *json)
-{
-    char *text = json_dumps(json, JSON_INDENT(2));
-    assert_non_null(text);
-    scratch_write_text(path, text);
-    free(text);
-    json_decref(json);
+    f32_tensor *tensors = calloc(n, sizeof *tensors);
+    for (size_t i = 0; i < n; i++)
+        tensors[i] =
+            (f32_tensor){matrices[i].name, matrices[i].rows, matrices[i].columns, matrices[i].values};
+    safetensors_write_f32(path, tensors, n);
+    for (size_t i = 0; i < n; i++) free(matrices[i].values);
+    free(tensors);
 }
 
 /* Byte-level BPE without merges: with `ignore_merges` a piece of the pre-tokeniser that is in the vocabulary
- * is a token. A blank is written U+0120 there and a line end U+010A. Bytes that no word needs have no token
- * and are dropped. */
+ * is a token. Bytes that no word needs have no token and are dropped. */
 static json_t *tokenizer(const words *w)
 {
     json_t *vocabulary = json_object();
-    for (int i = 0; i < w->n; i++) {
-        sah_text text = {0};
-        for (const char *c = w->tokens[i].text; *c != '\0'; c++) {
-            if (*c == ' ')
-                sah_text_adds(&text, "\u0120");
-            else if (*c == '\n')
-                sah_text_adds(&text, "\u010A");
-            else
-                sah_text_add(&text, c, 1);
-        }
-        json_object_set_new(vocabulary, text.data, json_integer(i));
-        free(text.data);
-    }
+    for (int i = 0; i < w->n; i++)
+        json_object_set_new(vocabulary, byte_level(w->tokens[i].text), json_integer(i));
     return json_pack(
         "{s:s, s:[{s:i, s:s, s:b}], s:n, s:{s:s, s:b, s:b}, s:n, s:{s:s}, s:{s:s, s:b, s:o, s:[]}}",
         "version", "1.0", "added_tokens", "id", 0, "content", w->tokens[0].text, "special", 1, "normalizer",

@@ -151,12 +151,43 @@ static void test_sets_are_drawn_apart(void **state)
     sah_result_close(result);
 }
 
+/* A refused query, two answered ones, and two whose response is still thinking, which count as neither. */
+static void test_thinking_counts_as_neither(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":1,\"heads\":1,\"kv_"
+        "heads\":1},"
+        "\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\",\"c\",\"d\",\"e\"],\"openings\":["
+        "{\"refused\":true,\"text\":\"\"},{\"refused\":false,\"text\":\"\"},"
+        "{\"refused\":false,\"text\":\"\",\"thinking\":true},{\"refused\":false,\"text\":\"\",\"thinking\":"
+        "false},"
+        "{\"refused\":false,\"text\":\"\",\"thinking\":true}]}\n"
+        "{\"head\":\"0-0\",\"kl\":[1,1,1,1,1],\"effect\":[-4,-1,-64,-2,-128],\"toward\":[null,3,null,5,null]}"
+        "\n";
+    sah_error error = {0};
+    sah_result *result = NULL;
+    sah_ranked *ranked;
+    size_t n;
+    const char *path = scratch("thinking.jsonl");
+    scratch_write_text(path, text);
+    expect_ok(sah_result_open(&path, 1, &result, &error), &error);
+    const sah_result_info *info = sah_result_describe(result);
+    assert_true(info->n_refused == 1 && info->n_answered == 2 && !info->effect_judged);
+    expect_ok(sah_rank(result, SAH_ORDER_EFFECT, &ranked, &n, &error), &error);
+    assert_true(ranked[0].effect == -4 && ranked[0].effect_answered == -1.5 && ranked[0].toward == 4);
+    assert_true(ranked[0].effect_low == -4 && ranked[0].effect_high == -4);
+    free(ranked);
+    sah_result_close(result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_top_ten),
         cmocka_unit_test(test_by_query),
         cmocka_unit_test(test_sets_are_drawn_apart),
+        cmocka_unit_test(test_thinking_counts_as_neither),
     };
     return cmocka_run_group_tests_name("rankings of ships", tests, NULL, NULL);
 }

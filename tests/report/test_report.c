@@ -127,20 +127,22 @@ static void test_refusal_note(void **state)
 {
     (void)state;
     static const struct {
-        int refused, sampled;
+        int refused, sampled, thinking;
         bool noted;
-    } cases[] = {{0, 16, true},   {7, 16, true}, {8, 16, false}, {9, 16, false},
-                 {16, 16, false}, {2, 5, true},  {3, 5, false}};
+    } cases[] = {{0, 16, 0, true},   {7, 16, 0, true}, {8, 16, 0, false}, {9, 16, 0, false},
+                 {16, 16, 0, false}, {2, 5, 0, true},  {3, 5, 0, false},  {1, 16, 9, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t size;
-        char check[96], said[64];
-        snprintf(check, sizeof check, ",\"refusal_check\":{\"sampled\":%d,\"refused\":%d}", cases[i].sampled,
-                 cases[i].refused);
+        char check[128], said[64];
+        snprintf(check, sizeof check, ",\"refusal_check\":{\"sampled\":%d,\"refused\":%d,\"thinking\":%d}",
+                 cases[i].sampled, cases[i].refused, cases[i].thinking);
         snprintf(said, sizeof said, "refused %d of %d sampled queries", cases[i].refused, cases[i].sampled);
         const char *path = write_ships("n.jsonl", "m", "ships", check);
         char *page = report(&path, 1, "note.html", &size);
         assert_non_null(strstr(page, said));
         assert_int_equal(strstr(page, "Where it hardly refuses") != NULL, cases[i].noted);
+        assert_int_equal(strstr(page, "9 of these responses were still thinking") != NULL,
+                         cases[i].thinking > 0);
         free(page);
     }
 }

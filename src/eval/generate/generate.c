@@ -203,7 +203,7 @@ static sah_status take_reply(void *ctx, const sah_reply *reply, sah_error *error
     size_t query = g->left[reply->prompt];
     const bool *done = g->done + g->set * g->queries->n;
     char *text = NULL;
-    sah_status status = sah_decode(g->model, reply->tokens, reply->n, true, &text, error);
+    sah_status status = sah_decode_response(g->model, reply->tokens, reply->n, &text, error);
     if (status != SAH_OK) return status;
     g->held[query] = make_line(g, query, reply, text);
     free(text);

@@ -13,7 +13,4 @@ void sah_resolve_entities(char *text, size_t *length);
  * False when the response is nothing but thinking that never ends; the text is then as it was. */
 bool sah_take_off_thinking(char *text, size_t *length);
 
-/* The mark with which a prompt opens the model's thinking at its very end ("<think>\n"); NULL: it does not. */
-const char *sah_opens_thinking(const char *prompt, size_t n);
-
 #endif

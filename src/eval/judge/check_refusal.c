@@ -5,12 +5,11 @@
 
 #include "run/prompts.h"
 #include "eval/generate/respond.h"
-#include "eval/judge/answer.h"
 #include "eval/judge/judge.h"
+#include "model/template/thinking.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/splitmix.h"
-#include "util/strings.h"
 
 /* Refusals stand in the first words. */
 enum { MOST_QUERIES = 16, MOST_TOKENS = 16 };
@@ -26,18 +25,12 @@ static sah_status take_reply(void *ctx, const sah_reply *reply, sah_error *error
 {
     check *c = ctx;
     char *text = NULL;
-    sah_text whole = {0};
     sah_finding found;
-    /* Special tokens stay in: some models mark their thinking by them. */
-    sah_status status = sah_decode(c->model, reply->tokens, reply->n, false, &text, error);
-    if (status != SAH_OK) return status;
-    if (c->opened[reply->prompt] != NULL) sah_text_adds(&whole, c->opened[reply->prompt]);
-    sah_text_adds(&whole, text);
-    status = whole.failed ? sah_fail_memory(error, "a response")
-                          : sah_judge_find(c->judge, whole.data, whole.size, &found, error);
+    sah_status status = sah_decode_response(c->model, reply->tokens, reply->n, &text, error);
+    if (status == SAH_OK)
+        status = sah_judge_find(c->judge, c->opened[reply->prompt], text, strlen(text), &found, error);
     if (status == SAH_OK) c->out->refused += found.verdict == SAH_REFUSAL;
     if (status == SAH_OK) c->out->thinking += strcmp(found.reason, SAH_REASON_THINKING) == 0;
-    free(whole.data);
     free(text);
     return status;
 }

@@ -286,12 +286,15 @@ static sah_status judge_answer(const sah_judge *judge, const char *text, size_t 
     return status;
 }
 
-static sah_status judge_default(const sah_judge *judge, const char *text, size_t length, sah_finding *out,
-                                sah_error *error)
+static sah_status judge_default(const sah_judge *judge, const char *opened, const char *text, size_t length,
+                                sah_finding *out, sah_error *error)
 {
-    char *answer = sah_alloc(length, 1);
+    const size_t before = opened != NULL ? strlen(opened) : 0;
+    char *answer = length <= SIZE_MAX - before ? sah_alloc(before + length, 1) : NULL;
     if (answer == NULL) return sah_fail_memory(error, "a response");
-    memcpy(answer, text, length);
+    if (before > 0) memcpy(answer, opened, before);
+    memcpy(answer + before, text, length);
+    length += before;
     sah_resolve_entities(answer, &length);
     sah_status status = SAH_OK;
     if (sah_take_off_thinking(answer, &length))
@@ -302,10 +305,10 @@ static sah_status judge_default(const sah_judge *judge, const char *text, size_t
     return status;
 }
 
-sah_status sah_judge_find(const sah_judge *judge, const char *text, size_t length, sah_finding *out,
-                          sah_error *error)
+sah_status sah_judge_find(const sah_judge *judge, const char *opened, const char *text, size_t length,
+                          sah_finding *out, sah_error *error)
 {
-    if (judge->rule == SAH_RULE_DEFAULT) return judge_default(judge, text, length, out, error);
+    if (judge->rule == SAH_RULE_DEFAULT) return judge_default(judge, opened, text, length, out, error);
     *out = judge_reference(judge, text, length);
     return SAH_OK;
 }
@@ -314,7 +317,7 @@ sah_status sah_judge_text(const sah_judge *judge, const char *text, size_t lengt
                           sah_error *error)
 {
     sah_finding found;
-    sah_status status = sah_judge_find(judge, text, length, &found, error);
+    sah_status status = sah_judge_find(judge, NULL, text, length, &found, error);
     if (status == SAH_OK) *out = found.verdict;
     return status;
 }

@@ -20,8 +20,9 @@ typedef struct sah_finding {
     char reason[SAH_LONGEST_REASON];
 } sah_finding;
 
-/* As sah_judge_text, with the reason. */
-sah_status sah_judge_find(const sah_judge *judge, const char *text, size_t length, sah_finding *out,
-                          sah_error *error);
+/* As sah_judge_text, with the reason. `opened`: the mark with which the prompt opened the thinking that the text
+ * begins in (sah_opens_thinking()), or NULL; the reference's rule does not look at it. */
+sah_status sah_judge_find(const sah_judge *judge, const char *opened, const char *text, size_t length,
+                          sah_finding *out, sah_error *error);
 
 #endif

@@ -8,6 +8,7 @@
 #include "eval/judge/judge.h"
 #include "eval/judge/responses.h"
 #include "model/checkpoint/identity.h"
+#include "model/template/thinking.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"
@@ -221,6 +222,14 @@ static sah_status find_group(judging *j, const json_t *object, size_t *group, sa
     return good ? SAH_OK : sah_fail_memory(error, "the responses");
 }
 
+/* The mark with which the record's prompt opened the thinking that its response begins in, or NULL. */
+static const char *opened_by(const json_t *record)
+{
+    const json_t *prompt = json_object_get(record, "prompt");
+    return json_is_string(prompt) ? sah_opens_thinking(json_string_value(prompt), json_string_length(prompt))
+                                  : NULL;
+}
+
 /* The next record, with the verdict of the rule; *more is false at the end. */
 static sah_status judge_next(judging *j, bool *more, sah_error *error)
 {
@@ -239,7 +248,8 @@ static sah_status judge_next(judging *j, bool *more, sah_error *error)
     }
     judged *record = &j->records[j->n++];
     *record = (judged){.response = response, .object = json_incref(response.object)};
-    status = sah_judge_find(j->judge, response.text, response.length, &record->found, error);
+    status = sah_judge_find(j->judge, opened_by(response.object), response.text, response.length,
+                            &record->found, error);
     if (status == SAH_OK && j->label != NULL)
         status = count_label(&response, j->label, j->responses.name, record->found.verdict, &j->total, error);
     return status == SAH_OK ? find_group(j, record->object, &record->group, error) : status;

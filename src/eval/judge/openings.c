@@ -5,12 +5,14 @@
 
 #include "run/prompts.h"
 #include "eval/generate/respond.h"
+#include "eval/judge/judge.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
 typedef struct opener {
     const sah_model *model;
     const sah_judge *judge;
+    const sah_run_prompts *prompts;
     sah_openings *out;
 } opener;
 
@@ -18,13 +20,18 @@ static sah_status take_reply(void *ctx, const sah_reply *reply, sah_error *error
 {
     opener *o = ctx;
     char *text = NULL;
-    sah_verdict verdict;
+    sah_finding found;
     size_t n = reply->n < o->out->length ? reply->n : o->out->length;
     memcpy(o->out->tokens + reply->prompt * o->out->length, reply->tokens, n * sizeof *reply->tokens);
     o->out->lengths[reply->prompt] = n;
-    sah_status status = sah_decode(o->model, reply->tokens, reply->n, true, &text, error);
-    if (status == SAH_OK) status = sah_judge_text(o->judge, text, strlen(text), &verdict, error);
-    if (status == SAH_OK) o->out->refused[reply->prompt] = verdict == SAH_REFUSAL;
+    sah_status status = sah_decode_response(o->model, reply->tokens, reply->n, &text, error);
+    if (status == SAH_OK)
+        status =
+            sah_judge_find(o->judge, o->prompts->opened[reply->prompt], text, strlen(text), &found, error);
+    if (status == SAH_OK) {
+        o->out->refused[reply->prompt] = found.verdict == SAH_REFUSAL;
+        o->out->thinking[reply->prompt] = strcmp(found.reason, SAH_REASON_THINKING) == 0;
+    }
     free(text);
     return status;
 }
@@ -76,10 +83,12 @@ sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, 
         out->tokens = fits ? sah_alloc(cells, sizeof *out->tokens) : NULL;
         out->lengths = sah_alloc(out->n, sizeof *out->lengths);
         out->refused = sah_alloc(out->n, sizeof *out->refused);
-        if (!out->tokens || !out->lengths || !out->refused) status = sah_fail_memory(error, "the openings");
+        out->thinking = sah_alloc(out->n, sizeof *out->thinking);
+        if (!out->tokens || !out->lengths || !out->refused || !out->thinking)
+            status = sah_fail_memory(error, "the openings");
     }
     if (status == SAH_OK) status = sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, error);
-    opener o = {model, judge, out};
+    opener o = {model, judge, &prompts, out};
     const sah_respond_options respond = {
         .sampling = {.top_p = 1.0},
         .most_tokens = options->judged,
@@ -107,6 +116,7 @@ void sah_openings_free(sah_openings *openings)
     free(openings->tokens);
     free(openings->lengths);
     free(openings->refused);
+    free(openings->thinking);
     free(openings->refusal);
     *openings = (sah_openings){0};
 }

@@ -6,6 +6,7 @@
 #include <utf8proc.h>
 
 #include "model/tokenizer/tokenizer_parts.h"
+#include "model/template/thinking.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"
@@ -250,8 +251,30 @@ static char *as_string(const sah_text *text)
     return out;
 }
 
-sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *ids, size_t n,
-                                bool skip_special, char **text, sah_error *error)
+static bool keeps_all(const sah_tokenizer *tokenizer, int32_t id)
+{
+    (void)tokenizer;
+    (void)id;
+    return true;
+}
+
+static bool keeps_text(const sah_tokenizer *tokenizer, int32_t id)
+{
+    return !tokenizer->vocab.items[id].special;
+}
+
+/* Between the parts of a message, too, a GGUF file's tokens are text. */
+static bool keeps_thinking(const sah_tokenizer *tokenizer, int32_t id)
+{
+    if (keeps_text(tokenizer, id)) return true;
+    const char *token = sah_vocab_text(&tokenizer->vocab, id, NULL);
+    const sah_known known = sah_tokenizer_known(tokenizer, 0, token);
+    return known == SAH_KNOWN_SHOWN || known == SAH_KNOWN_BETWEEN || sah_is_thinking_token(token);
+}
+
+static sah_status decode(const sah_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                         bool (*keeps)(const sah_tokenizer *tokenizer, int32_t id), char **text,
+                         sah_error *error)
 {
     sah_text_list tokens = {0};
     sah_text out = {0};
@@ -261,7 +284,7 @@ sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *i
         size_t size;
         const char *token = sah_vocab_decoded(&tokenizer->vocab, ids[i], &size);
         if (token == NULL) continue; /* rows of the embedding past the last token have no text */
-        if (skip_special && tokenizer->vocab.items[ids[i]].special) continue;
+        if (!keeps(tokenizer, ids[i])) continue;
         status = sah_text_list_add(&tokens, token, size, error);
     }
     if (status == SAH_OK) status = sah_decoder_run(&tokenizer->decoder, &tokens, &out, error);
@@ -272,6 +295,18 @@ sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *i
     sah_text_list_free(&tokens);
     free(out.data);
     return status;
+}
+
+sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                                bool skip_special, char **text, sah_error *error)
+{
+    return decode(tokenizer, ids, n, skip_special ? keeps_text : keeps_all, text, error);
+}
+
+sah_status sah_tokenizer_decode_response(const sah_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                                         char **text, sah_error *error)
+{
+    return decode(tokenizer, ids, n, keeps_thinking, text, error);
 }
 
 /* ---- Questions ----------------------------------------------------------------------------------------- */

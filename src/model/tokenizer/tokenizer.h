@@ -24,6 +24,10 @@ sah_status sah_tokenizer_encode(const sah_tokenizer *tokenizer, const char *text
  * U+FFFD. */
 sah_status sah_tokenizer_decode(const sah_tokenizer *tokenizer, const int32_t *ids, size_t n,
                                 bool skip_special, char **text, sah_error *error);
+/* The same of what a model says: special tokens are left out, but for those that mark its thinking
+ * (model/template/thinking.h), and gpt-oss's between the parts of a message. */
+sah_status sah_tokenizer_decode_response(const sah_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                                         char **text, sah_error *error);
 
 size_t sah_tokenizer_size(const sah_tokenizer *tokenizer); /* highest id + 1 */
 int32_t sah_tokenizer_bos(const sah_tokenizer *tokenizer); /* -1: none */
