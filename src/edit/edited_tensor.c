@@ -2,33 +2,79 @@
 #include "edit/edited_tensor.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-void sah_values_read(const sah_tensor *tensor, const sah_matrix *matrix, float *out)
+#include "model/checkpoint/lora.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+enum { CHUNK = 1 << 14 }; /* values; whole blocks of every type */
+
+void sah_sharing_add(sah_sharing *sharing, const sah_matrix *matrix)
 {
-    if (matrix == NULL) {
-        sah_vector_read(tensor, 0, out);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (size_t row = 0; row < matrix->rows; row++)
-        sah_matrix_read(matrix, row, 1, out + sah_matrix_file_row(matrix, row) * matrix->columns);
+    for (int i = 0; i < sharing->n; i++)
+        if (sharing->items[i] == matrix) return;
+    if (sharing->n < SAH_MAX_SHARING) sharing->items[sharing->n++] = matrix;
 }
 
-bool sah_values_fit(sah_dtype type, const float *values, sah_block b)
+bool sah_sharing_merges(const sah_sharing *sharing)
 {
-    const double roundoff = type == SAH_F16 ? 0x1p-11 : 0x1p-8;
-    double largest = 0, worst = 0;
-    for (size_t r = 0; r < b.n; r++) {
-        for (size_t c = 0; c < b.length; c++) {
-            const float value = values[b.first + r * b.stride + c];
-            const float kept = type == SAH_F16 ? sah_f16_to_f32(sah_f32_to_f16(value))
-                                               : sah_bf16_to_f32(sah_f32_to_bf16(value));
-            largest = fmax(largest, fabs((double)value));
-            worst = fmax(worst, fabs((double)kept - (double)value));
+    for (int i = 0; i < sharing->n; i++)
+        if (sharing->items[i]->lora != NULL) return true;
+    return false;
+}
+
+/* A row with its adapter, between the places of its values. */
+static void merge_row(const sah_matrix *m, size_t row, float *line, float *values)
+{
+    for (size_t c = 0; c < m->columns; c++) line[c] = values[sah_matrix_at(m, row, c)];
+    sah_lora_add(m->lora, row, 1, m->columns, line);
+    for (size_t c = 0; c < m->columns; c++) values[sah_matrix_at(m, row, c)] = line[c];
+}
+
+static sah_status merge(const sah_matrix *m, float *values, sah_error *error)
+{
+    bool failed = false;
+#pragma omp parallel
+    {
+        float *line = sah_alloc_aligned(m->columns, sizeof *line);
+#pragma omp for schedule(static)
+        for (size_t row = 0; row < m->rows; row++) {
+            if (line != NULL)
+                merge_row(m, row, line, values);
+            else
+#pragma omp atomic write
+                failed = true;
         }
+        free(line);
     }
-    return worst <= roundoff * largest;
+    return failed ? sah_fail_memory(error, m->tensor->name) : SAH_OK;
+}
+
+sah_status sah_values_read(const sah_tensor *tensor, const sah_sharing *sharing, float *out, sah_error *error)
+{
+    const size_t n = sah_tensor_values(tensor);
+    sah_status status = SAH_OK;
+#pragma omp parallel for schedule(static)
+    for (size_t from = 0; from < n; from += CHUNK)
+        sah_tensor_read(tensor, from, n - from < CHUNK ? n - from : CHUNK, out + from);
+    for (int i = 0; i < sharing->n && status == SAH_OK; i++)
+        if (sharing->items[i]->lora != NULL) status = merge(sharing->items[i], out, error);
+    return status;
+}
+
+void sah_fit_see(sah_fit *fit, float value)
+{
+    const float kept = fit->type == SAH_F16 ? sah_f16_to_f32(sah_f32_to_f16(value))
+                                            : sah_bf16_to_f32(sah_f32_to_bf16(value));
+    fit->largest = fmax(fit->largest, fabs((double)value));
+    fit->worst = fmax(fit->worst, fabs((double)kept - (double)value));
+}
+
+bool sah_fits(const sah_fit *fit)
+{
+    return fit->worst <= (fit->type == SAH_F16 ? 0x1p-11 : 0x1p-8) * fit->largest;
 }
 
 static bool is_exact(const float *values, size_t n)
@@ -40,12 +86,14 @@ static bool is_exact(const float *values, size_t n)
     return true;
 }
 
-sah_dtype sah_values_type(const sah_tensor *tensor, const sah_matrix *matrix, const float *values)
+sah_dtype sah_values_type(const sah_tensor *tensor, const sah_sharing *sharing, const float *values)
 {
     const size_t n = sah_tensor_values(tensor);
+    sah_fit fit = {.type = tensor->type};
     if (tensor->type == SAH_F32) return SAH_F32;
     if (tensor->type != SAH_F16 && tensor->type != SAH_BF16)
-        return matrix != NULL && is_exact(values, n) ? SAH_F16 : SAH_F32;
-    const bool merged = matrix != NULL && matrix->lora != NULL;
-    return merged && !sah_values_fit(tensor->type, values, (sah_block){0, 1, n, n}) ? SAH_F32 : tensor->type;
+        return sharing->n > 0 && is_exact(values, n) ? SAH_F16 : SAH_F32;
+    if (!sah_sharing_merges(sharing)) return tensor->type;
+    for (size_t i = 0; i < n; i++) sah_fit_see(&fit, values[i]);
+    return sah_fits(&fit) ? tensor->type : SAH_F32;
 }

@@ -83,37 +83,36 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
 /* ---- Whose tensors
  * ----------------------------------------------------------------------------------------------- */
 
-/* Where a tensor of the result comes from; matrix NULL: a bias or norm. */
+/* Where a tensor of the result comes from. */
 typedef struct source {
     const sah_tensor *tensor;
-    const sah_matrix *matrix;
+    sah_sharing matrices; /* that have adapters */
 } source;
 
 typedef struct graft {
     sah_checkpoint *models[2]; /* A, B */
     source *sources; /* [tensors of the base]; of the tensors that are made anew */
     size_t n_merged[2]; /* matrices taken with an adapter merged */
-    const sah_tensor
-        *shared; /* a tensor of several weights into which an adapter would be merged; NULL: none */
 } graft;
 
-/* The tensors `to` of the base become those of `side`: byte for byte and in their type, or made anew where
- * an adapter is merged or the bytes need scales. */
-static void take(graft *g, sah_rewrite *rewrite, const sah_tensor *to, source from, sah_side side)
+/* The tensor `to` of the base becomes `from` of `side`: byte for byte and in its type, or made anew where an adapter
+ * is merged or the bytes need scales. `matrix`: the one that it holds, or one of several; NULL: a bias or norm. */
+static void take(graft *g, sah_rewrite *rewrite, const sah_tensor *to, const sah_tensor *from,
+                 const sah_matrix *matrix, sah_side side)
 {
     if (to == NULL) return;
     to = sah_tensor_whole(to);
-    from.tensor = sah_tensor_whole(from.tensor);
+    from = sah_tensor_whole(from);
     const size_t index = (size_t)(to - rewrite->base->tensors->items);
-    const bool merged = from.matrix != NULL && from.matrix->lora != NULL;
-    if (merged && from.matrix->tensor->whole != NULL && g->shared == NULL) g->shared = from.tensor;
-    if (merged || (from.tensor->scales != NULL && from.tensor != to)) {
-        g->sources[index] = from;
+    const bool merged = matrix != NULL && matrix->lora != NULL;
+    if (merged || (from->scales != NULL && from != to)) {
+        source *s = &g->sources[index];
+        s->tensor = from;
+        if (matrix != NULL) sah_sharing_add(&s->matrices, matrix);
         g->n_merged[side] += merged;
-        rewrite->changes[index].changed = true;
-    } else if (from.tensor != to && g->sources[index].tensor == NULL) {
-        rewrite->changes[index] =
-            (sah_change){.changed = true, .type = from.tensor->type, .data = from.tensor->data};
+        rewrite->changes[index] = (sah_change){.changed = true};
+    } else if (from != to && g->sources[index].tensor == NULL) {
+        rewrite->changes[index] = (sah_change){.changed = true, .type = from->type, .data = from->data};
     }
 }
 
@@ -127,34 +126,31 @@ static void take_layer(graft *g, sah_rewrite *rewrite, const sah_graft_options *
         sah_layer_files *from = &g->models[side]->layers[l];
         const sah_matrix *matrix = sah_role_matrix(from, (sah_role)r);
         const sah_matrix *own = sah_role_matrix(to, (sah_role)r);
-        take(g, rewrite, own->tensor, (source){matrix->tensor, matrix}, side);
+        take(g, rewrite, own->tensor, matrix->tensor, matrix, side);
         for (size_t b = 1; own->blocks != NULL && b < own->rows / own->block_rows; b++)
-            take(g, rewrite, own->blocks[b], (source){matrix->blocks[b], NULL}, side);
+            take(g, rewrite, own->blocks[b], matrix->blocks[b], NULL, side);
         if (sah_role_bias(to, (sah_role)r) != NULL)
-            take(g, rewrite, *sah_role_bias(to, (sah_role)r),
-                 (source){*sah_role_bias(from, (sah_role)r), NULL}, side);
+            take(g, rewrite, *sah_role_bias(to, (sah_role)r), *sah_role_bias(from, (sah_role)r), NULL, side);
     }
     for (int v = 0; v < SAH_N_VECTORS; v++) {
         const sah_vector_info *info = sah_vector_of((sah_vector)v);
         const sah_side side = info->half == SAH_HALF_ATTENTION ? o->attention : o->mlp;
         if (info->grafted)
             take(g, rewrite, *sah_vector_place(to, (sah_vector)v),
-                 (source){*sah_vector_place(&g->models[side]->layers[l], (sah_vector)v), NULL}, side);
+                 *sah_vector_place(&g->models[side]->layers[l], (sah_vector)v), NULL, side);
     }
 }
 
 static sah_status merged_values(const void *context, size_t index, float *out, sah_error *error)
 {
     const source *from = &((const graft *)context)->sources[index];
-    (void)error;
-    sah_values_read(from->tensor, from->matrix, out);
-    return SAH_OK;
+    return sah_values_read(from->tensor, &from->matrices, out, error);
 }
 
 static sah_dtype merged_type(const void *context, size_t index, const float *values)
 {
     const source *from = &((const graft *)context)->sources[index];
-    return sah_values_type(from->tensor, from->matrix, values);
+    return sah_values_type(from->tensor, &from->matrices, values);
 }
 
 /* An adapter that leaves no trace was given by mistake. */
@@ -214,11 +210,7 @@ sah_status sah_graft(const char *a, const char *b, const sah_graft_options *opti
         goto done;
     }
     for (int l = 0; l < rewrite.base->config.n_layers; l++) take_layer(&g, &rewrite, options, l);
-    if (g.shared != NULL)
-        status = sah_fail(error, SAH_FAILED,
-                          "tensor %s holds several weights: merging an adapter into it is not supported",
-                          g.shared->name);
-    if (status == SAH_OK) status = check_adapters(&g, options, error);
+    status = check_adapters(&g, options, error);
     if (status == SAH_OK) status = sah_rewrite_plan(&rewrite, error);
     if (status == SAH_OK && notes != NULL) status = sah_provenance_notes(&rewrite, NULL, notes, error);
     if (status == SAH_OK)

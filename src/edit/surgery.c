@@ -11,27 +11,35 @@
 #include "util/error.h"
 #include "util/strings.h"
 
-/* A weight or bias of one layer that surgery may touch. */
+/* A weight of one layer that surgery may touch, in a tensor that may hold others too; or its bias, or the weights of
+ * a norm over all heads. */
 typedef struct job {
-    const sah_matrix *matrix; /* NULL: a bias, or no job */
-    const sah_edit *edits; /* the first of the surgery's edits */
-    size_t n_edits;
+    const sah_matrix *matrix; /* where the values lie; NULL: a vector that has them in order */
+    bool single; /* a value a row: the matrix's bias, or the vector */
     int layer;
     unsigned part; /* whose edits it takes; 0: none of them, an adapter only */
     sah_op op; /* and of which operation, where `one_op` */
     bool one_op;
     int n_heads; /* its rows (`columns`: its columns) are so many heads' */
+    size_t width; /* of one */
     bool columns;
-    bool wanted; /* an edit or an adapter changes it */
+    size_t next; /* of the same tensor: its number + 1, or 0 */
 } job;
+
+/* What is to become of a tensor. */
+typedef struct target {
+    size_t first; /* the number of its first job + 1, or 0 */
+    sah_sharing matrices;
+    bool wanted; /* an edit or an adapter changes it */
+} target;
 
 typedef struct surgery {
     const sah_checkpoint *checkpoint;
-    job *jobs; /* [tensors->n] */
+    target *targets; /* [tensors->n] */
+    job *jobs;
+    size_t n_jobs, job_capacity;
     sah_edit *edits;
     size_t n_edits;
-    const sah_tensor
-        *shared; /* a wanted tensor that holds more than one weight, or keeps it turned; NULL: none */
 } surgery;
 
 /* ---- Which tensors ------------------------------------------------------------------------------------- */
@@ -41,117 +49,156 @@ static bool takes(const job *j, const sah_edit *edit)
     return edit->layer == j->layer && edit->part == j->part && (!j->one_op || edit->op == j->op);
 }
 
-static void add_job(surgery *s, const sah_tensor *tensor, job wanted)
+/* The edit that the job takes as number i or later; s->n_edits: none. */
+static size_t next_edit(const surgery *s, const job *j, size_t i)
 {
-    if (tensor == NULL) return;
-    job *j = &s->jobs[sah_tensor_whole(tensor) - s->checkpoint->tensors->items];
-    *j = wanted;
-    j->edits = s->edits;
-    j->n_edits = s->n_edits;
-    j->wanted = wanted.matrix != NULL && wanted.matrix->lora != NULL;
-    for (size_t i = 0; i < s->n_edits && !j->wanted; i++) j->wanted = takes(j, &s->edits[i]);
-    if (j->wanted && tensor->whole != NULL) s->shared = sah_tensor_whole(tensor);
+    while (i < s->n_edits && !takes(j, &s->edits[i])) i++;
+    return i;
 }
 
-/* q and k: rows and bias. v scaled: columns of o. v's mean: rows and bias of v. The MLP takes adapters only.
- */
-static void add_jobs(surgery *s, int layer)
+static sah_status add_job(surgery *s, const sah_tensor *tensor, job wanted, sah_error *error)
 {
-    sah_layer_files *f = &s->checkpoint->layers[layer];
-    const int heads = s->checkpoint->config.n_heads, key_heads = s->checkpoint->config.n_kv_heads;
-    const job q = {.layer = layer, .part = SAH_PART_Q, .n_heads = heads};
-    const job k = {.layer = layer, .part = SAH_PART_K, .n_heads = key_heads};
-    const job v = {
-        .layer = layer, .part = SAH_PART_V, .op = SAH_OP_MEAN, .one_op = true, .n_heads = key_heads};
-    const job o = {.layer = layer,
-                   .part = SAH_PART_V,
-                   .op = SAH_OP_SCALE,
-                   .one_op = true,
-                   .n_heads = heads,
-                   .columns = true};
-    const job mlp = {.layer = layer}; /* takes adapters only */
-    for (int r = 0; r < SAH_N_ROLES; r++) {
-        const sah_role role = (sah_role)r;
-        const sah_matrix *matrix = sah_role_matrix(f, role);
-        job j = role == SAH_ROLE_Q   ? q
-                : role == SAH_ROLE_K ? k
-                : role == SAH_ROLE_V ? v
-                : role == SAH_ROLE_O ? o
-                                     : mlp;
-        if (role <= SAH_ROLE_V) add_job(s, *sah_role_bias(f, role), j);
-        j.matrix = matrix;
-        add_job(s, matrix->tensor, j);
+    if (tensor == NULL) return SAH_OK;
+    target *t = &s->targets[sah_tensor_whole(tensor) - s->checkpoint->tensors->items];
+    if (!wanted.single) sah_sharing_add(&t->matrices, wanted.matrix);
+    t->wanted = t->wanted || sah_sharing_merges(&t->matrices);
+    if (next_edit(s, &wanted, 0) == s->n_edits) return SAH_OK;
+    if (!sah_grow(&s->jobs, &s->job_capacity, s->n_jobs + 1, sizeof *s->jobs))
+        return sah_fail_memory(error, "the surgery");
+    wanted.next = t->first;
+    s->jobs[s->n_jobs] = wanted;
+    t->first = ++s->n_jobs;
+    t->wanted = true;
+    return SAH_OK;
+}
+
+/* q and k: rows and bias, or with a norm over all heads its weights. v scaled: columns of o. v's mean: rows and
+ * bias of v. Other matrices take adapters only. */
+static job job_of(const sah_config *config, int layer, sah_role role)
+{
+    const sah_layer_kind kind = sah_config_layer(config, layer);
+    const size_t width = (size_t)kind.head_dim;
+    const bool normed = config->qk_norm == SAH_QK_NORM_ROW;
+    job j = {.layer = layer, .width = width, .n_heads = kind.n_heads, .one_op = true};
+    switch (role) {
+    case SAH_ROLE_Q:
+        j.part = normed ? 0 : SAH_PART_Q;
+        j.one_op = false;
+        break;
+    case SAH_ROLE_K:
+        j.part = normed ? 0 : SAH_PART_K;
+        j.one_op = false;
+        j.n_heads = kind.n_kv_heads;
+        break;
+    case SAH_ROLE_V:
+        j.part = SAH_PART_V;
+        j.op = SAH_OP_MEAN;
+        j.n_heads = kind.n_kv_heads;
+        break;
+    case SAH_ROLE_O:
+        j.part = SAH_PART_V;
+        j.op = SAH_OP_SCALE;
+        j.columns = true;
+        break;
+    default:
+        break;
     }
+    return j;
+}
+
+static sah_status add_jobs(surgery *s, int layer, sah_error *error)
+{
+    const sah_config *config = &s->checkpoint->config;
+    sah_layer_files *f = &s->checkpoint->layers[layer];
+    sah_status status = SAH_OK;
+    for (int r = 0; r < SAH_N_ROLES && status == SAH_OK; r++) {
+        const sah_role role = (sah_role)r;
+        job j = job_of(config, layer, role);
+        j.matrix = sah_role_matrix(f, role);
+        status = add_job(s, j.matrix->tensor, j, error);
+        j.single = true;
+        if (status == SAH_OK && role <= SAH_ROLE_V) status = add_job(s, *sah_role_bias(f, role), j, error);
+    }
+    if (status != SAH_OK || config->qk_norm != SAH_QK_NORM_ROW) return status;
+    job q = job_of(config, layer, SAH_ROLE_Q), k = job_of(config, layer, SAH_ROLE_K);
+    q.single = k.single = true;
+    q.part = SAH_PART_Q;
+    k.part = SAH_PART_K;
+    status = add_job(s, f->q_norm, q, error);
+    return status == SAH_OK ? add_job(s, f->k_norm, k, error) : status;
 }
 
 /* ---- Their values -------------------------------------------------------------------------------------- */
 
-/* A head's weights inside [rows, columns]. */
-static sah_block head_block(const job *j, const sah_tensor *tensor, int head)
+/* Value i of a head, of head_values(). */
+static size_t place_of(const job *j, int head, size_t i)
 {
-    const size_t rows = tensor->dims[0], columns = tensor->n_dims > 1 ? tensor->dims[1] : 1;
-    const size_t n_heads = (size_t)j->n_heads, h = (size_t)head;
-    if (j->columns) return (sah_block){h * (columns / n_heads), rows, columns / n_heads, columns};
-    const size_t size = rows / n_heads * columns;
-    return (sah_block){h * size, 1, size, size};
+    const size_t from = (size_t)head * j->width;
+    if (j->single) return j->matrix != NULL ? sah_layout_row(&j->matrix->layout, from + i) : from + i;
+    if (j->columns) return sah_matrix_at(j->matrix, i / j->width, from + i % j->width);
+    return sah_matrix_at(j->matrix, from + i / j->matrix->columns, i % j->matrix->columns);
 }
 
-/* The mean over the heads of weights whose heads are rows: mean[rows / n_heads * columns]. */
-static void mean_of_heads(const float *values, size_t size, int n_heads, float *mean)
+static size_t head_values(const job *j)
 {
-    for (size_t i = 0; i < size; i++) {
-        double sum = 0;
-        for (int h = 0; h < n_heads; h++) sum += (double)values[(size_t)h * size + i];
-        mean[i] = (float)(sum / n_heads);
-    }
+    return j->single ? j->width : j->width * (j->columns ? j->matrix->rows : j->matrix->columns);
 }
 
 /* The edits, on values[] that no edit has touched yet: the mean is that of the unedited heads. */
-static sah_status apply(const job *j, const sah_tensor *tensor, float *values, sah_error *error)
+static sah_status apply(const surgery *s, const job *j, const sah_tensor *tensor, float *values,
+                        sah_error *error)
 {
+    const size_t n = head_values(j);
     float *mean = NULL;
-    for (size_t i = 0; i < j->n_edits; i++) {
-        const sah_edit *edit = &j->edits[i];
-        const sah_block b = head_block(j, tensor, edit->head);
-        if (!takes(j, edit)) continue;
-        if (edit->op == SAH_OP_MEAN && mean == NULL) {
-            mean = sah_alloc_aligned(b.length, sizeof *mean);
-            if (mean == NULL) return sah_fail_memory(error, tensor->name);
-            mean_of_heads(values, b.length, j->n_heads, mean);
-        }
-        if (edit->op == SAH_OP_MEAN) {
-            memcpy(values + b.first, mean, b.length * sizeof *mean);
+    for (size_t e = next_edit(s, j, 0); e < s->n_edits; e = next_edit(s, j, e + 1)) {
+        const sah_edit *edit = &s->edits[e];
+        if (edit->op == SAH_OP_SCALE) {
+            for (size_t i = 0; i < n; i++) values[place_of(j, edit->head, i)] *= edit->factor;
             continue;
         }
-        for (size_t r = 0; r < b.n; r++)
-            for (size_t c = 0; c < b.length; c++) values[b.first + r * b.stride + c] *= edit->factor;
+        if (mean == NULL) {
+            mean = sah_alloc_aligned(n, sizeof *mean);
+            if (mean == NULL) return sah_fail_memory(error, tensor->name);
+            for (size_t i = 0; i < n; i++) {
+                double sum = 0;
+                for (int h = 0; h < j->n_heads; h++) sum += (double)values[place_of(j, h, i)];
+                mean[i] = (float)(sum / j->n_heads);
+            }
+        }
+        for (size_t i = 0; i < n; i++) values[place_of(j, edit->head, i)] = mean[i];
     }
     free(mean);
     return SAH_OK;
 }
 
-static sah_status job_values(const void *context, size_t index, float *out, sah_error *error)
+static sah_status new_values(const void *context, size_t index, float *out, sah_error *error)
 {
     const surgery *s = context;
-    const job *j = &s->jobs[index];
     const sah_tensor *tensor = &s->checkpoint->tensors->items[index];
-    sah_values_read(tensor, j->matrix, out);
-    return j->part != 0 ? apply(j, tensor, out, error) : SAH_OK;
+    sah_status status = sah_values_read(tensor, &s->targets[index].matrices, out, error);
+    for (size_t i = s->targets[index].first; i > 0 && status == SAH_OK; i = s->jobs[i - 1].next)
+        status = apply(s, &s->jobs[i - 1], tensor, out, error);
+    return status;
 }
 
 /* ---- Their types --------------------------------------------------------------------------------------- */
 
 /* That of the whole tensor, and where it has 16 bits each edited head must fit as well. */
-static sah_dtype job_type(const void *context, size_t index, const float *values)
+static sah_dtype new_type(const void *context, size_t index, const float *values)
 {
     const surgery *s = context;
-    const job *j = &s->jobs[index];
+    const target *t = &s->targets[index];
     const sah_tensor *tensor = &s->checkpoint->tensors->items[index];
-    const sah_dtype type = sah_values_type(tensor, j->matrix, values);
+    const sah_dtype type = sah_values_type(tensor, &t->matrices, values);
     if (type != tensor->type || type == SAH_F32) return type;
-    for (size_t i = 0; i < j->n_edits; i++) {
-        if (takes(j, &j->edits[i]) && !sah_values_fit(type, values, head_block(j, tensor, j->edits[i].head)))
-            return SAH_F32;
+    for (size_t i = t->first; i > 0; i = s->jobs[i - 1].next) {
+        const job *j = &s->jobs[i - 1];
+        for (size_t e = next_edit(s, j, 0); e < s->n_edits; e = next_edit(s, j, e + 1)) {
+            sah_fit fit = {.type = type};
+            for (size_t v = 0; v < head_values(j); v++)
+                sah_fit_see(&fit, values[place_of(j, s->edits[e].head, v)]);
+            if (!sah_fits(&fit)) return SAH_F32;
+        }
     }
     return type;
 }
@@ -172,7 +219,7 @@ static sah_status check(const sah_config *config, const sah_ablation *ablation, 
                         "the mean of q or k: %s normalises each head's q and k, so no weights give it",
                         config->family);
     }
-    if (q_or_k && config->qk_norm && ablation->factor != 0.0F) {
+    if (q_or_k && config->qk_norm == SAH_QK_NORM_HEAD && ablation->factor != 0.0F) {
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "a scale of q or k: %s normalises each head's q and k, which undoes the factor; only "
                         "the scale 0 is exact",
@@ -225,8 +272,8 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
     size_t n = 0;
     char *provenance = NULL;
     const char *inputs[] = {path, options->adapter};
-    sah_rewrite rewrite = {.values = job_values,
-                           .type = job_type,
+    sah_rewrite rewrite = {.values = new_values,
+                           .type = new_type,
                            .context = &s,
                            .progress = options->progress,
                            .user = options->user};
@@ -241,22 +288,15 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
         status = sah_edits_new(&checkpoint->info, heads, n, &options->ablation, &s.edits, &s.n_edits, error);
     if (status != SAH_OK) goto done;
     s.checkpoint = rewrite.base = checkpoint;
-    s.jobs = sah_alloc(checkpoint->tensors->n, sizeof *s.jobs);
+    s.targets = sah_alloc(checkpoint->tensors->n, sizeof *s.targets);
     rewrite.changes = sah_alloc(checkpoint->tensors->n, sizeof *rewrite.changes);
-    if (s.jobs == NULL || rewrite.changes == NULL) {
+    if (s.targets == NULL || rewrite.changes == NULL) {
         status = sah_fail_memory(error, "the surgery");
         goto done;
     }
-    for (int l = 0; l < checkpoint->config.n_layers; l++) add_jobs(&s, l);
-    if (s.shared != NULL) {
-        status = sah_fail(
-            error, SAH_BAD_ARGUMENT,
-            "%s: tensor %s of a %s model holds several weights, or keeps them turned: editing it is not "
-            "supported",
-            path, s.shared->name, checkpoint->family->title);
-        goto done;
-    }
-    for (size_t i = 0; i < checkpoint->tensors->n; i++) rewrite.changes[i].changed = s.jobs[i].wanted;
+    for (int l = 0; l < checkpoint->config.n_layers && status == SAH_OK; l++) status = add_jobs(&s, l, error);
+    if (status != SAH_OK) goto done;
+    for (size_t i = 0; i < checkpoint->tensors->n; i++) rewrite.changes[i].changed = s.targets[i].wanted;
     status = sah_rewrite_plan(&rewrite, error);
     if (status == SAH_OK && notes != NULL)
         status = sah_provenance_notes(&rewrite, n > 0 ? "the edit" : "the adapter", notes, error);
@@ -268,6 +308,7 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
 done:
     free(provenance);
     free(rewrite.changes);
+    free(s.targets);
     free(s.jobs);
     free(s.edits);
     free(heads);

@@ -132,7 +132,7 @@ static sah_status load_mlp(const sah_model *model, const sah_matrix *gate, const
 typedef struct vector_part {
     const sah_tensor *tensor;
     size_t n;
-    int rotary_heads;
+    const sah_matrix *matrix; /* whose bias it is, or NULL */
 } vector_part;
 
 static sah_status read_vectors(const vector_part *parts, int n, float **out, sah_error *error)
@@ -148,14 +148,30 @@ static sah_status read_vectors(const vector_part *parts, int n, float **out, sah
     *out = sah_alloc_aligned(total, sizeof **out);
     if (!*out) return sah_fail_memory(error, "weights");
     memset(*out, 0, total * sizeof **out);
-    for (int i = 0; i < n; at += parts[i++].n)
-        if (parts[i].tensor) sah_vector_read(parts[i].tensor, parts[i].rotary_heads, *out + at);
+    for (int i = 0; i < n; at += parts[i++].n) {
+        if (!parts[i].tensor) continue;
+        if (parts[i].matrix)
+            sah_bias_read(parts[i].matrix, parts[i].tensor, *out + at);
+        else
+            sah_vector_read(parts[i].tensor, *out + at);
+    }
     return SAH_OK;
 }
 
 static sah_status read_vector(const sah_tensor *tensor, int n, float **out, sah_error *error)
 {
-    return read_vectors(&(vector_part){tensor, (size_t)n, 0}, 1, out, error);
+    return read_vectors(&(vector_part){tensor, (size_t)n, NULL}, 1, out, error);
+}
+
+static vector_part bias_of(const sah_matrix *matrix, const sah_tensor *bias)
+{
+    return (vector_part){bias, matrix->rows, matrix};
+}
+
+static sah_status read_bias(const sah_matrix *matrix, const sah_tensor *bias, float **out, sah_error *error)
+{
+    const vector_part own = bias_of(matrix, bias);
+    return read_vectors(&own, 1, out, error);
 }
 
 /* All of a matrix, where there is one. */
@@ -182,7 +198,6 @@ static sah_status load_experts(const sah_model *model, const sah_layer_files *f,
     const sah_config *c = &model->config;
     const sah_experts *e = &c->experts;
     stack router = {{whole(&f->router)}, 1};
-    int all = e->n * e->width;
     layer->experts = sah_alloc((size_t)e->n, sizeof *layer->experts);
     if (!layer->experts) return sah_fail_memory(error, "weights");
     layer->n = e->n;
@@ -200,12 +215,11 @@ static sah_status load_experts(const sah_model *model, const sah_layer_files *f,
     if (status == SAH_OK && e->shared_width > 0)
         status = load_mlp(model, &f->shared_gate, &f->shared_up, &f->shared_down, e->shared_width,
                           &layer->shared, &layer->n_shared, error);
-    if (status == SAH_OK) status = read_vector(f->router_bias, e->n, &layer->router_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->router, f->router_bias, &layer->router_bias, error);
     if (status == SAH_OK) status = read_vector(f->router_correction, e->n, &layer->correction, error);
-    if (status == SAH_OK) status = read_vector(f->expert_gate_bias, all, &layer->gate_bias, error);
-    if (status == SAH_OK) status = read_vector(f->expert_up_bias, all, &layer->up_bias, error);
-    if (status == SAH_OK)
-        status = read_vector(f->expert_down_bias, e->n * c->d_model, &layer->down_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->expert_gate, f->expert_gate_bias, &layer->gate_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->expert_up, f->expert_up_bias, &layer->up_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->expert_down, f->expert_down_bias, &layer->down_bias, error);
     return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
 }
 
@@ -251,13 +265,11 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
     const sah_layer_files *f = &model->checkpoint->layers[l];
     sah_layer *layer = &model->layers[l];
     layer->kind = sah_config_layer(c, l);
-    size_t q_rows = f->q.rows, kv_rows = f->k.rows, d_ff = (size_t)c->d_ff, D = (size_t)layer->kind.head_dim;
+    size_t q_rows = f->q.rows, kv_rows = f->k.rows, D = (size_t)layer->kind.head_dim;
     bool row = c->qk_norm == SAH_QK_NORM_ROW;
-    vector_part qkv_bias[] = {{f->q_bias, q_rows, f->q.rotary_heads},
-                              {f->attention_gate_bias, f->attention_gate.rows, 0},
-                              {f->k_bias, kv_rows, f->k.rotary_heads},
-                              {f->v_bias, kv_rows, 0}};
-    vector_part gate_up_bias[] = {{f->gate_bias, c->gated ? d_ff : 0, 0}, {f->up_bias, d_ff, 0}};
+    vector_part qkv_bias[] = {bias_of(&f->q, f->q_bias), bias_of(&f->attention_gate, f->attention_gate_bias),
+                              bias_of(&f->k, f->k_bias), bias_of(&f->v, f->v_bias)};
+    vector_part gate_up_bias[] = {bias_of(&f->gate, f->gate_bias), bias_of(&f->up, f->up_bias)};
     sah_status status = layer->kind.mixer == SAH_MIXER_DELTA ? load_delta(model, f, layer, error)
                                                              : load_attention(model, f, l, layer, error);
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
@@ -278,8 +290,8 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
     if (status == SAH_OK) status = read_vectors(qkv_bias, 4, &layer->qkv_bias, error);
     if (status == SAH_OK) status = read_vector(f->layer_scale, 1, &layer->scale, error);
     if (status == SAH_OK) status = read_vectors(gate_up_bias, 2, &layer->gate_up_bias, error);
-    if (status == SAH_OK) status = read_vector(f->o_bias, c->d_model, &layer->o_bias, error);
-    if (status == SAH_OK) status = read_vector(f->down_bias, c->d_model, &layer->down_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->o, f->o_bias, &layer->o_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->down, f->down_bias, &layer->down_bias, error);
     return status;
 }
 

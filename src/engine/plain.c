@@ -38,16 +38,16 @@ static void show(const plain *p, sah_place place, int layer, const double *state
     if (p->observer) p->observer->see(p->observer->ctx, place, layer, states + (p->n - 1) * width);
 }
 
-static void vector(plain *p, const sah_tensor *tensor, int rotary_heads)
+static void vector(plain *p, const sah_tensor *tensor)
 {
-    sah_vector_read(tensor, rotary_heads, p->row);
+    sah_vector_read(tensor, p->row);
 }
 
 /* y [n] = rows [from, from + n) of W x + bias */
 static void multiply_rows(plain *p, const sah_matrix *w, const sah_tensor *bias, size_t from, size_t n,
                           const double *x, double *y)
 {
-    if (bias) vector(p, bias, w->rotary_heads);
+    if (bias) sah_bias_read(w, bias, p->row);
     for (size_t r = 0; r < n; r++) y[r] = bias ? (double)p->row[from + r] : 0.0;
     for (size_t r = 0; r < n; r++) {
         sah_matrix_read(w, from + r, 1, p->row);
@@ -66,7 +66,7 @@ static void rms_norm(plain *p, const double *x, const sah_tensor *weight, int n,
     double sum = 0.0;
     for (int i = 0; i < n; i++) sum += x[i] * x[i];
     double scale = 1.0 / sqrt(sum / n + (double)p->c->norm_eps);
-    if (weight) vector(p, weight, 0);
+    if (weight) vector(p, weight);
     for (int i = 0; i < n; i++) y[i] = x[i] * scale * (weight ? (double)p->row[i] : 1.0);
 }
 
@@ -85,7 +85,7 @@ static void norm(plain *p, const double *x, const sah_tensor *weight, const sah_
     for (int i = 0; i < p->d; i++) mean += x[i] / p->d;
     for (int i = 0; i < p->d; i++) y[i] = x[i] - mean;
     rms_norm(p, y, weight, p->d, y);
-    if (bias) vector(p, bias, 0);
+    if (bias) vector(p, bias);
     for (int i = 0; bias && i < p->d; i++) y[i] += (double)p->row[i];
 }
 
@@ -139,7 +139,7 @@ static void attend(plain *p, const sah_layer_files *w, const double *q, const do
     int group = p->H / p->Hkv, D = p->D, window = p->kind.window;
     double scale = p->c->attention_scale > 0 ? (double)p->c->attention_scale : 1.0 / sqrt(D);
     double cap = (double)p->c->attention_softcap;
-    if (w->sinks) vector(p, w->sinks, 0);
+    if (w->sinks) vector(p, w->sinks);
     memset(z, 0, (size_t)(p->n * p->H * D) * sizeof *z);
     for (int t = 0; t < p->n; t++)
         for (int h = 0; h < p->H; h++) {
@@ -252,7 +252,7 @@ static void delta_rule(plain *p, int layer)
         multiply(p, &w->delta_gate, NULL, p->normed, gate);
         multiply(p, &w->delta_write, NULL, p->normed, write);
         multiply(p, &w->delta_keep, NULL, p->normed, keep);
-        vector(p, w->delta_kernel, 0);
+        vector(p, w->delta_kernel);
         for (int i = 0; i < columns; i++) {
             double sum = 0.0;
             for (int j = 0; j < c->kernel; j++) {
@@ -261,9 +261,9 @@ static void delta_rule(plain *p, int layer)
             }
             mixed[i] = silu(sum);
         }
-        vector(p, w->delta_rate_bias, 0);
+        vector(p, w->delta_rate_bias);
         for (int h = 0; h < H; h++) keep[h] = log1p(exp(keep[h] + (double)p->row[h]));
-        vector(p, w->delta_rate, 0);
+        vector(p, w->delta_rate);
         for (int h = 0; h < H; h++) keep[h] = exp(-exp((double)p->row[h]) * keep[h]);
         for (int h = 0; h < H; h++) {
             const double *q = mixed + h / (H / c->key_heads) * K, *k = q + keys,
@@ -295,7 +295,7 @@ static void show_factor(plain *p, int layer)
     for (int i = 0; i < p->d; i++) squares += branch[i] * branch[i];
     if (w->attention_out_norm) factor /= sqrt(squares / p->d + (double)p->c->norm_eps);
     if (w->layer_scale) {
-        vector(p, w->layer_scale, 0);
+        vector(p, w->layer_scale);
         factor *= (double)p->row[0];
     }
     if (p->observer) p->observer->see(p->observer->ctx, SAH_PLACE_FACTOR, layer, &factor);
@@ -351,7 +351,7 @@ static void choose(plain *p, const sah_layer_files *w, const double *logits, dou
     for (int i = 0; i < e->n; i++) all += exp(logits[i]);
     for (int i = 0; i < e->n; i++)
         score[i] = e->router == SAH_ROUTER_SIGMOID ? 1.0 / (1.0 + exp(-logits[i])) : exp(logits[i]) / all;
-    if (w->router_correction) vector(p, w->router_correction, 0);
+    if (w->router_correction) vector(p, w->router_correction);
     for (int i = 0; i < e->n; i++) choice[i] = score[i] + (w->router_correction ? (double)p->row[i] : 0.0);
 
     /* Rank of a group: how many groups have a higher sum of their two highest. */
@@ -441,7 +441,7 @@ static void block(plain *p, int layer)
         mlp(p, w, p->x + t * p->d, p->added);
         join(p, p->added, w->mlp_out_norm, p->x + t * p->d);
     }
-    if (w->layer_scale) vector(p, w->layer_scale, 0);
+    if (w->layer_scale) vector(p, w->layer_scale);
     for (int i = 0; w->layer_scale && i < p->n * p->d; i++) p->x[i] *= (double)p->row[0];
 }
 

@@ -154,7 +154,7 @@ static void test_single_queries(void **state)
         const double *r = directions + (l + 1) * d;
         double length = 0.0, block = 0.0, heads = 0.0;
         assert_non_null(model->checkpoint->layers[l].o_bias);
-        sah_vector_read(model->checkpoint->layers[l].o_bias, 0, bias);
+        sah_vector_read(model->checkpoint->layers[l].o_bias, bias);
         for (size_t j = 0; j < d; j++) length += r[j] * r[j];
         length = sqrt(length);
         for (size_t j = 0; j < d; j++) {

@@ -61,7 +61,9 @@ static void test_surgery(void **state)
     expect(&checks, "surgery q", SAH_PARTLY, "the scale 0 alone");
     checks = check(GOLDEN "family-phi3", NULL);
     expect(&checks, "ablation q", SAH_SUPPORTED, "");
-    expect(&checks, "surgery q", SAH_UNSUPPORTED, "qkv_proj.weight of a Phi-3 model");
+    expect(&checks, "surgery q", SAH_SUPPORTED, "");
+    checks = check(GOLDEN "family-olmo2", NULL);
+    expect(&checks, "surgery q", SAH_PARTLY, "scales alone");
     expect(&checks, "surgery v", SAH_PARTLY, "scales alone");
 }
 

@@ -66,7 +66,12 @@ static void test_other_heads_stay(void **state)
                                         MODELS "qwen2/model-f32.gguf",
                                         MODELS "llama-f16",
                                         MODELS "llama-bf16",
-                                        MODELS "llama-quantised/model-mixed.gguf"};
+                                        MODELS "llama-quantised/model-mixed.gguf",
+                                        MODELS "family-phi3",
+                                        MODELS "family-phi3/model-f32.gguf",
+                                        MODELS "family-gpt-neox",
+                                        MODELS "family-gpt2",
+                                        MODELS "family-falcon"};
     for (size_t i = 0; i < sizeof MODEL / sizeof *MODEL; i++) {
         sah_checkpoint *before = checkpoint_of(MODEL[i]);
         const int heads = before->config.n_heads, key_heads = before->config.n_kv_heads;
@@ -79,9 +84,10 @@ static void test_other_heads_stay(void **state)
             const char *made = operate(MODEL[i], names[part == SAH_PART_K], part, SAH_OP_SCALE, 2);
             sah_checkpoint *after = checkpoint_of(made);
             const sah_layer_files *x = &before->layers[1], *y = &after->layers[1];
-            if (part == SAH_PART_Q) check_matrix(&x->q, &y->q, false, heads, head);
-            if (part == SAH_PART_K) check_matrix(&x->k, &y->k, false, key_heads, key_head);
-            if (part == SAH_PART_V) check_matrix(&x->o, &y->o, true, heads, head);
+            check_matrix(&x->q, &y->q, false, heads, part == SAH_PART_Q ? head : -1);
+            check_matrix(&x->k, &y->k, false, key_heads, part == SAH_PART_K ? key_head : -1);
+            check_matrix(&x->v, &y->v, false, key_heads, -1);
+            check_matrix(&x->o, &y->o, true, heads, part == SAH_PART_V ? head : -1);
             sah_checkpoint_close(after);
         }
         sah_checkpoint_close(before);

@@ -12,8 +12,9 @@
 
 /* Rows [row, row + n) as float32 in Hugging Face's row order, adapter merged, out [n, columns]. */
 void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out);
-/* Where the file keeps a row of Hugging Face's order. */
-size_t sah_matrix_file_row(const sah_matrix *matrix, size_t row);
+/* Which value of its tensor one of a matrix is. */
+size_t sah_matrix_at(const sah_matrix *matrix, size_t row, size_t column);
+size_t sah_layout_row(const sah_layout *layout, size_t row);
 
 typedef struct sah_checkpoint {
     char *path;
@@ -31,8 +32,7 @@ typedef struct sah_checkpoint {
     sah_tokenizer *tokenizer;
     sah_chat chat; /* the model's own chat template */
     json_t *provenance; /* what surgery left beside or in the files (docs/files.md, "sahara.json"), or NULL */
-    sah_tensor *
-        *views; /* [n_views] parts of tensors, and tensors that are read in another way than they lie there */
+    sah_tensor **views; /* [n_views] tensors that are read in another way than they lie there */
     size_t n_views, view_capacity;
     const sah_tensor ***blocks; /* [n_blocks] lists of the tensors of a layer's experts */
     size_t n_blocks, block_capacity;
@@ -67,8 +67,9 @@ typedef struct sah_examination {
 sah_status sah_checkpoint_examine(const char *path, const char *adapter, sah_examination *out,
                                   sah_error *error);
 
-/* A vector tensor of n values as float32 (rotary_heads as in sah_matrix, 0 for none). */
-void sah_vector_read(const sah_tensor *tensor, int rotary_heads, float *out);
+/* A vector as float32; the bias of a matrix, one value a row. */
+void sah_vector_read(const sah_tensor *tensor, float *out);
+void sah_bias_read(const sah_matrix *matrix, const sah_tensor *tensor, float *out);
 
 /* Lets the mapped pages of a tensor go. */
 void sah_checkpoint_release(const sah_checkpoint *checkpoint, const sah_tensor *tensor);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/checkpoint/layout.h"
 #include "model/checkpoint/lora.h"
 #include "model/checkpoint/lora_pattern.h"
 #include "util/alloc.h"
@@ -27,13 +28,21 @@ typedef struct settings {
 } settings;
 
 /* What would make the merged weights different from W + scaling B A. */
-static sah_status refuse_unknown(const settings *s, sah_error *error)
+static sah_status refuse_unknown(const settings *s, bool turned, sah_error *error)
 {
-    static const char *const KEYS[] = {
-        "use_dora",          "fan_in_fan_out",          "lora_bias",    "use_qalora",
-        "modules_to_save",   "layer_replication",       "use_bdlora",   "trainable_token_indices",
-        "target_parameters", "alora_invocation_tokens", "arrow_config", "kasa_config",
-        "monteclora_config", "megatron_config"};
+    static const char *const KEYS[] = {"use_dora",
+                                       "lora_bias",
+                                       "use_qalora",
+                                       "modules_to_save",
+                                       "layer_replication",
+                                       "use_bdlora",
+                                       "trainable_token_indices",
+                                       "target_parameters",
+                                       "alora_invocation_tokens",
+                                       "arrow_config",
+                                       "kasa_config",
+                                       "monteclora_config",
+                                       "megatron_config"};
     static const char *const STARTS[] = {"gaussian", "eva", "orthogonal"}; /* those that leave W as it is */
     const char *type, *bias, *start;
     for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
@@ -43,6 +52,10 @@ static sah_status refuse_unknown(const settings *s, sah_error *error)
                      (json_is_object(value) && json_object_size(value) == 0);
         if (!empty) return sah_fail(error, SAH_FAILED, "%s: \"%s\" is not supported", s->where, KEYS[i]);
     }
+    /* Matrices that are kept turned: PEFT turns what it adds, so that nothing changes here. */
+    if (!turned && json_is_true(json_object_get(s->json, "fan_in_fan_out")))
+        return sah_fail(error, SAH_FAILED, "%s: \"fan_in_fan_out\" is not supported in this family",
+                        s->where);
     sah_status status = sah_json_string(s->json, "peft_type", "", &type, s->where, error);
     if (status != SAH_OK) return status;
     if (strcmp(type, "LORA") != 0) {
@@ -64,12 +77,12 @@ static sah_status refuse_unknown(const settings *s, sah_error *error)
                     start);
 }
 
-static sah_status read_settings(settings *s, sah_error *error)
+static sah_status read_settings(settings *s, bool turned, sah_error *error)
 {
     sah_status status = sah_json_read(s->where, MAX_CONFIG, &s->json, error);
     if (status != SAH_OK) return status;
     if (!json_is_object(s->json)) return sah_fail(error, SAH_FAILED, "%s: not a JSON object", s->where);
-    status = refuse_unknown(s, error);
+    status = refuse_unknown(s, turned, error);
     if (status != SAH_OK) return status;
     status = sah_json_int(s->json, "r", 8, 1, MAX_RANK, &s->rank, s->where, error);
     if (status != SAH_OK) return status;
@@ -126,18 +139,6 @@ static sah_status read_factor(const settings *s, const sah_tensors *adapter, con
     return SAH_OK;
 }
 
-/* Rows of a module that several weights share, and where those of a role begin. */
-static size_t module_rows(const sah_checkpoint *c, int layer, const sah_matrix_name *n, size_t *first)
-{
-    size_t rows = 0;
-    for (const sah_matrix_name *other = c->family->matrices; other->hugging_face != NULL; other++) {
-        if (strcmp(other->hugging_face, n->hugging_face) != 0) continue;
-        if (other == n) *first = rows;
-        rows += sah_role_matrix(&c->layers[layer], other->role)->rows;
-    }
-    return rows;
-}
-
 /* Where adapters find a layer: under the names that `transformers` gives the model's parts. */
 static void module_path(const sah_checkpoint *c, int layer, const char *own, char path[NAME_BYTES / 2])
 {
@@ -151,23 +152,28 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
 {
     sah_matrix *matrix = sah_role_matrix(&c->layers[layer], n->role);
     char path[NAME_BYTES / 2], name[NAME_BYTES];
-    size_t rank = 0, first = 0;
+    size_t rank = 0, rows;
+    float *whole = NULL;
     module_path(c, layer, n->hugging_face, path);
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
     if (sah_tensors_find(adapter, name) == NULL) return SAH_OK; /* a lone B is refused as unused */
-    if (n->cut != SAH_CUT_NONE && n->cut != SAH_CUT_QKV && n->cut != SAH_CUT_GATE_UP)
-        return sah_fail(error, SAH_FAILED, "%s: an adapter of %s is not supported in a %s model", s->where,
-                        path, c->family->title);
-    const size_t rows = module_rows(c, layer, n, &first);
+    if (strstr(n->hugging_face, "%d") != NULL)
+        return sah_fail(error, SAH_FAILED, "%s: an adapter of %s is not supported: experts take none",
+                        s->where, path);
+    const sah_layout layout = sah_layout_of(c->family, &c->config, layer, n->role, n->cut, false, &rows);
     sah_lora *lora = &c->loras[c->n_loras++];
     sah_status status = module_settings(s, path, &rank, &lora->scaling, error);
     if (status != SAH_OK) return status;
     lora->rank = (int)rank;
     status = read_factor(s, adapter, path, "lora_A", rank, matrix->columns, &lora->a, error);
     if (status != SAH_OK) return status;
-    status = read_factor(s, adapter, path, "lora_B", rows, rank, &lora->b, error);
+    status = read_factor(s, adapter, path, "lora_B", rows, rank, &whole, error);
     if (status != SAH_OK) return status;
-    memmove(lora->b, lora->b + first * rank, matrix->rows * rank * sizeof *lora->b);
+    lora->b = sah_alloc_aligned(matrix->rows * rank, sizeof *lora->b);
+    for (size_t r = 0; lora->b != NULL && r < matrix->rows; r++)
+        memcpy(lora->b + r * rank, whole + sah_layout_row(&layout, r) * rank, rank * sizeof *whole);
+    free(whole);
+    if (lora->b == NULL) return sah_fail_memory(error, "the adapter");
     matrix->lora = lora;
     return SAH_OK;
 }
@@ -200,7 +206,7 @@ sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_t
     sah_status status = path.failed ? sah_fail_memory(error, "a path") : SAH_OK;
     if (status != SAH_OK) goto done;
     s.where = path.data;
-    status = read_settings(&s, error);
+    status = read_settings(&s, c->family->transposed, error);
     if (status != SAH_OK) goto done;
     c->loras = sah_alloc((size_t)c->config.n_layers * SAH_N_ROLES, sizeof *c->loras);
     s.used = sah_alloc(adapter->n, sizeof *s.used);

@@ -4,44 +4,112 @@
 
 #include "model/checkpoint/lora.h"
 
-/* GGUF's Llama files keep the two halves of a head interleaved, so that RoPE turns neighbours: row (head h,
- * half s, pair i) of Hugging Face's order, h D + s D/2 + i, lies at h D + 2 i + s. */
-static size_t file_row(size_t row, size_t head_dim)
+enum { CHUNK = 256 }; /* values; whole blocks of every type */
+
+/* GGUF's Llama files keep the two halves of a head interleaved, so that RoPE turns neighbours: half s, pair i of a
+ * head, s D/2 + i in Hugging Face's order, lies at 2 i + s. */
+static size_t in_halves(size_t i, size_t run)
 {
-    size_t head = row / head_dim, half = row % head_dim / (head_dim / 2), pair = row % (head_dim / 2);
-    return head * head_dim + 2 * pair + half;
+    return 2 * (i % (run / 2)) + i / (run / 2);
 }
 
-size_t sah_matrix_file_row(const sah_matrix *matrix, size_t row)
+/* Number i of groups of `each` where the groups take turns. */
+static size_t in_turns(size_t i, size_t groups, size_t each)
 {
-    return matrix->rotary_heads == 0 ? row : file_row(row, matrix->rows / (size_t)matrix->rotary_heads);
+    return i % each * groups + i / each;
+}
+
+size_t sah_layout_row(const sah_layout *layout, size_t row)
+{
+    if (layout->run == 0) return row;
+    size_t run = row / layout->run, i = row % layout->run;
+    if (layout->halves) i = in_halves(i, layout->run);
+    if (layout->groups > 0) run = in_turns(run, layout->groups, layout->each);
+    return layout->first + run * layout->stride + i;
+}
+
+/* How many of the rows from `row` on lie behind one another. */
+static size_t in_a_row(const sah_layout *layout, size_t row, size_t n)
+{
+    if (layout->run == 0) return n;
+    const size_t left = layout->halves ? 1 : layout->run - row % layout->run;
+    return left < n ? left : n;
+}
+
+size_t sah_matrix_at(const sah_matrix *matrix, size_t row, size_t column)
+{
+    const size_t r = sah_layout_row(&matrix->layout, row),
+                 c = sah_layout_row(&matrix->columns_layout, column);
+    const size_t width = matrix->tensor->dims[matrix->tensor->n_dims - 1];
+    return matrix->turned ? c * width + r : r * width + c;
+}
+
+/* One row whose columns lie in runs that take turns. */
+static void read_in_turns(const sah_matrix *m, size_t row, float *out)
+{
+    const sah_layout *p = &m->columns_layout;
+    float values[CHUNK];
+    for (size_t from = 0; from < m->columns; from += CHUNK) {
+        const size_t n = m->columns - from < CHUNK ? m->columns - from : CHUNK;
+        sah_tensor_read(m->tensor, row * m->columns + from, n, values);
+        for (size_t i = 0; i < n; i++) {
+            const size_t run = (from + i) / p->run;
+            out[in_turns(run, p->each, p->groups) * p->run + (from + i) % p->run] = values[i];
+        }
+    }
+}
+
+/* Rows that are n columns [first, first + n) of the tensor. */
+static void read_turned(const sah_matrix *m, size_t first, size_t n, float *out)
+{
+    const size_t width = m->tensor->dims[1];
+    float line[CHUNK];
+    for (size_t from = 0; from < n; from += CHUNK) {
+        const size_t here = n - from < CHUNK ? n - from : CHUNK;
+        for (size_t c = 0; c < m->columns; c++) {
+            sah_tensor_read(m->tensor, c * width + first + from, here, line);
+            for (size_t r = 0; r < here; r++) out[(from + r) * m->columns + c] = line[r];
+        }
+    }
+}
+
+/* Rows that lie behind one another, from the tensor's row `first` on. */
+static void read_rows(const sah_matrix *m, size_t first, size_t n, float *out)
+{
+    if (m->turned) {
+        read_turned(m, first, n, out);
+    } else if (m->columns_layout.run > 0) {
+        for (size_t i = 0; i < n; i++) read_in_turns(m, first + i, out + i * m->columns);
+    } else {
+        sah_tensor_read(m->tensor, first * m->columns, n * m->columns, out);
+    }
 }
 
 void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out)
 {
-    const sah_tensor *tensor = matrix->tensor;
     const size_t columns = matrix->columns;
-    if (matrix->blocks != NULL) {
-        for (size_t i = 0; i < n; i++)
+    for (size_t i = 0, here = 1; i < n; i += here) {
+        float *to = out + i * columns;
+        if (matrix->blocks != NULL) {
             sah_tensor_read(matrix->blocks[(row + i) / matrix->block_rows],
-                            (row + i) % matrix->block_rows * columns, columns, out + i * columns);
-    } else if (matrix->rotary_heads == 0) {
-        sah_tensor_read(tensor, row * columns, n * columns, out);
-    } else {
-        const size_t head_dim = matrix->rows / (size_t)matrix->rotary_heads;
-        for (size_t i = 0; i < n; i++)
-            sah_tensor_read(tensor, file_row(row + i, head_dim) * columns, columns, out + i * columns);
+                            (row + i) % matrix->block_rows * columns, columns, to);
+        } else {
+            here = in_a_row(&matrix->layout, row + i, n - i);
+            read_rows(matrix, sah_layout_row(&matrix->layout, row + i), here, to);
+        }
     }
     if (matrix->lora != NULL) sah_lora_add(matrix->lora, row, n, columns, out);
 }
 
-void sah_vector_read(const sah_tensor *tensor, int rotary_heads, float *out)
+void sah_vector_read(const sah_tensor *tensor, float *out)
 {
-    const size_t n = sah_tensor_values(tensor);
-    if (rotary_heads == 0) {
-        sah_tensor_read(tensor, 0, n, out);
-        return;
+    sah_tensor_read(tensor, 0, sah_tensor_values(tensor), out);
+}
+
+void sah_bias_read(const sah_matrix *matrix, const sah_tensor *tensor, float *out)
+{
+    for (size_t i = 0, here; i < matrix->rows; i += here) {
+        here = in_a_row(&matrix->layout, i, matrix->rows - i);
+        sah_tensor_read(tensor, sah_layout_row(&matrix->layout, i), here, out + i);
     }
-    const size_t head_dim = n / (size_t)rotary_heads;
-    for (size_t i = 0; i < n; i++) sah_tensor_read(tensor, file_row(i, head_dim), 1, out + i);
 }

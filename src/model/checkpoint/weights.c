@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/checkpoint/layout.h"
 #include "model/checkpoint/weights.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -71,7 +72,7 @@ static sah_status find_matrix(const search *s, const char *name, size_t rows, si
     return find(s, name, 2, (const size_t[]){rows, columns}, &out->tensor, error);
 }
 
-/* ---- Parts of tensors ---------------------------------------------------------------------------------- */
+/* ---- Views --------------------------------------------------------------------------------------------- */
 
 /* A tensor of the checkpoint's own; NULL: no memory. Places of earlier ones stay. */
 static sah_tensor *new_view(const search *s, const sah_tensor *whole)
@@ -84,22 +85,7 @@ static sah_tensor *new_view(const search *s, const sah_tensor *whole)
     }
     *view = *whole;
     view->whole = whole;
-    view->skip = 0;
     return c->views[c->n_views++] = view;
-}
-
-/* Rows [first, first + rows) of a tensor of `columns` values a row; a vector has one. */
-static sah_status take_rows(const search *s, const sah_tensor *whole, size_t first, size_t rows,
-                            size_t columns, int n_dims, const sah_tensor **out, sah_error *error)
-{
-    sah_tensor *view = new_view(s, whole);
-    if (view == NULL) return sah_fail_memory(error, whole->name);
-    view->n_dims = n_dims;
-    view->dims[0] = rows;
-    view->dims[1] = n_dims > 1 ? columns : 0;
-    view->skip = first * columns;
-    *out = view;
-    return SAH_OK;
 }
 
 /* A tensor that is read with a number added to each value. */
@@ -109,25 +95,6 @@ static sah_status with_added(const search *s, const sah_tensor *whole, float add
     sah_tensor *view = new_view(s, whole);
     if (view == NULL) return sah_fail_memory(error, whole->name);
     view->add = add;
-    *out = view;
-    return SAH_OK;
-}
-
-/* Values [n] that are held in memory, in an order of their own; the caller fills *values. */
-static sah_status hold(const search *s, const sah_tensor *whole, int n_dims, const size_t *dims,
-                       float **values, const sah_tensor **out, sah_error *error)
-{
-    size_t n = dims[0] * (n_dims > 1 ? dims[1] : 1); /* no more than the tensor has */
-    sah_tensor *view = new_view(s, whole);
-    if (view == NULL || (view->held = sah_alloc_aligned(n, sizeof **values)) == NULL)
-        return sah_fail_memory(error, whole->name);
-    *values = view->held;
-    view->type = SAH_F32;
-    view->scales = NULL;
-    view->data = (const uint8_t *)view->held;
-    view->bytes = n * sizeof **values;
-    view->n_dims = n_dims;
-    for (int i = 0; i < n_dims; i++) view->dims[i] = dims[i];
     *out = view;
     return SAH_OK;
 }
@@ -143,87 +110,27 @@ static void layer_name(const search *s, int layer, const char *own, const char *
                  s->family->layers != NULL ? s->family->layers : "layers", layer, own, kind);
 }
 
-/* The rows of all that lies in a cut tensor, and where the role's begin. */
-static void cut_rows(const sah_config *c, int layer, sah_cut cut, sah_role role, size_t *all, size_t *first)
-{
-    const size_t q = sah_width_of(c, layer, SAH_WIDTH_Q), kv = sah_width_of(c, layer, SAH_WIDTH_KV),
-                 ff = sah_width_of(c, layer, SAH_WIDTH_FF);
-    if (cut == SAH_CUT_GATE_UP) {
-        *all = 2 * ff;
-        *first = role == SAH_ROLE_UP ? ff : 0;
-    } else {
-        *all = q + 2 * kv;
-        *first = role == SAH_ROLE_K ? q : role == SAH_ROLE_V ? q + kv : 0;
-    }
-}
-
-/* q, k or v of [heads, (q, k, v), D] rows, each of `columns` values. */
-static sah_status gather_heads(const search *s, const sah_tensor *whole, int layer, sah_role role,
-                               size_t columns, int n_dims, const sah_tensor **out, sah_error *error)
-{
-    const size_t D = sah_width_of(&s->c->config, layer, SAH_WIDTH_HEAD), heads = (size_t)s->c->config.n_heads;
-    const size_t part = role == SAH_ROLE_Q ? 0 : role == SAH_ROLE_K ? 1 : 2;
-    float *values = NULL;
-    sah_status status = hold(s, whole, n_dims, (const size_t[]){heads * D, columns}, &values, out, error);
-    for (size_t h = 0; h < heads && status == SAH_OK; h++)
-        sah_tensor_read(whole, (3 * h + part) * D * columns, D * columns, values + h * D * columns);
-    return status;
-}
-
-/* Rows of a matrix that the file keeps as [inputs, outputs]: columns [first, first + rows). */
-static sah_status transpose(const search *s, const sah_tensor *whole, size_t first, size_t rows,
-                            size_t columns, const sah_tensor **out, sah_error *error)
-{
-    float *values = NULL, *line = sah_alloc(whole->dims[1], sizeof *line);
-    sah_status status = line != NULL ? hold(s, whole, 2, (const size_t[]){rows, columns}, &values, out, error)
-                                     : sah_fail_memory(error, whole->name);
-    for (size_t i = 0; i < columns && status == SAH_OK; i++) {
-        sah_tensor_read(whole, i * whole->dims[1], whole->dims[1], line);
-        for (size_t r = 0; r < rows; r++) values[r * columns + i] = line[first + r];
-    }
-    free(line);
-    return status;
-}
-
-/* The part of a found tensor that a role has. */
-static sah_status cut_matrix(const search *s, int layer, sah_role role, sah_cut cut, bool turned,
-                             const sah_tensor *whole, size_t first, sah_matrix *m, sah_error *error)
-{
-    if (turned) return transpose(s, whole, first, m->rows, m->columns, &m->tensor, error);
-    if (cut == SAH_CUT_QKV_BY_HEAD)
-        return gather_heads(s, whole, layer, role, m->columns, 2, &m->tensor, error);
-    if (cut == SAH_CUT_NONE) {
-        m->tensor = whole;
-        return SAH_OK;
-    }
-    return take_rows(s, whole, first, m->rows, m->columns, 2, &m->tensor, error);
-}
-
-static sah_status find_bias(const search *s, int layer, const sah_matrix_name *n, const char *own,
-                            sah_cut cut, sah_error *error)
+/* `all`: how many values the tensor has, of this matrix's bias and others. */
+static sah_status find_bias(const search *s, int layer, const sah_matrix_name *n, const char *own, size_t all,
+                            sah_error *error)
 {
     const sah_config *config = &s->c->config;
     const sah_role_info *info = sah_role_of(n->role);
     sah_layer_files *files = &s->c->layers[layer];
-    const sah_tensor **bias = sah_role_bias(files, n->role), *whole;
+    const sah_tensor **bias = sah_role_bias(files, n->role);
     const sah_matrix *matrix = sah_role_matrix(files, n->role);
     char name[NAME_BYTES];
-    size_t all = matrix->rows, first = 0;
     bool has = n->role == SAH_ROLE_O              ? config->o_bias
                : info->half == SAH_HALF_ATTENTION ? config->qkv_bias
                : n->role >= SAH_ROLE_ROUTER       ? config->experts.bias
                                                   : config->mlp_bias;
     if (!has || bias == NULL) return SAH_OK;
-    if (cut != SAH_CUT_NONE) cut_rows(config, layer, cut, n->role, &all, &first);
     layer_name(s, layer, own, ".bias", name);
-    sah_status status = find_vector(s, name, all, &whole, error);
-    if (status != SAH_OK) return status;
-    if (matrix->rotary_heads > 0 && sah_dtype_block_values(whole->type) != 1)
+    sah_status status = find_vector(s, name, all, bias, error);
+    if (status == SAH_OK && matrix->layout.run > 0 && sah_dtype_block_values((*bias)->type) != 1)
         return sah_fail(error, SAH_FAILED, "%s: tensor %s is quantised, which is not supported for a bias",
                         s->c->path, name);
-    if (cut == SAH_CUT_NONE) *bias = whole;
-    if (cut == SAH_CUT_QKV_BY_HEAD) return gather_heads(s, whole, layer, n->role, 1, 1, bias, error);
-    return cut == SAH_CUT_NONE ? SAH_OK : take_rows(s, whole, first, matrix->rows, 1, 1, bias, error);
+    return status;
 }
 
 /* A tensor an expert: `own` has %d for its number. */
@@ -268,22 +175,17 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
     const sah_cut cut = s->c->is_gguf ? n->gguf_cut : n->cut;
     const bool turned = s->family->transposed && !s->c->is_gguf;
-    const sah_tensor *whole;
     char name[NAME_BYTES];
     *m = (sah_matrix){.rows = sah_width_of(config, layer, info->rows),
                       .columns = sah_width_of(config, layer, info->columns)};
     if (cut == SAH_CUT_EXPERTS) return find_experts(s, layer, own, m, error);
-    size_t all = m->rows, first = 0;
-    if (cut != SAH_CUT_NONE) cut_rows(config, layer, cut, n->role, &all, &first);
+    size_t all;
+    m->layout = sah_layout_of(s->family, config, layer, n->role, cut, s->c->is_gguf, &all);
+    m->turned = turned;
     layer_name(s, layer, own, ".weight", name);
     const size_t dims[] = {turned ? m->columns : all, turned ? all : m->columns};
-    sah_status status = find(s, name, 2, dims, &whole, error);
-    if (status == SAH_OK) status = cut_matrix(s, layer, n->role, cut, turned, whole, first, m, error);
-    if (status != SAH_OK) return status;
-    if (s->c->is_gguf && s->family->permuted && (n->role == SAH_ROLE_Q || n->role == SAH_ROLE_K))
-        m->rotary_heads =
-            n->role == SAH_ROLE_Q ? config->n_heads : sah_config_layer(config, layer).n_kv_heads;
-    return find_bias(s, layer, n, own, cut, error);
+    sah_status status = find(s, name, 2, dims, &m->tensor, error);
+    return status == SAH_OK ? find_bias(s, layer, n, own, all, error) : status;
 }
 
 /* ---- Vectors ------------------------------------------------------------------------------------------- */
@@ -398,7 +300,7 @@ static sah_status read_rope_factors(const search *s, sah_error *error)
     if (status != SAH_OK) return status;
     s->c->rope_factors = sah_alloc(n, sizeof(float));
     if (s->c->rope_factors == NULL) return sah_fail_memory(error, "rope factors");
-    sah_vector_read(tensor, 0, s->c->rope_factors);
+    sah_vector_read(tensor, s->c->rope_factors);
     for (size_t i = 0; i < n; i++) {
         if (!(s->c->rope_factors[i] > 0) || !isfinite(s->c->rope_factors[i])) {
             return sah_fail(error, SAH_FAILED, "%s: tensor %s: factor %zu is not a positive number",

@@ -14,12 +14,22 @@ typedef struct sah_lora {
     float *a, *b;
 } sah_lora;
 
+/* Where the rows of a matrix lie among those of its tensor. They come in runs, as a head's: row r is number
+ * r % run of run r / run, and runs begin `stride` rows apart, from row `first` on. All 0: they lie as they are. */
+typedef struct sah_layout {
+    size_t first, run, stride;
+    bool halves; /* the two halves of a run lie interleaved: GGUF's rotary order of q and k */
+    size_t groups, each; /* groups > 0: runs of so many groups of `each` take turns in the file, the first of
+                            every group before the second of any */
+} sah_layout;
+
 /* A weight matrix [rows, columns] = [outputs, inputs]. */
 typedef struct sah_matrix {
     const sah_tensor *tensor;
     size_t rows, columns;
-    int rotary_heads; /* > 0: a GGUF q or k matrix of so many heads whose rows are stored in GGUF's rotary
-                         order */
+    sah_layout layout; /* of rows */
+    sah_layout columns_layout; /* of columns: runs in turns alone */
+    bool turned; /* the tensor is [inputs, outputs]: what `layout` says of rows holds for its columns */
     const sah_tensor *const *blocks; /* of experts that have tensors of their own: block b holds rows
                                         [b * block_rows, ...); `tensor` is the first. NULL: all in `tensor` */
     size_t block_rows;
@@ -28,8 +38,7 @@ typedef struct sah_matrix {
 
 typedef struct sah_layer_files {
     sah_matrix q, k, v, o, gate, up, down;
-    /* Vectors; NULL where the model has none. Biases of q and k are stored in GGUF's rotary order as their
-     * rows are. */
+    /* Vectors; NULL where the model has none. The values of a matrix's bias lie in their tensor as its rows do. */
     const sah_tensor *input_norm, *post_norm, *q_norm, *k_norm;
     const sah_tensor *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
     const sah_tensor *input_norm_bias, *post_norm_bias;

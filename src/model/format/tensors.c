@@ -199,7 +199,7 @@ const sah_tensor *sah_tensor_whole(const sah_tensor *tensor)
 void sah_tensor_read(const sah_tensor *tensor, size_t first, size_t n, float *out)
 {
     if (tensor->whole != NULL && tensor->held == NULL) {
-        sah_tensor_read(tensor->whole, tensor->skip + first, n, out);
+        sah_tensor_read(tensor->whole, first, n, out);
         for (size_t i = 0; i < n && tensor->add != 0.0f; i++) out[i] += tensor->add;
         return;
     }

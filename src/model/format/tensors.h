@@ -28,9 +28,7 @@ typedef struct sah_tensor {
     size_t file; /* index of the file it lies in */
     size_t offset; /* of data in that file */
     /* Of a view, which belongs to a checkpoint and not to the list: */
-    const struct sah_tensor
-        *whole; /* the tensor that it reads, from value `skip` on; NULL: it is no such view */
-    size_t skip;
+    const struct sah_tensor *whole; /* the tensor that it reads; NULL: it is no such view */
     float add; /* to every value that is read */
     float *held; /* its values, where they are kept in memory; data points there */
 } sah_tensor;

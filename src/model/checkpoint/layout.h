@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where the matrices of a layer lie in tensors that hold several of them, or keep rows in an order of their own. */
+#ifndef SAH_MODEL_CHECKPOINT_LAYOUT_H
+#define SAH_MODEL_CHECKPOINT_LAYOUT_H
+
+#include "model/family/family.h"
+
+/* The place of a role's rows in the tensor of `cut` (not of those of experts), and how many rows that tensor has.
+ * `gguf`: of that container. */
+sah_layout sah_layout_of(const sah_family *family, const sah_config *config, int layer, sah_role role,
+                         sah_cut cut, bool gguf, size_t *all);
+
+#endif
