@@ -44,7 +44,7 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
         at.q = at.z;
         at.q_stride = at.z_stride = at.gate_stride = weights->qkv ? width : q_width;
         at.gate = c->attention_gate ? at.q + z_width : NULL;
-        at.k = states->kept ? states->kept : rows + width - 2 * kv;
+        at.k = states->kept ? states->kept + copy * states->n_kept * 2 * kv : rows + width - 2 * kv;
         at.v = at.k + kv;
         at.k_stride = at.v_stride = states->kept ? 2 * kv : width;
     }
@@ -55,18 +55,20 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
     return at;
 }
 
-/* Keys and values, the last columns of the rows of qkv, to where they stay. */
-static void keep(const sah_pass *pass, int layer, const sah_states *states)
+/* Keys and values of a copy, the last columns of the rows of qkv, to where they stay. */
+static void keep(const sah_pass *pass, int layer, const sah_states *states, int64_t copy)
 {
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_view *nodes = &pass->nodes;
     int64_t kept = 2 * (int64_t)weights->kind.n_kv_heads * weights->kind.head_dim;
     int64_t width = weights->qkv ? sah_layer_qkv_width(&pass->model->config, &weights->kind) : kept;
+    const float *qkv = states->qkv + copy * nodes->n * width;
+    float *to = states->kept + copy * states->n_kept * kept;
     int threads = sah_workspace_threads(pass->workspace);
 #pragma omp parallel for if (threads > 1 && nodes->n > 8) num_threads(threads)
     for (int64_t r = 0; r < nodes->n; r++) {
         int64_t row = nodes->node ? nodes->node[r] : r;
-        memcpy(states->kept + row * kept, states->qkv + (r + 1) * width - kept, (size_t)kept * sizeof(float));
+        memcpy(to + row * kept, qkv + (r + 1) * width - kept, (size_t)kept * sizeof(float));
     }
 }
 
@@ -201,9 +203,11 @@ static bool is_parallel(const sah_pass *pass)
     return pass->model->config.residual == SAH_RESIDUAL_PARALLEL;
 }
 
-static bool is_attention(const sah_pass *pass, int layer)
+/* Whether the layer makes keys and values. */
+static bool makes_keys(const sah_pass *pass, int layer)
 {
-    return pass->model->layers[layer].kind.mixer == SAH_MIXER_ATTENTION;
+    const sah_layer_kind *kind = &pass->model->layers[layer].kind;
+    return kind->mixer == SAH_MIXER_ATTENTION && kind->borrows == 0;
 }
 
 bool sah_block_branches(const sah_pass *pass, int layer)
@@ -222,9 +226,10 @@ sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *pla
     take_rows(pass, view, copies, x, y);
     sah_status status = show(pass, view, SAH_PLACE_INPUT, layer, y, d, d, error);
     if (status == SAH_OK) status = sah_project(pass, layer, copies, x, y, states->qkv, states->q, error);
-    if (status == SAH_OK && states->kept && is_attention(pass, layer)) keep(pass, layer, states);
-    for (int64_t i = 0; i < copies && status == SAH_OK; i++)
+    for (int64_t i = 0; i < copies && status == SAH_OK; i++) {
+        if (states->kept && makes_keys(pass, layer)) keep(pass, layer, states, i);
         status = attend(pass, layer, plan, states, i, error);
+    }
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_HEADS, layer, at.z, at.z_stride, width, error);
     if (status == SAH_OK && pass->observer) status = show_factors(pass, layer, &at, error);
     if (status == SAH_OK && is_parallel(pass)) status = sah_mlp(pass, layer, rows, y, error);

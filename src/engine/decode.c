@@ -7,6 +7,7 @@
 #include "engine/block.h"
 #include "engine/delta.h"
 #include "engine/forward.h"
+#include "engine/lent.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -50,6 +51,7 @@ static size_t kept_width(const sah_config *c, int layer)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
     if (!is_attention(c, layer)) return (size_t)sah_delta_kept(c, &kind);
+    if (kind.borrows > 0) return 0;
     return 2 * (size_t)kind.n_kv_heads * (size_t)kind.head_dim;
 }
 
@@ -112,6 +114,7 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
                  s->tokens && s->kv_rows && s->x && s->hidden && s->qkv && s->q;
     for (int l = 0; l < c->n_layers && there; l++) {
         size = (is_attention(c, l) ? rows : n) * kept_width(c, l);
+        if (size == 0) continue;
         s->kv[l] = sah_alloc_aligned(size, sizeof **s->kv); /* pages are taken as rows are filled */
         there = s->kv[l] != NULL;
     }
@@ -290,7 +293,7 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
     states.n_kept = s->used;
     sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x);
     for (int l = 0; l < s->model->config.n_layers && status == SAH_OK; l++) {
-        states.kept = s->kv[l];
+        states.kept = s->kv[sah_lent_from(&s->model->config, l)];
         status = sah_block(&s->pass, l, &s->plans[l], &states, s->x, s->x, error);
     }
     if (status == SAH_OK) sah_final_norm(s->model, s->x, s->n_live, s->hidden);

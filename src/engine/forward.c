@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/lent.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -28,14 +29,15 @@ typedef struct sah_taps {
 } sah_taps;
 
 /* x [n_nodes, d] through all layers; ends [n_ends, d] gets the residual that leaves the last. */
-static sah_status run_layers(const sah_pass *pass, const sah_plan *plans, sah_states states, float *const *kv,
-                             float *x, float *ends, sah_error *error)
+static sah_status run_layers(const sah_pass *pass, const sah_plan *plans, sah_states states,
+                             const sah_lent *lent, float *const *kv, float *x, float *ends, sah_error *error)
 {
+    const sah_config *c = &pass->model->config;
     sah_status status = SAH_OK;
-    int n = pass->model->config.n_layers;
-    int64_t d = pass->model->config.d_model;
+    int n = c->n_layers;
+    int64_t d = c->d_model;
     for (int l = 0; l < n && status == SAH_OK; l++) {
-        states.kept = kv ? kv[l] : NULL;
+        states.kept = kv ? kv[sah_lent_from(c, l)] : sah_lent_kv(lent, c, l);
         status = sah_block(pass, l, &plans[l], &states, x, l < n - 1 ? x : ends, error);
     }
     if (status != SAH_OK) return status;
@@ -51,6 +53,7 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     sah_pass pass;
     sah_plan *plans = NULL;
     sah_states states = {.n_kept = forest->n_nodes};
+    sah_lent lent = {0};
     float *x = sah_alloc_aligned(n * d, sizeof *x);
     states.qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *states.qkv);
     states.q = sah_alloc_aligned(n_ends * (size_t)sah_q_width(c), sizeof *states.q);
@@ -60,17 +63,19 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     pass.ends.sequence = sequence;
     if (status == SAH_OK && (!x || !states.qkv || !states.q || (taps->kv && !sequence)))
         status = sah_fail_memory(error, "the forward pass");
+    if (status == SAH_OK && !taps->kv) status = sah_lent_new(c, n, &lent, error);
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &plans, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &pass.workspace, error);
     if (status == SAH_OK && taps->kv) sah_workspace_fix_rows(pass.workspace); /* decoding goes on from it */
     if (status == SAH_OK) {
         sah_embed(model, forest->token, forest->depth, forest->n_nodes, x);
-        status = run_layers(&pass, plans, states, taps->kv, x, ends, error);
+        status = run_layers(&pass, plans, states, &lent, taps->kv, x, ends, error);
     }
     if (status == SAH_OK) sah_final_norm(model, ends, forest->n_ends, ends);
     sah_workspace_free(pass.workspace);
     sah_pass_end(&pass);
     sah_plans_free(plans);
+    sah_lent_free(&lent);
     free(x);
     free(states.qkv);
     free(states.q);

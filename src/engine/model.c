@@ -229,12 +229,12 @@ static sah_status load_attention(const sah_model *model, const sah_layer_files *
 {
     stack q = {{whole(&f->q)}, 1}, kv = {{whole(&f->k), whole(&f->v)}, 2};
     if (model->config.attention_gate) q.parts[q.n++] = whole(&f->attention_gate);
+    if (layer->kind.borrows > 0) kv.n = 0;
     if (l == model->config.n_layers - 1) {
         sah_status status = pack(model, q, &layer->q, error);
-        return status == SAH_OK ? pack(model, kv, &layer->kv, error) : status;
+        return status == SAH_OK && kv.n > 0 ? pack(model, kv, &layer->kv, error) : status;
     }
-    q.parts[q.n++] = kv.parts[0];
-    q.parts[q.n++] = kv.parts[1];
+    for (int i = 0; i < kv.n; i++) q.parts[q.n++] = kv.parts[i];
     return pack(model, q, &layer->qkv, error);
 }
 

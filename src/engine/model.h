@@ -44,7 +44,8 @@ typedef struct sah_layer {
     sah_weights *qkv; /* [(H + 2 Hkv) D, d]; NULL in the last layer, which has the two apart: */
     sah_weights *q,
         *kv; /* [H D, d], [2 Hkv D, d]: there q is needed of the prompts' last tokens only. Gates of
-                            the heads, where a model has them, lie behind q */
+                            the heads, where a model has them, lie behind q; layers that borrow keys and values
+                            have q alone */
     sah_weights *o; /* [d, H D] */
     sah_mlp_slice *slices; /* [n_slices] of the MLP; none where there are experts */
     int n_slices;

@@ -19,7 +19,8 @@ typedef struct plain {
     sah_layer_kind kind;
     double *x; /* [n, d] residual */
     double *q; /* [n, H D] */
-    double *k, *v; /* [n, Hkv D] */
+    double *k, *v; /* [n, Hkv D] of the layer at hand, or of that from which it borrows, in: */
+    double *keys, *values; /* [n_layers, n, Hkv D] */
     double *z; /* [n, H D] */
     double *edited_q, *edited_k, *edited_z;
     double *branch, *added, *one; /* [n, d] what attention adds, [d] what the MLP adds, and one expert */
@@ -197,18 +198,21 @@ static void self_attention(plain *p, int layer)
         double *q = p->q + t * p->H * D, *k = p->k + t * p->Hkv * D, *v = p->v + t * p->Hkv * D;
         norm(p, p->x + t * p->d, w->input_norm, w->input_norm_bias, p->normed);
         multiply(p, &w->q, w->q_bias, p->normed, q);
+        norm_heads(p, w->q_norm, p->H, q);
+        if (p->kind.borrows > 0) continue;
         multiply(p, &w->k, w->k_bias, p->normed, k);
         multiply(p, &w->v, w->v_bias, p->normed, v);
-        norm_heads(p, w->q_norm, p->H, q);
         norm_heads(p, w->k_norm, p->Hkv, k);
         for (int h = 0; p->c->v_norm && h < p->Hkv; h++) rms_norm(p, v + h * D, NULL, D, v + h * D);
     }
     edit(p, layer, SAH_PART_Q, p->q, p->H, p->edited_q);
     edit(p, layer, SAH_PART_K, p->k, p->Hkv, p->edited_k);
     rotate(p, p->q, p->H);
-    rotate(p, p->k, p->Hkv);
     rotate(p, p->edited_q, p->H);
-    rotate(p, p->edited_k, p->Hkv);
+    if (p->kind.borrows == 0) { /* else they have been, where they were made */
+        rotate(p, p->k, p->Hkv);
+        rotate(p, p->edited_k, p->Hkv);
+    }
 
     /* A mean of outputs is taken from the unedited ones: those, edited, replace whatever edits of q and k
      * made. */
@@ -428,6 +432,8 @@ static void block(plain *p, int layer)
     p->H = p->kind.n_heads;
     p->D = p->kind.head_dim;
     p->Hkv = p->kind.n_kv_heads;
+    p->k = p->keys + (size_t)(layer - p->kind.borrows) * (size_t)(p->n * p->c->n_kv_heads * p->c->head_dim);
+    p->v = p->values + (p->k - p->keys);
     show(p, SAH_PLACE_INPUT, layer, p->x, p->d);
     mix(p, layer);
     for (int t = 0; t < p->n; t++) {
@@ -459,8 +465,8 @@ static bool allocate(plain *p)
         longest = (size_t)e->n * (size_t)(e->width > p->d ? e->width : p->d);
     p->x = sah_alloc(n * d, sizeof(double));
     p->q = sah_alloc(n * H * D, sizeof(double));
-    p->k = sah_alloc(n * Hkv * D, sizeof(double));
-    p->v = sah_alloc(n * Hkv * D, sizeof(double));
+    p->keys = sah_alloc((size_t)p->c->n_layers * n * Hkv * D, sizeof(double));
+    p->values = sah_alloc((size_t)p->c->n_layers * n * Hkv * D, sizeof(double));
     p->z = sah_alloc(n * H * D, sizeof(double));
     p->edited_q = sah_alloc(n * H * D, sizeof(double));
     p->edited_k = sah_alloc(n * Hkv * D, sizeof(double));
@@ -480,9 +486,9 @@ static bool allocate(plain *p)
     p->scores = sah_alloc(n, sizeof(double));
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
-    return p->x && p->q && p->k && p->v && p->z && p->edited_q && p->edited_k && p->edited_z && p->branch &&
-           p->added && p->one && p->gates && p->delta && p->normed && p->gate && p->up && p->scores &&
-           p->rope && p->row;
+    return p->x && p->q && p->keys && p->values && p->z && p->edited_q && p->edited_k && p->edited_z &&
+           p->branch && p->added && p->one && p->gates && p->delta && p->normed && p->gate && p->up &&
+           p->scores && p->rope && p->row;
 }
 
 /* `hidden` or `logits` NULL: not wanted. */
@@ -523,8 +529,8 @@ static sah_status run(const sah_checkpoint *checkpoint, const int32_t *tokens, s
 done:
     free(p.x);
     free(p.q);
-    free(p.k);
-    free(p.v);
+    free(p.keys);
+    free(p.values);
     free(p.z);
     free(p.edited_q);
     free(p.edited_k);

@@ -16,7 +16,8 @@ int64_t sah_layer_q_width(const sah_config *config, const sah_layer_kind *kind)
 int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind)
 {
     if (kind->mixer == SAH_MIXER_DELTA) return sah_delta_width(config, kind);
-    return sah_layer_q_width(config, kind) + 2 * (int64_t)kind->n_kv_heads * kind->head_dim;
+    const int64_t kv = kind->borrows > 0 ? 0 : 2 * (int64_t)kind->n_kv_heads * kind->head_dim;
+    return sah_layer_q_width(config, kind) + kv;
 }
 
 /* The largest of a width over the layers. */
@@ -114,14 +115,15 @@ sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const fl
 {
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_layer_kind *kind = &weights->kind;
-    int n_heads = kind->n_heads, n_kv_heads = kind->n_kv_heads;
+    int n_heads = kind->n_heads, n_kv_heads = kind->borrows > 0 ? 0 : kind->n_kv_heads;
     projection all = {weights, weights->qkv, weights->qkv_bias, n_heads, n_kv_heads, n_kv_heads};
     if (kind->mixer == SAH_MIXER_DELTA) all.q_heads = all.k_heads = all.v_heads = 0; /* delta.h goes on */
     if (weights->qkv) return project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
     projection q_alone = {weights, weights->q, weights->qkv_bias, n_heads, 0, 0};
     projection kv = {weights, weights->kv, NULL, 0, n_kv_heads, n_kv_heads};
     if (weights->qkv_bias) kv.bias = weights->qkv_bias + sah_layer_q_width(&pass->model->config, kind);
-    sah_status status = project_rows(pass, &kv, &pass->nodes, copies, x, qkv, error);
+    sah_status status = SAH_OK;
+    if (weights->kv) status = project_rows(pass, &kv, &pass->nodes, copies, x, qkv, error);
     if (status != SAH_OK) return status;
     return project_rows(pass, &q_alone, sah_pass_view(pass, layer), copies, y, q, error);
 }

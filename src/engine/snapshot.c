@@ -16,6 +16,7 @@ struct sah_base {
     sah_snapshot **snapshots; /* [n_layers] */
     float *x; /* [n_nodes, d] residual entering layer `next` */
     float *ends; /* [n_ends, d] residual behind the last layer, once that is made */
+    sah_lent lent; /* [n_nodes] rows of each layer that lends */
     int next;
     sah_status status; /* of the walk; what failed once stays failed */
     sah_error error;
@@ -46,6 +47,7 @@ void sah_base_free(sah_base *base)
     free(base->left);
     free(base->x);
     free(base->ends);
+    sah_lent_free(&base->lent);
     omp_destroy_lock(&base->walk);
     omp_destroy_lock(&base->books);
     free(base);
@@ -66,9 +68,12 @@ sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sa
     base->snapshots = sah_alloc((size_t)c->n_layers, sizeof(sah_snapshot *));
     base->x = sah_alloc_aligned((size_t)forest->n_nodes * (size_t)c->d_model, sizeof *base->x);
     base->ends = sah_alloc_aligned((size_t)forest->n_ends * (size_t)c->d_model, sizeof *base->ends);
-    if (!base->left || !base->snapshots || !base->x || !base->ends) {
+    sah_status status = sah_lent_new(c, (size_t)forest->n_nodes, &base->lent, error);
+    if (status == SAH_OK && (!base->left || !base->snapshots || !base->x || !base->ends))
+        status = sah_fail_memory(error, "the base pass");
+    if (status != SAH_OK) {
         sah_base_free(base);
-        return sah_fail_memory(error, "the base pass");
+        return status;
     }
     memcpy(base->left, needed, (size_t)c->n_layers * sizeof *needed);
     sah_embed(pass->model, forest->token, forest->depth, forest->n_nodes, base->x);
@@ -95,6 +100,9 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     if (!s) return NULL;
     s->layer = layer;
     s->view = view;
+    s->lent = &base->lent;
+    s->states.kept = sah_lent_kv(&base->lent, c, layer);
+    s->states.n_kept = base->pass.nodes.n;
     s->states.qkv =
         sah_alloc_aligned((size_t)base->pass.nodes.n * (size_t)sah_layer_qkv_width(c, &weights->kind), size);
     s->states.q = apart ? sah_alloc_aligned(rows * (size_t)sah_q_width(c), size) : NULL;

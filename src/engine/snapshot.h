@@ -7,6 +7,7 @@
 
 #include "engine/block.h"
 #include "engine/candidate.h"
+#include "engine/lent.h"
 
 typedef struct sah_snapshot {
     int layer;
@@ -16,6 +17,7 @@ typedef struct sah_snapshot {
     float *z_base; /* the same under the base ablation; = z where that leaves the layer alone */
     float *middle; /* [view, d] residual between the halves of the layer, under the base ablation; without: */
     float *branch; /* [view, d] the attention's branch, where that does not join as it is; else NULL */
+    const sah_lent *lent; /* what the base pass lends, up to this layer */
     sah_weights *
         *output; /* [H] slices of the output projection, [d, D] each; NULL for heads no candidate edits */
 } sah_snapshot;

@@ -52,18 +52,19 @@ typedef struct rows {
     float *ends; /* [unit_size * n_ends, d] */
     float *q; /* [unit_size * n_ends, H D] the last layer's q and z */
     float *hidden; /* [unit_size, n_prompts, d] */
+    sah_lent lent; /* [unit_size * n_nodes] rows of each layer that lends */
 } rows;
 
 /* ---- One unit ------------------------------------------------------------------------------------------ */
 
 /* Candidates [from, to) of the order through all layers from theirs on; final-norm hidden states in
  * r->hidden. */
-static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, int32_t from, int32_t to,
+static sah_status run_unit(const sweep *sw, sah_workspace *ws, rows *r, int32_t from, int32_t to,
                            sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     const sah_forest *f = sw->forest;
-    const sah_states states = {.qkv = r->qkv, .q = r->q};
+    sah_states states = {.qkv = r->qkv, .q = r->q, .n_kept = f->n_nodes};
     sah_pass pass = sw->pass;
     int64_t d = c->d_model;
     int32_t active = 0;
@@ -72,6 +73,7 @@ static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, in
     for (int l = sw->candidates[sw->order[from]].layer; l < c->n_layers && status == SAH_OK; l++) {
         float *y = l < c->n_layers - 1 ? r->x : r->ends;
         int64_t each = sah_pass_view(&pass, l)->n;
+        states.kept = sah_lent_kv(&r->lent, c, l);
         if (active > 0)
             status = sah_block_attend(&pass, l, &sw->plans[l], active, &states, r->x, y, NULL, error);
         int32_t before = active;
@@ -83,6 +85,7 @@ static sah_status run_unit(const sweep *sw, sah_workspace *ws, const rows *r, in
                 status =
                     sah_snapshot_candidate(s, &pass, &sw->plans[l], &sw->candidates[sw->order[from + active]],
                                            y + active * each * d, error);
+            if (status == SAH_OK) sah_lent_copy(s->lent, c, l, active * f->n_nodes, f->n_nodes, &r->lent);
             active++;
         }
         if (s) sah_base_release(sw->base, l, active - before);
@@ -105,6 +108,7 @@ static void rows_free(rows *r)
     free(r->ends);
     free(r->q);
     free(r->hidden);
+    sah_lent_free(&r->lent);
 }
 
 static sah_status rows_new(const sweep *sw, rows *r, sah_error *error)
@@ -118,9 +122,9 @@ static sah_status rows_new(const sweep *sw, rows *r, sah_error *error)
     r->ends = sah_alloc_aligned(ends * d, size);
     r->q = sah_alloc_aligned(ends * (size_t)sah_q_width(c), size);
     r->hidden = sah_alloc_aligned(unit * (size_t)sw->forest->n_prompts * d, size);
-    return r->x && r->qkv && r->ends && r->q && r->hidden
-               ? SAH_OK
-               : sah_fail_memory(error, "the sweep; lower --memory");
+    if (!r->x || !r->qkv || !r->ends || !r->q || !r->hidden)
+        return sah_fail_memory(error, "the sweep; lower --memory");
+    return sah_lent_new(c, n, &r->lent, error);
 }
 
 static void note_failure(sweep *sw, sah_status status, const sah_error *error)
@@ -195,9 +199,16 @@ static void work(sweep *sw, int worker)
 static uint64_t candidate_bytes(const sah_config *c, const sah_forest *f)
 {
     uint64_t d = (uint64_t)c->d_model, n = (uint64_t)f->n_nodes, ends = (uint64_t)f->n_ends;
-    uint64_t floats = n * (d + (uint64_t)sah_qkv_width(c)) + ends * (d + (uint64_t)sah_q_width(c)) +
-                      (uint64_t)f->n_prompts * d;
+    uint64_t floats = n * (d + (uint64_t)sah_qkv_width(c) + (uint64_t)sah_lent_widths(c)) +
+                      ends * (d + (uint64_t)sah_q_width(c)) + (uint64_t)f->n_prompts * d;
     return floats * sizeof(float);
+}
+
+/* Bytes of the base pass's states that candidates share. */
+static uint64_t base_bytes(const sah_config *c, const sah_forest *f)
+{
+    return SNAPSHOTS * sah_snapshot_bytes(c, f) +
+           (uint64_t)f->n_nodes * (uint64_t)sah_lent_widths(c) * sizeof(float);
 }
 
 /* Candidates of a unit and number of workers: enough rows for tall products, enough units for all threads,
@@ -207,7 +218,7 @@ static sah_status plan_units(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     int threads = sah_threads_here(sw->model->threads);
-    uint64_t each = candidate_bytes(c, sw->forest), shared = SNAPSHOTS * sah_snapshot_bytes(c, sw->forest),
+    uint64_t each = candidate_bytes(c, sw->forest), shared = base_bytes(c, sw->forest),
              memory = sw->options->memory;
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
     int64_t target = all < UNIT_ROWS ? all : UNIT_ROWS;
@@ -308,8 +319,8 @@ static void fill_report(const sweep *sw, double seconds, sah_sweep_report *repor
     const sah_config *c = &sw->model->config;
     *report = (sah_sweep_report){.seconds = seconds, .threads = sw->model->threads, .books = sw->books};
     sah_forest_measure(sw->forest, c->sliding_window, &report->forest);
-    report->rows_bytes = (uint64_t)(sw->workers * sw->unit_size) * candidate_bytes(c, sw->forest) +
-                         SNAPSHOTS * sah_snapshot_bytes(c, sw->forest);
+    report->rows_bytes =
+        (uint64_t)(sw->workers * sw->unit_size) * candidate_bytes(c, sw->forest) + base_bytes(c, sw->forest);
     double counted = 0.0;
     for (int i = 0; i < SAH_N_STAGES; i++) counted += report->books.seconds[i];
     report->books.seconds[SAH_STAGE_WAIT] += fmax(0.0, seconds * report->threads - counted);

@@ -115,6 +115,22 @@ static void last_layer_differs(random_shape *s)
     s->config.qkv_bias = true;
 }
 
+static void keys_are_shared(random_shape *s) /* Gemma 4 */
+{
+    layers_differ(s);
+    s->config.v_norm = s->config.qkv_bias = true;
+    s->kinds[2] = s->kinds[0];
+    s->kinds[2].borrows = 2;
+    s->kinds[3] = s->kinds[1];
+    s->kinds[3].borrows = 2;
+}
+
+static void one_layer_makes_keys(random_shape *s)
+{
+    s->kinds_differ = true;
+    for (int l = 1; l < RANDOM_LAYERS; l++) s->kinds[l].borrows = l;
+}
+
 static void plain_mlp(random_shape *s)
 {
     s->config.gated = false;
@@ -264,6 +280,8 @@ static const arrangement ARRANGEMENTS[] = {
     {"neighbours turn", neighbours_turn},
     {"layers differ", layers_differ},
     {"the last layer differs", last_layer_differs},
+    {"keys are shared", keys_are_shared},
+    {"one layer makes keys", one_layer_makes_keys},
     {"plain MLP", plain_mlp},
     {"relu MLP", relu_mlp},
     {"other gates", other_gates},

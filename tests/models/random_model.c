@@ -100,12 +100,13 @@ static void make_layer(maker *m, const random_shape *s, int l)
     sah_layer_files *f = &m->c->layers[l];
     int d = c->d_model, q = kind.n_heads * kind.head_dim, kv = kind.n_kv_heads * kind.head_dim;
     bool row = c->qk_norm == SAH_QK_NORM_ROW, qk = c->qk_norm != SAH_QK_NORM_NONE;
+    bool borrows = kind.borrows > 0;
     if (kind.mixer == SAH_MIXER_DELTA) {
         make_delta(m, &kind, f);
     } else {
         f->q = matrix(m, q, d);
-        f->k = matrix(m, kv, d);
-        f->v = matrix(m, kv, d);
+        if (!borrows) f->k = matrix(m, kv, d);
+        if (!borrows) f->v = matrix(m, kv, d);
         if (c->attention_gate) f->attention_gate = matrix(m, q, d);
     }
     f->o = matrix(m, d, q);
@@ -123,10 +124,10 @@ static void make_layer(maker *m, const random_shape *s, int l)
     f->attention_out_norm = norm(m, s->norms_behind, d);
     f->mlp_out_norm = norm(m, s->norms_behind, d);
     f->q_norm = norm(m, qk, row ? q : kind.head_dim);
-    f->k_norm = norm(m, qk, row ? kv : kind.head_dim);
+    f->k_norm = norm(m, qk && !borrows, row ? kv : kind.head_dim);
     f->q_bias = bias(m, c->qkv_bias, q);
-    f->k_bias = bias(m, c->qkv_bias, kv);
-    f->v_bias = bias(m, c->qkv_bias, kv);
+    f->k_bias = bias(m, c->qkv_bias && !borrows, kv);
+    f->v_bias = bias(m, c->qkv_bias && !borrows, kv);
     f->o_bias = bias(m, c->o_bias, d);
     f->gate_bias = bias(m, c->mlp_bias && c->gated, c->d_ff);
     f->up_bias = bias(m, c->mlp_bias, c->d_ff);

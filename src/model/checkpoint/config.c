@@ -288,6 +288,28 @@ void sah_config_of_family(const sah_family *f, sah_config *c)
     if (f->positions != NULL) c->n_ropes = 0;
 }
 
+/* What a layer of attention has of its own. */
+static sah_status check_attention(const sah_config *c, int layer, const char *where, sah_error *error)
+{
+    const sah_layer_kind kind = sah_config_layer(c, layer);
+    if (kind.mixer != SAH_MIXER_ATTENTION) return SAH_OK;
+    if (kind.n_heads < 1 || kind.n_heads > c->n_heads || kind.n_kv_heads < 1 ||
+        kind.n_kv_heads > c->n_kv_heads || kind.n_heads % kind.n_kv_heads != 0 || kind.head_dim < 2 ||
+        kind.head_dim > c->head_dim || kind.head_dim % 2 != 0 ||
+        (kind.rope >= 0 && c->ropes[kind.rope].dims > kind.head_dim))
+        return sah_fail(error, SAH_FAILED,
+                        "%s: layer %d: %d heads of width %d and %d key/value heads are no layer of attention",
+                        where, layer, kind.n_heads, kind.head_dim, kind.n_kv_heads);
+    if (kind.borrows == 0) return SAH_OK;
+    const int from = layer - kind.borrows;
+    const sah_layer_kind lender = sah_config_layer(c, from >= 0 && from < layer ? from : layer);
+    if (lender.mixer == SAH_MIXER_ATTENTION && lender.borrows == 0 && lender.n_kv_heads == kind.n_kv_heads &&
+        lender.head_dim == kind.head_dim)
+        return SAH_OK;
+    return sah_fail(error, SAH_FAILED,
+                    "%s: layer %d has no layer like it whose keys and values it could share", where, layer);
+}
+
 sah_status sah_config_check(const sah_config *c, const char *where, sah_error *error)
 {
     if (c->n_heads % c->n_kv_heads != 0) {
@@ -324,6 +346,8 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
     for (int l = 0; l < c->n_layers; l++) {
         const sah_layer_kind kind = sah_config_layer(c, l);
         const sah_delta *delta = &c->delta;
+        sah_status status = check_attention(c, l, where, error);
+        if (status != SAH_OK) return status;
         if (kind.mixer == SAH_MIXER_DELTA &&
             (delta->key_heads < 1 || kind.n_heads % delta->key_heads != 0 ||
              kind.n_kv_heads != kind.n_heads || delta->key_dim < 1 || delta->key_dim > SAH_MAX_DELTA_WIDTH ||

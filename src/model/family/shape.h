@@ -79,6 +79,8 @@ typedef struct sah_layer_kind {
     int n_heads; /* of a delta layer, its value heads; 0 is taken for the model's */
     int head_dim, n_kv_heads; /* a delta layer has as many n_kv_heads as n_heads */
     bool experts; /* a mixture of experts in place of the MLP */
+    int borrows; /* it reads the keys and values of the layer so many below, which makes its own, and makes none;
+                    0: its own */
 } sah_layer_kind;
 
 /* What layers of the gated delta rule have beside their value heads. */
