@@ -150,6 +150,7 @@ sah_status sah_rewrite_run(sah_rewrite *rewrite, const char *path, const char *c
     if (status != SAH_OK) return status;
     status = base->is_gguf ? sah_rewrite_gguf(rewrite, &output, error)
                            : sah_rewrite_directory(rewrite, &output, error);
+    if (status == SAH_OK) status = sah_tensors_unchanged(base->tensors, error);
     if (status == SAH_OK) status = sah_output_finish(&output, error);
     sah_output_close(&output);
     return status;

@@ -13,7 +13,7 @@
 #include "util/error.h"
 
 /* O_NONBLOCK: opening a named pipe that nobody writes to must fail, not wait. */
-static sah_status open_regular(const char *path, int *fd, size_t *size, sah_error *error)
+static sah_status open_regular(const char *path, int *fd, sah_mapfile *out, sah_error *error)
 {
     struct stat status;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -21,7 +21,10 @@ static sah_status open_regular(const char *path, int *fd, size_t *size, sah_erro
     if (fstat(*fd, &status) != 0) return sah_fail_errno(error, "cannot open", path);
     if (S_ISDIR(status.st_mode)) return sah_fail(error, SAH_FAILED, "%s is a directory, not a file", path);
     if (!S_ISREG(status.st_mode)) return sah_fail(error, SAH_FAILED, "%s is not a regular file", path);
-    *size = (size_t)status.st_size;
+    out->size = (size_t)status.st_size;
+    out->device = status.st_dev;
+    out->inode = status.st_ino;
+    out->modified = status.st_mtim;
     return SAH_OK;
 }
 
@@ -29,7 +32,7 @@ sah_status sah_mapfile_open(const char *path, sah_mapfile *out, sah_error *error
 {
     int fd = -1;
     *out = (sah_mapfile){0};
-    sah_status status = open_regular(path, &fd, &out->size, error);
+    sah_status status = open_regular(path, &fd, out, error);
     if (status != SAH_OK) goto done;
     out->path = strdup(path);
     if (out->path == NULL) {
@@ -52,6 +55,19 @@ done:
         *out = (sah_mapfile){0};
     }
     return status;
+}
+
+sah_status sah_mapfile_unchanged(const sah_mapfile *file, sah_error *error)
+{
+    struct stat now;
+    if (stat(file->path, &now) != 0 || now.st_dev != file->device || now.st_ino != file->inode) return SAH_OK;
+    if ((size_t)now.st_size == file->size && now.st_mtim.tv_sec == file->modified.tv_sec &&
+        now.st_mtim.tv_nsec == file->modified.tv_nsec) {
+        return SAH_OK;
+    }
+    return sah_fail(error, SAH_FAILED,
+                    "%s changed while it was read: wait until whatever writes it has finished, and try again",
+                    file->path);
 }
 
 void sah_mapfile_release(const sah_mapfile *file, size_t offset, size_t size)

@@ -150,6 +150,14 @@ sah_status sah_tensors_remove(sah_tensors *tensors, const bool *gone, sah_error 
     return build_index(tensors, error);
 }
 
+sah_status sah_tensors_unchanged(const sah_tensors *tensors, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < tensors->n_files && status == SAH_OK; i++)
+        status = sah_mapfile_unchanged(&tensors->files[i], error);
+    return status;
+}
+
 void sah_tensors_close(sah_tensors *tensors)
 {
     if (tensors == NULL) return;

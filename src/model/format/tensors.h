@@ -49,6 +49,8 @@ const sah_tensor *sah_tensors_find(const sah_tensors *tensors, const char *name)
 /* The type of a tensor that the file holds but that was left out because its type is not supported; else
  * NULL. */
 const char *sah_tensors_unsupported(const sah_tensors *tensors, const char *name);
+/* An error when one of the files was written to since it was opened. */
+sah_status sah_tensors_unchanged(const sah_tensors *tensors, sah_error *error);
 void sah_tensors_close(sah_tensors *tensors);
 
 /* The tensor of the list that a view is made from; the tensor itself when it is no view. */
