@@ -10,6 +10,7 @@
 #include "engine/precision.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/processors.h"
 
 /* Rows of matrices that are packed under one another as one. */
 typedef struct part {
@@ -318,7 +319,9 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *opt
         sah_checkpoint_close(checkpoint);
         return sah_fail_memory(error, "the model");
     }
-    model->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
+    model->threads = options->threads > 0
+                         ? options->threads
+                         : sah_processors(omp_get_max_threads(), "/sys/fs/cgroup", "/proc/self/cgroup");
     model->checkpoint = checkpoint;
     model->config = checkpoint->config;
     model->info = checkpoint->info;
@@ -334,6 +337,7 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *opt
         model->tiles =
             options->generates && model->precision != SAH_PRECISION_BF16 && sah_product_has_tiles();
         if (status == SAH_OK) status = load_weights(model, error);
+        if (status == SAH_OK) status = sah_tensors_unchanged(checkpoint->tensors, error);
         omp_set_num_threads(before);
     }
     if (status != SAH_OK) {
