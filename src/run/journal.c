@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "model/checkpoint/identity.h"
@@ -297,6 +298,27 @@ done:
     return status;
 }
 
+/* The process that holds a lock of flock(2) on the file, from the list in /proc/locks ("1: FLOCK  ADVISORY  WRITE 4711
+ * 08:01:131 0 EOF"); 0: not to be known. */
+static long lock_holder(const struct stat *file)
+{
+    char line[256];
+    long holder = 0;
+    FILE *locks = fopen("/proc/locks", "r");
+    if (locks == NULL) return 0;
+    while (holder == 0 && fgets(line, sizeof line, locks) != NULL) {
+        long pid;
+        unsigned major_, minor_;
+        unsigned long long inode;
+        if (sscanf(line, "%*d: FLOCK %*s %*s %ld %x:%x:%llu", &pid, &major_, &minor_, &inode) == 4 &&
+            makedev(major_, minor_) == file->st_dev && inode == file->st_ino) {
+            holder = pid;
+        }
+    }
+    fclose(locks);
+    return holder;
+}
+
 /* Opens and locks the file, and says how long it is. */
 static sah_status open_file(sah_journal *journal, const char *path, size_t *size, sah_error *error)
 {
@@ -312,6 +334,10 @@ static sah_status open_file(sah_journal *journal, const char *path, size_t *size
     journal->regular = S_ISREG(info.st_mode);
     if (!journal->regular) return SAH_OK;
     if (flock(journal->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        const long holder = lock_holder(&info);
+        if (holder > 0)
+            return sah_fail(error, SAH_FAILED, "%s: another run, process %ld, is writing this file", path,
+                            holder);
         return sah_fail(error, SAH_FAILED, "%s: another run is writing this file", path);
     }
     /* Its length once it is ours alone. */
