@@ -29,6 +29,18 @@ ifdef SANITIZE
 OPTIMISE := -O1 -DSAH_NO_CLONES -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 endif
 
+# Model files come from strangers: what a fault could do is bounded by the compiler, too (docs/security.md).
+HARDEN      := -fstack-protector-strong -fstack-clash-protection
+HARDEN_LINK := -Wl,-z,relro,-z,now
+ifndef SANITIZE
+HARDEN += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+endif
+ifneq ($(filter x86_64-% i%86-%,$(shell $(CC) -dumpmachine)),)
+HARDEN += -fcf-protection
+else ifneq ($(filter aarch64-%,$(shell $(CC) -dumpmachine)),)
+HARDEN += -mbranch-protection=standard
+endif
+
 # FLAGS go to the compiler and the linker alike. CFLAGS and LDFLAGS are the caller's.
 # Multiply and add may fuse where the processor can (ISO mode would forbid it).
 FLAGS     = -std=c17 $(OPTIMISE) -g -ffp-contract=fast -fopenmp $(EXTRA_FLAGS)
@@ -39,7 +51,7 @@ INCLUDE_src   := -Isrc
 INCLUDE_tests := -Isrc -Itests
 INCLUDE_fuzz  := -Isrc
 INCLUDE_bench := -Isrc
-COMPILE   = $(CC) $(FLAGS) $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS_) $(CFLAGS) -MMD -MP
+COMPILE   = $(CC) $(FLAGS) $(HARDEN) $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS_) $(CFLAGS) -MMD -MP
 LIBS      = $(PACKAGE_LIBS) $(LINKED)
 
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
@@ -113,7 +125,7 @@ $(STATIC): $(LIB_OBJECTS)
 
 # Only what sahara.h declares is visible outside (the header sets the visibility).
 $(SHARED): $(LIB_OBJECTS)
-	$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) $^ $(LIBS) -o $(BUILD)/libsahara.so.$(VERSION)
+	$(CC) $(FLAGS) $(HARDEN_LINK) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) $^ $(LIBS) -o $(BUILD)/libsahara.so.$(VERSION)
 	ln -sf libsahara.so.$(VERSION) $(BUILD)/$(SONAME)
 	ln -sf $(SONAME) $@
 
@@ -123,7 +135,7 @@ $(BUILD)/sahara.pc: sahara.pc.in FORCE
 	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|; s|@PACKAGES@|$(PACKAGES)|; s|@LINKED@|$(LINKED)|' $< > $@
 
 $(BUILD)/sahara: $(CLI_OBJECTS) $(STATIC)
-	$(CC) $(FLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(CC) $(FLAGS) -pie $(HARDEN_LINK) $(LDFLAGS) $^ $(LIBS) -o $@
 
 $(BUILD)/tests/helpers.a: $(HELPER_OBJECTS)
 	@mkdir -p $(@D)
