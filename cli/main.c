@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "machine.h"
 
 static const cli_command *const commands[] = {
     &command_inspect, &command_logits,  &command_ships,  &command_find,     &command_direction,
@@ -160,7 +161,9 @@ static void map_large_blocks(void)
 int main(int argc, char **argv)
 {
     hold_standard_files();
+    machine_settle(argv);
     map_large_blocks();
+    machine_catch_lost_files();
     signal(SIGPIPE, SIG_IGN); /* a reader that goes away is a write error like any other, */
     signal(SIGXFSZ, SIG_IGN); /* and so is a file that may grow no further */
     if (argc < 2) {
