@@ -112,6 +112,7 @@ typedef struct sah_model_info {
                                "unsupported": the model has one that cannot be used */
     char precision[8]; /* what is in use: f32 or bf16 */
     char precision_note[128]; /* what `auto` measured and chose; empty otherwise */
+    const void *layers; /* the library's own, while the model is open: what single layers have */
 } sah_model_info;
 
 /* Opens a Hugging Face directory or a .gguf file and packs its weights for the products. Memory: the packed

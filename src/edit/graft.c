@@ -57,6 +57,16 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
         {"experts of a token", x->experts.active, y->experts.active},
         {"width of an expert", x->experts.width, y->experts.width},
         {"width of the shared expert", x->experts.shared_width, y->experts.shared_width},
+        {"router", x->experts.router, y->experts.router},
+        {"weights of experts that add up to 1", x->experts.normalise, y->experts.normalise},
+        {"factor of experts", (double)x->experts.scale, (double)y->experts.scale},
+        {"groups of experts", x->experts.groups, y->experts.groups},
+        {"groups of a token", x->experts.active_groups, y->experts.active_groups},
+        {"gate of the shared expert", x->experts.shared_gate, y->experts.shared_gate},
+        {"gates of heads", x->attention_gate, y->attention_gate},
+        {"key heads of the delta rule", x->delta.key_heads, y->delta.key_heads},
+        {"key width of the delta rule", x->delta.key_dim, y->delta.key_dim},
+        {"width of the convolution", x->delta.kernel, y->delta.kernel},
         {"sliding window", x->sliding_window, y->sliding_window},
     };
     const char *texts[][3] = {{"format", i->format, j->format},
@@ -73,8 +83,13 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
                             a->path, b->path, numbers[t].what, numbers[t].a, numbers[t].b);
     }
     for (int l = 0; l < x->n_layers; l++) {
-        if (sah_config_layer(x, l).experts != sah_config_layer(y, l).experts)
+        const sah_layer_kind p = sah_config_layer(x, l), q = sah_config_layer(y, l);
+        if (p.experts != q.experts)
             return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: layer %d has experts in one alone",
+                            a->path, b->path, l);
+        if (p.mixer != q.mixer || p.n_heads != q.n_heads || p.head_dim != q.head_dim ||
+            p.n_kv_heads != q.n_kv_heads)
+            return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: layer %d has other heads in one",
                             a->path, b->path, l);
     }
     return compare_rope(a, b, error);
@@ -122,6 +137,7 @@ static void take_layer(graft *g, sah_rewrite *rewrite, const sah_graft_options *
 {
     sah_layer_files *to = &rewrite->base->layers[l];
     for (int r = 0; r < SAH_N_ROLES; r++) {
+        if (!sah_layer_has(&rewrite->base->config, l, (sah_role)r)) continue;
         const sah_side side = sah_role_of((sah_role)r)->half == SAH_HALF_ATTENTION ? o->attention : o->mlp;
         sah_layer_files *from = &g->models[side]->layers[l];
         const sah_matrix *matrix = sah_role_matrix(from, (sah_role)r);

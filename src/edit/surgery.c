@@ -6,6 +6,7 @@
 
 #include "edit/provenance.h"
 #include "edit/edited_tensor.h"
+#include "model/checkpoint/heads.h"
 #include "model/checkpoint/identity.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -96,6 +97,7 @@ static job job_of(const sah_config *config, int layer, sah_role role)
         j.n_heads = kind.n_kv_heads;
         break;
     case SAH_ROLE_O:
+    case SAH_ROLE_DELTA_O:
         j.part = SAH_PART_V;
         j.op = SAH_OP_SCALE;
         j.columns = true;
@@ -113,13 +115,14 @@ static sah_status add_jobs(surgery *s, int layer, sah_error *error)
     sah_status status = SAH_OK;
     for (int r = 0; r < SAH_N_ROLES && status == SAH_OK; r++) {
         const sah_role role = (sah_role)r;
+        if (!sah_layer_has(config, layer, role)) continue;
         job j = job_of(config, layer, role);
         j.matrix = sah_role_matrix(f, role);
         status = add_job(s, j.matrix->tensor, j, error);
         j.single = true;
         if (status == SAH_OK && role <= SAH_ROLE_V) status = add_job(s, *sah_role_bias(f, role), j, error);
     }
-    if (status != SAH_OK || config->qk_norm != SAH_QK_NORM_ROW) return status;
+    if (status != SAH_OK || f->q_norm == NULL || config->qk_norm != SAH_QK_NORM_ROW) return status;
     job q = job_of(config, layer, SAH_ROLE_Q), k = job_of(config, layer, SAH_ROLE_K);
     q.single = k.single = true;
     q.part = SAH_PART_Q;
@@ -205,8 +208,27 @@ static sah_dtype new_type(const void *context, size_t index, const float *values
 
 /* ---- What cannot be exact ------------------------------------------------------------------------------ */
 
-static sah_status check(const sah_config *config, const sah_ablation *ablation, sah_strings *notes,
-                        sah_error *error)
+/* The mean of a head's outputs: weights give it nearly, and only where heads do not share values, have no gates and
+ * no state. */
+static sah_status check_mean(const sah_config *config, int layer, sah_error *error)
+{
+    const sah_layer_kind kind = sah_config_layer(config, layer);
+    if (kind.mixer == SAH_MIXER_DELTA || config->attention_gate) {
+        return sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "the mean of v: in layer %d of a %s model gates stand behind the heads, so no weights "
+            "give the mean of their outputs; a scale is exact",
+            layer, config->family);
+    }
+    if (kind.n_kv_heads == kind.n_heads) return SAH_OK;
+    return sah_fail(error, SAH_BAD_ARGUMENT,
+                    "the mean of v: %d query heads share %d value heads (grouped-query attention), so no "
+                    "weights give the mean of one head's output; a scale is exact",
+                    kind.n_heads, kind.n_kv_heads);
+}
+
+static sah_status check(const surgery *s, const sah_config *config, const sah_ablation *ablation,
+                        sah_strings *notes, sah_error *error)
 {
     static const char NOTE[] =
         "v mean is an approximation: the mean of the value weights stands for the mean of the heads' outputs";
@@ -214,6 +236,8 @@ static sah_status check(const sah_config *config, const sah_ablation *ablation, 
     const bool q_or_k = (ablation->parts & (SAH_PART_Q | SAH_PART_K)) != 0;
     if (!mean && !isfinite(ablation->factor))
         return sah_fail(error, SAH_BAD_ARGUMENT, "the scale must be a finite number");
+    sah_status status = sah_edits_check(config, s->edits, s->n_edits, error);
+    if (status != SAH_OK) return status;
     if (q_or_k && config->qk_norm && mean) {
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "the mean of q or k: %s normalises each head's q and k, so no weights give it",
@@ -226,13 +250,10 @@ static sah_status check(const sah_config *config, const sah_ablation *ablation, 
                         config->family);
     }
     if (!mean || !(ablation->parts & SAH_PART_V)) return SAH_OK;
-    if (config->n_kv_heads != config->n_heads) {
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "the mean of v: %d query heads share %d value heads (grouped-query attention), so no "
-                        "weights give the mean of one head's output; a scale is exact",
-                        config->n_heads, config->n_kv_heads);
-    }
-    return notes != NULL ? sah_strings_add(notes, NOTE, strlen(NOTE), error) : SAH_OK;
+    for (size_t i = 0; i < s->n_edits && status == SAH_OK; i++)
+        if (s->edits[i].part == SAH_PART_V) status = check_mean(config, s->edits[i].layer, error);
+    if (status != SAH_OK || notes == NULL) return status;
+    return sah_strings_add(notes, NOTE, strlen(NOTE), error);
 }
 
 /* ---- All of it ----------------------------------------------------------------------------------------- */
@@ -283,9 +304,9 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
     status = sah_heads_parse(text, &checkpoint->info, options->ablation.parts, &heads, &n, error);
     if (status == SAH_OK && n == 0 && options->adapter == NULL)
         status = sah_fail(error, SAH_BAD_ARGUMENT, "neither heads to ablate nor an adapter to merge");
-    if (status == SAH_OK && n > 0) status = check(&checkpoint->config, &options->ablation, notes, error);
     if (status == SAH_OK)
         status = sah_edits_new(&checkpoint->info, heads, n, &options->ablation, &s.edits, &s.n_edits, error);
+    if (status == SAH_OK && n > 0) status = check(&s, &checkpoint->config, &options->ablation, notes, error);
     if (status != SAH_OK) goto done;
     s.checkpoint = rewrite.base = checkpoint;
     s.targets = sah_alloc(checkpoint->tensors->n, sizeof *s.targets);

@@ -1,42 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/ablation.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/cpu/elementwise.h"
 #include "util/alloc.h"
 #include "util/error.h"
-
-sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error)
-{
-    for (size_t i = 0; i < n; i++) {
-        const sah_edit *edit = &edits[i];
-        bool key = edit->part == SAH_PART_K;
-        if (edit->part != SAH_PART_Q && edit->part != SAH_PART_K && edit->part != SAH_PART_V)
-            return sah_fail(error, SAH_BAD_ARGUMENT, "an edit names one part: q, k or v");
-        bool inside = edit->layer >= 0 && edit->layer < config->n_layers;
-        const sah_layer_kind kind = sah_config_layer(config, inside ? edit->layer : 0);
-        int heads = key ? kind.n_kv_heads : kind.n_heads;
-        if (!inside || edit->head < 0 || edit->head >= heads)
-            return sah_fail(error, SAH_BAD_ARGUMENT,
-                            "head %d-%d is outside the model: %d layers of %d %sheads", edit->layer,
-                            edit->head, config->n_layers, heads, key ? "key " : "");
-        if (edit->part != SAH_PART_V && kind.mixer == SAH_MIXER_DELTA)
-            return sah_fail(
-                error, SAH_BAD_ARGUMENT,
-                "head %d-%d: layer %d keeps a state by the delta rule, in which %c has another meaning "
-                "than in attention: of its heads part v can be edited, what they write",
-                edit->layer, edit->head, edit->layer, key ? 'k' : 'q');
-        if (edit->op != SAH_OP_SCALE && edit->op != SAH_OP_MEAN)
-            return sah_fail(error, SAH_BAD_ARGUMENT, "an edit's operation is scale or mean");
-        if (edit->op == SAH_OP_SCALE && !isfinite(edit->factor))
-            return sah_fail(error, SAH_BAD_ARGUMENT, "the scale of head %d-%d is not a finite number",
-                            edit->layer, edit->head);
-    }
-    return SAH_OK;
-}
 
 /* Query heads that read one key/value head. */
 static int group_of(const sah_config *config, int layer)

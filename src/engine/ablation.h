@@ -5,7 +5,7 @@
 #define SAH_ENGINE_ABLATION_H
 
 #include "engine/cpu/attention.h"
-#include "model/checkpoint/config.h"
+#include "model/checkpoint/heads.h"
 
 /* The edits of one layer. NULL: that part of that head stays as it is. */
 typedef struct sah_plan {
@@ -15,9 +15,6 @@ typedef struct sah_plan {
     int n_edits;
     int group; /* query heads that read one key/value head */
 } sah_plan;
-
-/* Checks edits against the model: layer, head, part, a finite factor. */
-sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error);
 
 /* Plans for `edits` (checked; must outlive the plans), [n_layers] in *out. When two edits name the same part
  * of the same head, the first stands. */

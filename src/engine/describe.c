@@ -50,14 +50,34 @@ static void add_provenance(sah_text *text, const json_t *record)
     }
 }
 
-static char *as_text(const sah_model_info *i, const json_t *provenance)
+/* Heads of the layers of attention; and where there are others, of how many layers and how many heads. */
+static void add_heads(sah_text *text, const sah_model_info *i, const sah_config *c)
+{
+    sah_layer_kind attention = {.n_heads = i->n_heads, .head_dim = i->head_dim}, delta = attention;
+    int n_delta = 0;
+    for (int l = c->n_layers - 1; l >= 0; l--) {
+        const sah_layer_kind kind = sah_config_layer(c, l);
+        bool is_delta = kind.mixer == SAH_MIXER_DELTA;
+        n_delta += is_delta;
+        if (is_delta)
+            delta = kind;
+        else if (c->delta.key_heads > 0)
+            attention = kind;
+    }
+    sah_text_addf(text, "heads          %d a layer, %d key/value heads, width %d%s\n", attention.n_heads,
+                  i->n_kv_heads, attention.head_dim, i->qk_norm ? ", QK-norm" : "");
+    if (n_delta > 0)
+        sah_text_addf(text, "delta rule     in %d of %d layers, %d heads, %d key heads, width %d\n", n_delta,
+                      c->n_layers, delta.n_heads, c->delta.key_heads, delta.head_dim);
+}
+
+static char *as_text(const sah_model_info *i, const sah_config *config, const json_t *provenance)
 {
     sah_text text = {0};
     sah_text_addf(&text, "model          %s\n", i->name);
     sah_text_addf(&text, "family         %s (%s)\n", i->family, i->format);
     sah_text_addf(&text, "layers         %d\n", i->n_layers);
-    sah_text_addf(&text, "heads          %d a layer, %d key/value heads, width %d%s\n", i->n_heads,
-                  i->n_kv_heads, i->head_dim, i->qk_norm ? ", QK-norm" : "");
+    add_heads(&text, i, config);
     sah_text_addf(&text, "model width    %d, MLP %d\n", i->d_model, i->d_ff);
     sah_text_addf(&text, "vocabulary     %d%s\n", i->n_vocab,
                   i->tied_embeddings ? ", embedding and LM head shared" : "");
@@ -78,7 +98,7 @@ static char *as_text(const sah_model_info *i, const json_t *provenance)
 sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_error *error)
 {
     json_t *provenance = model->checkpoint->provenance;
-    *text = json ? as_json(&model->info, provenance) : as_text(&model->info, provenance);
+    *text = json ? as_json(&model->info, provenance) : as_text(&model->info, &model->config, provenance);
     return *text ? SAH_OK : sah_fail_memory(error, "the description");
 }
 

@@ -19,7 +19,7 @@ typedef struct part {
 } part;
 
 typedef struct stack {
-    part parts[4];
+    part parts[6];
     int n;
 } stack;
 
@@ -242,9 +242,11 @@ static sah_status load_attention(const sah_model *model, const sah_layer_files *
 static sah_status load_delta(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
                              sah_error *error)
 {
-    const stack all = {
-        {whole(&f->delta_qkv), whole(&f->delta_gate), whole(&f->delta_write), whole(&f->delta_keep)}, 4};
-    int kernel = model->config.delta.kernel, H = layer->kind.n_heads, columns = (int)f->delta_qkv.rows;
+    const stack all = {{whole(&f->delta_q), whole(&f->delta_k), whole(&f->delta_v), whole(&f->delta_gate),
+                        whole(&f->delta_write), whole(&f->delta_keep)},
+                       6};
+    int kernel = model->config.delta.kernel, H = layer->kind.n_heads,
+        columns = (int)(2 * f->delta_q.rows + f->delta_v.rows);
     float *by_column = NULL;
     sah_delta_layer *delta = &layer->delta;
     sah_status status = pack(model, all, &layer->qkv, error);

@@ -246,13 +246,15 @@ static void delta_rule(plain *p, int layer)
 {
     const sah_layer_files *w = &p->checkpoint->layers[layer];
     const sah_delta *c = &p->c->delta;
-    int H = p->H, D = p->D, K = c->key_dim, keys = c->key_heads * K, columns = (int)w->delta_qkv.rows;
+    int H = p->H, D = p->D, K = c->key_dim, keys = c->key_heads * K, columns = 2 * keys + H * D;
     double *in = p->delta, *mixed = in + p->n * columns, *gate = mixed + columns, *write = gate + H * D,
            *keep = write + H, *S = keep + H;
     memset(S, 0, (size_t)(H * K * D) * sizeof *S);
     for (int t = 0; t < p->n; t++) {
         norm(p, p->x + t * p->d, w->input_norm, w->input_norm_bias, p->normed);
-        multiply(p, &w->delta_qkv, NULL, p->normed, in + t * columns);
+        multiply(p, &w->delta_q, NULL, p->normed, in + t * columns);
+        multiply(p, &w->delta_k, NULL, p->normed, in + t * columns + keys);
+        multiply(p, &w->delta_v, NULL, p->normed, in + t * columns + 2 * keys);
         multiply(p, &w->delta_gate, NULL, p->normed, gate);
         multiply(p, &w->delta_write, NULL, p->normed, write);
         multiply(p, &w->delta_keep, NULL, p->normed, keep);

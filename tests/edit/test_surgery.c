@@ -66,6 +66,10 @@ static const source SOURCES[] = {
     {"family-qwen3-moe", NULL, 1e-4},
     {"family-olmoe", NULL, 1e-4},
     {"family-glm4-moe", NULL, 1e-4},
+    /* The delta rule beside attention: of those layers v alone. */
+    {"family-qwen3-5", NULL, 1e-4},
+    {"family-qwen3-5", "model-f32.gguf", 1e-4},
+    {"family-qwen3-next", NULL, 1e-4},
 };
 
 enum { N_SOURCES = sizeof SOURCES / sizeof *SOURCES };
@@ -95,6 +99,11 @@ static void test_table(void **state)
     sah_model *model = golden_model(s->directory, s->file, &(sah_model_options){.describe_only = true});
     const bool one_key_head = model->config.n_kv_heads == 1;
     const sah_qk_norm norm = model->config.qk_norm;
+    int attention = 0; /* the first layer that has it */
+    while (sah_config_layer(&model->config, attention).mixer != SAH_MIXER_ATTENTION) attention++;
+    const bool hybrid = model->config.delta.key_heads > 0;
+    char there[32];
+    snprintf(there, sizeof there, "%d-1,%d-0", attention, attention);
     golden g;
     size_t n;
     sah_model_close(model);
@@ -106,6 +115,7 @@ static void test_table(void **state)
             (norm == SAH_QK_NORM_HEAD ? !zero : norm && CELLS[i].op == SAH_OP_MEAN))
             continue; /* refused */
         const char *heads = one_key_head ? "0-0,1-0" : "0-1,1-0,1-1";
+        if (hybrid && CELLS[i].parts != SAH_PART_V) heads = there;
         if (one_key_head && CELLS[i].parts == SAH_PART_K && CELLS[i].op == SAH_OP_MEAN)
             continue; /* it is its own mean */
         const char *made = operate(path, heads, CELLS[i].parts, CELLS[i].op, CELLS[i].factor);

@@ -66,6 +66,17 @@ sah_edit *golden_edits(const golden *g, size_t index, size_t *n)
     return edits;
 }
 
+sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t n)
+{
+    sah_edit *out = calloc(n + 1, sizeof *out);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = edits[i];
+        if (sah_config_layer(&model->config, edits[i].layer).mixer == SAH_MIXER_DELTA)
+            out[i].part = SAH_PART_V;
+    }
+    return out;
+}
+
 double golden_logit(const golden *g, size_t index, size_t prompt, size_t token)
 {
     return json_number_value(

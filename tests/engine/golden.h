@@ -22,6 +22,9 @@ void golden_close(golden *g);
 /* The edits of a case; the caller frees. */
 sah_edit *golden_edits(const golden *g, size_t index, size_t *n);
 
+/* The same edits, of v where a layer has no q and k that could be edited; the caller frees. */
+sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t n);
+
 /* Logits of a prompt in a case, and the largest magnitude among all logits of the case. */
 double golden_logit(const golden *g, size_t index, size_t prompt, size_t token);
 double golden_largest(const golden *g, size_t index);

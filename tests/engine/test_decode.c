@@ -98,8 +98,10 @@ static void test_against_plain(void **state)
     assert_true(g.n_prompts >= 2);
     for (int tiles = 0; tiles < 2; tiles++) {
         sah_model *model = golden_model(*state, NULL, &(sah_model_options){.generates = tiles == 1});
+        sah_edit *some = golden_fitting(model, edits, N_EDITS);
         compare_with_plain(model, &g, NULL, 0);
-        compare_with_plain(model, &g, edits, N_EDITS);
+        compare_with_plain(model, &g, some, N_EDITS);
+        free(some);
         sah_model_close(model);
     }
     golden_close(&g);
@@ -114,8 +116,9 @@ static void run(const sah_model *model, const sah_prompt *prompts, size_t n_prom
     grown texts[MOST_PROMPTS];
     golden some = {.prompts = (sah_prompt *)(uintptr_t)prompts, .n_prompts = n_prompts};
     size_t d = (size_t)model->config.d_model;
+    sah_edit *fitting = golden_fitting(model, edits, N_EDITS);
     start(&some, texts);
-    assert_int_equal(sah_decoding_new(model, prompts, n_prompts, STEPS, edits, N_EDITS, &decoding, &error),
+    assert_int_equal(sah_decoding_new(model, prompts, n_prompts, STEPS, fitting, N_EDITS, &decoding, &error),
                      SAH_OK);
     for (int step = 0; step <= STEPS; step++) {
         int32_t n, next[MOST_PROMPTS];
@@ -131,6 +134,7 @@ static void run(const sah_model *model, const sah_prompt *prompts, size_t n_prom
         if (step < STEPS) assert_int_equal(sah_decoding_step(decoding, next, &error), SAH_OK);
     }
     sah_decoding_free(decoding);
+    free(fitting);
 }
 
 static void check_independence(const char *name, sah_precision precision, bool generates)
@@ -247,9 +251,14 @@ int main(void)
         {"every step: mistral-swa", test_against_plain, NULL, NULL, "mistral-swa"},
         {"every step: qwen2", test_against_plain, NULL, NULL, "qwen2"},
         {"every step: qwen3", test_against_plain, NULL, NULL, "qwen3"},
+        {"every step: qwen3.5", test_against_plain, NULL, NULL, "family-qwen3-5"},
+        {"every step: qwen3.5, delta last", test_against_plain, NULL, NULL, "family-qwen3-5-delta-last"},
+        {"every step: qwen3-next", test_against_plain, NULL, NULL, "family-qwen3-next"},
         {"whatever the batch: llama-gqa", test_independence, NULL, NULL, "llama-gqa"},
         {"whatever the batch: mistral-swa", test_independence, NULL, NULL, "mistral-swa"},
         {"whatever the batch: qwen3", test_independence, NULL, NULL, "qwen3"},
+        {"whatever the batch: qwen3.5", test_independence, NULL, NULL, "family-qwen3-5"},
+        {"whatever the batch: qwen3-next", test_independence, NULL, NULL, "family-qwen3-next"},
         {"bfloat16: llama-gqa", test_bf16, NULL, NULL, "llama-gqa"},
         cmocka_unit_test(test_bad_tokens),
     };

@@ -2,13 +2,54 @@
 """A tiny model of make-families.py as GGUF, in the form that llama.cpp's converter gives its family: names by gguf's own table, keys, rows of q and k
 in rotary order for Llama's relatives, Gemma's norms with their 1 added."""
 import gguf
+import numpy as np
 
-ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "phi3": "PHI3", "olmo2": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2"}
+ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "phi3": "PHI3", "olmo2": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
+                 "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE"}
 PERMUTED = {"smollm3", "granite", "granitemoehybrid"}
 
 
 def permuted(rows, heads):
     return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+HYBRIDS = {"qwen3_5_text", "qwen3_next", "qwen3_5_moe_text"}
+IN_TURNS = {"qwen3_5_text", "qwen3_5_moe_text"}
+
+
+def in_turns(values, c, dim, width):
+    """Value heads, of `width` each along `dim`, as key heads take turns: the first of every key head before the second of any."""
+    keys, each = c.linear_num_key_heads, c.linear_num_value_heads // c.linear_num_key_heads
+    shape = values.shape[:dim] + (keys, each, width) + values.shape[dim + 1:]
+    return values.reshape(shape).swapaxes(dim, dim + 1).reshape(values.shape)
+
+
+def hybrid_pieces(key, values, c):
+    K, D, keys, heads = c.linear_key_head_dim, c.linear_value_head_dim, c.linear_num_key_heads, c.linear_num_value_heads
+    turns = (lambda v, dim, width: in_turns(v, c, dim, width)) if c.model_type in IN_TURNS else lambda v, dim, width: v
+    last = lambda v: np.concatenate([v[:2 * keys * K], turns(v[2 * keys * K:], 0, D)])  # v behind q and k
+    own = key.split("linear_attn.")[-1]
+    if key.endswith("norm.weight") and own != "norm.weight":
+        return [(key, values + 1)]
+    if own == "A_log":
+        return [(key, turns(-np.exp(values), 0, 1))]
+    if own == "dt_bias":
+        return [(key.replace("dt_bias", "dt_proj.bias"), turns(values, 0, 1))]
+    if own == "conv1d.weight":
+        return [(key, last(values.squeeze(1)))]
+    if own == "in_proj_qkv.weight":
+        return [(key, last(values))]
+    if own == "in_proj_z.weight":
+        return [(key, turns(values, 0, D))]
+    if own in ("in_proj_a.weight", "in_proj_b.weight"):
+        return [(key, turns(values, 0, 1))]
+    if own == "out_proj.weight":
+        return [(key, turns(values, 1, D))]
+    if own == "in_proj_qkvz.weight":  # by key head
+        parts = np.split(values.reshape(keys, -1, values.shape[1]), np.cumsum([K, K, heads // keys * D]), axis=1)
+        q, k, v, z = (part.reshape(-1, values.shape[1]) for part in parts)
+        return [(key.replace("qkvz", "qkv"), np.concatenate([q, k, v])), (key.replace("qkvz", "z"), z)]
+    return [(key, values)]
 
 
 def keys(writer, c):
@@ -33,6 +74,15 @@ def keys(writer, c):
         writer.add_value_length(head_dim)
     if kind in ("gemma2", "gemma3_text"):
         writer.add_sliding_window(c.sliding_window)
+    if kind in HYBRIDS:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+        writer.add_ssm_conv_kernel(c.linear_conv_kernel_dim)
+        writer.add_ssm_state_size(c.linear_key_head_dim)
+        writer.add_ssm_group_count(c.linear_num_key_heads)
+        writer.add_ssm_time_step_rank(c.linear_num_value_heads)
+        writer.add_ssm_inner_size(c.linear_value_head_dim * c.linear_num_value_heads)
+        writer.add_full_attention_interval(c.layer_types.index("full_attention") + 1)
     if kind == "gemma2":
         writer.add_attn_logit_softcapping(c.attn_logit_softcapping)
         writer.add_final_logit_softcapping(c.final_logit_softcapping)
@@ -52,6 +102,13 @@ def pieces(key, values, c):
         values = values.T.copy()
     if kind in ("gemma2", "gemma3_text") and key.endswith("norm.weight"):
         values = values + 1
+    if key.endswith("mlp.experts.gate_up_proj"):
+        half = values.shape[1] // 2
+        return [(key.replace("gate_up_proj", "gate_proj.weight"), values[:, :half]), (key.replace("gate_up_proj", "up_proj.weight"), values[:, half:])]
+    if key.endswith("mlp.experts.down_proj"):
+        return [(key + ".weight", values)]
+    if kind in HYBRIDS:
+        return hybrid_pieces(key, values, c)
     if "shared_mlp.input_linear" in key:
         half = len(values) // 2
         return [(key.replace("shared_mlp.input_linear", "mlp.gate_proj"), values[:half]), (key.replace("shared_mlp.input_linear", "mlp.up_proj"), values[half:])]

@@ -30,7 +30,9 @@ VOCAB = 48
 PROMPTS = [[1, 17, 42, 5, 33, 40, 8, 21, 30, 3, 11, 29], [1, 17, 42, 5, 9, 2], [7]]
 PARTS, OPERATIONS = ["q", "k", "v", "qv"], [("scale", 1e-4), ("scale", 0.5), ("mean", None)]
 EDITS = []  # those of the pass under way
+GATED = {}  # layer -> the outputs of attention without edits, where gates follow them; None: no such model
 F = "full_attention"
+L = "linear_attention"
 S = "sliding_attention"
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
 LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.5, 2.0, 4.0], "long_factor": [2.0, 3.0, 4.0, 8.0],
@@ -47,6 +49,13 @@ def base(a, **more):
 def granite4(a, **more):
     return base(a, shared_intermediate_size=a.width + 16, layer_types=[F] * a.layers, num_local_experts=0, num_experts_per_tok=0, mamba_n_heads=a.width // 4,
                 embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2, logits_scaling=2.0, **more)
+
+
+def hybrid(a, types, key_heads, heads, **more):
+    """`heads` value heads of layers of the delta rule, beside the 4 of attention; layers by `types`, over again where there are more."""
+    layers = more.pop("layers", a.layers)
+    return base(a, layers=layers, head_dim=8, layer_types=[types[i % len(types)] for i in range(layers)], linear_num_key_heads=key_heads,
+                linear_num_value_heads=heads, linear_key_head_dim=more.pop("key_dim", 6), linear_value_head_dim=more.pop("value_dim", 8), **more)
 
 
 # name -> (config of the shape arguments, what is written as GGUF beside it)
@@ -94,6 +103,13 @@ MODELS = {
     "glm4-moe": (lambda a: tf.Glm4MoeConfig(**base(a, layers=2, head_dim=8, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=8, n_group=4,
                                                    topk_group=2, n_shared_experts=2, routed_scaling_factor=1.5, use_qk_norm=True,
                                                    attention_bias=True)), False),
+    "qwen3-5": (lambda a: tf.Qwen3_5TextConfig(**hybrid(a, [L, L, L, F], 2, 6, layers=4)), True),
+    "qwen3-5-delta-last": (lambda a: tf.Qwen3_5TextConfig(**hybrid(a, [F, L, L], 3, 3, kv=4, value_dim=12, linear_conv_kernel_dim=2, tie_word_embeddings=True,
+        attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5})), False),
+    "qwen3-next": (lambda a: tf.Qwen3NextConfig(**hybrid(a, [L, F, L], 2, 4, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8,
+                                                         shared_expert_intermediate_size=12, mlp_only_layers=[1])), False),
+    "qwen3-5-moe": (lambda a: tf.Qwen3_5MoeTextConfig(**{k: v for k, v in hybrid(a, [L, F], 1, 2, layers=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12,
+                                                         shared_expert_intermediate_size=8).items() if k != "intermediate_size"}), False),
 }
 ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight")
 
@@ -112,6 +128,9 @@ def attention(module, query, key, value, mask, **more):
     layer = module.layer_idx
     call = lambda q, k: eager(module, q, k, value, mask, **more)[0].transpose(1, 2)
     edited, plain = call(edit(query, layer, "q"), edit(key, layer, "k")), call(query, key)
+    if GATED is not None:
+        GATED[layer] = plain
+        return edited.transpose(1, 2).contiguous(), None
     out = edited.clone()
     for e in EDITS:
         if e["layer"] == layer and e["part"] == "v":
@@ -146,6 +165,34 @@ def hook_falcon(model):
         layer.dense.register_forward_pre_hook(before_dense(i))
 
 
+def hook_hybrid(model):
+    """Heads' outputs in front of the projection, which gates have met: of attention, and of the delta rule."""
+    gates = {}
+
+    def keep_gates(layer, module):
+        def hook(_, inputs, out):
+            q, gate = out.view(*out.shape[:-1], -1, 2 * module.head_dim).chunk(2, dim=-1)
+            gates[layer] = gate.sigmoid().transpose(1, 2)
+        return hook
+
+    def before(layer, heads, gated):
+        def hook(_, inputs):
+            z = inputs[0].view(*inputs[0].shape[:-1], heads, -1).transpose(1, 2)
+            plain, out = GATED[layer] * gates[layer] if gated else z, z.clone()
+            for e in EDITS:
+                if e["layer"] == layer and e["part"] == "v":
+                    out[:, e["head"]] = plain.mean(1) if e["op"] == "mean" else e["factor"] * z[:, e["head"]]
+            return (out.transpose(1, 2).reshape(inputs[0].shape),)
+        return hook
+
+    for i, layer in enumerate(model.model.layers):
+        if hasattr(layer, "self_attn"):
+            layer.self_attn.q_proj.register_forward_hook(keep_gates(i, layer.self_attn))
+            layer.self_attn.o_proj.register_forward_pre_hook(before(i, model.config.num_attention_heads, True))
+        else:
+            layer.linear_attn.out_proj.register_forward_pre_hook(before(i, layer.linear_attn.num_v_heads, False))
+
+
 AttentionInterface.register("golden", attention)
 AttentionMaskInterface.register("golden", eager_mask)
 
@@ -155,7 +202,8 @@ def draw(model, seed):
     for key, weight in sorted(model.state_dict().items()):
         values = torch.randn(weight.shape, generator=generator)
         if "norm" in key or "ln_" in key:
-            values = (0 if "Gemma" in type(model).__name__ and not key.endswith("bias") else 0 if key.endswith("bias") else 1) + 0.3 * values
+            centred = "Gemma" in type(model).__name__ or (GATED is not None and "linear_attn" not in key)  # stored less 1
+            values = (0 if centred or key.endswith("bias") else 1) + 0.3 * values
         elif key.endswith(".bias"):
             values = 0.3 * values
         elif "embed" not in key and "wpe" not in key and "wte" not in key:
@@ -164,12 +212,16 @@ def draw(model, seed):
     model.tie_weights()
 
 
-def cases(layers, heads, kv, parts):
+def cases(layers, heads, kv, parts, deltas):
+    """`deltas`: value heads of the layers of the delta rule, of which v alone is edited; 0 for layers of attention."""
     yield []
     turn = 0
     for part in parts:
         for op, factor in OPERATIONS:
-            chosen = [(turn % layers, turn % heads), ((turn + 1) % layers, (turn + 2) % heads), ((turn + 1) % layers, (turn + 3) % heads)]
+            places = [l for l in range(layers) if part == "v" or not deltas[l]]
+            first, second = places[turn % len(places)], places[(turn + 1) % len(places)]
+            n, m = deltas[first] or heads, deltas[second] or heads
+            chosen = [(first, turn % n), (second, (turn + 2) % m), (second, (turn + 3) % m)]
             result = []
             for p in part:
                 for layer, head in dict.fromkeys((l, h * kv // heads if p == "k" else h) for l, h in chosen):
@@ -191,11 +243,14 @@ def run(model, case):
 
 
 def make(name, args):
+    global GATED
     build, with_gguf = MODELS[name]
     folder = args.out / f"family-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     config = build(args)
     falcon = config.model_type == "falcon"
+    types = getattr(config, "layer_types", None) or []
+    GATED = {} if L in types else None
     how = {"dtype": torch.float32, "attn_implementation": "eager" if falcon else "golden"}
     model = AutoModelForCausalLM.from_config(config, **how).eval()
     with torch.no_grad():
@@ -205,9 +260,12 @@ def make(name, args):
     model = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
     if falcon:
         hook_falcon(model)
+    if GATED is not None:
+        hook_hybrid(model)
     plain, lines = run(model, []), []
     heads, kv = config.num_attention_heads, 1 if falcon else getattr(config, "num_key_value_heads", config.num_attention_heads)
-    for case in cases(config.num_hidden_layers, heads, kv, PARTS[:3] if falcon else PARTS):
+    deltas = [config.linear_num_value_heads if L in types and types[i] == L else 0 for i in range(config.num_hidden_layers)]
+    for case in cases(config.num_hidden_layers, heads, kv, PARTS[:3] if falcon else PARTS, deltas):
         logits = run(model, case)
         if case and not all(e["part"] == "k" and e["op"] == "mean" and kv == 1 for e in case):
             assert max((a - b).abs().max() for a, b in zip(logits, plain)) > 1e-3, (name, case)

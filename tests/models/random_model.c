@@ -82,8 +82,10 @@ static void make_delta(maker *m, const sah_layer_kind *kind, sah_layer_files *f)
 {
     const sah_config *c = &m->c->config;
     int d = c->d_model, values = kind->n_heads * kind->head_dim;
-    int columns = 2 * c->delta.key_heads * c->delta.key_dim + values;
-    f->delta_qkv = matrix(m, columns, d);
+    int keys = c->delta.key_heads * c->delta.key_dim, columns = 2 * keys + values;
+    f->delta_q = matrix(m, keys, d);
+    f->delta_k = matrix(m, keys, d);
+    f->delta_v = matrix(m, values, d);
     f->delta_gate = matrix(m, values, d);
     f->delta_write = matrix(m, kind->n_heads, d);
     f->delta_keep = matrix(m, kind->n_heads, d);

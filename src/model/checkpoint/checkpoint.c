@@ -235,6 +235,19 @@ static const char *container_name(const sah_checkpoint *c)
     return c->is_gguf ? "gguf" : c->tensors->is_torch ? "pytorch" : "safetensors";
 }
 
+/* Heads as layers of attention have them, the most of any; layers of the delta rule have no key heads of their own. */
+static void describe_heads(const sah_config *config, sah_model_info *info)
+{
+    info->n_heads = config->n_heads;
+    info->head_dim = config->head_dim;
+    for (int l = 0; l < config->n_layers; l++) {
+        const sah_layer_kind kind = sah_config_layer(config, l);
+        if (kind.mixer == SAH_MIXER_ATTENTION && kind.n_kv_heads > info->n_kv_heads)
+            info->n_kv_heads = kind.n_kv_heads;
+    }
+    if (info->n_kv_heads == 0) info->n_kv_heads = config->n_kv_heads;
+}
+
 static sah_status describe(sah_checkpoint *c, sah_error *error)
 {
     const sah_config *config = &c->config;
@@ -248,10 +261,9 @@ static sah_status describe(sah_checkpoint *c, sah_error *error)
     if (status != SAH_OK) return status;
     snprintf(info->chat_template, sizeof info->chat_template, "%s", template_);
     describe_rope(c, info->rope_scaling, sizeof info->rope_scaling);
+    info->layers = config;
     info->n_layers = config->n_layers;
-    info->n_heads = config->n_heads;
-    info->n_kv_heads = config->n_kv_heads;
-    info->head_dim = config->head_dim;
+    describe_heads(config, info);
     info->d_model = config->d_model;
     info->d_ff = config->d_ff;
     info->n_vocab = config->n_vocab;

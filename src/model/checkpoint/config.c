@@ -204,6 +204,7 @@ static sah_status read_windows(const json_t *json, const char *where, const sah_
     const bool silent = json_object_get(json, "sliding_window") == NULL;
     int64_t window, first = 0, pattern = f->pattern;
     bool wanted = true;
+    if (f->own_types) return SAH_OK;
     sah_status status = sah_json_int(json, "sliding_window", silent ? f->default_window : 0, 0, INT32_MAX,
                                      &window, where, error);
     if (status == SAH_OK && f->windows == SAH_WINDOW_OPTIONAL) {
@@ -312,14 +313,6 @@ static sah_status check_attention(const sah_config *c, int layer, const char *wh
 
 sah_status sah_config_check(const sah_config *c, const char *where, sah_error *error)
 {
-    if (c->n_heads % c->n_kv_heads != 0) {
-        return sah_fail(error, SAH_FAILED, "%s: %d heads cannot share %d key/value heads evenly", where,
-                        c->n_heads, c->n_kv_heads);
-    }
-    if (c->head_dim % 2 != 0) {
-        return sah_fail(error, SAH_FAILED, "%s: heads are %d wide, RoPE needs an even width", where,
-                        c->head_dim);
-    }
     if ((int64_t)c->n_heads * c->head_dim > SAH_MAX_WIDTH) {
         return sah_fail(error, SAH_FAILED, "%s: %d heads of width %d are more than any model has", where,
                         c->n_heads, c->head_dim);
@@ -346,6 +339,12 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
     for (int l = 0; l < c->n_layers; l++) {
         const sah_layer_kind kind = sah_config_layer(c, l);
         const sah_delta *delta = &c->delta;
+        if (kind.n_heads % kind.n_kv_heads != 0)
+            return sah_fail(error, SAH_FAILED, "%s: %d heads cannot share %d key/value heads evenly", where,
+                            kind.n_heads, kind.n_kv_heads);
+        if (kind.mixer == SAH_MIXER_ATTENTION && kind.head_dim % 2 != 0)
+            return sah_fail(error, SAH_FAILED, "%s: heads are %d wide, RoPE needs an even width", where,
+                            kind.head_dim);
         sah_status status = check_attention(c, l, where, error);
         if (status != SAH_OK) return status;
         if (kind.mixer == SAH_MIXER_DELTA &&

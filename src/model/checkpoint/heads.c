@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heads and parts as people write them: "5-6,18-8", "q,v". */
+#include "model/checkpoint/heads.h"
+
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,10 +36,17 @@ static int parse_number(const char **at)
     return digits ? value : -1;
 }
 
+/* What a layer has; numbers that hold for all where that is not known. */
+static sah_layer_kind kind_of(const sah_model_info *info, int layer)
+{
+    const bool inside = layer >= 0 && layer < info->n_layers; /* else the check of the edits says so */
+    if (info->layers != NULL) return sah_config_layer(info->layers, inside ? layer : 0);
+    return (sah_layer_kind){.n_heads = info->n_heads, .n_kv_heads = info->n_kv_heads};
+}
+
 static sah_status parse_head(const char **at, const char *text, const sah_model_info *info, unsigned parts,
                              sah_head *head, sah_error *error)
 {
-    int heads = parts == SAH_PART_K ? info->n_kv_heads : info->n_heads;
     head->layer = parse_number(at);
     bool well = head->layer >= 0 && **at == '-';
     if (well) {
@@ -47,6 +57,8 @@ static sah_status parse_head(const char **at, const char *text, const sah_model_
     if (!well)
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "heads \"%s\": write layer-head with commas between, as in 5-6,18-8", text);
+    const sah_layer_kind kind = kind_of(info, head->layer);
+    const int heads = parts == SAH_PART_K ? kind.n_kv_heads : kind.n_heads;
     if (head->layer >= info->n_layers || head->head >= heads)
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "head %d-%d is outside the model: layers 0 to %d, %sheads 0 to %d", head->layer,
@@ -93,18 +105,49 @@ static bool has_edit(const sah_edit *edits, size_t n, int layer, int head, unsig
 sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size_t n,
                          const sah_ablation *ablation, sah_edit **edits, size_t *n_edits, sah_error *error)
 {
-    int group = info->n_heads / info->n_kv_heads;
     size_t count = 0;
     sah_edit *list = sah_alloc(3 * n, sizeof *list);
     if (!list) return sah_fail_memory(error, "the ablation");
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        const sah_layer_kind kind = kind_of(info, heads[i].layer);
+        const int group = kind.n_heads / kind.n_kv_heads;
         for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
             int head =
                 part == SAH_PART_K && ablation->parts != SAH_PART_K ? heads[i].head / group : heads[i].head;
             if (!(ablation->parts & part) || has_edit(list, count, heads[i].layer, head, part)) continue;
             list[count++] = (sah_edit){heads[i].layer, head, part, ablation->op, ablation->factor};
         }
+    }
     *edits = list;
     *n_edits = count;
+    return SAH_OK;
+}
+
+sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error)
+{
+    for (size_t i = 0; i < n; i++) {
+        const sah_edit *edit = &edits[i];
+        bool key = edit->part == SAH_PART_K;
+        if (edit->part != SAH_PART_Q && edit->part != SAH_PART_K && edit->part != SAH_PART_V)
+            return sah_fail(error, SAH_BAD_ARGUMENT, "an edit names one part: q, k or v");
+        bool inside = edit->layer >= 0 && edit->layer < config->n_layers;
+        const sah_layer_kind kind = sah_config_layer(config, inside ? edit->layer : 0);
+        int heads = key ? kind.n_kv_heads : kind.n_heads;
+        if (!inside || edit->head < 0 || edit->head >= heads)
+            return sah_fail(error, SAH_BAD_ARGUMENT,
+                            "head %d-%d is outside the model: %d layers of %d %sheads", edit->layer,
+                            edit->head, config->n_layers, heads, key ? "key " : "");
+        if (edit->part != SAH_PART_V && kind.mixer == SAH_MIXER_DELTA)
+            return sah_fail(
+                error, SAH_BAD_ARGUMENT,
+                "head %d-%d: layer %d keeps a state by the delta rule, in which %c has another meaning "
+                "than in attention: of its heads part v can be edited, what they write",
+                edit->layer, edit->head, edit->layer, key ? 'k' : 'q');
+        if (edit->op != SAH_OP_SCALE && edit->op != SAH_OP_MEAN)
+            return sah_fail(error, SAH_BAD_ARGUMENT, "an edit's operation is scale or mean");
+        if (edit->op == SAH_OP_SCALE && !isfinite(edit->factor))
+            return sah_fail(error, SAH_BAD_ARGUMENT, "the scale of head %d-%d is not a finite number",
+                            edit->layer, edit->head);
+    }
     return SAH_OK;
 }

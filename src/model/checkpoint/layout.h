@@ -9,5 +9,8 @@
  * `gguf`: of that container. */
 sah_layout sah_layout_of(const sah_family *family, const sah_config *config, int layer, sah_role role,
                          sah_cut cut, bool gguf, size_t *all);
+/* The same of its columns. */
+sah_layout sah_columns_layout_of(const sah_family *family, const sah_config *config, int layer, sah_role role,
+                                 bool gguf);
 
 #endif

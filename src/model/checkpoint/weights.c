@@ -157,16 +157,6 @@ static sah_status find_experts(const search *s, int layer, const char *own, sah_
     return SAH_OK;
 }
 
-/* Whether a layer has the role's matrix: an MLP or experts, a shared one among them or not. */
-static bool has_role(const sah_config *c, int layer, sah_role role)
-{
-    const bool experts = sah_config_layer(c, layer).experts;
-    if (role == SAH_ROLE_SHARED_ROUTER && !c->experts.shared_gate) return false;
-    if (role >= SAH_ROLE_SHARED_GATE) return experts && c->experts.shared_width > 0;
-    if (role >= SAH_ROLE_ROUTER) return experts;
-    return sah_role_of(role)->half == SAH_HALF_ATTENTION || !experts;
-}
-
 static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix_name *n, sah_error *error)
 {
     const sah_config *config = &s->c->config;
@@ -181,6 +171,7 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     if (cut == SAH_CUT_EXPERTS) return find_experts(s, layer, own, m, error);
     size_t all;
     m->layout = sah_layout_of(s->family, config, layer, n->role, cut, s->c->is_gguf, &all);
+    m->columns_layout = sah_columns_layout_of(s->family, config, layer, n->role, s->c->is_gguf);
     m->turned = turned;
     layer_name(s, layer, own, ".weight", name);
     const size_t dims[] = {turned ? m->columns : all, turned ? all : m->columns};
@@ -197,36 +188,73 @@ static void bias_name(char name[NAME_BYTES])
     if (dot != NULL) snprintf(dot, (size_t)(name + NAME_BYTES - dot), ".bias");
 }
 
+/* A vector of the delta rule as Hugging Face has it: value heads in its order, and the logarithm of the rate, of which
+ * GGUF has minus the number itself. */
+static sah_status convert_delta(const search *s, int layer, sah_vector vector, const sah_tensor **place,
+                                sah_error *error)
+{
+    const sah_config *config = &s->c->config;
+    const bool rate = vector == SAH_VECTOR_DELTA_RATE, kernel = vector == SAH_VECTOR_DELTA_KERNEL;
+    const size_t n = sah_tensor_values(*place), length = kernel ? (size_t)config->delta.kernel : 1;
+    const size_t before =
+        kernel ? 2 * sah_width_of(config, layer, SAH_WIDTH_DELTA_KEY) : 0; /* rows of q and k */
+    const sah_role role = kernel ? SAH_ROLE_DELTA_GATE : SAH_ROLE_DELTA_WRITE;
+    size_t all;
+    const sah_layout heads = sah_layout_of(s->family, config, layer, role, SAH_CUT_NONE, true, &all);
+    sah_tensor *view = new_view(s, *place);
+    if (view == NULL || (view->held = sah_alloc_aligned(n, sizeof(float))) == NULL)
+        return sah_fail_memory(error, (*place)->name);
+    for (size_t row = 0; row < n / length; row++) {
+        const size_t from = row < before ? row : before + sah_layout_row(&heads, row - before);
+        sah_tensor_read(*place, from * length, length, view->held + row * length);
+    }
+    for (size_t i = 0; i < n && rate; i++) {
+        if (!(view->held[i] < 0) || !isfinite(view->held[i]))
+            return sah_fail(error, SAH_FAILED, "%s: tensor %s: value %zu is not below 0", s->c->path,
+                            (*place)->name, i);
+        view->held[i] = logf(-view->held[i]);
+    }
+    view->type = SAH_F32;
+    view->scales = NULL;
+    view->data = (const uint8_t *)view->held;
+    view->bytes = n * sizeof(float);
+    *place = view;
+    return SAH_OK;
+}
+
 static sah_status find_layer_vector(const search *s, int layer, const sah_vector_name *n, sah_error *error)
 {
     const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
-    const sah_tensor **place = sah_vector_place(&s->c->layers[layer], n->vector);
-    const sah_tensor **bias = sah_vector_bias(&s->c->layers[layer], n->vector);
+    const sah_vector vector = n->vector;
+    const sah_tensor **place = sah_vector_place(&s->c->layers[layer], vector);
+    const sah_tensor **bias = sah_vector_bias(&s->c->layers[layer], vector);
     const size_t length = sah_width_of(&s->c->config, layer, n->width);
+    const size_t kernel = (size_t)s->c->config.delta.kernel,
+                 dims[] = {length, s->c->is_gguf ? kernel : 1, kernel};
     char name[NAME_BYTES];
     if (own == NULL) return SAH_OK;
     layer_name(s, layer, own, "", name);
-    sah_status status = find_vector(s, name, length, place, error);
-    if (status == SAH_OK && s->family->norm_add > 0 && !s->c->is_gguf)
+    const int n_dims = vector != SAH_VECTOR_DELTA_KERNEL ? 1 : s->c->is_gguf ? 2 : 3;
+    sah_status status = find(s, name, n_dims, dims, place, error);
+    if (status == SAH_OK && sah_vector_of(vector)->centred && s->family->norm_add > 0 && !s->c->is_gguf)
         status = with_added(s, *place, s->family->norm_add, place, error);
+    if (status == SAH_OK && s->c->is_gguf &&
+        (vector == SAH_VECTOR_DELTA_RATE || vector == SAH_VECTOR_DELTA_RATE_BIAS ||
+         vector == SAH_VECTOR_DELTA_KERNEL))
+        status = convert_delta(s, layer, vector, place, error);
     if (status != SAH_OK || bias == NULL || s->c->config.norm != SAH_NORM_LAYER) return status;
     bias_name(name);
     return find_vector(s, name, length, bias, error);
-}
-
-static bool has_vector(const sah_config *c, int layer, sah_vector vector)
-{
-    if (vector == SAH_VECTOR_CORRECTION) return sah_config_layer(c, layer).experts;
-    return (vector != SAH_VECTOR_Q_NORM && vector != SAH_VECTOR_K_NORM) || c->qk_norm != SAH_QK_NORM_NONE;
 }
 
 static sah_status find_layer(const search *s, int layer, sah_error *error)
 {
     sah_status status = SAH_OK;
     for (const sah_matrix_name *n = s->family->matrices; n->hugging_face != NULL && status == SAH_OK; n++)
-        if (has_role(&s->c->config, layer, n->role)) status = find_layer_matrix(s, layer, n, error);
+        if (sah_layer_has(&s->c->config, layer, n->role)) status = find_layer_matrix(s, layer, n, error);
     for (const sah_vector_name *n = s->family->vectors; n->hugging_face != NULL && status == SAH_OK; n++)
-        if (has_vector(&s->c->config, layer, n->vector)) status = find_layer_vector(s, layer, n, error);
+        if (sah_layer_has_vector(&s->c->config, layer, n->vector))
+            status = find_layer_vector(s, layer, n, error);
     return status;
 }
 

@@ -1,24 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Mixtures of experts, a tensor an expert: Mixtral, Qwen2-MoE and Qwen3-MoE (dense layers among them), OLMoE, and
  * GLM-4-MoE (a shared expert, groups, the first layers dense). */
-#include "model/family/family.h"
+#include "model/family/experts.h"
 #include "util/alloc.h"
 #include "util/error.h"
-
-#define EXPERTS(block, gate, up, down)                                                                       \
-    {SAH_ROLE_ROUTER, block ".gate", SAH_CUT_NONE, NULL, SAH_CUT_NONE},                                      \
-        {SAH_ROLE_EXPERT_GATE, block ".experts.%d." gate, SAH_CUT_EXPERTS, NULL, SAH_CUT_NONE},              \
-        {SAH_ROLE_EXPERT_UP, block ".experts.%d." up, SAH_CUT_EXPERTS, NULL, SAH_CUT_NONE},                  \
-    {                                                                                                        \
-        SAH_ROLE_EXPERT_DOWN, block ".experts.%d." down, SAH_CUT_EXPERTS, NULL, SAH_CUT_NONE                 \
-    }
-#define QWEN_EXPERTS EXPERTS("mlp", "gate_proj", "up_proj", "down_proj")
-#define SHARED(block)                                                                                        \
-    {SAH_ROLE_SHARED_GATE, block ".gate_proj", SAH_CUT_NONE, NULL, SAH_CUT_NONE},                            \
-        {SAH_ROLE_SHARED_UP, block ".up_proj", SAH_CUT_NONE, NULL, SAH_CUT_NONE},                            \
-    {                                                                                                        \
-        SAH_ROLE_SHARED_DOWN, block ".down_proj", SAH_CUT_NONE, NULL, SAH_CUT_NONE                           \
-    }
 
 static const sah_vector_name plain_norms[] = {SAH_LLAMA_NORMS, {0}};
 static const sah_vector_name head_norms[] = {SAH_LLAMA_NORMS, SAH_HEAD_NORMS, {0}};
@@ -43,9 +28,8 @@ static sah_status read_count(const json_t *json, int otherwise, int *out, const 
     return SAH_OK;
 }
 
-/* How many experts, how many of them a position takes, and how wide one is by `width_key`. */
-static sah_status read_experts(const json_t *json, int n, int active, const char *width_key, int width,
-                               sah_experts *e, const char *where, sah_error *error)
+sah_status sah_read_experts(const json_t *json, int n, int active, const char *width_key, int width,
+                            sah_experts *e, const char *where, sah_error *error)
 {
     int64_t taken, wide;
     sah_status status = read_count(json, n, &e->n, where, error);
@@ -82,12 +66,12 @@ static sah_status set_layers(sah_config *c, int64_t first, int64_t step, const j
 /* ---- Mixtral ------------------------------------------------------------------------------------------- */
 
 static const sah_matrix_name mixtral_matrices[] = {
-    SAH_LLAMA_ATTENTION, EXPERTS("block_sparse_moe", "w1", "w3", "w2"), {0}};
+    SAH_LLAMA_ATTENTION, SAH_EXPERTS("block_sparse_moe", "w1", "w3", "w2"), {0}};
 
 static sah_status read_mixtral(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     c->experts.router = SAH_ROUTER_TOP_SOFTMAX;
-    return read_experts(json, 8, 2, "intermediate_size", c->d_ff, &c->experts, where, error);
+    return sah_read_experts(json, 8, 2, "intermediate_size", c->d_ff, &c->experts, where, error);
 }
 
 const sah_family sah_family_mixtral = {
@@ -111,21 +95,28 @@ const sah_family sah_family_mixtral = {
 /* ---- Qwen ---------------------------------------------------------------------------------------------- */
 
 static const sah_matrix_name qwen2_matrices[] = {
-    SAH_LLAMA_ATTENTION,
-    SAH_LLAMA_MLP,
-    QWEN_EXPERTS,
-    SHARED("mlp.shared_expert"),
-    {SAH_ROLE_SHARED_ROUTER, "mlp.shared_expert_gate", SAH_CUT_NONE, NULL, SAH_CUT_NONE},
-    {0},
+    SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_QWEN_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0},
 };
-static const sah_matrix_name qwen3_matrices[] = {SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, QWEN_EXPERTS, {0}};
+static const sah_matrix_name qwen3_matrices[] = {SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_QWEN_EXPERTS, {0}};
 
-/* Layers without experts: those listed, and those between the steps. */
-static sah_status read_qwen(const json_t *json, const char *where, sah_config *c, sah_error *error)
+sah_status sah_read_shared_expert(const json_t *json, int width, sah_experts *e, const char *where,
+                                  sah_error *error)
+{
+    int64_t shared;
+    sah_status status =
+        sah_json_int(json, "shared_expert_intermediate_size", width, 1, SAH_MAX_WIDTH, &shared, where, error);
+    if (status != SAH_OK) return status;
+    e->shared_width = (int)shared;
+    e->shared_gate = true;
+    return SAH_OK;
+}
+
+sah_status sah_read_qwen_experts(const json_t *json, bool normalise, const char *where, sah_config *c,
+                                 sah_error *error)
 {
     int64_t step;
     const json_t *dense = json_object_get(json, "mlp_only_layers");
-    sah_status status = sah_json_bool(json, "norm_topk_prob", false, &c->experts.normalise, where, error);
+    sah_status status = sah_json_bool(json, "norm_topk_prob", normalise, &c->experts.normalise, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, "decoder_sparse_step", 1, 1, INT32_MAX, &step, where, error);
     if (status != SAH_OK) return status;
@@ -135,34 +126,31 @@ static sah_status read_qwen(const json_t *json, const char *where, sah_config *c
 
 static sah_status read_qwen2(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
-    int64_t shared;
     bool windows;
-    sah_status status = read_experts(json, 60, 4, "moe_intermediate_size", 1408, &c->experts, where, error);
-    if (status == SAH_OK)
-        status = sah_json_int(json, "shared_expert_intermediate_size", 5632, 1, SAH_MAX_WIDTH, &shared, where,
-                              error);
+    sah_status status =
+        sah_read_experts(json, 60, 4, "moe_intermediate_size", 1408, &c->experts, where, error);
+    if (status == SAH_OK) status = sah_read_shared_expert(json, 5632, &c->experts, where, error);
     if (status == SAH_OK) status = sah_json_bool(json, "qkv_bias", true, &c->qkv_bias, where, error);
     if (status == SAH_OK) status = sah_json_bool(json, "use_sliding_window", false, &windows, where, error);
     if (status != SAH_OK) return status;
     if (windows && json_array_size(json_object_get(json, "layer_types")) == 0)
         return sah_fail(error, SAH_FAILED,
                         "%s: \"use_sliding_window\" without \"layer_types\" is not supported", where);
-    c->experts.shared_width = (int)shared;
-    c->experts.shared_gate = true;
-    return read_qwen(json, where, c, error);
+    return sah_read_qwen_experts(json, false, where, c, error);
 }
 
 static sah_status read_qwen3(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     bool windows;
     int64_t window;
-    sah_status status = read_experts(json, 128, 8, "moe_intermediate_size", 768, &c->experts, where, error);
+    sah_status status =
+        sah_read_experts(json, 128, 8, "moe_intermediate_size", 768, &c->experts, where, error);
     if (status == SAH_OK) status = sah_json_bool(json, "use_sliding_window", false, &windows, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, "sliding_window", 4096, 0, INT32_MAX, &window, where, error);
     if (status != SAH_OK) return status;
     if (windows) c->sliding_window = (int)window; /* in all layers, unlike in the dense models */
-    return read_qwen(json, where, c, error);
+    return sah_read_qwen_experts(json, false, where, c, error);
 }
 
 const sah_family sah_family_qwen2_moe = {
@@ -205,7 +193,7 @@ const sah_family sah_family_qwen3_moe = {
 
 /* ---- OLMoE --------------------------------------------------------------------------------------------- */
 
-static const sah_matrix_name olmoe_matrices[] = {SAH_LLAMA_ATTENTION, QWEN_EXPERTS, {0}};
+static const sah_matrix_name olmoe_matrices[] = {SAH_LLAMA_ATTENTION, SAH_QWEN_EXPERTS, {0}};
 static const sah_vector_name olmoe_vectors[] = {
     SAH_LLAMA_NORMS,
     {SAH_VECTOR_Q_NORM, "self_attn.q_norm.weight", NULL, SAH_WIDTH_Q},
@@ -218,7 +206,7 @@ static sah_status read_olmoe(const json_t *json, const char *where, sah_config *
     c->experts.router = SAH_ROUTER_SOFTMAX_TOP;
     sah_status status = sah_json_bool(json, "norm_topk_prob", false, &c->experts.normalise, where, error);
     if (status != SAH_OK) return status;
-    return read_experts(json, 64, 8, "intermediate_size", c->d_ff, &c->experts, where, error);
+    return sah_read_experts(json, 64, 8, "intermediate_size", c->d_ff, &c->experts, where, error);
 }
 
 const sah_family sah_family_olmoe = {
@@ -243,7 +231,7 @@ const sah_family sah_family_olmoe = {
 /* ---- GLM-4-MoE ----------------------------------------------------------------------------------------- */
 
 static const sah_matrix_name glm_matrices[] = {
-    SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, QWEN_EXPERTS, SHARED("mlp.shared_experts"), {0}};
+    SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_QWEN_EXPERTS, SAH_SHARED_EXPERT("mlp.shared_experts"), {0}};
 static const sah_vector_name glm_vectors[] = {
     SAH_LLAMA_NORMS,
     SAH_HEAD_NORMS,
@@ -269,7 +257,7 @@ static sah_status read_glm(const json_t *json, const char *where, sah_config *c,
     int64_t shared, dense;
     bool norms;
     double scale;
-    sah_status status = read_experts(json, 128, 8, "moe_intermediate_size", 1408, e, where, error);
+    sah_status status = sah_read_experts(json, 128, 8, "moe_intermediate_size", 1408, e, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, "n_shared_experts", 1, 0, SAH_MAX_EXPERTS, &shared, where, error);
     if (status == SAH_OK) status = read_groups(json, e, where, error);

@@ -29,7 +29,10 @@
     X(qwen2_moe) \
     X(qwen3_moe) \
     X(olmoe) \
-    X(glm4_moe)
+    X(glm4_moe) \
+    X(qwen3_5) \
+    X(qwen3_next) \
+    X(qwen3_5_moe)
 /* clang-format on */
 
 #define DECLARE(name) extern const sah_family sah_family_##name;

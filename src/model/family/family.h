@@ -15,6 +15,9 @@ typedef enum sah_cut {
     SAH_CUT_QKV, /* q, k, v under one another */
     SAH_CUT_QKV_BY_HEAD, /* q, k, v of the first head, then of the second (GPT-NeoX) */
     SAH_CUT_GATE_UP, /* gate, then up */
+    SAH_CUT_Q_GATE, /* of each head q, then its gate */
+    SAH_CUT_DELTA_QKV, /* q and k of the key heads of the delta rule, then v */
+    SAH_CUT_DELTA_BY_HEAD, /* of each key head q, k, and v and gate of its value heads; or write and keep of those */
     SAH_CUT_EXPERTS, /* a tensor an expert: %d in the name is its number */
     SAH_CUT_EXPERT_BLOCK, /* [experts, rows, columns] in one tensor */
     SAH_CUT_EXPERT_GATE_UP, /* [experts, gate and up, columns] in one tensor */
@@ -84,7 +87,9 @@ typedef struct sah_family {
     bool plain; /* the MLP has no gate */
     bool neighbours; /* rotary pairs are neighbours */
     bool permuted; /* GGUF keeps q's and k's rows in another rotary order */
-    float norm_add; /* Hugging Face's norm weights are stored less this */
+    bool in_turns; /* GGUF keeps value heads of the delta rule so that key heads take turns */
+    bool own_types; /* read_json reads "layer_types" */
+    float norm_add; /* Hugging Face's norm weights are stored less this; not those of the delta rule */
     sah_read_json_fn read_json;
     sah_read_gguf_fn read_gguf;
 

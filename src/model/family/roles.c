@@ -7,6 +7,17 @@ static const sah_role_info roles[SAH_N_ROLES] = {
     [SAH_ROLE_K] = {PLACE(k), PLACE(k_bias), true, SAH_WIDTH_KV, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
     [SAH_ROLE_V] = {PLACE(v), PLACE(v_bias), true, SAH_WIDTH_KV, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
     [SAH_ROLE_O] = {PLACE(o), PLACE(o_bias), true, SAH_WIDTH_MODEL, SAH_WIDTH_Q, SAH_HALF_ATTENTION},
+    [SAH_ROLE_ATTENTION_GATE] = {PLACE(attention_gate), PLACE(attention_gate_bias), true, SAH_WIDTH_Q,
+                                 SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_DELTA_Q] = {PLACE(delta_q), 0, false, SAH_WIDTH_DELTA_KEY, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_DELTA_K] = {PLACE(delta_k), 0, false, SAH_WIDTH_DELTA_KEY, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_DELTA_V] = {PLACE(delta_v), 0, false, SAH_WIDTH_Q, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_DELTA_GATE] = {PLACE(delta_gate), 0, false, SAH_WIDTH_Q, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
+    [SAH_ROLE_DELTA_WRITE] = {PLACE(delta_write), 0, false, SAH_WIDTH_HEADS, SAH_WIDTH_MODEL,
+                              SAH_HALF_ATTENTION},
+    [SAH_ROLE_DELTA_KEEP] = {PLACE(delta_keep), 0, false, SAH_WIDTH_HEADS, SAH_WIDTH_MODEL,
+                             SAH_HALF_ATTENTION},
+    [SAH_ROLE_DELTA_O] = {PLACE(o), 0, false, SAH_WIDTH_MODEL, SAH_WIDTH_Q, SAH_HALF_ATTENTION},
     [SAH_ROLE_GATE] = {PLACE(gate), PLACE(gate_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
     [SAH_ROLE_UP] = {PLACE(up), PLACE(up_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
     [SAH_ROLE_DOWN] = {PLACE(down), PLACE(down_bias), true, SAH_WIDTH_MODEL, SAH_WIDTH_FF, SAH_HALF_MLP},
@@ -27,21 +38,57 @@ static const sah_role_info roles[SAH_N_ROLES] = {
 };
 
 static const sah_vector_info vectors[SAH_N_VECTORS] = {
-    [SAH_VECTOR_ATTENTION_NORM] = {PLACE(input_norm), PLACE(input_norm_bias), true, SAH_HALF_ATTENTION,
-                                   false},
-    [SAH_VECTOR_MLP_NORM] = {PLACE(post_norm), PLACE(post_norm_bias), true, SAH_HALF_MLP, false},
-    [SAH_VECTOR_ATTENTION_OUT_NORM] = {PLACE(attention_out_norm), 0, false, SAH_HALF_ATTENTION, false},
-    [SAH_VECTOR_MLP_OUT_NORM] = {PLACE(mlp_out_norm), 0, false, SAH_HALF_MLP, false},
-    [SAH_VECTOR_Q_NORM] = {PLACE(q_norm), 0, false, SAH_HALF_ATTENTION, true},
-    [SAH_VECTOR_K_NORM] = {PLACE(k_norm), 0, false, SAH_HALF_ATTENTION, true},
-    [SAH_VECTOR_SINKS] = {PLACE(sinks), 0, false, SAH_HALF_ATTENTION, true},
-    [SAH_VECTOR_CORRECTION] = {PLACE(router_correction), 0, false, SAH_HALF_MLP, true},
+    [SAH_VECTOR_ATTENTION_NORM] = {PLACE(input_norm), PLACE(input_norm_bias), true, SAH_HALF_ATTENTION, false,
+                                   true},
+    [SAH_VECTOR_MLP_NORM] = {PLACE(post_norm), PLACE(post_norm_bias), true, SAH_HALF_MLP, false, true},
+    [SAH_VECTOR_ATTENTION_OUT_NORM] = {PLACE(attention_out_norm), 0, false, SAH_HALF_ATTENTION, false, true},
+    [SAH_VECTOR_MLP_OUT_NORM] = {PLACE(mlp_out_norm), 0, false, SAH_HALF_MLP, false, true},
+    [SAH_VECTOR_Q_NORM] = {PLACE(q_norm), 0, false, SAH_HALF_ATTENTION, true, true},
+    [SAH_VECTOR_K_NORM] = {PLACE(k_norm), 0, false, SAH_HALF_ATTENTION, true, true},
+    [SAH_VECTOR_SINKS] = {PLACE(sinks), 0, false, SAH_HALF_ATTENTION, true, false},
+    [SAH_VECTOR_CORRECTION] = {PLACE(router_correction), 0, false, SAH_HALF_MLP, true, false},
+    [SAH_VECTOR_DELTA_RATE] = {PLACE(delta_rate), 0, false, SAH_HALF_ATTENTION, true, false},
+    [SAH_VECTOR_DELTA_RATE_BIAS] = {PLACE(delta_rate_bias), 0, false, SAH_HALF_ATTENTION, true, false},
+    [SAH_VECTOR_DELTA_NORM] = {PLACE(delta_norm), 0, false, SAH_HALF_ATTENTION, true, false},
+    [SAH_VECTOR_DELTA_KERNEL] = {PLACE(delta_kernel), 0, false, SAH_HALF_ATTENTION, true, false},
 };
 #undef PLACE
 
 const sah_role_info *sah_role_of(sah_role role)
 {
     return &roles[role];
+}
+
+bool sah_layer_has(const sah_config *c, int layer, sah_role role)
+{
+    const sah_layer_kind kind = sah_config_layer(c, layer);
+    const bool delta = kind.mixer == SAH_MIXER_DELTA;
+    if (role == SAH_ROLE_ATTENTION_GATE) return !delta && c->attention_gate;
+    if (role >= SAH_ROLE_DELTA_Q && role <= SAH_ROLE_DELTA_O) return delta;
+    if (role == SAH_ROLE_SHARED_ROUTER && !c->experts.shared_gate) return false;
+    if (role >= SAH_ROLE_SHARED_GATE) return kind.experts && c->experts.shared_width > 0;
+    if (role >= SAH_ROLE_ROUTER) return kind.experts;
+    return roles[role].half == SAH_HALF_ATTENTION ? !delta : !kind.experts;
+}
+
+bool sah_layer_has_vector(const sah_config *c, int layer, sah_vector vector)
+{
+    const sah_layer_kind kind = sah_config_layer(c, layer);
+    const bool delta = kind.mixer == SAH_MIXER_DELTA;
+    switch (vector) {
+    case SAH_VECTOR_CORRECTION:
+        return kind.experts;
+    case SAH_VECTOR_Q_NORM:
+    case SAH_VECTOR_K_NORM:
+        return !delta && c->qk_norm != SAH_QK_NORM_NONE;
+    case SAH_VECTOR_DELTA_RATE:
+    case SAH_VECTOR_DELTA_RATE_BIAS:
+    case SAH_VECTOR_DELTA_NORM:
+    case SAH_VECTOR_DELTA_KERNEL:
+        return delta;
+    default:
+        return true;
+    }
 }
 
 const sah_vector_info *sah_vector_of(sah_vector vector)
@@ -78,17 +125,22 @@ size_t sah_width_of(const sah_config *c, int layer, sah_width width)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
     const size_t head = (size_t)kind.head_dim, experts = (size_t)c->experts.n;
+    const size_t keys = (size_t)c->delta.key_heads * (size_t)c->delta.key_dim;
     switch (width) {
     case SAH_WIDTH_MODEL:
         return (size_t)c->d_model;
     case SAH_WIDTH_Q:
-        return head * (size_t)c->n_heads;
+        return head * (size_t)kind.n_heads;
     case SAH_WIDTH_KV:
         return head * (size_t)kind.n_kv_heads;
     case SAH_WIDTH_HEAD:
         return head;
     case SAH_WIDTH_HEADS:
-        return (size_t)c->n_heads;
+        return (size_t)kind.n_heads;
+    case SAH_WIDTH_DELTA_KEY:
+        return keys;
+    case SAH_WIDTH_DELTA_ROWS:
+        return 2 * keys + head * (size_t)kind.n_heads;
     case SAH_WIDTH_FF:
         return (size_t)c->d_ff;
     case SAH_WIDTH_EXPERTS:

@@ -47,10 +47,10 @@ typedef struct sah_layer_files {
     const sah_tensor *layer_scale; /* [1] of all that leaves the layer (Gemma 4) */
     sah_matrix attention_gate; /* [H D, d] */
     const sah_tensor *attention_gate_bias;
-    /* A layer of the gated delta rule has these for q, k and v: queries, keys and values of its heads under one
-     * another, gates of the outputs, and one row a value head for how much is written and how much is kept. */
-    sah_matrix delta_qkv, delta_gate, delta_write, delta_keep;
-    const sah_tensor *delta_kernel; /* [2 key_heads key_dim + H D, kernel], of the rows of delta_qkv */
+    /* A layer of the gated delta rule has these for q, k and v: queries and keys of its key heads, values of its
+     * heads, gates of the outputs, and one row a value head for how much is written and how much is kept. */
+    sah_matrix delta_q, delta_k, delta_v, delta_gate, delta_write, delta_keep;
+    const sah_tensor *delta_kernel; /* [2 key_heads key_dim + H D, kernel], of the rows of q, k and v */
     const sah_tensor *delta_rate, *delta_rate_bias; /* [H] A_log and dt_bias */
     const sah_tensor *delta_norm; /* [D] */
     /* A mixture of experts: those of all experts under one another. */
@@ -66,6 +66,14 @@ typedef enum sah_role {
     SAH_ROLE_K,
     SAH_ROLE_V,
     SAH_ROLE_O,
+    SAH_ROLE_ATTENTION_GATE,
+    SAH_ROLE_DELTA_Q,
+    SAH_ROLE_DELTA_K,
+    SAH_ROLE_DELTA_V,
+    SAH_ROLE_DELTA_GATE,
+    SAH_ROLE_DELTA_WRITE,
+    SAH_ROLE_DELTA_KEEP,
+    SAH_ROLE_DELTA_O, /* the same place as SAH_ROLE_O, which layers of attention have */
     SAH_ROLE_GATE,
     SAH_ROLE_UP,
     SAH_ROLE_DOWN,
@@ -87,6 +95,8 @@ typedef enum sah_width {
     SAH_WIDTH_KV, /* all its key/value heads */
     SAH_WIDTH_HEAD,
     SAH_WIDTH_HEADS, /* one number a query head */
+    SAH_WIDTH_DELTA_KEY, /* all key heads of the delta rule */
+    SAH_WIDTH_DELTA_ROWS, /* those twice, and all value heads */
     SAH_WIDTH_FF,
     SAH_WIDTH_EXPERTS, /* one number an expert */
     SAH_WIDTH_EXPERTS_FF, /* the inner values of all experts */
@@ -107,6 +117,9 @@ typedef struct sah_role_info {
 } sah_role_info;
 
 const sah_role_info *sah_role_of(sah_role role);
+/* Whether a layer has the role's matrix: attention or the delta rule, an MLP or experts, a shared one among them or
+ * not. */
+bool sah_layer_has(const sah_config *config, int layer, sah_role role);
 size_t sah_width_of(const sah_config *config, int layer, sah_width width);
 sah_matrix *sah_role_matrix(sah_layer_files *files, sah_role role);
 const sah_tensor **sah_role_bias(sah_layer_files *files, sah_role role);
@@ -121,6 +134,10 @@ typedef enum sah_vector {
     SAH_VECTOR_K_NORM,
     SAH_VECTOR_SINKS,
     SAH_VECTOR_CORRECTION,
+    SAH_VECTOR_DELTA_RATE,
+    SAH_VECTOR_DELTA_RATE_BIAS,
+    SAH_VECTOR_DELTA_NORM,
+    SAH_VECTOR_DELTA_KERNEL,
     SAH_N_VECTORS
 } sah_vector;
 
@@ -129,9 +146,11 @@ typedef struct sah_vector_info {
     bool has_bias; /* in models of layer norms */
     sah_half half;
     bool grafted; /* goes along with its half; else it belongs to the rest of the model */
+    bool centred; /* stored less sah_family.norm_add */
 } sah_vector_info;
 
 const sah_vector_info *sah_vector_of(sah_vector vector);
+bool sah_layer_has_vector(const sah_config *config, int layer, sah_vector vector);
 const sah_tensor **sah_vector_place(sah_layer_files *files, sah_vector vector);
 const sah_tensor **sah_vector_bias(sah_layer_files *files, sah_vector vector);
 

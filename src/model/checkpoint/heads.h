@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which heads and parts a model has. */
+#ifndef SAH_MODEL_CHECKPOINT_HEADS_H
+#define SAH_MODEL_CHECKPOINT_HEADS_H
+
+#include "model/checkpoint/config.h"
+
+/* Checks edits against the model: layer, head, part, a finite factor. */
+sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error);
+
+#endif

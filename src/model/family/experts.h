@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names and settings that families of experts share. */
+#ifndef SAH_MODEL_FAMILY_EXPERTS_H
+#define SAH_MODEL_FAMILY_EXPERTS_H
+
+#include "model/family/family.h"
+
+#define SAH_EXPERTS(block, gate, up, down)                                                                   \
+    {SAH_ROLE_ROUTER, block ".gate", SAH_CUT_NONE, NULL, SAH_CUT_NONE},                                      \
+        {SAH_ROLE_EXPERT_GATE, block ".experts.%d." gate, SAH_CUT_EXPERTS, NULL, SAH_CUT_NONE},              \
+        {SAH_ROLE_EXPERT_UP, block ".experts.%d." up, SAH_CUT_EXPERTS, NULL, SAH_CUT_NONE},                  \
+    {                                                                                                        \
+        SAH_ROLE_EXPERT_DOWN, block ".experts.%d." down, SAH_CUT_EXPERTS, NULL, SAH_CUT_NONE                 \
+    }
+#define SAH_QWEN_EXPERTS SAH_EXPERTS("mlp", "gate_proj", "up_proj", "down_proj")
+#define SAH_SHARED_EXPERT(block)                                                                             \
+    {SAH_ROLE_SHARED_GATE, block ".gate_proj", SAH_CUT_NONE, NULL, SAH_CUT_NONE},                            \
+        {SAH_ROLE_SHARED_UP, block ".up_proj", SAH_CUT_NONE, NULL, SAH_CUT_NONE},                            \
+    {                                                                                                        \
+        SAH_ROLE_SHARED_DOWN, block ".down_proj", SAH_CUT_NONE, NULL, SAH_CUT_NONE                           \
+    }
+#define SAH_QWEN_SHARED_EXPERT                                                                               \
+    SAH_SHARED_EXPERT("mlp.shared_expert"),                                                                  \
+    {                                                                                                        \
+        SAH_ROLE_SHARED_ROUTER, "mlp.shared_expert_gate", SAH_CUT_NONE, NULL, SAH_CUT_NONE                   \
+    }
+
+/* How many experts, how many of them a position takes, and how wide one is by `width_key`; with a family's own
+ * numbers for absent keys. */
+sah_status sah_read_experts(const json_t *json, int n, int active, const char *width_key, int width,
+                            sah_experts *e, const char *where, sah_error *error);
+/* The expert that all positions take, with a gate. */
+sah_status sah_read_shared_expert(const json_t *json, int width, sah_experts *e, const char *where,
+                                  sah_error *error);
+/* Router, and which layers have experts: not those listed, nor those between the steps. */
+sah_status sah_read_qwen_experts(const json_t *json, bool normalise, const char *where, sah_config *c,
+                                 sah_error *error);
+
+#endif
