@@ -14,7 +14,7 @@ LIBDIR   ?= $(PREFIX)/lib
 MANDIR   ?= $(PREFIX)/share/man
 FUZZTIME ?= 60
 
-VERSION := $(shell sed -n 's/^\#define SAH_VERSION "\(.*\)"/\1/p' include/sahara.h)
+VERSION := $(shell sed -n 's/^\#define SAH_VERSION  *"\(.*\)"/\1/p' include/sahara.h)
 SONAME  := libsahara.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- Flags ----------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ int report_error(const sah_error *error)
         fprintf(stderr, "sahara: interrupted; what was finished is kept, the same command carries on\n");
         return EXIT_INTERRUPTED;
     }
-    fprintf(stderr, "sahara: %s\n", error->message);
+    char option[64];
+    const char *rest = error->message + options_of_field(error, option);
+    fprintf(stderr, "sahara: %s%s\n", option, rest);
     return error->status == SAH_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 

@@ -458,6 +458,26 @@ void options_help(FILE *file, const option_id allowed[N_OPTIONS])
     }
 }
 
+size_t options_of_field(const sah_error *error, char option[64])
+{
+    /* Options that do not bear their field's name. */
+    static const struct {
+        const char *field;
+        option_id id;
+    } OTHERS[] = {{"guard.template_", OPT_JUDGE_TEMPLATE}, {"random", OPT_RANDOM_HEADS}};
+    char name[sizeof error->field] = "";
+    const size_t length = strlen(error->field);
+    option[0] = '\0';
+    if (length == 0 || strncmp(error->message, error->field, length) != 0) return 0;
+    for (size_t i = 0; i < length; i++) name[i] = (char)(error->field[i] == '_' ? '-' : error->field[i]);
+    option_id id = find_long(name, length);
+    for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)
+        if (strcmp(OTHERS[i].field, error->field) == 0) id = OTHERS[i].id;
+    if (id == N_OPTIONS) return 0;
+    snprintf(option, 64, "--%s", specs[id].name);
+    return length;
+}
+
 sah_model_options options_model(const cli_options *options)
 {
     return (sah_model_options){.precision = options->precision,

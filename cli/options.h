@@ -142,6 +142,10 @@ void options_free(cli_options *options);
 /* The help lines of `allowed` and the common options. */
 void options_help(FILE *file, const option_id allowed[N_OPTIONS]);
 
+/* The option that the library's message speaks of by its field, "--steps", and the length of the field's name, with
+ * which the message begins; "" and 0 where it speaks of none. */
+size_t options_of_field(const sah_error *error, char option[64]);
+
 /* What the commands share. */
 sah_model_options options_model(const cli_options *options);
 sah_run_options options_run(const cli_options *options);

@@ -29,23 +29,38 @@ extern "C" {
 #pragma GCC visibility push(default) /* the shared library shows what is declared here, and nothing else */
 #endif
 
-#define SAH_VERSION "0.1.0"
+/* ---- Version ------------------------------------------------------------------------------------------- */
+
+/* Of this header. Before 1.0.0 a new minor version may change what programs are built against. */
+#define SAH_VERSION       "0.1.0"
+#define SAH_VERSION_MAJOR 0
+#define SAH_VERSION_MINOR 1
+#define SAH_VERSION_PATCH 0
+
+/* Of the library that runs: SAH_VERSION when it was built. */
+const char *sah_version(void);
 
 /* ---- Status and errors --------------------------------------------------------------------------------- */
 
 typedef enum sah_status {
     SAH_OK = 0,
     SAH_FAILED = 1, /* the work could not be done: what a file holds, what a model gives */
-    SAH_BAD_ARGUMENT =
-        2, /* the caller asked for something that has no meaning: a head outside the model, ... */
-    SAH_INTERRUPTED = 3, /* the run was asked to stop; what was finished is kept */
+    SAH_BAD_ARGUMENT = 2, /* what was asked for has no meaning: a head outside the model, ... */
+    SAH_INTERRUPTED = 3, /* a callback asked to stop; what was finished is kept */
     SAH_OUT_OF_MEMORY = 4, /* an allocation failed; the same call may succeed later */
-    SAH_IO_ERROR = 5 /* the system refused a file: not there, no permission, a full disk */
+    SAH_IO_ERROR = 5, /* the system refused a file: not there, no permission, a full disk */
+    SAH_NOT_SUPPORTED = 6 /* of a kind that this library does not know or this machine cannot do: an
+                             architecture, a tensor type, a chat template, bfloat16 products */
 } sah_status;
+
+/* "failed", "bad argument", "interrupted", "out of memory", "input or output", "unsupported"; "ok". */
+const char *sah_status_name(sah_status status);
 
 typedef struct sah_error {
     sah_status status;
     char message[1024]; /* one line without a line end; empty when status is SAH_OK */
+    char field[32]; /* where a field of the options is at fault: its name, with which the message begins
+                       ("steps 9: only 4 heads ..."), so that a program can say what it calls it; else empty */
 } sah_error;
 
 /* ---- Strings and queries ------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ static sah_status write_overlap(const cli_options *o, char **text, sah_error *er
     sah_status status = SAH_OK;
     sah_result **results = calloc(n, sizeof(sah_result *));
     if (results == NULL) {
-        *error = (sah_error){SAH_FAILED, "not enough memory"};
+        *error = (sah_error){.status = SAH_OUT_OF_MEMORY, .message = "not enough memory"};
         return SAH_FAILED;
     }
     for (size_t i = 0; i < n && status == SAH_OK; i++)

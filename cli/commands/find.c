@@ -37,6 +37,8 @@ static int run(const cli_options *o)
     cli_scoring s;
     sah_find_options find = find_options(o);
     if (o->top > 0 && !o->screen) return usage_error("find: --top belongs to --screen");
+    if (o->screen && find.screen < find.steps)
+        return usage_error("find: --top %zu: fewer heads than the %zu of --steps", find.screen, find.steps);
     if ((o->screen || find.steps > 1) && o->shard.count > 1 && o->together == NULL)
         return usage_error("find: --steps and --screen with --shard need --together DIR");
     sah_status status = scoring_open(o, "sahara", &s, &error);

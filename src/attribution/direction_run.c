@@ -93,8 +93,8 @@ sah_status sah_direction(const sah_model *model, const sah_strings *harmful, con
     if (harmful->n == 0 || harmless->n == 0)
         return sah_fail(error, SAH_BAD_ARGUMENT, "a direction needs harmful and harmless queries");
     if (options->layer >= info->n_layers)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--layer %d: the model has layers 0 to %d", options->layer,
-                        info->n_layers - 1);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "layer", " %d: the model has layers 0 to %d",
+                              options->layer, info->n_layers - 1);
 
     /* All is computed before the journal is touched: a run that fails leaves no file. */
     sah_status status = sah_run_forest(model, lists, 2, &run, template_, &forest, error);

@@ -447,10 +447,11 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
     size_t free_heads = 0;
     sah_status status = sah_shard_check(&f->options->shard, error);
     if (status != SAH_OK) return status;
-    if (find->rank < 1 || find->steps < 1)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--rank and --steps begin at 1");
+    if (find->rank < 1) return sah_fail_field(error, SAH_BAD_ARGUMENT, "rank", " 0: at least 1");
+    if (find->steps < 1) return sah_fail_field(error, SAH_BAD_ARGUMENT, "steps", " 0: at least 1");
     if (find->variant == SAH_VARIANT_SPECTRAL && find->rank != 1)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--variant spectral compares one column: --rank 1");
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "rank",
+                              " %zu: the spectral variant compares one column", find->rank);
     if (least <= find->rank)
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "%zu %squer%s: a space of rank %zu turns only where there are at least %zu", least,
@@ -458,13 +459,14 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
                         least == 1 ? "y" : "ies", find->rank, find->rank + 1);
     for (size_t i = 0; i < f->n_heads; i++) free_heads += !sah_find_in_group(f, f->heads[i]);
     if (find->steps > free_heads)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--steps %zu: only %zu heads are there to choose from",
-                        find->steps, free_heads);
-    if (find->screen > 0 && (find->screen < find->steps || f->n_start > 0))
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        f->n_start > 0 ? "--screen looks at heads alone: it goes with no --start"
-                                       : "--screen: --top %zu is less than the %zu steps",
-                        find->screen, find->steps);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "steps",
+                              " %zu: only %zu heads are there to choose from", find->steps, free_heads);
+    if (find->screen > 0 && f->n_start > 0)
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "screen",
+                              ": not with a starting group: it tries heads alone");
+    if (find->screen > 0 && find->screen < find->steps)
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "screen", ": %zu heads are fewer than the %zu steps",
+                              find->screen, find->steps);
     if (sah_shard_is_part(&f->options->shard) && f->options->together == NULL &&
         (find->steps > 1 || find->screen > 0 || find->save_states != NULL))
         return sah_fail(
@@ -472,8 +474,8 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
             "a shard of several steps or of screening needs the other shards' journals: say in which "
             "folder all of them lie");
     if (find->shortlist > 0 && find->shortlist < find->steps)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--shortlist %zu: fewer heads than the %zu steps",
-                        find->shortlist, find->steps);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "shortlist", " %zu: fewer heads than the %zu steps",
+                              find->shortlist, find->steps);
     return SAH_OK;
 }
 

@@ -41,7 +41,7 @@ sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
     if (status == SAH_OK && f->find->start != NULL) {
         status = sah_heads_parse(f->find->start, info, f->options->ablation.parts, &start, &n_start, error);
         if (status == SAH_OK && n_start > 0 && n_start >= f->n_cells)
-            status = sah_fail(error, SAH_BAD_ARGUMENT, "--start names every head of the model");
+            status = sah_fail_field(error, SAH_BAD_ARGUMENT, "start", ": names every head of the model");
     }
     for (size_t i = 0; i < n_start && status == SAH_OK; i++) status = join(f, start[i], error);
     free(start);

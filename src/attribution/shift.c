@@ -121,7 +121,7 @@ static sah_status span(const sah_turning *t, bool contrast, const char *name, sa
         status =
             sah_fail(error, SAH_FAILED,
                      "the hidden states of the %zu %s queries span %zu direction%s, fewer than the rank %zu; "
-                     "take other queries or lower --rank",
+                     "take other queries or a lower rank",
                      shape.n, name, found, found == 1 ? "" : "s", shape.rank);
     return status;
 }

@@ -26,7 +26,7 @@ static sah_status plan_tensor(sah_rewrite *rewrite, size_t index, sah_error *err
     const size_t n = sah_tensor_values(tensor);
     size_t bytes;
     if (tensor->type == SAH_F4) {
-        return sah_fail(error, SAH_FAILED, "tensor %s is stored as MXFP4, which cannot be edited",
+        return sah_fail(error, SAH_NOT_SUPPORTED, "tensor %s is stored as MXFP4, which cannot be edited",
                         tensor->name);
     }
     float *values = sah_alloc_aligned(n, sizeof *values);

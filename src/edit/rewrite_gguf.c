@@ -122,7 +122,7 @@ sah_status sah_rewrite_gguf(sah_rewrite *rewrite, sah_output *output, sah_error 
     const size_t n = tensors->n;
     uint64_t at = 0;
     if (tensors->unsupported.n > 0) {
-        return sah_fail(error, SAH_FAILED, "%s: tensor %s has type %s, which cannot be copied",
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: tensor %s has type %s, which cannot be copied",
                         rewrite->base->path, tensors->unsupported.items[0], tensors->unsupported.items[1]);
     }
     size_t *order = order_all(rewrite);

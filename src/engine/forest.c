@@ -37,7 +37,7 @@ static sah_status check_prompts(const sah_prompt *prompts, size_t n, int32_t n_v
                                 "token %d of prompt %zu is outside the vocabulary of %d",
                                 (int)prompts[i].tokens[j], i, (int)n_vocab);
         if (!sah_add(*n_tokens, prompts[i].n, n_tokens) || *n_tokens > INT32_MAX / 2)
-            return sah_fail(error, SAH_BAD_ARGUMENT, "the prompts hold too many tokens; use --limit");
+            return sah_fail(error, SAH_BAD_ARGUMENT, "the prompts hold too many tokens; give fewer queries");
     }
     return SAH_OK;
 }

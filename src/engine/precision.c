@@ -56,7 +56,7 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
             }
         }
         if (status != SAH_OK && error) {
-#pragma omp critical(sah_product_rate)
+#pragma omp critical
             *error = own;
         }
         sah_workspace_free(workspace);
@@ -84,8 +84,8 @@ sah_status sah_precision_choose(const sah_config *config, sah_precision wanted, 
     bool there = sah_product_has_bf16();
     if (wanted == SAH_PRECISION_BF16) {
         if (!there)
-            return sah_fail(error, SAH_FAILED,
-                            "bfloat16 products are not available on this processor; use --precision f32");
+            return sah_fail_field(error, SAH_NOT_SUPPORTED, "precision",
+                                  " bf16: this processor has no bfloat16 products; f32 runs everywhere");
         *chosen = SAH_PRECISION_BF16;
         return SAH_OK;
     }

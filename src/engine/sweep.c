@@ -123,7 +123,7 @@ static sah_status rows_new(const sweep *sw, rows *r, sah_error *error)
     r->q = sah_alloc_aligned(ends * (size_t)sah_q_width(c), size);
     r->hidden = sah_alloc_aligned(unit * (size_t)sw->forest->n_prompts * d, size);
     if (!r->x || !r->qkv || !r->ends || !r->q || !r->hidden)
-        return sah_fail_memory(error, "the sweep; lower --memory");
+        return sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
     return sah_lent_new(c, n, &r->lent, error);
 }
 
@@ -228,9 +228,9 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     sw->workers = units < threads ? 1 : threads;
     if (memory > 0) {
         if (memory < shared + each)
-            return sah_fail(
-                error, SAH_BAD_ARGUMENT,
-                "--memory: %d prompts of %d tokens need %" PRIu64 " MB for rows; raise it or use --limit",
+            return sah_fail_field(
+                error, SAH_BAD_ARGUMENT, "memory",
+                ": %d prompts of %d tokens need %" PRIu64 " MB for rows; give more, or fewer queries",
                 (int)sw->forest->n_prompts, (int)sw->forest->n_nodes, (shared + each) / 1000000 + 1);
         uint64_t fit = (memory - shared) / each; /* candidates at once */
         if ((uint64_t)sw->workers > fit) sw->workers = 1;

@@ -259,8 +259,8 @@ static bool has_start(const sah_result *r)
 sah_status sah_result_select(sah_result *r, size_t step, sah_error *error)
 {
     if (step > 0 && step >= r->info.n_steps)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--step %zu: %s has %zu step%s, counted from 0", step,
-                        r->files[0].path, r->info.n_steps, r->info.n_steps == 1 ? "" : "s");
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "step", " %zu: %s has %zu step%s, counted from 0",
+                              step, r->files[0].path, r->info.n_steps, r->info.n_steps == 1 ? "" : "s");
     if (r->kind == SAH_KIND_SHIPS) return SAH_OK;
     r->info.step = step;
     sah_status status = list_heads(r, error);

@@ -220,7 +220,7 @@ static sah_status read_back(const sah_journal *journal, size_t size, char **data
 static sah_status not_a_result(const sah_journal *journal, sah_error *error)
 {
     return sah_fail(error, SAH_FAILED,
-                    "%s: there already, and not a result file of this program; give -o another name",
+                    "%s: there already, and not a result file of this program; choose another name",
                     journal->path);
 }
 
@@ -247,7 +247,7 @@ static sah_status check_header(const sah_journal *journal, const char *text, siz
         status = not_a_result(journal, error);
     } else if (sah_json_difference(there, header, what, sizeof what)) {
         status =
-            sah_fail(error, SAH_FAILED, "%s: holds another run: %s; give -o another name, or remove the file",
+            sah_fail(error, SAH_FAILED, "%s: holds another run: %s; choose another name, or remove the file",
                      journal->path, what);
     }
     json_decref(there);

@@ -89,12 +89,12 @@ int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablat
 }
 
 /* [*from, *to) inside [0, n); 0:0 means all. */
-static sah_status check_range(const char *option, int n, int *from, int *to, sah_error *error)
+static sah_status check_range(const char *name, int n, int *from, int *to, sah_error *error)
 {
     if (*from == 0 && *to == 0) *to = n;
     if (*from >= 0 && *from < *to && *to <= n) return SAH_OK;
-    return sah_fail(error, SAH_BAD_ARGUMENT, "--%s %d:%d: the model has %s 0:%d", option, *from, *to, option,
-                    n);
+    return sah_fail_field(error, SAH_BAD_ARGUMENT, name, " %d:%d: the model has %s 0:%d", *from, *to, name,
+                          n);
 }
 
 /* Heads of a layer that have the parts: q and k mean nothing where there is no attention. */
@@ -113,7 +113,8 @@ sah_status sah_run_heads(const sah_model *model, const sah_run_options *options,
     int head_from = options->head_from, head_to = options->head_to;
     *heads = NULL;
     *n = 0;
-    if (options->ablation.parts == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "--part: no part to ablate");
+    if (options->ablation.parts == 0)
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "part", ": no part to ablate");
     sah_status status = check_range("layers", info->n_layers, &layer_from, &layer_to, error);
     if (status == SAH_OK) {
         status = check_range("heads", sah_run_heads_of_layer(info, &options->ablation), &head_from, &head_to,

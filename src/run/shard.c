@@ -103,7 +103,7 @@ static sah_status read_array(sah_shard *out, sah_error *error)
     if (!known || span != gaps * step || step < 1 || (values[ID] - values[MIN]) % step != 0) {
         return sah_fail(
             error, SAH_FAILED,
-            "the numbers of the Slurm array are not evenly spaced: use --array=0-7, or name the shard as "
+            "the numbers of the Slurm array are not evenly spaced: number it 0-7, say, or name the shard as "
             "I/N");
     }
     *out = (sah_shard){(size_t)((values[ID] - values[MIN]) / step), (size_t)values[COUNT]};

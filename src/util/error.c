@@ -31,17 +31,47 @@ static void copy_printable(const char *line, char *out, size_t size)
     out[n] = '\0';
 }
 
-sah_status sah_fail(sah_error *error, sah_status status, const char *format, ...)
+const char *sah_version(void)
+{
+    return SAH_VERSION;
+}
+
+const char *sah_status_name(sah_status status)
+{
+    static const char *const NAMES[] = {
+        "ok", "failed", "bad argument", "interrupted", "out of memory", "input or output", "unsupported"};
+    return (size_t)status < sizeof NAMES / sizeof *NAMES ? NAMES[status] : "unknown";
+}
+
+static sah_status fail(sah_error *error, sah_status status, const char *field, const char *format,
+                       va_list arguments)
 {
     if (error == NULL) return status;
     /* The arguments may point into error->message, so the line is built beside it. */
     char line[sizeof error->message];
+    const int length = snprintf(line, sizeof line, "%s", field);
+    if (vsnprintf(line + length, sizeof line - (size_t)length, format, arguments) < 0) line[length] = '\0';
+    error->status = status;
+    snprintf(error->field, sizeof error->field, "%s", field);
+    copy_printable(line, error->message, sizeof error->message);
+    return status;
+}
+
+sah_status sah_fail(sah_error *error, sah_status status, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    if (vsnprintf(line, sizeof line, format, arguments) < 0) line[0] = '\0';
+    fail(error, status, "", format, arguments);
     va_end(arguments);
-    error->status = status;
-    copy_printable(line, error->message, sizeof error->message);
+    return status;
+}
+
+sah_status sah_fail_field(sah_error *error, sah_status status, const char *field, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fail(error, status, field, format, arguments);
+    va_end(arguments);
     return status;
 }
 
@@ -68,4 +98,5 @@ void sah_error_clear(sah_error *error)
     if (error == NULL) return;
     error->status = SAH_OK;
     error->message[0] = '\0';
+    error->field[0] = '\0';
 }

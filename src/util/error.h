@@ -10,6 +10,11 @@
 sah_status sah_fail(sah_error *error, sah_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same where a field of the caller's options (or an argument) is at fault: the message is its name and, right
+ * behind it, the formatted rest, " VALUE: what is wrong" or ": what is wrong". */
+sah_status sah_fail_field(sah_error *error, sah_status status, const char *field, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
 /* The usual cases. */
 sah_status sah_fail_memory(sah_error *error, const char *what); /* "not enough memory for WHAT" */
 sah_status sah_fail_errno(sah_error *error, const char *what, const char *path); /* "WHAT PATH: strerror" */

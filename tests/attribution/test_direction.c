@@ -303,7 +303,7 @@ static void test_refuses(void **state)
     assert_int_equal(
         run("data/harmful.csv", "data/harmless.csv", (sah_direction_options){.layer = 4}, path, &error),
         SAH_BAD_ARGUMENT);
-    expect_failure(error.status, &error, "--layer 4");
+    expect_failure(error.status, &error, "layer 4");
 }
 
 int main(void)

@@ -496,7 +496,7 @@ static void test_screen(void **state)
     assert_null(strstr((char *)whole, "better_than_chance")); /* a screened search does not say */
     find.screen = 1;
     expect_failure(sah_find(model, &queries, NULL, &options, &find, result_path(), &error), &error,
-                   "--top 1");
+                   "screen: 1 heads");
     free(whole);
     sah_strings_free(&queries);
     sah_model_close(model);
@@ -562,15 +562,15 @@ static void test_bad_questions(void **state)
     } cases[] = {
         {1, {.steps = 1, .rank = 1}, "1 query: a space of rank 1 turns only where there are at least 2"},
         {3, {.steps = 1, .rank = 3}, "3 queries: a space of rank 3"},
-        {3, {.steps = 0, .rank = 1}, "begin at 1"},
-        {3, {.steps = 1, .rank = 0}, "begin at 1"},
+        {3, {.steps = 0, .rank = 1}, "at least 1"},
+        {3, {.steps = 1, .rank = 0}, "at least 1"},
         {3, {.steps = 17, .rank = 1}, "only 16 heads"},
         {3, {.steps = 16, .rank = 1, .start = "0-0"}, "only 15 heads"},
         {3, {.steps = 1, .rank = 1, .start = "0-0,1-1,0-0"}, "0-0"},
         {3, {.steps = 1, .rank = 1, .start = "0-4"}, "0-4"},
         {3, {.steps = 1, .rank = 1, .start = "4-0"}, "4-0"},
-        {3, {.steps = 1, .rank = 2, .variant = SAH_VARIANT_SPECTRAL}, "--rank 1"},
-        {3, {.steps = 3, .rank = 1, .shortlist = 2}, "--shortlist 2"},
+        {3, {.steps = 1, .rank = 2, .variant = SAH_VARIANT_SPECTRAL}, "rank 2: the spectral variant"},
+        {3, {.steps = 3, .rank = 1, .shortlist = 2}, "shortlist 2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_failure(ask(model, three, cases[i].n, &cases[i].find, &error), &error, cases[i].message);

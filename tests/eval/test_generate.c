@@ -363,8 +363,7 @@ static void test_bad_options(void **state)
     bad[6].heads = &inside, bad[6].n_heads = 1, bad[6].ablation.factor = INFINITY;
     bad[7].heads = all, bad[7].n_heads = 5, bad[7].curve = bad[7].random = true; /* three are left */
     static const char *const parts[] = {
-        "--max-new-tokens", "--temperature", "--temperature", "--top-k",
-        "--top-p",          "2-0",           "0-1",           "--random-heads"};
+        "max_new_tokens 0", "temperature", "temperature", "top_k", "top_p", "2-0", "0-1", "random: "};
     for (size_t i = 0; i < 8; i++) {
         sah_status status = sah_generate(model, &queries, &bad[i], scratch("bad.jsonl"), &error);
         expect_failure(status, &error, parts[i]);
@@ -418,7 +417,7 @@ static uint64_t least_memory(const sah_model *model, const sah_generate_options 
     small.memory = 1;
     for (size_t i = 0; i < queries.n; i++) {
         items[0] = texts[i];
-        expect_failure(sah_generate(model, &one, &small, scratch("small.jsonl"), &error), &error, "--memory");
+        expect_failure(sah_generate(model, &one, &small, scratch("small.jsonl"), &error), &error, "memory: ");
         const char *needs = strstr(error.message, "needs ");
         assert_non_null(needs);
         most = fmax(most, strtod(needs + 6, NULL));

@@ -114,7 +114,7 @@ static void test_prompts(void **state)
                 expect_ok(status, &error);
                 assert_string_equal(prompt, json_string_value(json_array_get(row, 2)));
             } else {
-                expect_failure(status, &error, "--judge-template");
+                expect_failure(status, &error, "guard.template_");
             }
             free(prompt);
         }
@@ -248,7 +248,7 @@ static void test_refusals(void **state)
                    &error, "no {response}");
     guard.template_ = NULL; /* the model has no template */
     expect_failure(judge_text(&guard, "{\"query\":\"b\",\"response\":\"a\"}\n", &lines, &total, &error),
-                   &error, "--judge-template");
+                   &error, "guard.template_");
     sah_model_close(model);
 }
 

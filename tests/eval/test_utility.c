@@ -278,7 +278,7 @@ static void test_chunks_and_resume(void **state)
     expect_failure(sah_utility(model, &options, path, NULL, &error), &error, "items.xxh3");
     /* Memory for less than one item. */
     options.run.memory = sah_loglik_token_bytes(model);
-    expect_failure(sah_utility(model, &options, scratch("small.jsonl"), NULL, &error), &error, "--memory");
+    expect_failure(sah_utility(model, &options, scratch("small.jsonl"), NULL, &error), &error, "memory: ");
     free(before);
     sah_items_free(&items);
     sah_model_close(model);
@@ -350,8 +350,7 @@ static void test_bad_runs(void **state)
     expect_failure(sah_utility(model, &options, out, NULL, &error), &error, "not UTF-8");
     scratch_write_text(path, "a text");
     options.window = 41;
-    expect_failure(sah_utility(model, &options, out, NULL, &error), &error,
-                   "--window 41: the model takes 40");
+    expect_failure(sah_utility(model, &options, out, NULL, &error), &error, "window 41: the model takes 40");
     sah_items items = read_items();
     free(items.items[3].choices.items[1]);
     items.items[3].choices.items[1] = strdup("a choice that is longer than the model a choice that is longer "

@@ -2,6 +2,7 @@
 /* UTF-8, errors, memory, growing text, mapped files. */
 #include <errno.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,10 +73,31 @@ static void test_errors(void **state)
     errno = ENOENT;
     assert_int_equal(sah_fail_errno(&error, "cannot open", "x"), SAH_IO_ERROR);
     assert_string_equal(error.message, "cannot open x: No such file or directory");
+    assert_string_equal(error.field, "");
+    assert_int_equal(sah_fail_field(&error, SAH_BAD_ARGUMENT, "steps", " %d: only %d", 9, 4),
+                     SAH_BAD_ARGUMENT);
+    assert_string_equal(error.message, "steps 9: only 4");
+    assert_string_equal(error.field, "steps");
+    assert_int_equal(sah_fail_field(NULL, SAH_BAD_ARGUMENT, "steps", "."), SAH_BAD_ARGUMENT);
     sah_error_clear(&error);
     assert_int_equal(error.status, SAH_OK);
     assert_string_equal(error.message, "");
+    assert_string_equal(error.field, "");
     assert_int_equal(sah_fail(NULL, SAH_FAILED, "nobody listens"), SAH_FAILED);
+}
+
+/* The version's text and its numbers are one, and every status has a name of its own. */
+static void test_version_and_names(void **state)
+{
+    (void)state;
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", SAH_VERSION_MAJOR, SAH_VERSION_MINOR, SAH_VERSION_PATCH);
+    assert_string_equal(version, SAH_VERSION);
+    assert_string_equal(version, sah_version());
+    for (int a = SAH_OK; a <= SAH_NOT_SUPPORTED; a++)
+        for (int b = SAH_OK; b < a; b++)
+            assert_string_not_equal(sah_status_name((sah_status)a), sah_status_name((sah_status)b));
+    assert_string_equal(sah_status_name((sah_status)99), "unknown");
 }
 
 static void test_long_error_stays_valid(void **state)
@@ -181,10 +203,15 @@ static void test_files_that_are_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf8_every_code), cmocka_unit_test(test_utf8_invalid),
-        cmocka_unit_test(test_errors),          cmocka_unit_test(test_long_error_stays_valid),
-        cmocka_unit_test(test_alloc),           cmocka_unit_test(test_growing_text),
-        cmocka_unit_test(test_files),           cmocka_unit_test(test_files_that_are_none),
+        cmocka_unit_test(test_utf8_every_code),
+        cmocka_unit_test(test_utf8_invalid),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_version_and_names),
+        cmocka_unit_test(test_long_error_stays_valid),
+        cmocka_unit_test(test_alloc),
+        cmocka_unit_test(test_growing_text),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_files_that_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,8 +134,10 @@ struct sah_weights {
 static dnnl_engine_t cpu_engine(void)
 {
     static dnnl_engine_t engine;
-#pragma omp critical(sah_cpu_engine)
+    static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&making);
     if (!engine && dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) engine = NULL;
+    pthread_mutex_unlock(&making);
     return engine;
 }
 

@@ -61,7 +61,8 @@ static sah_status draw_heads(generate *g, sah_error *error)
     }
     g->drawn = others;
     if (n < o->n_heads)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--random-heads: %zu heads are left beside those given", n);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "random", ": %zu heads are left beside those given",
+                              n);
     for (size_t i = 0; i < o->n_heads; i++) { /* Fisher and Yates */
         size_t j = i + (size_t)(sah_uniform(o->random_seed, i, 0) * (double)(n - i));
         sah_head head = others[j];
@@ -340,12 +341,13 @@ static sah_status run_sets(generate *g, sah_error *error)
 static sah_status check_options(const sah_generate_options *o, sah_error *error)
 {
     if (o->max_new_tokens < 1)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--max-new-tokens %d: at least 1", o->max_new_tokens);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "max_new_tokens", " %d: at least 1",
+                              o->max_new_tokens);
     if (!(o->temperature >= 0.0) || !isfinite(o->temperature))
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--temperature %g: at least 0", o->temperature);
-    if (o->top_k < 0) return sah_fail(error, SAH_BAD_ARGUMENT, "--top-k %d: at least 1", o->top_k);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "temperature", " %g: at least 0", o->temperature);
+    if (o->top_k < 0) return sah_fail_field(error, SAH_BAD_ARGUMENT, "top_k", " %d: at least 1", o->top_k);
     if (!(o->top_p >= 0.0 && o->top_p <= 1.0))
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--top-p %g: above 0 and at most 1", o->top_p);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "top_p", " %g: above 0 and at most 1", o->top_p);
     return sah_shard_check(&o->shard, error);
 }
 

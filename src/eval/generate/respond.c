@@ -146,10 +146,10 @@ static sah_status wave_size(respond *r, size_t left, sah_error *error)
         size_t bytes = wave_bytes(r, r->n + 1, n_tokens);
         if (bytes <= memory) continue;
         if (r->n > 0) break;
-        return sah_fail(error, SAH_FAILED,
-                        "--memory: prompt %zu needs %.1f MB for %zu new tokens; give more, or lower "
-                        "--max-new-tokens",
-                        r->first + 1, (double)bytes / 1e6, r->options->most_tokens);
+        return sah_fail_field(
+            error, SAH_FAILED, "memory",
+            ": prompt %zu needs %.1f MB for %zu new tokens; give more, or ask for fewer tokens", r->first + 1,
+            (double)bytes / 1e6, r->options->most_tokens);
     }
     return SAH_OK;
 }

@@ -142,7 +142,8 @@ sah_status sah_windows_new(const sah_model *model, const char *text, size_t size
     size_t n = 0, longest = sah_longest_input(model);
     *out = (sah_windows){0};
     if (window > longest)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--window %zu: the model takes %zu tokens", window, longest);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "window", " %zu: the model takes %zu tokens", window,
+                              longest);
     if (window == 0) window = longest;
     sah_status status = prefix_token(model, &prefix, error);
     if (status == SAH_OK)

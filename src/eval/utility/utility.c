@@ -375,9 +375,10 @@ static sah_status run_chunks(run *r, sah_error *error)
             all_done = all_done && r->done[to++];
         }
         if (r->options->run.memory > 0 && tokens * each > memory)
-            return sah_fail(error, SAH_FAILED, "--memory: %llu MB are needed for one %s of %llu tokens",
-                            (unsigned long long)(tokens * each >> 20) + 1,
-                            from < r->n_items ? "item" : "window", (unsigned long long)tokens);
+            return sah_fail_field(error, SAH_FAILED, "memory",
+                                  ": %llu MB are needed for one %s of %llu tokens",
+                                  (unsigned long long)(tokens * each >> 20) + 1,
+                                  from < r->n_items ? "item" : "window", (unsigned long long)tokens);
         if (!sah_shard_has(shard, chunk++) || all_done) continue;
         status = run_chunk(r, from, to, error);
         if (status == SAH_OK) status = show_progress(r, error);

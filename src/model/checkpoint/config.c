@@ -22,7 +22,7 @@ static sah_status find_family(const json_t *json, const char *where, const sah_f
     *out = sah_family_of_json(architecture, type);
     if (*out != NULL) return SAH_OK;
     sah_family_list(false, names, sizeof names);
-    return sah_fail(error, SAH_FAILED, "%s: architecture %s is not supported: %s are", where,
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: architecture %s is not supported: %s are", where,
                     architecture != NULL ? architecture : type, names);
 }
 
@@ -64,7 +64,7 @@ static sah_status refuse_unknown(const json_t *json, const char *where, const sa
         if (value == NULL || json_is_null(value) || json_is_false(value) || knows(f, KEYS[i].key) ||
             (json_is_number(value) && gap <= 0))
             continue;
-        return sah_fail(error, SAH_FAILED, "%s: \"%s\" is not supported", where, KEYS[i].key);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"%s\" is not supported", where, KEYS[i].key);
     }
     return SAH_OK;
 }
@@ -93,7 +93,7 @@ static sah_status read_activation(const json_t *json, const char *where, const s
         c->activation = NAMES[i].activation;
         return SAH_OK;
     }
-    return sah_fail(error, SAH_FAILED,
+    return sah_fail(error, SAH_NOT_SUPPORTED,
                     "%s: activation %s is not supported: silu, gelu, gelu_pytorch_tanh and relu are", where,
                     name);
 }
@@ -166,7 +166,7 @@ static sah_status typed_window(const json_t *types, int layer, const char *where
     if (*out == 1 ||
         (type != NULL && (strcmp(type, "full_attention") == 0 || strcmp(type, "attention") == 0)))
         return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "%s: layer type %s is not supported", where,
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: layer type %s is not supported", where,
                     type != NULL ? type : "?");
 }
 

@@ -76,13 +76,14 @@ static sah_status refuse_unknown(const reader *r, const sah_family *f, sah_error
         sah_status status = read_number(r, KEYS[i].suffix, KEYS[i].neutral, &value, error);
         if (status != SAH_OK) return status;
         if (!(fabs(value - KEYS[i].neutral) <= 0) && !knows(f, KEYS[i].key)) {
-            return sah_fail(error, SAH_FAILED, "%s: %s = %g is not supported", r->where,
+            return sah_fail(error, SAH_NOT_SUPPORTED, "%s: %s = %g is not supported", r->where,
                             key_of(r, KEYS[i].suffix, key), value);
         }
     }
     sah_status status = sah_gguf_bool(r->gguf, key_of(r, "attention.causal", key), true, &causal, error);
     if (status == SAH_OK && !causal)
-        return sah_fail(error, SAH_FAILED, "%s: attention that is not causal is not supported", r->where);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: attention that is not causal is not supported",
+                        r->where);
     return status;
 }
 
@@ -98,7 +99,7 @@ static sah_status read_key_heads(const reader *r, sah_config *c, sah_error *erro
         if (status != SAH_OK) return status;
         if (l == 0) first = here;
         if (here != first)
-            return sah_fail(error, SAH_FAILED, "%s: %s differs between layers, which is not supported",
+            return sah_fail(error, SAH_NOT_SUPPORTED, "%s: %s differs between layers, which is not supported",
                             r->where, key);
     }
     c->n_kv_heads = (int)first;
@@ -151,8 +152,8 @@ static sah_status check_widths(const reader *r, const sah_config *c, sah_error *
     sah_status status = read_size(r, "attention.value_length", c->head_dim, SAH_MAX_WIDTH, &width, error);
     if (status != SAH_OK) return status;
     if (width == c->head_dim) return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "%s: %s is %d but heads are %d wide, which is not supported", r->where,
-                    key_of(r, "attention.value_length", key), width, c->head_dim);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: %s is %d but heads are %d wide, which is not supported",
+                    r->where, key_of(r, "attention.value_length", key), width, c->head_dim);
 }
 
 static bool is_text(const char *text, size_t length, const char *word)
@@ -222,13 +223,14 @@ static sah_status read_rope(const reader *r, const sah_family *f, sah_config *c,
         status = sah_gguf_string(r->gguf, key_of(r, "rope.scaling.type", key), &type, &length, error);
     if (status != SAH_OK) return status;
     if (rope->dims > c->head_dim || rope->dims % 2 != 0 || (f->permuted && rope->dims < c->head_dim))
-        return sah_fail(error, SAH_FAILED, "%s: %s is %d but heads are %d wide, which is not supported",
-                        r->where, key_of(r, "rope.dimension_count", key), rope->dims, c->head_dim);
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: %s is %d but heads are %d wide, which is not supported", r->where,
+                        key_of(r, "rope.dimension_count", key), rope->dims, c->head_dim);
     /* A factor without a type is linear, and one of 0 stands for none, as 1 does. */
     bool linear = type == NULL || is_text(type, length, "linear");
     if (!linear && !is_text(type, length, "none") && !is_text(type, length, "yarn") &&
         !is_text(type, length, "longrope"))
-        return sah_fail(error, SAH_FAILED,
+        return sah_fail(error, SAH_NOT_SUPPORTED,
                         "%s: rope scaling %.*s is not supported: none, linear, yarn and longrope are",
                         r->where, (int)(length < 100 ? length : 100), type);
     if (linear && !(rope->factor >= 0 && isfinite(rope->factor)))
@@ -277,7 +279,7 @@ static sah_status find_family(const sah_gguf *gguf, const char *where, const sah
     *out = sah_family_of_gguf(name, length);
     if (*out != NULL) return SAH_OK;
     sah_family_list(true, names, sizeof names);
-    return sah_fail(error, SAH_FAILED, "%s: architecture %.*s is not supported: %s are", where,
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: architecture %.*s is not supported: %s are", where,
                     (int)(length < 100 ? length : 100), name, names);
 }
 

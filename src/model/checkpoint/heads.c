@@ -16,8 +16,8 @@ sah_status sah_parts_parse(const char *text, unsigned *parts, sah_error *error)
         unsigned part = *at == 'q' ? SAH_PART_Q : *at == 'k' ? SAH_PART_K : *at == 'v' ? SAH_PART_V : 0;
         if (!part || (at[1] != ',' && at[1] != '\0'))
             return sah_fail(error, SAH_BAD_ARGUMENT,
-                            "--part %s: write q, k, v or several with commas between: q,v", text);
-        if (found & part) return sah_fail(error, SAH_BAD_ARGUMENT, "--part %s names a part twice", text);
+                            "\"%s\": write q, k, v or several with commas between: q,v", text);
+        if (found & part) return sah_fail(error, SAH_BAD_ARGUMENT, "\"%s\" names a part twice", text);
         found |= part;
         if (*++at == '\0') break;
     }

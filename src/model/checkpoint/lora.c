@@ -50,29 +50,31 @@ static sah_status refuse_unknown(const settings *s, bool turned, sah_error *erro
         bool empty = value == NULL || json_is_null(value) || json_is_false(value) ||
                      (json_is_array(value) && json_array_size(value) == 0) ||
                      (json_is_object(value) && json_object_size(value) == 0);
-        if (!empty) return sah_fail(error, SAH_FAILED, "%s: \"%s\" is not supported", s->where, KEYS[i]);
+        if (!empty)
+            return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"%s\" is not supported", s->where, KEYS[i]);
     }
     /* Matrices that are kept turned: PEFT turns what it adds, so that nothing changes here. */
     if (!turned && json_is_true(json_object_get(s->json, "fan_in_fan_out")))
-        return sah_fail(error, SAH_FAILED, "%s: \"fan_in_fan_out\" is not supported in this family",
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"fan_in_fan_out\" is not supported in this family",
                         s->where);
     sah_status status = sah_json_string(s->json, "peft_type", "", &type, s->where, error);
     if (status != SAH_OK) return status;
     if (strcmp(type, "LORA") != 0) {
-        return sah_fail(error, SAH_FAILED, "%s: adapter type \"%s\" is not supported: LORA is", s->where,
-                        type);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: adapter type \"%s\" is not supported: LORA is",
+                        s->where, type);
     }
     status = sah_json_string(s->json, "bias", "none", &bias, s->where, error);
     if (status != SAH_OK) return status;
     if (strcmp(bias, "none") != 0) {
-        return sah_fail(error, SAH_FAILED, "%s: \"bias\": \"%s\" is not supported: none is", s->where, bias);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"bias\": \"%s\" is not supported: none is", s->where,
+                        bias);
     }
     start = json_string_value(json_object_get(s->json, "init_lora_weights"));
     for (size_t i = 0; start != NULL && i < sizeof STARTS / sizeof *STARTS; i++) {
         if (strcmp(start, STARTS[i]) == 0) start = NULL;
     }
     if (start == NULL) return SAH_OK;
-    return sah_fail(error, SAH_FAILED,
+    return sah_fail(error, SAH_NOT_SUPPORTED,
                     "%s: \"init_lora_weights\": \"%s\" changes the base weights: not supported", s->where,
                     start);
 }
@@ -158,7 +160,7 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
     if (sah_tensors_find(adapter, name) == NULL) return SAH_OK; /* a lone B is refused as unused */
     if (strstr(n->hugging_face, "%d") != NULL)
-        return sah_fail(error, SAH_FAILED, "%s: an adapter of %s is not supported: experts take none",
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: an adapter of %s is not supported: experts take none",
                         s->where, path);
     const sah_layout layout = sah_layout_of(c->family, &c->config, layer, n->role, n->cut, false, &rows);
     sah_lora *lora = &c->loras[c->n_loras++];
@@ -183,7 +185,7 @@ static sah_status refuse_unused(const settings *s, const sah_tensors *adapter, s
 {
     const char *file = adapter->files[0].path;
     if (adapter->unsupported.n > 0) {
-        return sah_fail(error, SAH_FAILED, "%s: tensor %s has type %s, which is not supported", file,
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: tensor %s has type %s, which is not supported", file,
                         adapter->unsupported.items[0], adapter->unsupported.items[1]);
     }
     for (size_t i = 0; i < adapter->n; i++) {

@@ -122,8 +122,9 @@ static sah_status compile(const sah_lora_patterns *p, entry *e, sah_error *error
     if (wrapped.failed || regex.failed) {
         status = sah_fail_memory(error, p->name);
     } else if (strange != NULL) {
-        status = sah_fail(error, SAH_FAILED, "%s: \"%s\": the pattern %.200s: \"%.3s\" is not supported",
-                          p->where, p->name, e->key, strange);
+        status =
+            sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"%s\": the pattern %.200s: \"%.3s\" is not supported",
+                     p->where, p->name, e->key, strange);
     } else {
         e->code = pcre2_compile((PCRE2_SPTR)regex.data, regex.size, PCRE2_UTF | PCRE2_ANCHORED, &code, &place,
                                 NULL);

@@ -13,8 +13,8 @@ static const char ADVICE[] = "take the model's original weights, its FP8 ones, o
 
 static sah_status refuse(const char *where, const char *kind, sah_error *error)
 {
-    return sah_fail(error, SAH_FAILED, "%s: weights quantised with %s are not supported: %s", where, kind,
-                    ADVICE);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: weights quantised with %s are not supported: %s", where,
+                    kind, ADVICE);
 }
 
 /* ---- config.json --------------------------------------------------------------------------------------- */
@@ -97,8 +97,8 @@ sah_status sah_quantization_from_json(const json_t *config, const char *where, s
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++) {
         if (strcmp(method, REFUSED[i].method) == 0) return refuse(where, REFUSED[i].name, error);
     }
-    return sah_fail(error, SAH_FAILED, "%s: quantisation \"%s\" is not supported: fp8 and mxfp4 are; %s",
-                    where, method, ADVICE);
+    return sah_fail(error, SAH_NOT_SUPPORTED,
+                    "%s: quantisation \"%s\" is not supported: fp8 and mxfp4 are; %s", where, method, ADVICE);
 }
 
 /* ---- Tensors ------------------------------------------------------------------------------------------- */

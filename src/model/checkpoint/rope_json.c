@@ -141,7 +141,7 @@ static sah_status read_scaling(const reader *r, const json_t *rope, const char *
         return SAH_OK;
     }
     return sah_fail(
-        error, SAH_FAILED,
+        error, SAH_NOT_SUPPORTED,
         "%s: rope type %s is not supported: default, linear, dynamic, llama3, yarn and longrope are",
         r->where, type);
 }
@@ -169,8 +169,8 @@ static sah_status read_one(const reader *r, const json_t *rope, double theta, sa
     bool known = part < 1 || !(partial < 1) || reads_partial(r->family);
     const bool whole = !(partial < 1) && !(partial > 1); /* the width of a head is checked elsewhere */
     if (!whole && (!(partial > 0 && partial < 1) || out->dims < 2 || out->dims % 2 != 0 || !known))
-        return sah_fail(error, SAH_FAILED, "%s: \"partial_rotary_factor\" %g is not supported", r->where,
-                        partial);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"partial_rotary_factor\" %g is not supported",
+                        r->where, partial);
     return read_scaling(r, rope, type, out, error);
 }
 
@@ -191,8 +191,8 @@ sah_status sah_rope_from_json(const json_t *json, const char *where, const sah_f
                  *sliding = json_object_get(rope, "sliding_attention");
     bool nested = json_is_object(full) || json_is_object(sliding);
     if (nested && !(family->local_theta > 0))
-        return sah_fail(error, SAH_FAILED, "%s: rope settings that differ between layers are not supported",
-                        where);
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: rope settings that differ between layers are not supported", where);
     status = read_one(&r, nested ? full : rope, theta, &c->ropes[0], error);
     if (status != SAH_OK || !(family->local_theta > 0)) return status;
     /* Layers with a window: settings of their own, or the plain ones of their base. */

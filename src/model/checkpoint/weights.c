@@ -49,8 +49,8 @@ static sah_status find(const search *s, const char *name, int n_dims, const size
     if (tensor == NULL) {
         const char *type = sah_tensors_unsupported(tensors, name);
         if (type == NULL) return sah_fail(error, SAH_FAILED, "%s: tensor %s is missing", s->c->path, name);
-        return sah_fail(error, SAH_FAILED, "%s: tensor %s has type %s, which is not supported", s->c->path,
-                        name, type);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: tensor %s has type %s, which is not supported",
+                        s->c->path, name, type);
     }
     sah_status status = expect_shape(s, tensor, n_dims, dims, error);
     if (status != SAH_OK) return status;
@@ -128,8 +128,8 @@ static sah_status find_bias(const search *s, int layer, const sah_matrix_name *n
     layer_name(s, layer, own, ".bias", name);
     sah_status status = find_vector(s, name, all, bias, error);
     if (status == SAH_OK && matrix->layout.run > 0 && sah_dtype_block_values((*bias)->type) != 1)
-        return sah_fail(error, SAH_FAILED, "%s: tensor %s is quantised, which is not supported for a bias",
-                        s->c->path, name);
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: tensor %s is quantised, which is not supported for a bias", s->c->path, name);
     return status;
 }
 

@@ -134,7 +134,7 @@ static sah_status read_qwen2(const json_t *json, const char *where, sah_config *
     if (status == SAH_OK) status = sah_json_bool(json, "use_sliding_window", false, &windows, where, error);
     if (status != SAH_OK) return status;
     if (windows && json_array_size(json_object_get(json, "layer_types")) == 0)
-        return sah_fail(error, SAH_FAILED,
+        return sah_fail(error, SAH_NOT_SUPPORTED,
                         "%s: \"use_sliding_window\" without \"layer_types\" is not supported", where);
     return sah_read_qwen_experts(json, false, where, c, error);
 }

@@ -50,7 +50,8 @@ static sah_status read_json(const json_t *json, double attention_cap, double fin
         status = read_cap(json, "final_logit_softcapping", final_cap, where, &c->final_softcap, error);
     if (status != SAH_OK) return status;
     if (json_is_true(json_object_get(json, "use_bidirectional_attention")))
-        return sah_fail(error, SAH_FAILED, "%s: \"use_bidirectional_attention\" is not supported", where);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"use_bidirectional_attention\" is not supported",
+                        where);
     c->attention_scale = (float)(1 / sqrt(scalar));
     scale_embeddings(c);
     return SAH_OK;

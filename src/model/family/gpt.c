@@ -32,7 +32,8 @@ static sah_status read_gpt2(const json_t *json, const char *where, sah_config *c
     if (status == SAH_OK)
         status = sah_json_bool(json, "scale_attn_by_inverse_layer_idx", false, &by_layer, where, error);
     if (status == SAH_OK && (!scaled || by_layer))
-        status = sah_fail(error, SAH_FAILED, "%s: this scaling of attention scores is not supported", where);
+        status = sah_fail(error, SAH_NOT_SUPPORTED, "%s: this scaling of attention scores is not supported",
+                          where);
     return status;
 }
 
@@ -96,8 +97,9 @@ static sah_status read_neox(const json_t *json, const char *where, sah_config *c
     if (part > 0 && part <= 1) rope->dims = (int)(c->head_dim * part);
     rope->theta = base;
     if (rope->dims < 2 || rope->dims > c->head_dim || rope->dims % 2 != 0)
-        return sah_fail(error, SAH_FAILED, "%s: %d of %d values of a head rotate, which is not supported",
-                        where, rope->dims, c->head_dim);
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: %d of %d values of a head rotate, which is not supported", where, rope->dims,
+                        c->head_dim);
     c->residual = parallel ? SAH_RESIDUAL_PARALLEL : SAH_RESIDUAL_SEQUENTIAL;
     return SAH_OK;
 }
@@ -171,7 +173,7 @@ static sah_status read_falcon(const json_t *json, const char *where, sah_config 
         sah_status status = sah_json_bool(json, FLAGS[i].key, FLAGS[i].otherwise, &value, where, error);
         if (status != SAH_OK) return status;
         if (value != FLAGS[i].must)
-            return sah_fail(error, SAH_FAILED, "%s: \"%s\" %s is not supported", where, FLAGS[i].key,
+            return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"%s\" %s is not supported", where, FLAGS[i].key,
                             value ? "true" : "false");
     }
     c->n_kv_heads = 1;
@@ -182,8 +184,8 @@ static sah_status read_falcon_gguf(const sah_gguf *gguf, const char *where, sah_
 {
     if (c->n_kv_heads == 1 && sah_tensors_find(&gguf->tensors, "blk.0.attn_norm_2.weight") == NULL)
         return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "%s: a Falcon of another form than the 7B model is not supported",
-                    where);
+    return sah_fail(error, SAH_NOT_SUPPORTED,
+                    "%s: a Falcon of another form than the 7B model is not supported", where);
 }
 
 const sah_family sah_family_falcon = {

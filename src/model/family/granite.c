@@ -96,8 +96,9 @@ static sah_status read_granite4(const json_t *json, const char *where, sah_confi
         status = sah_json_string(json, "position_embedding_type", "", &positions, where, error);
     if (status != SAH_OK) return status;
     if (experts > 0)
-        return sah_fail(error, SAH_FAILED, "%s: Granite 4 with %lld experts is not supported, only without",
-                        where, (long long)experts);
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: Granite 4 with %lld experts is not supported, only without", where,
+                        (long long)experts);
     if (json_array_size(json_object_get(json, "layer_types")) != (size_t)c->n_layers)
         return sah_fail(error, SAH_FAILED,
                         "%s: \"layer_types\" does not name attention for each of %d layers", where,

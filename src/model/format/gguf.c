@@ -109,8 +109,9 @@ static sah_status take_pair(cursor *c, sah_gguf_value *value, const char *path, 
     value->type = (sah_gguf_type)type;
     value->item = (sah_gguf_type)item;
     if (!take_items(c, item, n, value)) {
-        return sah_fail(error, SAH_FAILED, "%s: metadata key %.*s has a type that is not supported (%u)",
-                        path, (int)(value->key_length < 100 ? value->key_length : 100), value->key, item);
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: metadata key %.*s has a type that is not supported (%u)", path,
+                        (int)(value->key_length < 100 ? value->key_length : 100), value->key, item);
     }
     return c->ok ? SAH_OK : fail_at(c, path, "metadata", error);
 }
@@ -260,10 +261,10 @@ static sah_status check_magic(sah_gguf *gguf, cursor *c, sah_error *error)
     if (!c->ok || memcmp(magic, "GGUF", 4) != 0)
         return sah_fail(error, SAH_FAILED, "%s: not a GGUF file", path);
     if ((gguf->version & 0xFFFF) == 0) {
-        return sah_fail(error, SAH_FAILED, "%s: a big-endian GGUF file, which is not supported", path);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: a big-endian GGUF file, which is not supported", path);
     }
     if (gguf->version < 2 || gguf->version > 3) {
-        return sah_fail(error, SAH_FAILED, "%s: GGUF version %u is not supported: 2 and 3 are", path,
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: GGUF version %u is not supported: 2 and 3 are", path,
                         gguf->version);
     }
     return SAH_OK;

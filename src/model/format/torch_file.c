@@ -352,7 +352,8 @@ static sah_status read_container(reader *r)
     sah_status status = find_entry(r, "byteorder", 9, &order);
     if (status != SAH_OK) return status;
     if (order != NULL && (order->size != 6 || memcmp(order->data, "little", 6) != 0))
-        return sah_fail(r->error, SAH_FAILED, "%s: a big-endian file, which is not supported", r->map->path);
+        return sah_fail(r->error, SAH_NOT_SUPPORTED, "%s: a big-endian file, which is not supported",
+                        r->map->path);
     status = sah_pickle_read(entry->data, entry->size, r->map->path, NAMES, N_NAMES, &pickle, r->error);
     if (status != SAH_OK) return status;
     status = read_dictionary(r, &pickle.root);
@@ -378,7 +379,7 @@ sah_status sah_torch_read(sah_tensors *out, size_t file, sah_error *error)
     reader r = {.out = out, .file = file, .map = &out->files[file], .error = error};
     if (is_old(r.map)) {
         return sah_fail(
-            error, SAH_FAILED,
+            error, SAH_NOT_SUPPORTED,
             "%s: in the form of PyTorch before 1.6, which is not supported: load and save it again, "
             "best as safetensors",
             r.map->path);

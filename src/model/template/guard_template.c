@@ -14,7 +14,8 @@ static sah_status fill_string(const char *string, const char *query, const char 
 {
     static const char ASKED[] = "{query}", ANSWERED[] = "{response}";
     if (strstr(string, ANSWERED) == NULL)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "--judge-template \"%s\" holds no {response}", string);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "guard.template_", " \"%s\": holds no {response}",
+                              string);
     for (const char *at = string; *at != '\0';) {
         if (strncmp(at, ASKED, sizeof ASKED - 1) == 0) {
             sah_text_adds(out, query);
@@ -57,8 +58,8 @@ sah_status sah_guard_prompt(const char *string, const sah_template *own, const c
     if (string == NULL) {
         sah_status status = fill_own(own, query, response, prompt, error);
         if (status != SAH_OK && error != NULL)
-            sah_fail(error, status, "%.800s; give --judge-template \"...{query}...{response}...\"",
-                     error->message);
+            sah_fail_field(error, status, "guard.template_",
+                           ": %.800s; give one that says \"...{query}...{response}...\"", error->message);
         return status;
     }
     sah_status status = fill_string(string, query, response, &text, error);

@@ -392,7 +392,7 @@ static sah_status unescape_one(sah_jtext text, size_t *at, int line, char *out, 
             return sah_fail(error, SAH_FAILED, "line %d: \\%c needs %zu hexadecimal digits", line, c, wanted);
         *at += 2 + digits;
     } else if (c == 'N') {
-        return sah_fail(error, SAH_FAILED,
+        return sah_fail(error, SAH_NOT_SUPPORTED,
                         "line %d: \\N{...} (a character by its name) in a string literal is not supported",
                         line);
     } else if ((unsigned char)c >= 0x80) {

@@ -168,7 +168,7 @@ static sah_status find_jinja(const sah_template *t, const sah_jinja **out, sah_j
                         sah_family_names());
     *out = t->chat->jinja;
     if (*out != NULL) return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "the model's chat template cannot be used: %s; name one (%s)",
+    return sah_fail(error, SAH_NOT_SUPPORTED, "the model's chat template cannot be used: %s; name one (%s)",
                     t->chat->problem, sah_family_names());
 }
 

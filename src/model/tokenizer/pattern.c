@@ -30,7 +30,8 @@ typedef struct translation {
 
 static sah_status refuse(const translation *t, const char *what)
 {
-    return sah_fail(t->error, SAH_FAILED, "regular expression \"%s\": %s is not supported", t->regex, what);
+    return sah_fail(t->error, SAH_NOT_SUPPORTED, "regular expression \"%s\": %s is not supported", t->regex,
+                    what);
 }
 
 /* White space is Unicode's White_Space in Oniguruma; PCRE2 adds U+180E. Letters, marks, decimal numbers and

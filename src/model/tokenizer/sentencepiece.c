@@ -178,7 +178,7 @@ sah_status sah_spm_parse(const char *data, size_t size, const char *where, sah_s
                      .trim = true,
                      .escape = true};
     if (is_tiktoken(data, size))
-        return sah_fail(error, SAH_FAILED,
+        return sah_fail(error, SAH_NOT_SUPPORTED,
                         "%s is tiktoken's, not SentencePiece's, and not supported: tokenizer.json is needed",
                         where);
     while (status == SAH_OK && good && next_field(&r, &f)) {
@@ -191,7 +191,7 @@ sah_status sah_spm_parse(const char *data, size_t size, const char *where, sah_s
     if (!good || r.damaged || r.at != r.end || out->n == 0)
         return sah_fail(error, SAH_FAILED, "%s is not a SentencePiece model, or is damaged", where);
     if (out->kind != SAH_SPM_UNIGRAM && out->kind != SAH_SPM_BPE)
-        return sah_fail(error, SAH_FAILED,
+        return sah_fail(error, SAH_NOT_SUPPORTED,
                         "%s: a SentencePiece model of kind %lld is not supported (unigram and BPE are)",
                         where, (long long)out->kind);
     return SAH_OK;

@@ -113,7 +113,7 @@ sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name, sah
         if (strcmp(name, forms[i].name) == 0)
             return sah_steps_add(steps, (sah_step){.kind = SAH_STEP_NORMALISE, .form = forms[i].form}, error);
     }
-    return sah_fail(error, SAH_FAILED, "normalizer %s is not supported", name);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "normalizer %s is not supported", name);
 }
 
 sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error)

@@ -155,7 +155,8 @@ static sah_status word_rule_of(const sah_gguf *gguf, const gguf_kind *kind, cons
     }
     *out = sah_word_rule_find(name, length);
     if (*out != NULL) return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "tokenizer.ggml.pre \"%.*s\" is not supported", (int)length, name);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "tokenizer.ggml.pre \"%.*s\" is not supported", (int)length,
+                    name);
 }
 
 static sah_status add_word_steps(const sah_word_rule *rule, sah_tokenizer *tokenizer, sah_error *error)
@@ -389,7 +390,8 @@ static sah_status find_kind(const sah_gguf *gguf, const gguf_kind **out, sah_err
         *out = &kinds[i];
         if (strlen(kinds[i].name) == length && memcmp(model, kinds[i].name, length) == 0) return SAH_OK;
     }
-    return sah_fail(error, SAH_FAILED, "tokenizer.ggml.model \"%.*s\" is not supported", (int)length, model);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "tokenizer.ggml.model \"%.*s\" is not supported", (int)length,
+                    model);
 }
 
 static sah_status read_tokenizer(const sah_gguf *gguf, sah_tokenizer *tokenizer, sah_error *error)

@@ -68,13 +68,13 @@ static sah_status refuse_options(const json_t *model, const char *where, sah_err
     double dropout;
     sah_status status = sah_json_number(model, "dropout", 0.0, &dropout, where, error);
     if (status == SAH_OK && dropout > 0.0)
-        status = sah_fail(error, SAH_FAILED, "%s: model.dropout %g is not supported", where, dropout);
+        status = sah_fail(error, SAH_NOT_SUPPORTED, "%s: model.dropout %g is not supported", where, dropout);
     for (size_t i = 0; i < 2 && status == SAH_OK; i++) {
         const char *text;
         status = sah_json_string(model, affixes[i], "", &text, where, error);
         if (status == SAH_OK && text[0] != '\0')
-            status =
-                sah_fail(error, SAH_FAILED, "%s: model.%s \"%s\" is not supported", where, affixes[i], text);
+            status = sah_fail(error, SAH_NOT_SUPPORTED, "%s: model.%s \"%s\" is not supported", where,
+                              affixes[i], text);
     }
     return status;
 }
@@ -157,8 +157,8 @@ static sah_status read_model(const json_t *model, sah_tokenizer *tokenizer, cons
     if (status != SAH_OK) return status;
     if (strcmp(type, "BPE") == 0) return read_bpe(model, tokenizer, where, error);
     if (strcmp(type, "Unigram") == 0) return read_unigram(model, tokenizer, where, error);
-    return sah_fail(error, SAH_FAILED, "%s: model type \"%s\" is not supported (BPE and Unigram are)", where,
-                    type);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: model type \"%s\" is not supported (BPE and Unigram are)",
+                    where, type);
 }
 
 /* ---- Post-processor ------------------------------------------------------------------------------------ */
@@ -190,7 +190,7 @@ static sah_status read_template(const json_t *processor, sah_tokenizer *tokenize
     sah_status status = SAH_OK;
     size_t i, texts = 0;
     if (tokenizer->prefix.n > 0 || tokenizer->suffix.n > 0)
-        return sah_fail(error, SAH_FAILED, "%s: two templates in one post_processor are not supported",
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: two templates in one post_processor are not supported",
                         where);
     json_array_foreach(json_object_get(processor, "single"), i, item)
     {
@@ -229,7 +229,7 @@ static sah_status read_post_processor(const json_t *json, bool nested, sah_token
         }
         return status;
     }
-    return sah_fail(error, SAH_FAILED, "%s: post_processor \"%s\" is not supported", where, type);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: post_processor \"%s\" is not supported", where, type);
 }
 
 /* ---- All together -------------------------------------------------------------------------------------- */

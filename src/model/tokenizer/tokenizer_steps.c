@@ -9,7 +9,7 @@
 
 sah_status sah_step_refuse(const char *where, const char *part, const char *what, sah_error *error)
 {
-    return sah_fail(error, SAH_FAILED, "%s: %s \"%s\" is not supported", where, part, what);
+    return sah_fail(error, SAH_NOT_SUPPORTED, "%s: %s \"%s\" is not supported", where, part, what);
 }
 
 sah_status sah_step_type(const json_t *json, const char *part, const char **type, const char *where,
