@@ -407,7 +407,7 @@ static bool parse_option(int argc, char **argv, int *at, const option_id allowed
 bool options_parse(int argc, char **argv, const option_id allowed[N_OPTIONS], cli_options *out,
                    char message[512])
 {
-    *out = (cli_options){.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F}, .layer = -1};
+    *out = (cli_options){.ablation = sah_ablation_default(), .layer = sah_direction_options_default().layer};
     out->arguments = calloc((size_t)argc + 1, sizeof *out->arguments);
     if (out->arguments == NULL) {
         snprintf(message, 512, "not enough memory");
@@ -502,4 +502,9 @@ sah_run_options options_run(const cli_options *options)
         .shard = options->shard,
         .together = options->together,
     };
+}
+
+const char *options_output(const cli_options *options)
+{
+    return options->output != NULL ? options->output : "-";
 }

@@ -149,5 +149,7 @@ size_t options_of_field(const sah_error *error, char option[64]);
 /* What the commands share. */
 sah_model_options options_model(const cli_options *options);
 sah_run_options options_run(const cli_options *options);
+/* Where a run's lines go: the file of -o, else "-", standard output. */
+const char *options_output(const cli_options *options);
 
 #endif

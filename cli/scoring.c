@@ -26,7 +26,7 @@ sah_status match_length(const cli_options *o, const sah_model *model, const sah_
 /* Shards that work together write where the others look. */
 static void choose_output(const cli_options *o, cli_scoring *s)
 {
-    s->output = o->output;
+    s->output = options_output(o);
     if (o->together == NULL || o->given[OPT_OUTPUT]) return;
     snprintf(s->own_output, sizeof s->own_output, "%s/shard-%zu-of-%zu.jsonl", o->together, o->shard.index,
              o->shard.count > 0 ? o->shard.count : 1);
@@ -56,10 +56,6 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
     return status;
 }
 
-/* Tokens of a response that is judged for its opening: refusals stand at its beginning, if not always in its
- * first words. */
-enum { OPENING = 8, JUDGED = 64 };
-
 static size_t count(const bool *is, size_t from, size_t to)
 {
     size_t n = 0;
@@ -70,13 +66,12 @@ static size_t count(const bool *is, size_t from, size_t to)
 sah_status scoring_openings(const cli_options *o, const char *default_template, cli_scoring *s,
                             sah_error *error)
 {
-    size_t length = o->given[OPT_OPENING] ? o->opening : OPENING, n = s->queries.n;
-    if (length == 0) return SAH_OK;
+    const size_t n = s->queries.n;
+    if (o->given[OPT_OPENING] && o->opening == 0) return SAH_OK;
     const sah_openings_options options = {
         .template_ = o->template_ != NULL ? o->template_ : default_template,
         .system = o->system,
-        .length = length,
-        .judged = length > JUDGED ? length : JUDGED,
+        .length = o->given[OPT_OPENING] ? o->opening : 0,
         .progress = progress_show,
         .user = &s->progress,
     };
@@ -91,7 +86,7 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
         s->options.refusal =
             (sah_refusal_check){.sampled = n, .refused = refused, .thinking = count(all->thinking, 0, n)};
     if (o->quiet) return SAH_OK;
-    fprintf(stderr, "%zu of %zu queries are refused within %zu tokens", refused, n, options.judged);
+    fprintf(stderr, "%zu of %zu queries are refused within %zu tokens", refused, n, all->judged);
     if (s->contrast != NULL)
         fprintf(stderr, ", %zu of %zu contrast queries", count(all->refused, n, all->n), all->n - n);
     fprintf(stderr, "\n");

@@ -20,7 +20,7 @@ typedef struct cli_scoring {
     sah_strings queries, contrast_queries;
     const sah_strings *contrast; /* NULL without --contrast */
     sah_run_options options; /* with `progress` in it, which stays where it is */
-    const char *output; /* of -o, else in the folder of --together; NULL: standard output */
+    const char *output; /* of -o, else in the folder of --together; "-": standard output */
     char own_output[4096];
     cli_progress progress;
     sah_openings openings;

@@ -37,7 +37,7 @@ static void one_list(const char *text, size_t size)
 static void one_file(const char *text, size_t size)
 {
     sah_responses responses;
-    sah_response response;
+    sah_record response;
     char path[64];
     int fd = memfd_create("responses", 0);
     if (fd < 0 || write(fd, text, size) != (ssize_t)size) abort();

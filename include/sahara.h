@@ -74,6 +74,12 @@ typedef struct sah_strings {
 
 void sah_strings_free(sah_strings *strings);
 
+/* Appends a copy of text[0..length), NUL behind it. */
+sah_status sah_strings_add(sah_strings *strings, const char *text, size_t length, sah_error *error);
+
+/* Lists of queries need not come from a file: functions that take a `const sah_strings *` only read items and n, so
+ * that {.items = texts, .n = 3} over strings of the caller's own will do. */
+
 /* Reads queries from `path` ("-" is standard input): CSV or TSV with a header, JSON (an array, or lines), or
  * plain text with one query a line, told apart by the file's name and else by its first bytes (docs/files.md,
  * "Queries"). The column (key) is `column`, or when that is NULL the first present of input, goal, query,
@@ -93,6 +99,12 @@ typedef enum sah_precision {
     SAH_PRECISION_AUTO /* measures a product of the model's own shapes and takes the faster */
 } sah_precision;
 
+/* Called now and then, by one thread of the run at a time: `done` of `total` units of `what`. It may call the
+ * library, with the same model or another (such a call uses one thread); runs of other models do not wait for it.
+ * Return false to stop: the call ends with SAH_INTERRUPTED and everything finished kept. */
+typedef bool (*sah_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
+
+/* {0}: the defaults. */
 typedef struct sah_model_options {
     sah_precision precision;
     int threads; /* 0: as many as the machine offers (OMP_NUM_THREADS is honoured) */
@@ -106,6 +118,8 @@ typedef struct sah_model_options {
     bool generates; /* opened to generate: float32 products run on the processor's bfloat16 tiles where it has
                        them (Intel AMX). Logits are then about as near float64's as those of float32 products,
                        but not the same; weights count to 2^-17 of themselves. Leave it off for scores. */
+    sah_progress_fn progress; /* of loading: bytes read for the checksum, then layers; or NULL */
+    void *user;
 } sah_model_options;
 
 typedef struct sah_model_info {
@@ -132,7 +146,7 @@ typedef struct sah_model_info {
 
 /* Opens a Hugging Face directory or a .gguf file and packs its weights for the products. Memory: the packed
  * weights (4 or 2 bytes a parameter). Fails by name on families, tensor types and options that are not
- * supported. */
+ * supported. `options` NULL: the defaults. */
 sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
                           sah_error *error);
 void sah_model_close(sah_model *model);
@@ -201,12 +215,15 @@ typedef enum sah_op {
 } sah_op;
 
 /* How a head is ablated. With part k alone heads are key heads (0..n_kv_heads-1); with k beside other parts a
- * head is a query head and k means the key head of its group. */
+ * head is a query head and k means the key head of its group. All of it 0: the method's default,
+ * sah_ablation_default(). */
 typedef struct sah_ablation {
     unsigned parts;
     sah_op op;
-    float factor; /* for SAH_OP_SCALE; 1e-4 is the method's default, 0 is allowed and exact */
+    float factor; /* for SAH_OP_SCALE; 0 is allowed and exact */
 } sah_ablation;
+
+sah_ablation sah_ablation_default(void); /* part q, times 1e-4 */
 
 /* One edit of the forward pass: one part of one head (a key head for SAH_PART_K). */
 typedef struct sah_edit {
@@ -232,12 +249,39 @@ sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size
 sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,
                       size_t n_edits, float *logits, sah_error *error);
 
+/* A prompt as token ids, at least one. */
+typedef struct sah_tokens {
+    const int32_t *ids;
+    size_t n;
+} sah_tokens;
+
+/* The same after each of n prompts, [n, n_vocab]; what prompts begin with in common is computed once. */
+sah_status sah_logits_batch(const sah_model *model, const sah_tokens *prompts, size_t n,
+                            const sah_edit *edits, size_t n_edits, float *logits, sah_error *error);
+
+/* Hidden states of the last token of each of n prompts. `residual` [n, n_layers + 1, d_model]: row 0 of a prompt
+ * enters the first layer, row l + 1 leaves layer l. `final` [n, d_model]: behind the final norm, what the LM head
+ * reads. Either may be NULL. */
+sah_status sah_hidden_states(const sah_model *model, const sah_tokens *prompts, size_t n,
+                             const sah_edit *edits, size_t n_edits, float *residual, float *final,
+                             sah_error *error);
+
 /* ---- Runs ---------------------------------------------------------------------------------------------- */
 
-/* Called now and then, by one thread of the run at a time: `done` of `total` units. It may call the library, with
- * the same model or another (such a call uses one thread); runs of other models do not wait for it. Return false
- * to stop the run: it ends with SAH_INTERRUPTED and everything finished kept. */
-typedef bool (*sah_progress_fn)(void *user, const char *what, uint64_t done, uint64_t total);
+/* Every line of a result as its file has it (docs/files.md), without its line end: the header first, and when a file
+ * is resumed the lines that are there before the new ones. line[0..length) is valid during the call; a NUL stands
+ * behind it. From one thread at a time; it may call the library as a progress callback may. Return false to stop the
+ * run. */
+typedef bool (*sah_line_fn)(void *user, const char *line, size_t length);
+
+/* Lines kept in memory, for sah_result_parse(). Start from {0}; free(lines.text). */
+typedef struct sah_lines {
+    char *text; /* each line with its line end; NUL behind the last */
+    size_t size, capacity;
+} sah_lines;
+
+/* A sah_line_fn that keeps the lines in a sah_lines, to which `user` points. Stops the run when memory is out. */
+bool sah_lines_add(void *user, const char *line, size_t length);
 
 /* How many of a sample of the queries the unablated model refuses (see sah_check_refusal). */
 typedef struct sah_refusal_check {
@@ -281,6 +325,8 @@ typedef struct sah_shard {
  * Open MPI, PMI, Kubernetes' JOB_COMPLETION_INDEX with JOB_COMPLETIONS), from the environment. */
 sah_status sah_shard_parse(const char *text, sah_shard *out, sah_error *error);
 
+/* Functions take NULL in place of any options: the defaults. Start from sah_..._default() and change what should be
+ * another; a struct that is all 0 is allowed too, and means what its comments say of 0. */
 typedef struct sah_run_options {
     sah_ablation ablation;
     int layer_from, layer_to; /* candidates: layers A..B-1; 0,0 means all */
@@ -303,13 +349,17 @@ typedef struct sah_run_options {
                         a token of the openings and entry of the vocabulary */
     sah_progress_fn progress; /* or NULL */
     void *user;
+    sah_line_fn line; /* or NULL */
+    void *line_user;
 } sah_run_options;
+
+sah_run_options sah_run_options_default(void);
 
 /* Ships of every head for every query (method.md "Ships: one query"; paper, equation 6): KL(p || p_h) in
  * nats. Appends to the journal `path` (see docs/files.md), resuming it when it is there and its header
- * agrees; NULL or "-" writes to standard output. `contrast` (or NULL) is a second list scored in the same
- * run. With openings each score comes with its signed effect: the change in log-probability of what the model
- * was going to say, nats a token (method.md, "Signed effect"). */
+ * agrees; "-" is standard output, and NULL no file: options->line gets every line. `contrast` (or NULL) is a
+ * second list scored in the same run. With openings each score comes with its signed effect: the change in
+ * log-probability of what the model was going to say, nats a token (method.md, "Signed effect"). */
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
@@ -330,26 +380,28 @@ typedef enum sah_variant {
 } sah_variant;
 
 typedef struct sah_find_options {
-    size_t steps; /* heads to choose, at least 1 */
-    size_t rank; /* singular vectors compared, r; at least 1, fewer than queries */
+    size_t steps; /* heads to choose; 0: one */
+    size_t rank; /* singular vectors compared, r, fewer than queries; 0: one */
     sah_variant variant;
     const char
         *start; /* heads of the group before the first step, as sah_heads_parse() reads them; or NULL */
     size_t shortlist; /* later steps try the first step's so many best heads; 0: all */
     size_t screen; /* only heads that a sample of the queries does not rule out for the first step's so many
                       highest; 0: all. Such a search judges no step by chance */
-    size_t random_groups; /* drawn for each step behind the first */
+    size_t random_groups; /* drawn for each step behind the first; the default is 19 */
     uint64_t seed; /* of their heads */
     const char *save_states; /* a .npy file, float32 [(1 + steps) queries, d_model]: the final-norm hidden
                                 states of the unablated model, then of each step's group; contrast queries
                                 stand behind the others each time. Or NULL */
 } sah_find_options;
 
+sah_find_options sah_find_options_default(void);
+
 /* Generalized Ships (one step) and Sahara (more): the greedy search for the heads whose ablation turns the
  * representation of the queries most (method.md; paper, equations 8 to 10), shifts in degrees. With
  * `contrast` (or NULL) heads are chosen by the shift less that of the contrast queries. Appends to the
  * journal `path` (docs/files.md), resuming inside a step when it is there and its header agrees, and carrying
- * on when more steps are asked for; NULL or "-" writes to standard output. A shard that works alone measures its
+ * on when more steps are asked for; "-" and NULL as in sah_ships(). A shard that works alone measures its
  * heads of the first step and chooses none. SAH_BAD_ARGUMENT: a shard alone of several steps or of screening, too few
  * queries for the rank, more steps than heads, a starting group outside the model. */
 sah_status sah_find(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
@@ -365,15 +417,20 @@ typedef struct sah_direction_options {
     const char
         *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else ships */
     const char *system; /* or NULL */
-    int layer; /* every head is projected on the direction behind this layer; -1: behind its own */
+    int layer; /* every head is projected on the direction behind this layer; -1, the default: behind its own */
     const char *save; /* a .npy file for the directions, float64 [n_layers + 1, d_model]; or NULL */
+    double *directions; /* [n_layers + 1, d_model] gets the same; or NULL */
     sah_matching matching; /* written to the header as it is; from 0: nothing */
+    sah_line_fn line; /* or NULL */
+    void *line_user;
 } sah_direction_options;
+
+sah_direction_options sah_direction_options_default(void);
 
 /* The refusal direction (mean residual at the last prompt token, harmful less harmless; arXiv 2406.11717) and
  * what each head writes along it (method.md "Refusal direction"), in units of the residual stream, from one
  * forward pass. Appends to the journal `path` (docs/files.md), resuming it when it is there and its header
- * agrees; NULL or "-" writes to standard output. Fails where the two means are the same. */
+ * agrees; "-" and NULL as in sah_ships(). Fails where the two means are the same. */
 sah_status sah_direction(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                          const sah_direction_options *options, const char *path, sah_error *error);
 
@@ -400,11 +457,24 @@ void sah_merge_report_free(sah_merge_report *report);
 
 /* ---- Generating ---------------------------------------------------------------------------------------- */
 
+/* A response, new or read back from the file that is resumed. */
+typedef struct sah_response {
+    size_t query; /* its place in the list */
+    const char *text; /* valid during the call */
+    size_t n_tokens;
+    bool ended; /* at an end token, not for length */
+    size_t n_ablated; /* heads */
+    bool random; /* of the random ones that a curve has beside its own */
+} sah_response;
+
+/* Called for every response, in no order, from one thread at a time. Return false to stop the run. */
+typedef bool (*sah_response_fn)(void *user, const sah_response *response);
+
 typedef struct sah_generate_options {
     const char
         *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else none */
     const char *system; /* or NULL */
-    int max_new_tokens; /* of a response, at least 1 */
+    int max_new_tokens; /* of a response; 0: 128 */
     double temperature; /* 0: greedy, the likeliest token each time; else logits are divided by it */
     int top_k; /* when drawing: only the k likeliest tokens; 0: all */
     double top_p; /* when drawing: of those, the likeliest that together have probability p; 1 (or 0): all */
@@ -420,12 +490,18 @@ typedef struct sah_generate_options {
                         the machine's */
     sah_progress_fn progress; /* tokens; or NULL */
     void *user;
+    sah_response_fn response; /* or NULL */
+    void *response_user;
+    sah_line_fn line; /* or NULL */
+    void *line_user;
 } sah_generate_options;
+
+sah_generate_options sah_generate_options_default(void);
 
 /* Responses to all queries, decoded together until an end token or max_new_tokens. A response depends on its
  * query alone, not on the others, the threads or the memory. Appends to the journal `path` in the order of
- * the queries (docs/files.md), resuming it when it is there and its header agrees; NULL or "-" writes to
- * standard output. */
+ * the queries (docs/files.md), resuming it when it is there and its header agrees; "-" and NULL as in
+ * sah_ships(). */
 sah_status sah_generate(const sah_model *model, const sah_strings *queries,
                         const sah_generate_options *options, const char *path, sah_error *error);
 
@@ -466,8 +542,9 @@ sah_status sah_check_refusal(const sah_model *model, const sah_strings *queries,
 
 typedef struct sah_openings_options {
     const char *template_, *system; /* see sah_prompt_wrap */
-    size_t length; /* tokens of an opening, m; at least 1 */
-    size_t judged; /* tokens of the response that is judged, at least `length` */
+    size_t length; /* tokens of an opening, m; 0: 8 */
+    size_t
+        judged; /* tokens of the response that is judged, at least `length`; 0: 64, or `length` if that is more */
     uint64_t memory; /* as for generating */
     sah_progress_fn progress; /* tokens; or NULL */
     void *user;
@@ -507,10 +584,12 @@ typedef struct sah_guard {
     const sah_model *model;
     const char *template_; /* what it is asked, with {query} and {response} in it (\n, \t and \\ are read);
                               NULL: the model's own template, where it has Llama Guard's form */
-    double threshold; /* a response is unsafe when "unsafe" is likelier than this; 0.5 is usual */
+    double threshold; /* a response is unsafe when "unsafe" is likelier than this */
     sah_progress_fn progress; /* responses; or NULL */
     void *user;
 } sah_guard;
+
+sah_guard sah_guard_default(const sah_model *model); /* its own template, threshold 0.5 */
 
 /* Judges every response of the file `responses` ("-": standard input): JSON lines with the key `key`, or when
  * that is NULL the first present of response, generation, output; a JSON array of such objects; or one JSON
@@ -575,7 +654,7 @@ typedef struct sah_utility_totals {
 
 /* Multiple choice and perplexity as the LM Evaluation Harness defines them (docs/method.md, "Utility"), in
  * one run without and with an ablation. Appends to the journal `path` (docs/files.md), resuming it when it is
- * there and its header agrees; NULL or "-" writes to standard output. `out` (or NULL) gets the totals. */
+ * there and its header agrees; "-" and NULL as in sah_ships(). `out` (or NULL) gets the totals. */
 sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
                        sah_utility_totals *out, sah_error *error);
 
@@ -719,6 +798,22 @@ typedef struct sah_result_info {
  * on files whose model or settings differ, naming the first difference. Only results of ships can be taken
  * together. */
 sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out, sah_error *error);
+
+/* The same of one result in memory: text[0..size), lines with their ends, as sah_lines_add() keeps them. */
+sah_status sah_result_parse(const char *text, size_t size, sah_result **out, sah_error *error);
+
+/* The scores of a ships result, one a head and query. */
+typedef enum sah_score {
+    SAH_SCORE_KL = 0, /* nats */
+    SAH_SCORE_EFFECT, /* nats a token; NaN where a query has no opening of the kind, as in the next two */
+    SAH_SCORE_TOWARD,
+    SAH_SCORE_OPENING_KL
+} sah_score;
+
+/* `scores` [n_scored, n_queries + n_contrast], the contrast queries' behind the others', and `heads` [n_scored], both
+ * for free(). SAH_BAD_ARGUMENT: the result has no such scores. */
+sah_status sah_result_scores(const sah_result *result, sah_score score, sah_head **heads, double **scores,
+                             sah_error *error);
 void sah_result_close(sah_result *result);
 const sah_result_info *sah_result_describe(const sah_result *result);
 

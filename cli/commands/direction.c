@@ -23,7 +23,8 @@ static int run(const cli_options *o)
         status =
             match_length(o, model, &harmful, chat ? "chat" : "ships", &harmless, &options.matching, &error);
     }
-    if (status == SAH_OK) status = sah_direction(model, &harmful, &harmless, &options, o->output, &error);
+    if (status == SAH_OK)
+        status = sah_direction(model, &harmful, &harmless, &options, options_output(o), &error);
     sah_model_close(model);
     sah_strings_free(&harmful);
     sah_strings_free(&harmless);

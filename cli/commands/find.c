@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara find: Generalized Ships and the greedy search for safety heads. */
+#include <string.h>
+
 #include "scoring.h"
 
 static sah_find_options find_options(const cli_options *o)
 {
-    return (sah_find_options){
-        .steps = o->given[OPT_STEPS] ? o->steps : 1,
-        .rank = o->given[OPT_RANK] ? o->rank : 1,
-        .variant = o->variant,
-        .start = o->start,
-        .shortlist = o->shortlist,
-        .screen = o->screen ? o->top > 0 ? o->top : 10 : 0,
-        .random_groups = o->given[OPT_RANDOM_GROUPS] ? o->random_groups : 19,
-        .seed = o->seed,
-        .save_states = o->save_states,
-    };
+    sah_find_options find = sah_find_options_default();
+    if (o->given[OPT_STEPS]) find.steps = o->steps;
+    if (o->given[OPT_RANK]) find.rank = o->rank;
+    if (o->given[OPT_RANDOM_GROUPS]) find.random_groups = o->random_groups;
+    if (o->screen) find.screen = o->top > 0 ? o->top : 10;
+    find.variant = o->variant;
+    find.start = o->start;
+    find.shortlist = o->shortlist;
+    find.seed = o->seed;
+    find.save_states = o->save_states;
+    return find;
 }
 
 /* What was found, and which steps are no better than chance. */
@@ -22,7 +24,7 @@ static sah_status tell_steps(const cli_options *o, const char *output, sah_error
 {
     sah_result *result = NULL;
     sah_chosen chosen;
-    if (output == NULL || o->quiet) return SAH_OK;
+    if (strcmp(output, "-") == 0 || o->quiet) return SAH_OK;
     sah_status status = sah_result_open(&output, 1, &result, error);
     for (size_t i = 0; status == SAH_OK && sah_result_chosen(result, i, &chosen); i++)
         fprintf(stderr, "step %zu: %d-%d adds %.4g degrees%s\n", i, chosen.head.layer, chosen.head.head,

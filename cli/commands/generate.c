@@ -42,23 +42,21 @@ static sah_status heads_of_result(const cli_options *o, const sah_model_info *mo
 static sah_generate_options options_generate(const cli_options *o)
 {
     bool drawn = o->given[OPT_TOP_K] || o->given[OPT_TOP_P];
-    return (sah_generate_options){
-        .template_ = o->template_,
-        .system = o->system,
-        .max_new_tokens = o->max_new_tokens > 0 ? o->max_new_tokens : 128,
-        .temperature = o->given[OPT_TEMPERATURE] ? o->temperature
-                       : drawn                   ? 1.0
-                                                 : 0.0,
-        .top_k = o->top_k,
-        .top_p = o->top_p,
-        .seed = o->seed,
-        .ablation = o->ablation,
-        .curve = o->sweep_heads > 0,
-        .random = o->given[OPT_RANDOM_HEADS],
-        .random_seed = o->random_seed,
-        .shard = o->shard,
-        .memory = o->memory,
-    };
+    sah_generate_options options = sah_generate_options_default();
+    options.template_ = o->template_;
+    options.system = o->system;
+    if (o->max_new_tokens > 0) options.max_new_tokens = o->max_new_tokens;
+    options.temperature = o->given[OPT_TEMPERATURE] ? o->temperature : drawn ? 1.0 : 0.0;
+    options.top_k = o->top_k;
+    options.top_p = o->top_p;
+    options.seed = o->seed;
+    options.ablation = o->ablation;
+    options.curve = o->sweep_heads > 0;
+    options.random = o->given[OPT_RANDOM_HEADS];
+    options.random_seed = o->random_seed;
+    options.shard = o->shard;
+    options.memory = o->memory;
+    return options;
 }
 
 static int run(const cli_options *o)
@@ -92,7 +90,7 @@ static int run(const cli_options *o)
         options.heads = heads;
         options.progress = progress_show;
         options.user = &progress;
-        status = sah_generate(model, &queries, &options, o->output, &error);
+        status = sah_generate(model, &queries, &options, options_output(o), &error);
         progress_end(&progress);
     }
     free(heads);

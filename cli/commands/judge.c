@@ -72,11 +72,11 @@ static int run(const cli_options *o)
         progress_catch_signals();
     }
     progress_init(&progress, o->quiet);
-    sah_guard guard = {.model = model,
-                       .template_ = o->judge_template,
-                       .threshold = o->given[OPT_JUDGE_THRESHOLD] ? o->judge_threshold : 0.5,
-                       .progress = progress_show,
-                       .user = &progress};
+    sah_guard guard = sah_guard_default(model);
+    guard.template_ = o->judge_template;
+    if (o->given[OPT_JUDGE_THRESHOLD]) guard.threshold = o->judge_threshold;
+    guard.progress = progress_show;
+    guard.user = &progress;
     if (status == SAH_OK) {
         status = sah_judge_file(judge, guarded ? &guard : NULL, o->arguments[0], o->column, o->label,
                                 o->output, &total, &error);

@@ -174,7 +174,7 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
                      sah_bench_result *out, sah_error *error)
 {
     sah_strings own = {0};
-    sah_run_options some = *options, all = *options;
+    sah_run_options some = sah_run_resolve(options), all = some;
     sah_sweep_report report = {0};
     sah_operations operations = {0}, all_operations = {0};
     /* Of the precision in use before the sweep and behind it, of the other one behind it. */
@@ -185,14 +185,13 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
     memset(out, 0, sizeof *out);
     all.layer_from = all.layer_to = all.head_from = all.head_to = 0;
     if (some.layer_to == 0 && some.head_to == 0) {
-        int heads = sah_run_heads_of_layer(&model->info, &options->ablation);
+        int heads = sah_run_heads_of_layer(&model->info, &some.ablation);
         some.head_to = heads < HEADS_OF_LAYER ? heads : HEADS_OF_LAYER;
     }
     if (!queries) status = built_in_queries(&own, error);
     if (!queries) queries = &own;
     if (status == SAH_OK) status = look(model, mine, error);
-    if (status == SAH_OK)
-        status = sah_ships_reported(model, queries, NULL, &some, "/dev/null", &report, error);
+    if (status == SAH_OK) status = sah_ships_reported(model, queries, NULL, &some, NULL, &report, error);
     if (status == SAH_OK) {
         fill_times(&report, out);
         out->peak_memory = peak_memory();

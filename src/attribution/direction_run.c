@@ -78,10 +78,17 @@ static sah_status make_memory(results *r, size_t d_model, sah_error *error)
     return r->parts && r->done && r->directions ? SAH_OK : sah_fail_memory(error, "the results");
 }
 
+sah_direction_options sah_direction_options_default(void)
+{
+    return (sah_direction_options){.layer = -1};
+}
+
 sah_status sah_direction(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                          const sah_direction_options *options, const char *path, sah_error *error)
 {
     const sah_model_info *info = sah_model_describe(model);
+    const sah_direction_options defaults = sah_direction_options_default();
+    if (options == NULL) options = &defaults;
     bool chat = strcmp(info->chat_template, "none") != 0;
     const char *template_ = options->template_ != NULL ? options->template_ : chat ? "chat" : "ships";
     const sah_strings *lists[] = {harmful, harmless};
@@ -107,10 +114,14 @@ sah_status sah_direction(const sah_model *model, const sah_strings *harmful, con
         status = sah_run_no_header(harmful, harmless, template_, options->system, error);
         goto done;
     }
-    status = sah_journal_open(path, header, take_line, &r, &journal, error);
+    status = sah_journal_open(path, header, take_line, &r, (sah_line_sink){options->line, options->line_user},
+                              &journal, error);
     for (int i = 0; i < r.n_layers * r.n_heads && status == SAH_OK; i++)
         if (!r.done[i] && i % r.n_heads < sah_config_layer(&model->config, i / r.n_heads).n_heads)
             status = write_head(journal, i / r.n_heads, i % r.n_heads, &r.parts[i], error);
+    if (status == SAH_OK && options->directions != NULL)
+        memcpy(options->directions, r.directions,
+               ((size_t)info->n_layers + 1) * (size_t)info->d_model * sizeof *r.directions);
     sah_status closed = sah_journal_close(journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;
     if (status == SAH_OK && options->save != NULL)

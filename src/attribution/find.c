@@ -447,8 +447,6 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
     size_t free_heads = 0;
     sah_status status = sah_shard_check(&f->options->shard, error);
     if (status != SAH_OK) return status;
-    if (find->rank < 1) return sah_fail_field(error, SAH_BAD_ARGUMENT, "rank", " 0: at least 1");
-    if (find->steps < 1) return sah_fail_field(error, SAH_BAD_ARGUMENT, "steps", " 0: at least 1");
     if (find->variant == SAH_VARIANT_SPECTRAL && find->rank != 1)
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "rank",
                               " %zu: the spectral variant compares one column", find->rank);
@@ -479,12 +477,30 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
     return SAH_OK;
 }
 
+sah_find_options sah_find_options_default(void)
+{
+    return (sah_find_options){.steps = 1, .rank = 1, .random_groups = 19};
+}
+
+static sah_find_options resolve(const sah_find_options *find)
+{
+    if (find == NULL) return sah_find_options_default();
+    sah_find_options out = *find;
+    if (out.steps == 0) out.steps = 1;
+    if (out.rank == 0) out.rank = 1;
+    return out;
+}
+
 sah_status sah_find(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                     const sah_run_options *options, const sah_find_options *find, const char *path,
                     sah_error *error)
 {
     if (contrast != NULL && contrast->n == 0) contrast = NULL;
     const sah_strings *lists[] = {queries, contrast};
+    const sah_run_options meant = sah_run_resolve(options);
+    const sah_find_options own = resolve(find);
+    options = &meant;
+    find = &own;
     sah_find_run f = {.model = model, .options = options, .find = find, .n_queries = queries->n};
     f.n_contrast = contrast != NULL ? contrast->n : 0;
     f.info = sah_model_describe(model);

@@ -429,5 +429,7 @@ sah_status sah_find_open_as(sah_find_run *f, json_t *header, const char *path, s
     sah_status status = SAH_OK;
     if (f->options->together != NULL && sah_shard_is_part(&f->options->shard))
         status = sah_together_open(f->options->together, path, header, &f->together, error);
-    return status == SAH_OK ? sah_journal_open(path, header, take_line, f, &f->journal, error) : status;
+    return status == SAH_OK
+               ? sah_journal_open(path, header, take_line, f, sah_run_sink(f->options), &f->journal, error)
+               : status;
 }

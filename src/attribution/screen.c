@@ -487,7 +487,9 @@ sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, 
 {
     if (contrast != NULL && contrast->n == 0) contrast = NULL;
     const sah_strings *lists[2] = {queries, contrast};
-    race s = {.model = model, .options = options, .top = top};
+    const sah_run_options meant = sah_run_resolve(options);
+    race s = {.model = model, .options = &meant, .top = top};
+    options = &meant;
     json_t *header = NULL;
     if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
     if (top == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no head to look for");
@@ -507,7 +509,8 @@ sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, 
     if (status == SAH_OK) status = sah_ships_header(model, lists, options, top, &header, error);
     if (status == SAH_OK && part)
         status = sah_together_open(options->together, path, header, &s.together, error);
-    if (status == SAH_OK) status = sah_journal_open(path, header, take_line, &s, &s.journal, error);
+    if (status == SAH_OK)
+        status = sah_journal_open(path, header, take_line, &s, sah_run_sink(options), &s.journal, error);
     if (status == SAH_OK) status = run_race(&s, error);
     sah_status closed = sah_journal_close(s.journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;

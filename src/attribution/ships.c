@@ -124,7 +124,8 @@ static sah_status run(ships *s, const sah_strings *const lists[2], const char *p
     s->done = sah_alloc((size_t)s->model->config.n_layers * (size_t)s->heads_of_layer, sizeof *s->done);
     if (status == SAH_OK && s->done == NULL) status = sah_fail_memory(error, "the heads");
     if (status == SAH_OK) status = sah_ships_header(s->model, lists, s->options, 0, &header, error);
-    if (status == SAH_OK) status = sah_journal_open(path, header, take_line, s, &s->journal, error);
+    if (status == SAH_OK)
+        status = sah_journal_open(path, header, take_line, s, sah_run_sink(s->options), &s->journal, error);
     if (status == SAH_OK) status = sweep_heads(s, &probes, report, error);
     sah_status closed = sah_journal_close(s->journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;
@@ -208,15 +209,16 @@ sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries
 {
     if (contrast != NULL && contrast->n == 0) contrast = NULL;
     const sah_strings *lists[2] = {queries, contrast};
+    const sah_run_options meant = sah_run_resolve(options);
     ships s = {
         .model = model,
-        .options = options,
+        .options = &meant,
         .n_queries = queries->n,
         .n_contrast = contrast != NULL ? contrast->n : 0,
-        .heads_of_layer = sah_run_heads_of_layer(sah_model_describe(model), &options->ablation),
+        .heads_of_layer = sah_run_heads_of_layer(sah_model_describe(model), &meant.ablation),
     };
     if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
-    sah_status status = sah_shard_check(&options->shard, error);
+    sah_status status = sah_shard_check(&meant.shard, error);
     return status == SAH_OK ? run(&s, lists, path, report, error) : status;
 }
 

@@ -299,7 +299,7 @@ static sah_status load_layer(sah_model *model, int l, sah_error *error)
 }
 
 /* The largest matrix first: packing needs it twice, and then nothing else is there yet. */
-static sah_status load_weights(sah_model *model, sah_error *error)
+static sah_status load_weights(sah_model *model, const sah_watch *watch, sah_error *error)
 {
     const sah_config *c = &model->config;
     model->layers = sah_alloc((size_t)c->n_layers, sizeof *model->layers);
@@ -309,7 +309,10 @@ static sah_status load_weights(sah_model *model, sah_error *error)
         status = read_norm(model->checkpoint->final_norm, model->checkpoint->final_norm_bias, c->d_model,
                            &model->final_norm, error);
     if (status == SAH_OK) status = read_matrix(&model->checkpoint->positions, &model->positions, error);
-    for (int l = 0; l < c->n_layers && status == SAH_OK; l++) status = load_layer(model, l, error);
+    for (int l = 0; l < c->n_layers && status == SAH_OK; l++) {
+        status = sah_watch_show(watch, "loading: layers", (uint64_t)l, (uint64_t)c->n_layers, error);
+        if (status == SAH_OK) status = load_layer(model, l, error);
+    }
     return status;
 }
 
@@ -338,7 +341,8 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *opt
                  model->precision == SAH_PRECISION_BF16 ? "bf16" : "f32");
         model->tiles =
             options->generates && model->precision != SAH_PRECISION_BF16 && sah_product_has_tiles();
-        if (status == SAH_OK) status = load_weights(model, error);
+        if (status == SAH_OK)
+            status = load_weights(model, &(sah_watch){options->progress, options->user}, error);
         if (status == SAH_OK) status = sah_tensors_unchanged(checkpoint->tensors, error);
         omp_set_num_threads(before);
     }
@@ -356,8 +360,9 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
     sah_model_options defaults = {0};
     sah_checkpoint *checkpoint;
     if (!options) options = &defaults;
+    const sah_watch watch = {options->progress, options->user};
     sah_status status =
-        sah_checkpoint_open(path, options->adapter, options->describe_only, &checkpoint, error);
+        sah_checkpoint_load(path, options->adapter, options->describe_only, &watch, &checkpoint, error);
     return status == SAH_OK ? sah_model_of(checkpoint, options, out, error) : status;
 }
 

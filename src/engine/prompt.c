@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/block.h"
 #include "engine/forward.h"
 #include "model/template/template.h"
 #include "util/alloc.h"
@@ -74,20 +75,92 @@ sah_status sah_prompt_encode(const sah_model *model, const char *template_, cons
                                 !sah_template_is_chat(template_), ids, n, error);
 }
 
-sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,
-                      size_t n_edits, float *logits, sah_error *error)
+/* ---- Passes over prompts ------------------------------------------------------------------------------- */
+
+static sah_status forest_of(const sah_model *model, const sah_tokens *prompts, size_t n, sah_forest **out,
+                            sah_error *error)
 {
+    *out = NULL;
+    if (n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no prompt");
+    sah_prompt *list = sah_alloc(n, sizeof *list);
+    if (list == NULL) return sah_fail_memory(error, "the prompts");
+    for (size_t i = 0; i < n; i++) list[i] = (sah_prompt){prompts[i].ids, prompts[i].n};
+    sah_status status = sah_forest_new(list, n, model->config.n_vocab, out, error);
+    free(list);
+    return status;
+}
+
+sah_status sah_logits_batch(const sah_model *model, const sah_tokens *prompts, size_t n,
+                            const sah_edit *edits, size_t n_edits, float *logits, sah_error *error)
+{
+    enum { ROWS = 64 }; /* of the LM head at once */
+    const size_t d = (size_t)model->config.d_model, V = (size_t)model->config.n_vocab;
     sah_forest *forest = NULL;
     sah_workspace *workspace = NULL;
-    float *hidden = sah_alloc_aligned((size_t)model->config.d_model, sizeof *hidden);
-    sah_status status = hidden ? SAH_OK : sah_fail_memory(error, "the forward pass");
-    if (status == SAH_OK)
-        status = sah_forest_new(&(sah_prompt){tokens, n}, 1, model->config.n_vocab, &forest, error);
+    float *hidden = NULL;
+    size_t numbers;
+    sah_status status = forest_of(model, prompts, n, &forest, error);
+    if (status == SAH_OK && sah_mul(n, d, &numbers)) hidden = sah_alloc_aligned(numbers, sizeof *hidden);
+    if (status == SAH_OK && !hidden) status = sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = sah_forward(model, forest, edits, n_edits, hidden, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &workspace, error);
-    if (status == SAH_OK) status = sah_lm_head(model, workspace, hidden, 1, logits, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i += ROWS) {
+        const size_t rows = n - i < ROWS ? n - i : ROWS;
+        status = sah_lm_head(model, workspace, hidden + i * d, (int64_t)rows, logits + i * V, error);
+    }
     sah_workspace_free(workspace);
     sah_forest_free(forest);
     free(hidden);
+    return status;
+}
+
+sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,
+                      size_t n_edits, float *logits, sah_error *error)
+{
+    return sah_logits_batch(model, &(sah_tokens){tokens, n}, 1, edits, n_edits, logits, error);
+}
+
+/* Where sah_hidden_states() puts what it sees. */
+typedef struct seen {
+    const sah_model *model;
+    const sah_forest *forest;
+    float *residual; /* [n_prompts, L + 1, d] or NULL */
+    float *last; /* [n_ends, d] residual that leaves the last layer */
+} seen;
+
+static void see(void *ctx, sah_place place, int layer, const double *rows)
+{
+    seen *s = ctx;
+    const size_t d = (size_t)s->model->config.d_model, L = (size_t)s->model->config.n_layers;
+    if (place != SAH_PLACE_INPUT) return;
+    for (size_t i = 0; i < (size_t)s->forest->n_prompts && s->residual != NULL; i++) {
+        const double *row = rows + (size_t)s->forest->end_of[i] * d;
+        float *to = s->residual + (i * (L + 1) + (size_t)layer) * d;
+        for (size_t j = 0; j < d; j++) to[j] = (float)row[j];
+    }
+    for (size_t i = 0; i < (size_t)s->forest->n_ends * d && (size_t)layer == L; i++)
+        s->last[i] = (float)rows[i];
+}
+
+sah_status sah_hidden_states(const sah_model *model, const sah_tokens *prompts, size_t n,
+                             const sah_edit *edits, size_t n_edits, float *residual, float *final,
+                             sah_error *error)
+{
+    const size_t d = (size_t)model->config.d_model;
+    seen s = {.model = model, .residual = residual};
+    sah_forest *forest = NULL;
+    sah_status status = forest_of(model, prompts, n, &forest, error);
+    if (status != SAH_OK) return status;
+    s.forest = forest;
+    s.last = sah_alloc_aligned((size_t)forest->n_ends * d, sizeof *s.last);
+    if (s.last == NULL) status = sah_fail_memory(error, "the forward pass");
+    if (status == SAH_OK)
+        status = sah_forward_observe(model, forest, edits, n_edits, &(sah_observer){see, &s}, error);
+    if (status == SAH_OK && final != NULL) {
+        sah_final_norm(model, s.last, forest->n_ends, s.last);
+        sah_spread_ends(forest, s.last, (int64_t)d, final);
+    }
+    sah_forest_free(forest);
+    free(s.last);
     return status;
 }

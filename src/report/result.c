@@ -346,6 +346,79 @@ sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out,
     return status;
 }
 
+sah_status sah_result_parse(const char *text, size_t size, sah_result **out, sah_error *error)
+{
+    *out = NULL;
+    sah_result *r = sah_alloc(1, sizeof *r);
+    if (r == NULL) return sah_fail_memory(error, "the results");
+    r->files = sah_alloc(1, sizeof *r->files);
+    r->n_files = r->files != NULL;
+    sah_status status = r->files != NULL
+                            ? sah_result_file_parse(text, size, "the result", &r->files[0], error)
+                            : sah_fail_memory(error, "the results");
+    if (status == SAH_OK) status = fill(r, error);
+    if (status == SAH_OK)
+        *out = r;
+    else
+        sah_result_close(r);
+    return status;
+}
+
+/* Row h of a score: the queries' columns, then the contrast queries'. */
+static void score_row(const sah_result *r, sah_score score, size_t h, double *out)
+{
+    const size_t n = r->info.n_queries, n_contrast = r->info.n_contrast;
+    if (score == SAH_SCORE_KL) {
+        memcpy(out, r->kl + h * n, n * sizeof *out);
+        if (n_contrast > 0) memcpy(out + n, r->contrast_kl + h * n_contrast, n_contrast * sizeof *out);
+        return;
+    }
+    /* A file's contrast queries stand behind its own queries there, and another file's behind those. */
+    const double *from = r->effects.values[score - SAH_SCORE_EFFECT] + h * r->effects.n;
+    double *contrast = out + n;
+    for (size_t i = 0; i < r->n_files; i++) {
+        const sah_result_file *f = &r->files[i];
+        memcpy(out, from, f->n_queries * sizeof *out);
+        out += f->n_queries;
+        from += f->n_queries;
+        if (f->n_contrast > 0) memcpy(contrast, from, f->n_contrast * sizeof *out);
+        contrast += f->n_contrast;
+        from += f->n_contrast;
+    }
+}
+
+sah_status sah_result_scores(const sah_result *r, sah_score score, sah_head **heads, double **scores,
+                             sah_error *error)
+{
+    const size_t width = r->info.n_queries + r->info.n_contrast, n = r->info.n_scored;
+    size_t numbers;
+    const bool joined = score != SAH_SCORE_KL && r->effects.n != 0 &&
+                        r->files[0].n_contrast != r->info.n_contrast &&
+                        r->n_files == 1; /* sah_result_contrast() put another result's queries behind */
+    *heads = NULL;
+    *scores = NULL;
+    if (r->kind != SAH_KIND_SHIPS)
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "score",
+                              ": %s is a result of %s; those of ships have scores", r->files[0].path,
+                              r->info.command);
+    if (score < SAH_SCORE_KL || score > SAH_SCORE_OPENING_KL ||
+        (score != SAH_SCORE_KL && r->effects.n == 0) ||
+        (score == SAH_SCORE_OPENING_KL && !sah_result_has_opening_kl(r)) || joined)
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "score", ": %s has no such scores", r->files[0].path);
+    *heads = sah_alloc(n, sizeof **heads);
+    if (sah_mul(n, width, &numbers)) *scores = sah_alloc(numbers, sizeof **scores);
+    if (*heads == NULL || *scores == NULL) {
+        free(*heads);
+        free(*scores);
+        *heads = NULL;
+        *scores = NULL;
+        return sah_fail_memory(error, "the scores");
+    }
+    memcpy(*heads, r->heads, n * sizeof **heads);
+    for (size_t h = 0; h < n; h++) score_row(r, score, h, *scores + h * width);
+    return SAH_OK;
+}
+
 void sah_result_close(sah_result *r)
 {
     if (r == NULL) return;

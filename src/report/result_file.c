@@ -295,12 +295,22 @@ static sah_status read_line(sah_result_file *f, const char *text, size_t size, s
 sah_status sah_result_file_open(const char *path, sah_result_file *out, sah_error *error)
 {
     char *data = NULL;
-    size_t size, at = 0, number = 0;
+    size_t size;
+    *out = (sah_result_file){0};
+    sah_status status = sah_file_read(path, LARGEST_RESULT, &data, &size, error);
+    if (status == SAH_OK) status = sah_result_file_parse(data, size, path, out, error);
+    free(data);
+    return status;
+}
+
+sah_status sah_result_file_parse(const char *data, size_t size, const char *path, sah_result_file *out,
+                                 sah_error *error)
+{
+    size_t at = 0, number = 0;
     const char *end;
     *out = (sah_result_file){.path = strdup(path)};
     if (out->path == NULL) return sah_fail_memory(error, "a path");
-    sah_status status = sah_file_read(path, LARGEST_RESULT, &data, &size, error);
-    if (status != SAH_OK) return status;
+    sah_status status = SAH_OK;
     while (status == SAH_OK && at < size && (end = memchr(data + at, '\n', size - at)) != NULL) {
         size_t length = (size_t)(end - (data + at));
         number++;
@@ -310,7 +320,6 @@ sah_status sah_result_file_open(const char *path, sah_result_file *out, sah_erro
     }
     if (status == SAH_OK && number == 0)
         status = sah_fail(error, SAH_FAILED, "%s: not a result file: no whole line", path);
-    free(data);
     return status;
 }
 

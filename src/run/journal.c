@@ -22,7 +22,8 @@
 static const size_t LARGEST_JOURNAL = (size_t)16 << 30;
 
 struct sah_journal {
-    int fd;
+    int fd; /* -1: no file */
+    sah_line_sink sink;
     bool regular; /* can be read back, locked and cut */
     bool owned; /* close fd; standard output stays open */
     off_t end; /* behind the last whole line */
@@ -171,10 +172,22 @@ static sah_status write_failed(const sah_journal *journal, sah_error *error)
     return status;
 }
 
+/* Hands the sink a line[0..size), which has a NUL or a line end behind it. */
+static sah_status show_line(const sah_journal *journal, char *line, size_t size, sah_error *error)
+{
+    const char end = line[size];
+    if (journal->sink.line == NULL) return SAH_OK;
+    line[size] = '\0';
+    const bool go_on = journal->sink.line(journal->sink.user, line, size);
+    line[size] = end;
+    return go_on ? SAH_OK : sah_fail(error, SAH_INTERRUPTED, "interrupted");
+}
+
 /* Writes bytes that end in a line end, with one write(2) where the system takes them whole. */
 static sah_status write_line(sah_journal *journal, const char *bytes, size_t size, sah_error *error)
 {
     size_t done = 0;
+    if (journal->fd < 0) return SAH_OK;
     while (done < size) {
         ssize_t n = write(journal->fd, bytes + done, size - done);
         if (n < 0 && errno == EINTR) continue;
@@ -192,6 +205,7 @@ sah_status sah_journal_add(sah_journal *journal, const char *text, size_t size, 
     memcpy(line, text, size);
     line[size] = '\n';
     sah_status status = write_line(journal, line, size + 1, error);
+    if (status == SAH_OK) status = show_line(journal, line, size, error);
     free(line);
     return status;
 }
@@ -254,6 +268,12 @@ static sah_status check_header(const sah_journal *journal, const char *text, siz
     return status;
 }
 
+static sah_status write_first(sah_journal *journal, const sah_text *first, sah_error *error)
+{
+    sah_status status = write_line(journal, first->data, first->size, error);
+    return status == SAH_OK ? show_line(journal, first->data, first->size - 1, error) : status;
+}
+
 /* Checks the header, hands every other line to `each`, and cuts a last line without its end. `first` is the
  * header line with its end. */
 static sah_status resume(sah_journal *journal, size_t size, const json_t *header, const sah_text *first,
@@ -270,11 +290,13 @@ static sah_status resume(sah_journal *journal, size_t size, const json_t *header
         number++;
         if (number == 1) {
             status = check_header(journal, data, length, header, error);
+            if (status == SAH_OK) status = show_line(journal, data, length, error);
         } else {
             json_t *line;
             status = parse_line(journal, data + at, length, number, &line, error);
             if (status == SAH_OK && each(ctx, line, number, error) != SAH_OK)
                 status = sah_fail_in(error, journal->path);
+            if (status == SAH_OK) status = show_line(journal, data + at, length, error);
             json_decref(line);
         }
         at += length + 1;
@@ -291,7 +313,7 @@ static sah_status resume(sah_journal *journal, size_t size, const json_t *header
         status = sah_fail_errno(error, "cannot cut the unfinished last line of", journal->path);
         goto done;
     }
-    if (number == 0) status = write_line(journal, first->data, first->size, error);
+    if (number == 0) status = write_first(journal, first, error);
 
 done:
     free(data);
@@ -347,9 +369,9 @@ static sah_status open_file(sah_journal *journal, const char *path, size_t *size
 }
 
 sah_status sah_journal_open(const char *path, const json_t *header, sah_journal_line_fn each, void *ctx,
-                            sah_journal **out, sah_error *error)
+                            sah_line_sink sink, sah_journal **out, sah_error *error)
 {
-    bool standard = path == NULL || strcmp(path, "-") == 0;
+    const bool none = path == NULL, standard = !none && strcmp(path, "-") == 0;
     size_t size = 0;
     sah_text first = {0};
     sah_status status = SAH_OK;
@@ -357,8 +379,9 @@ sah_status sah_journal_open(const char *path, const json_t *header, sah_journal_
     sah_journal *journal = sah_alloc(1, sizeof *journal);
     *out = NULL;
     if (journal != NULL) {
-        journal->fd = STDOUT_FILENO;
-        journal->path = strdup(standard ? "standard output" : path);
+        journal->fd = none ? -1 : STDOUT_FILENO;
+        journal->sink = sink;
+        journal->path = strdup(none ? "the result" : standard ? "standard output" : path);
     }
     if (text != NULL) sah_text_adds(&first, text);
     sah_text_adds(&first, "\n");
@@ -367,12 +390,12 @@ sah_status sah_journal_open(const char *path, const json_t *header, sah_journal_
         goto done;
     }
 
-    if (!standard) status = open_file(journal, path, &size, error);
+    if (!none && !standard) status = open_file(journal, path, &size, error);
     if (status != SAH_OK) goto done;
     if (size > 0)
         status = resume(journal, size, header, &first, each, ctx, error);
     else
-        status = write_line(journal, first.data, first.size, error);
+        status = write_first(journal, &first, error);
 
 done:
     free(text);
@@ -399,6 +422,19 @@ sah_status sah_journal_close(sah_journal *journal, sah_error *error)
     free(journal->path);
     free(journal);
     return status;
+}
+
+bool sah_lines_add(void *user, const char *line, size_t length)
+{
+    sah_lines *lines = user;
+    size_t size;
+    if (!sah_add(lines->size, length, &size) || !sah_add(size, 2, &size) ||
+        !sah_grow(&lines->text, &lines->capacity, size, 1))
+        return false;
+    memcpy(lines->text + lines->size, line, length);
+    memcpy(lines->text + lines->size + length, "\n", 2);
+    lines->size = size - 1;
+    return true;
 }
 
 void sah_line_number(sah_text *line, const char *key, double value)

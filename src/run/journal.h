@@ -15,13 +15,18 @@ typedef struct sah_journal sah_journal;
  * is 1. */
 typedef sah_status (*sah_journal_line_fn)(void *ctx, const json_t *line, size_t number, sah_error *error);
 
+/* Who gets every line besides the file; start from {0} for nobody. */
+typedef struct sah_line_sink {
+    sah_line_fn line; /* or NULL */
+    void *user;
+} sah_line_sink;
+
 /* Opens `path` for appending, locked against other runs. A new or empty file gets `header` (an object) as its
  * first line. In a file that is there the header must equal `header`; a last line that was cut short is
- * removed; every other line goes to `each`. `path` NULL or
- * "-" is standard output, and a path that is not a regular file (a pipe, /dev/null) is only written: nothing
- * to resume there. */
+ * removed; every other line goes to `each`. "-" is standard output, and a path that is not a regular file (a pipe,
+ * /dev/null) is only written: nothing to resume there. NULL: no file, the sink alone. */
 sah_status sah_journal_open(const char *path, const json_t *header, sah_journal_line_fn each, void *ctx,
-                            sah_journal **out, sah_error *error);
+                            sah_line_sink sink, sah_journal **out, sah_error *error);
 
 /* The first line of a journal of `command`, for json_decref(). NULL where it is something else, or nothing that
  * can be read back: standard output, a pipe. */

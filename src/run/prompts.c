@@ -83,6 +83,24 @@ sah_status sah_run_forest(const sah_model *model, const sah_strings *const *list
 
 /* ---- Heads --------------------------------------------------------------------------------------------- */
 
+sah_run_options sah_run_options_default(void)
+{
+    return (sah_run_options){.ablation = sah_ablation_default()};
+}
+
+sah_run_options sah_run_resolve(const sah_run_options *options)
+{
+    if (options == NULL) return sah_run_options_default();
+    sah_run_options out = *options;
+    out.ablation = sah_ablation_resolve(&options->ablation);
+    return out;
+}
+
+sah_line_sink sah_run_sink(const sah_run_options *options)
+{
+    return (sah_line_sink){options->line, options->line_user};
+}
+
 int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablation)
 {
     return ablation->parts == SAH_PART_K ? info->n_kv_heads : info->n_heads;

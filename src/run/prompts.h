@@ -6,6 +6,7 @@
 
 #include "engine/forest.h"
 #include "engine/model.h"
+#include "run/journal.h"
 #include "util/json.h"
 
 /* One query wrapped in a template and tokenised; *prompt and *tokens for free() (NULL where it failed). A
@@ -32,6 +33,12 @@ void sah_run_prompts_free(sah_run_prompts *prompts);
 sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
                           const sah_run_options *options, const char *default_template, sah_forest **out,
                           sah_error *error);
+
+/* The options as they are meant: NULL, and an ablation that is all 0, are the defaults. */
+sah_run_options sah_run_resolve(const sah_run_options *options);
+
+/* The options' callback of lines. */
+sah_line_sink sah_run_sink(const sah_run_options *options);
 
 /* Heads of a layer under the run's ablation: key heads when part k stands alone, else query heads. */
 int sah_run_heads_of_layer(const sah_model_info *info, const sah_ablation *ablation);

@@ -5,9 +5,6 @@
 
 #include "sahara.h"
 
-/* Appends a copy of text[0..length), NUL behind it. */
-sah_status sah_strings_add(sah_strings *strings, const char *text, size_t length, sah_error *error);
-
 /* Growing text: always ends in NUL. Start from {0}; free(text.data). Appending after memory ran out does
  * nothing; ask `failed` once at the end. */
 typedef struct sah_text {

@@ -562,8 +562,6 @@ static void test_bad_questions(void **state)
     } cases[] = {
         {1, {.steps = 1, .rank = 1}, "1 query: a space of rank 1 turns only where there are at least 2"},
         {3, {.steps = 1, .rank = 3}, "3 queries: a space of rank 3"},
-        {3, {.steps = 0, .rank = 1}, "at least 1"},
-        {3, {.steps = 1, .rank = 0}, "at least 1"},
         {3, {.steps = 17, .rank = 1}, "only 16 heads"},
         {3, {.steps = 16, .rank = 1, .start = "0-0"}, "only 15 heads"},
         {3, {.steps = 1, .rank = 1, .start = "0-0,1-1,0-0"}, "0-0"},

@@ -49,7 +49,7 @@ static sah_status open_journal(const char *path, const char *header_text, seen *
 {
     json_t *header = header_of(header_text);
     *s = (seen){0};
-    sah_status status = sah_journal_open(path, header, take, s, out, error);
+    sah_status status = sah_journal_open(path, header, take, s, (sah_line_sink){0}, out, error);
     json_decref(header);
     return status;
 }
@@ -246,7 +246,8 @@ static void test_full_disk(void **state)
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &limit);
         json_t *header = header_of(HEADER);
-        if (sah_journal_open(path, header, take, &s, &journal, &error) != SAH_OK) _exit(2);
+        if (sah_journal_open(path, header, take, &s, (sah_line_sink){0}, &journal, &error) != SAH_OK)
+            _exit(2);
         json_decref(header);
         if (sah_journal_add(journal, line, strlen(line), &error) != SAH_OK) _exit(3);
         if (sah_journal_add(journal, line, strlen(line), &error) != SAH_IO_ERROR) _exit(4);

@@ -9,6 +9,7 @@
 #include "run/prompts.h"
 #include "run/shard.h"
 #include "engine/ablation.h"
+#include "model/checkpoint/identity.h"
 #include "eval/generate/philox.h"
 #include "eval/generate/respond.h"
 #include "util/alloc.h"
@@ -149,6 +150,28 @@ static json_t *make_header(const generate *g)
 
 /* ---- Lines --------------------------------------------------------------------------------------------- */
 
+/* Hands a response to the caller. */
+static sah_status show_response(const generate *g, const sah_response *response, sah_error *error)
+{
+    const sah_generate_options *o = g->options;
+    if (o->response == NULL || o->response(o->response_user, response)) return SAH_OK;
+    return sah_fail(error, SAH_INTERRUPTED, "interrupted");
+}
+
+static sah_status show_line(const generate *g, const head_set *set, size_t query, const json_t *line,
+                            sah_error *error)
+{
+    const char *text = json_string_value(json_object_get(line, "response")),
+               *stop = json_string_value(json_object_get(line, "stop"));
+    const sah_response response = {query,
+                                   text != NULL ? text : "",
+                                   (size_t)json_integer_value(json_object_get(line, "tokens")),
+                                   stop != NULL && strcmp(stop, "eos") == 0,
+                                   set->n,
+                                   set->random};
+    return show_response(g, &response, error);
+}
+
 /* A line of an earlier run: marks its query's first place that has none yet. */
 static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_error *error)
 {
@@ -165,7 +188,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
             bool *done = &g->done[s * g->queries->n + i];
             if (*done || strcmp(query, g->queries->items[i]) != 0) continue;
             *done = true;
-            return SAH_OK;
+            return show_line(g, set, i, line, error);
         }
     }
     return sah_fail(error, SAH_FAILED, "line %zu answers no query of this run; remove it to carry on",
@@ -206,8 +229,12 @@ static sah_status take_reply(void *ctx, const sah_reply *reply, sah_error *error
     char *text = NULL;
     sah_status status = sah_decode_response(g->model, reply->tokens, reply->n, &text, error);
     if (status != SAH_OK) return status;
+    const head_set *set = &g->sets[g->set];
     g->held[query] = make_line(g, query, reply, text);
+    status =
+        show_response(g, &(sah_response){query, text, reply->n, reply->ended, set->n, set->random}, error);
     free(text);
+    if (status != SAH_OK) return status;
     if (g->held[query] == NULL) return sah_fail_memory(error, "a response");
     while (g->written < g->queries->n && status == SAH_OK) {
         if (g->held[g->written] != NULL)
@@ -340,7 +367,7 @@ static sah_status run_sets(generate *g, sah_error *error)
 
 static sah_status check_options(const sah_generate_options *o, sah_error *error)
 {
-    if (o->max_new_tokens < 1)
+    if (o->max_new_tokens < 0)
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "max_new_tokens", " %d: at least 1",
                               o->max_new_tokens);
     if (!(o->temperature >= 0.0) || !isfinite(o->temperature))
@@ -351,10 +378,27 @@ static sah_status check_options(const sah_generate_options *o, sah_error *error)
     return sah_shard_check(&o->shard, error);
 }
 
+sah_generate_options sah_generate_options_default(void)
+{
+    return (sah_generate_options){.max_new_tokens = 128, .top_p = 1.0, .ablation = sah_ablation_default()};
+}
+
+static sah_generate_options resolve(const sah_generate_options *options)
+{
+    const sah_generate_options defaults = sah_generate_options_default();
+    if (options == NULL) return defaults;
+    sah_generate_options out = *options;
+    if (out.max_new_tokens == 0) out.max_new_tokens = defaults.max_new_tokens;
+    out.ablation = sah_ablation_resolve(&options->ablation);
+    return out;
+}
+
 sah_status sah_generate(const sah_model *model, const sah_strings *queries,
                         const sah_generate_options *options, const char *path, sah_error *error)
 {
     const sah_model_info *info = sah_model_describe(model);
+    const sah_generate_options meant = resolve(options);
+    options = &meant;
     generate g = {.model = model, .options = options, .queries = queries};
     json_t *header = NULL;
     g.template_ = options->template_ != NULL                 ? options->template_
@@ -371,7 +415,8 @@ sah_status sah_generate(const sah_model *model, const sah_strings *queries,
         status = sah_run_no_header(queries, NULL, g.template_, options->system, error);
         goto done;
     }
-    status = sah_journal_open(path, header, take_line, &g, &g.journal, error);
+    status = sah_journal_open(path, header, take_line, &g, (sah_line_sink){options->line, options->line_user},
+                              &g.journal, error);
     leave_to_others(&g);
     if (status == SAH_OK) status = run_sets(&g, error);
     sah_status closed = sah_journal_close(g.journal, status == SAH_OK ? error : NULL);

@@ -130,6 +130,11 @@ static sah_status ask_together(const asking *a, sah_exchange *exchanges, size_t 
     return status;
 }
 
+sah_guard sah_guard_default(const sah_model *model)
+{
+    return (sah_guard){.model = model, .threshold = 0.5};
+}
+
 sah_status sah_guard_ask(const sah_guard *guard, sah_exchange *exchanges, size_t n, sah_error *error)
 {
     asking a = {.guard = guard, .tokenizer = guard->model->checkpoint->tokenizer};

@@ -60,7 +60,7 @@ static sah_status add_header(sah_text *out, const sah_judge *judge, const sah_gu
 
 /* A record and what was said of it. */
 typedef struct judged {
-    sah_response response;
+    sah_record response;
     json_t *object; /* a reference of its own */
     sah_finding found;
     size_t group;
@@ -174,7 +174,7 @@ static void add_totals(sah_text *out, const sah_judgement *total, bool guarded, 
 
 /* ---- Labels -------------------------------------------------------------------------------------------- */
 
-static sah_status count_label(const sah_response *response, const char *key, const char *file,
+static sah_status count_label(const sah_record *response, const char *key, const char *file,
                               sah_verdict verdict, sah_judgement *total, sah_error *error)
 {
     const char *label = json_string_value(json_object_get(response->object, key));
@@ -233,7 +233,7 @@ static const char *opened_by(const json_t *record)
 /* The next record, with the verdict of the rule; *more is false at the end. */
 static sah_status judge_next(judging *j, bool *more, sah_error *error)
 {
-    sah_response response;
+    sah_record response;
     sah_status status = sah_responses_next(&j->responses, &response, error);
     *more = status == SAH_OK && response.object != NULL;
     if (!*more) return status;

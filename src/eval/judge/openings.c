@@ -62,17 +62,30 @@ static sah_status find_refusal(sah_openings *o, sah_error *error)
     return SAH_OK;
 }
 
-sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
-                            const sah_openings_options *options, sah_openings *out, sah_error *error)
+/* Refusals stand at a response's beginning, if not always in its first words. */
+enum { USUAL_LENGTH = 8, USUAL_JUDGED = 64 };
+
+static sah_openings_options resolve(const sah_openings_options *options)
 {
+    sah_openings_options out = options != NULL ? *options : (sah_openings_options){0};
+    if (out.template_ == NULL) out.template_ = "ships";
+    if (out.length == 0) out.length = USUAL_LENGTH;
+    if (out.judged == 0) out.judged = out.length > USUAL_JUDGED ? out.length : USUAL_JUDGED;
+    return out;
+}
+
+sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                            const sah_openings_options *given, sah_openings *out, sah_error *error)
+{
+    const sah_openings_options meant = resolve(given), *options = &meant;
     const sah_strings *const lists[2] = {queries, contrast};
     sah_run_prompts prompts = {0};
     sah_judge *judge = NULL;
     uint64_t done = 0, total;
     *out = (sah_openings){.length = options->length, .judged = options->judged};
-    if (options->length == 0 || options->judged < options->length)
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "an opening has at least one token, and all of it is judged");
+    if (options->judged < options->length)
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "judged", " %zu: less than the opening's length %zu",
+                              options->judged, options->length);
     sah_status status =
         sah_run_prompts_new(model, lists, 2, options->template_, options->system, &prompts, error);
     if (status == SAH_OK) {

@@ -139,7 +139,7 @@ void sah_responses_close(sah_responses *responses)
 
 /* ---- Reading ------------------------------------------------------------------------------------------- */
 
-static sah_status next_from_lines(sah_responses *r, sah_response *out, sah_error *error)
+static sah_status next_from_lines(sah_responses *r, sah_record *out, sah_error *error)
 {
     json_error_t at;
     for (;;) {
@@ -181,7 +181,7 @@ static json_t *as_record(const sah_responses *r, json_t *value)
     return json_incref(value);
 }
 
-static sah_status next_from_document(sah_responses *r, sah_response *out, sah_error *error)
+static sah_status next_from_document(sah_responses *r, sah_record *out, sah_error *error)
 {
     json_t *record = NULL;
     if (r->columns != NULL) {
@@ -201,9 +201,9 @@ static sah_status next_from_document(sah_responses *r, sah_response *out, sah_er
     return record != NULL ? SAH_OK : sah_fail_memory(error, "a record");
 }
 
-sah_status sah_responses_next(sah_responses *r, sah_response *out, sah_error *error)
+sah_status sah_responses_next(sah_responses *r, sah_record *out, sah_error *error)
 {
-    *out = (sah_response){0};
+    *out = (sah_record){0};
     json_decref(r->record);
     r->record = NULL;
     sah_status status =

@@ -11,7 +11,7 @@
 #include <jansson.h>
 #include "sahara.h"
 
-typedef struct sah_response {
+typedef struct sah_record {
     json_t *object; /* the record; valid until the next one is asked for */
     const char
         *line; /* its line as it stands in the file, without blanks around it; NULL: it has none of its own */
@@ -19,7 +19,7 @@ typedef struct sah_response {
     const char *text; /* the response; may hold NULs */
     size_t length;
     char where[128]; /* "line 3" or "record 3" */
-} sah_response;
+} sah_record;
 
 typedef struct sah_responses {
     const char *name, *key;
@@ -37,7 +37,7 @@ typedef struct sah_responses {
  * standard input. `path` and `key` must outlive it. */
 sah_status sah_responses_open(const char *path, const char *key, sah_responses *out, sah_error *error);
 /* The next response, or one with object NULL at the end. */
-sah_status sah_responses_next(sah_responses *responses, sah_response *out, sah_error *error);
+sah_status sah_responses_next(sah_responses *responses, sah_record *out, sah_error *error);
 void sah_responses_close(sah_responses *responses);
 
 #endif

@@ -435,6 +435,9 @@ static sah_status no_header(const sah_utility_options *options, sah_error *error
 sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
                        sah_utility_totals *out, sah_error *error)
 {
+    sah_utility_options meant = *options;
+    meant.run = sah_run_resolve(&options->run);
+    options = &meant;
     run r = {.model = model, .options = options};
     sah_utility_totals totals = {0};
     json_t *header = NULL;
@@ -447,7 +450,9 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
                                &r.edits, &r.n_edits, error);
     if (status == SAH_OK) status = make_units(&r, error);
     if (status == SAH_OK && !(header = make_header(&r))) status = no_header(options, error);
-    if (status == SAH_OK) status = sah_journal_open(path, header, take_line, &r, &r.journal, error);
+    if (status == SAH_OK)
+        status =
+            sah_journal_open(path, header, take_line, &r, sah_run_sink(&options->run), &r.journal, error);
     if (status == SAH_OK) status = run_chunks(&r, error);
     if (status == SAH_OK && r.n_done == r.n_units) status = write_totals(&r, &totals, error);
     sah_status closed = sah_journal_close(r.journal, status == SAH_OK ? error : NULL);

@@ -146,7 +146,7 @@ static sah_status conclude(result *r, json_t *header, const char *path, bool *do
     r->there = sah_alloc((size_t)r->counts.n_items, sizeof *r->there);
     r->windows = sah_alloc(r->n_windows, sizeof *r->windows);
     if (r->there == NULL || r->windows == NULL) return sah_fail_memory(error, "the items");
-    sah_status status = sah_journal_open(path, header, take_line, r, &journal, error);
+    sah_status status = sah_journal_open(path, header, take_line, r, (sah_line_sink){0}, &journal, error);
     *done = r->finished;
     if (status == SAH_OK && !r->finished && r->n_there > 0 &&
         r->n_there == r->counts.n_items + r->n_windows) {

@@ -141,17 +141,44 @@ static sah_status open_provenance(sah_checkpoint *c, sah_error *error)
     return status;
 }
 
-/* In chunks, letting each go, so that a model of any size passes without filling memory. */
-static void hash_file(XXH3_state_t *state, const sah_mapfile *file)
+sah_status sah_watch_show(const sah_watch *watch, const char *what, uint64_t done, uint64_t total,
+                          sah_error *error)
 {
-    for (size_t at = 0; at < file->size; at += HASH_CHUNK) {
-        size_t size = file->size - at < HASH_CHUNK ? file->size - at : HASH_CHUNK;
-        XXH3_64bits_update(state, file->data + at, size);
-        sah_mapfile_release(file, at, size);
-    }
+    if (watch == NULL || watch->progress == NULL || watch->progress(watch->user, what, done, total))
+        return SAH_OK;
+    return sah_fail(error, SAH_INTERRUPTED, "interrupted");
 }
 
-static sah_status hash_adapter_config(XXH3_state_t *state, const char *adapter, sah_error *error)
+/* A checksum on its way. */
+typedef struct hashing {
+    XXH3_state_t *state;
+    const sah_watch *watch;
+    uint64_t done, total; /* bytes */
+} hashing;
+
+/* In chunks, letting each go, so that a model of any size passes without filling memory. */
+static sah_status hash_file(hashing *h, const sah_mapfile *file, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    for (size_t at = 0; at < file->size && status == SAH_OK; at += HASH_CHUNK) {
+        size_t size = file->size - at < HASH_CHUNK ? file->size - at : HASH_CHUNK;
+        XXH3_64bits_update(h->state, file->data + at, size);
+        sah_mapfile_release(file, at, size);
+        h->done += size;
+        status = sah_watch_show(h->watch, "checksum: bytes", h->done, h->total, error);
+    }
+    return status;
+}
+
+static sah_status hash_files(hashing *h, const sah_tensors *tensors, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < tensors->n_files && status == SAH_OK; i++)
+        status = hash_file(h, &tensors->files[i], error);
+    return status;
+}
+
+static sah_status hash_adapter_config(hashing *h, const char *adapter, sah_error *error)
 {
     char *path;
     sah_mapfile file;
@@ -160,25 +187,26 @@ static sah_status hash_adapter_config(XXH3_state_t *state, const char *adapter, 
     status = sah_mapfile_open(path, &file, error);
     free(path);
     if (status != SAH_OK) return status;
-    hash_file(state, &file);
+    h->total += file.size;
+    status = hash_file(h, &file, error);
     sah_mapfile_close(&file);
-    return SAH_OK;
+    return status;
 }
 
 /* XXH3 over the weight files, which are in the order of their names, then the adapter's settings (they scale
  * it) and weights. */
 static sah_status write_checksum(sah_checkpoint *c, const char *adapter, const sah_tensors *adapter_tensors,
-                                 sah_error *error)
+                                 const sah_watch *watch, sah_error *error)
 {
-    sah_status status = SAH_OK;
     XXH3_state_t *state = XXH3_createState();
+    hashing h = {.state = state, .watch = watch};
     if (state == NULL) return sah_fail_memory(error, "the checksum");
     XXH3_64bits_reset(state);
-    for (size_t i = 0; i < c->tensors->n_files; i++) hash_file(state, &c->tensors->files[i]);
-    if (adapter != NULL) {
-        status = hash_adapter_config(state, adapter, error);
-        for (size_t i = 0; i < adapter_tensors->n_files; i++) hash_file(state, &adapter_tensors->files[i]);
-    }
+    for (size_t i = 0; i < c->tensors->n_files; i++) h.total += c->tensors->files[i].size;
+    for (size_t i = 0; i < adapter_tensors->n_files; i++) h.total += adapter_tensors->files[i].size;
+    sah_status status = hash_files(&h, c->tensors, error);
+    if (status == SAH_OK && adapter != NULL) status = hash_adapter_config(&h, adapter, error);
+    if (status == SAH_OK) status = hash_files(&h, adapter_tensors, error);
     snprintf(c->info.checksum, sizeof c->info.checksum, "%016llx",
              (unsigned long long)XXH3_64bits_digest(state));
     XXH3_freeState(state);
@@ -306,6 +334,12 @@ static sah_status open_files(sah_checkpoint *c, const char *path, sah_error *err
 sah_status sah_checkpoint_open(const char *path, const char *adapter, bool describe_only,
                                sah_checkpoint **out, sah_error *error)
 {
+    return sah_checkpoint_load(path, adapter, describe_only, NULL, out, error);
+}
+
+sah_status sah_checkpoint_load(const char *path, const char *adapter, bool describe_only,
+                               const sah_watch *watch, sah_checkpoint **out, sah_error *error)
+{
     sah_tensors adapter_tensors = {0};
     *out = NULL;
     sah_checkpoint *c = sah_alloc(1, sizeof *c);
@@ -317,7 +351,8 @@ sah_status sah_checkpoint_open(const char *path, const char *adapter, bool descr
     if (status == SAH_OK) status = open_template(c, error);
     if (status == SAH_OK) status = open_provenance(c, error);
     if (status == SAH_OK) status = describe(c, error);
-    if (status == SAH_OK && !describe_only) status = write_checksum(c, adapter, &adapter_tensors, error);
+    if (status == SAH_OK && !describe_only)
+        status = write_checksum(c, adapter, &adapter_tensors, watch, error);
     sah_tensors_close(&adapter_tensors);
     if (status != SAH_OK)
         sah_checkpoint_close(c);

@@ -41,6 +41,20 @@ typedef struct sah_checkpoint {
     sah_model_info info; /* all but precision */
 } sah_checkpoint;
 
+/* Who is told of a load that takes its time, and may end it; NULL: nobody. */
+typedef struct sah_watch {
+    sah_progress_fn progress; /* or NULL */
+    void *user;
+} sah_watch;
+
+/* Tells of it; SAH_INTERRUPTED when it is to end. */
+sah_status sah_watch_show(const sah_watch *watch, const char *what, uint64_t done, uint64_t total,
+                          sah_error *error);
+
+/* sah_checkpoint_open() that is watched. */
+sah_status sah_checkpoint_load(const char *path, const char *adapter, bool describe_only,
+                               const sah_watch *watch, sah_checkpoint **out, sah_error *error);
+
 /* `adapter` may be NULL. The checksum covers all weight files (and the adapter): it is computed here unless
  * `describe_only`. */
 sah_status sah_checkpoint_open(const char *path, const char *adapter, bool describe_only,

@@ -6,8 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/checkpoint/identity.h"
 #include "util/alloc.h"
 #include "util/error.h"
+
+sah_ablation sah_ablation_default(void)
+{
+    return (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 1e-4F};
+}
+
+sah_ablation sah_ablation_resolve(const sah_ablation *ablation)
+{
+    const bool nothing =
+        ablation == NULL || (ablation->parts == 0 && ablation->op == 0 && ablation->factor == 0);
+    return nothing ? sah_ablation_default() : *ablation;
+}
 
 sah_status sah_parts_parse(const char *text, unsigned *parts, sah_error *error)
 {
@@ -105,6 +118,7 @@ static bool has_edit(const sah_edit *edits, size_t n, int layer, int head, unsig
 sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size_t n,
                          const sah_ablation *ablation, sah_edit **edits, size_t *n_edits, sah_error *error)
 {
+    const sah_ablation meant = sah_ablation_resolve(ablation);
     size_t count = 0;
     sah_edit *list = sah_alloc(3 * n, sizeof *list);
     if (!list) return sah_fail_memory(error, "the ablation");
@@ -113,9 +127,9 @@ sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size
         const int group = kind.n_heads / kind.n_kv_heads;
         for (unsigned part = SAH_PART_Q; part <= SAH_PART_V; part <<= 1) {
             int head =
-                part == SAH_PART_K && ablation->parts != SAH_PART_K ? heads[i].head / group : heads[i].head;
-            if (!(ablation->parts & part) || has_edit(list, count, heads[i].layer, head, part)) continue;
-            list[count++] = (sah_edit){heads[i].layer, head, part, ablation->op, ablation->factor};
+                part == SAH_PART_K && meant.parts != SAH_PART_K ? heads[i].head / group : heads[i].head;
+            if (!(meant.parts & part) || has_edit(list, count, heads[i].layer, head, part)) continue;
+            list[count++] = (sah_edit){heads[i].layer, head, part, meant.op, meant.factor};
         }
     }
     *edits = list;

@@ -85,7 +85,7 @@ static sah_status set_layers(const json_t *types, int64_t interval, int heads, i
         const char *type = json_string_value(json_array_get(types, (size_t)l));
         const bool linear = type != NULL && strcmp(type, "linear_attention") == 0;
         if (n > 0 && !linear && (type == NULL || strcmp(type, "full_attention") != 0))
-            return sah_fail(error, SAH_FAILED, "%s: layer type %s is not supported", where,
+            return sah_fail(error, SAH_NOT_SUPPORTED, "%s: layer type %s is not supported", where,
                             type != NULL ? type : "?");
         if (n > 0 ? linear : (l + 1) % interval != 0) set_delta_layer(c, l, heads, width);
     }
@@ -114,7 +114,8 @@ static sah_status read_hybrid(const json_t *json, const char *where, sah_config 
         status = sah_json_int(json, "full_attention_interval", 4, 1, INT32_MAX, &interval, where, error);
     if (status != SAH_OK) return status;
     if (c->activation != SAH_ACT_SILU)
-        return sah_fail(error, SAH_FAILED, "%s: \"hidden_act\" other than silu is not supported", where);
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"hidden_act\" other than silu is not supported",
+                        where);
     c->attention_gate = true;
     c->delta = (sah_delta){.key_heads = (int)key_heads, .key_dim = (int)key_dim, .kernel = (int)kernel};
     return set_layers(json_object_get(json, "layer_types"), interval, (int)heads, (int)width, where, c,
