@@ -202,7 +202,7 @@ static void test_pairs_as_text(void **state)
     sah_result *results[3];
     char *text, wanted[512];
     for (int r = 0; r < 3; r++) {
-        char lines[2048], name[16];
+        char lines[2048], name[24];
         int at = snprintf(lines, sizeof lines, header, r);
         for (int h = 0; h < HEADS_24; h++) {
             int score = r == 0 || (r == 1 && h >= 10) ? HEADS_24 - h : r == 1 ? HEADS_24 - (9 - h) : h + 1;
