@@ -69,7 +69,9 @@ HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES),$(wildcard tests/*.c test
 MAN_SOURCES     := $(sort $(wildcard man/*.scd))
 EMBEDDED_TEXTS  := data/judge/refusals.txt data/judge/reference.txt data/judge/weights.txt
 
-LIB_OBJECTS    := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o
+EMBEDDED_QUERIES := data/align/harmful-heldout.csv data/align/harmless-heldout.csv
+
+LIB_OBJECTS    := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o $(BUILD)/embedded_queries.o
 CLI_OBJECTS    := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 EXAMPLES       := $(EXAMPLE_SOURCES:%.c=$(BUILD)/%)
@@ -116,7 +118,11 @@ $(BUILD)/embedded.c: $(EMBEDDED_TEXTS) scripts/embed-text
 	@mkdir -p $(@D)
 	scripts/embed-text $(EMBEDDED_TEXTS) > $@
 
-$(BUILD)/embedded.o: $(BUILD)/embedded.c $(BUILD)/command
+$(BUILD)/embedded_queries.c: $(EMBEDDED_QUERIES) scripts/embed-text
+	@mkdir -p $(@D)
+	scripts/embed-text $(EMBEDDED_QUERIES) > $@
+
+$(BUILD)/embedded.o $(BUILD)/embedded_queries.o: %.o: %.c $(BUILD)/command
 	$(COMPILE) -Isrc -c $< -o $@
 
 $(STATIC): $(LIB_OBJECTS)

@@ -9,8 +9,8 @@
 #include "command.h"
 
 /* Threads that wait for the next parallel loop shall sleep: left to itself GNU's OpenMP has them look for work for
- * milliseconds, which takes the processor from the other programs of a busy machine, and from the very thread that they wait
- * for (docs/performance.md). */
+ * milliseconds, which takes the processor from the other programs of a busy machine, and from the very thread that
+ * they wait for (docs/performance.md). */
 static const char policy[] = "OMP_WAIT_POLICY", passive[] = "passive";
 
 void machine_settle(char **argv)

@@ -8,8 +8,8 @@
  * sets them and starts itself again, once. Where that is not possible it goes on as it is. */
 void machine_settle(char **argv);
 
-/* A file that gets shorter while it is mapped: the process is sent SIGBUS where the file used to be. Says so in one line
- * and ends with EXIT_FAILED; the lines of a result written so far are whole. */
+/* A file that gets shorter while it is mapped: the process is sent SIGBUS where the file used to be. Says so in
+ * one line and ends with EXIT_FAILED; the lines of a result written so far are whole. */
 void machine_catch_lost_files(void);
 
 #endif

@@ -15,9 +15,9 @@
 #include "machine.h"
 
 static const cli_command *const commands[] = {
-    &command_inspect, &command_logits,  &command_ships,  &command_find,     &command_direction,
-    &command_rank,    &command_compare, &command_report, &command_generate, &command_judge,
-    &command_utility, &command_ablate,  &command_graft,  &command_bench,    &command_merge};
+    &command_inspect, &command_logits, &command_ships,    &command_find,  &command_direction, &command_rank,
+    &command_compare, &command_report, &command_generate, &command_judge, &command_utility,   &command_ablate,
+    &command_graft,   &command_bench,  &command_merge,    &command_audit};
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 int report_error(const sah_error *error)

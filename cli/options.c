@@ -173,6 +173,8 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_MLP] = {"mlp", 0, "A|B", CHOICE, PLACE(mlp), 0, 0, "the model whose MLP weights to take"},
     [OPT_REST] = {"rest", 0, "A|B", CHOICE, PLACE(rest), 0, 0,
                   "the model everything else comes from (default: that of --mlp)"},
+    [OPT_QUICK] = {"quick", 0, NULL, FLAG, PLACE(quick), 0, 0,
+                   "24 queries of each kind, by q alone, shorter responses, no search"},
     [OPT_SHARD] = {"shard", 0, "I/N|auto", SHARD, PLACE(shard), 0, 0,
                    "only part I (from 0) of N, for sahara merge; auto: what the scheduler says\n"
                    "(Slurm, mpirun, Kubernetes)"},

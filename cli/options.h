@@ -79,6 +79,7 @@ typedef enum option_id {
     OPT_SHARD,
     OPT_TOGETHER,
     OPT_CHECK,
+    OPT_QUICK,
     N_OPTIONS
 } option_id;
 
@@ -95,7 +96,7 @@ typedef struct cli_options {
     const char **arguments;
     int n_arguments;
 
-    bool quiet, json, by_query, heat, concentration, screen, match_length, opening_kl, check;
+    bool quiet, json, by_query, heat, concentration, screen, match_length, opening_kl, check, quick;
     int check_refusal; /* 0 off, 1 on; means something when given */
     const char *output; /* NULL: standard output */
     const char **template_vars; /* [n_template_vars] */

@@ -962,6 +962,49 @@ typedef struct sah_report_options {
 sah_status sah_report(const char *const *paths, size_t n, const sah_report_options *options,
                       const char *output, sah_error *error);
 
+/* ---- Audit ---------------------------------------------------------------------------------------------- */
+
+/* Does refusal hang on few heads? */
+typedef enum sah_audit_answer {
+    SAH_AUDIT_HARDLY_REFUSES = 0, /* there is no refusal to explain */
+    SAH_AUDIT_FEW_HEADS, /* yes: without them it falls by half or more, on queries that they were not chosen on */
+    SAH_AUDIT_NOT_THESE_HEADS, /* not on those that were found */
+    SAH_AUDIT_UNDECIDED /* the queries at hand show neither */
+} sah_audit_answer;
+
+typedef struct sah_audit_options {
+    const char
+        *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else ships */
+    const char *system; /* or NULL */
+    bool quick; /* by q alone, fewer heads, no search */
+    int max_new_tokens; /* of a response; 0: 128, quick 48 */
+    uint64_t memory; /* bytes beside the weights; 0: as each stage has it */
+    sah_progress_fn progress; /* `what` names the stage; or NULL */
+    void *user;
+} sah_audit_options;
+
+typedef struct sah_audit_result {
+    sah_audit_answer answer;
+    char sentence[1024]; /* the answer for a reader, with its figures */
+} sah_audit_result;
+
+/* Queries of the project's own, 80 of each kind; `limit` > 0 keeps only that many. */
+sah_status sah_audit_queries(size_t limit, sah_strings *harmful, sah_strings *harmless, sah_error *error);
+
+/* About how long an audit will take, in seconds, measured by short runs of its parts. What is in its directory already
+ * counts as not done. */
+sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
+                              const sah_audit_options *options, double *seconds, sah_error *error);
+
+/* The whole question in one run (docs/audit.md): how much is refused of the harmful and the harmless queries (at
+ * least 8 each); Ships with signed effect by q and v, the refusal direction and the searched group, on every
+ * second query; refusal without those heads on the others, beside as many random heads, and what that costs.
+ * Writes result files of every stage into `directory`, which is made when it is not there, and card.json, card.md
+ * and card.html. An interrupted audit carries on where it stopped. */
+sah_status sah_audit(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
+                     const sah_audit_options *options, const char *directory, sah_audit_result *out,
+                     sah_error *error);
+
 /* ---- Descriptions -------------------------------------------------------------------------------------- */
 
 /* sah_model_describe() as text for a person, or as one JSON object; `*text` is for free(). */

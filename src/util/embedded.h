@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Data files compiled into the library (scripts/embed-text), so that it works wherever it is put. */
-#ifndef SAH_EVAL_JUDGE_EMBEDDED_H
-#define SAH_EVAL_JUDGE_EMBEDDED_H
+#ifndef SAH_UTIL_EMBEDDED_H
+#define SAH_UTIL_EMBEDDED_H
 
 #include <stddef.h>
 
@@ -13,5 +13,7 @@ typedef struct sah_embedded_text {
 extern const sah_embedded_text sah_text_refusals; /* data/judge/refusals.txt */
 extern const sah_embedded_text sah_text_reference; /* data/judge/reference.txt */
 extern const sah_embedded_text sah_text_weights; /* data/judge/weights.txt */
+extern const sah_embedded_text sah_text_harmful_heldout; /* data/align/harmful-heldout.csv */
+extern const sah_embedded_text sah_text_harmless_heldout; /* data/align/harmless-heldout.csv */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that others use at the same time: a model that is written to while it is read, one that is cut short under a
- * run, a result that another run is writing. Each ends in one line and a status, never in a signal. And what the program asks
- * of OpenMP, whatever the environment says.
+/* Files that others use at the same time: a model that is written to while it is read, one that is cut short under
+ * a run, a result that another run is writing. Each ends in one line and a status, never in a signal. And what the
+ * program asks of OpenMP, whatever the environment says.
  *
  * The environment variable SAHARA names the program. */
 #include <fcntl.h>
@@ -70,8 +70,8 @@ static int shell(const char *line, char *said, size_t size)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-/* The file is cut to nothing at a time that differs from try to try: before the program opens it, while it reads, or when
- * it has all it needs. None may end by a signal. */
+/* The file is cut to nothing at a time that differs from try to try: before the program opens it, while it reads,
+ * or when it has all it needs. None may end by a signal. */
 static void test_file_cut_short(void **state)
 {
     (void)state;

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an audit found, between the stages that measure (audit.c), the answer that follows (answer.c) and the cards
+ * that tell it (card.c). */
+#ifndef SAH_AUDIT_AUDIT_H
+#define SAH_AUDIT_AUDIT_H
+
+#include "util/json.h"
+#include "util/strings.h"
+
+/* Judged responses of one kind. */
+typedef struct sah_rate {
+    uint64_t n, refused, complied, degenerate;
+    sah_share refusal; /* of all n, Wilson's interval */
+} sah_rate;
+
+/* One point of an ablation curve: the first heads of a list, or as many at random. */
+typedef struct sah_point {
+    size_t heads;
+    bool random;
+    char *names; /* "5-6,18-8" */
+    sah_rate rate;
+} sah_point;
+
+enum { SAH_MOST_POINTS = 64, SAH_N_CURVES = 3, SAH_CARD_HEADS = 5 };
+
+typedef struct sah_curve {
+    const char *name; /* of its files: "q", "v", "group" */
+    const char *what; /* for a reader */
+    char *heads; /* all, in their order */
+    sah_point points[SAH_MOST_POINTS];
+    size_t n;
+    bool has_perplexity; /* with all heads ablated, on the model's own harmless answers */
+    double perplexity, base_perplexity;
+    sah_share log_difference; /* nats a token */
+} sah_curve;
+
+/* The highest heads of a sweep. */
+typedef struct sah_sweep_found {
+    const char *part;
+    bool done;
+    size_t n_heads, n_safety, n_safety_kl; /* scored; safety by the signed effect, by the divergence alone */
+    sah_ranked top[SAH_CARD_HEADS];
+    size_t n_top;
+    sah_concentration concentration;
+} sah_sweep_found;
+
+typedef struct sah_found {
+    const sah_model_info *model;
+    const char *directory;
+    bool quick;
+    size_t n_scored, n_scored_harmless, n_held; /* queries that heads were chosen on, and the curve's */
+    int max_new_tokens;
+    sah_rate harmful, harmless;
+    sah_sweep_found sweeps[2];
+    sah_chosen group[SAH_MOST_POINTS];
+    size_t n_group;
+    sah_curve curves[SAH_N_CURVES];
+    size_t n_curves;
+    sah_audit_answer answer;
+    const sah_curve *decided; /* the curve and point that the answer rests on, or NULL */
+    const sah_point *point, *random;
+    char *sentence; /* the answer for a reader */
+    sah_strings doubts; /* what could not be concluded, a sentence each */
+} sah_found;
+
+/* What an audit with such options consists of. */
+typedef struct sah_audit_plan {
+    int tokens; /* of a response at most */
+    size_t heads; /* of a curve */
+    int parts; /* sweeps */
+    bool searches;
+    size_t curves, stages;
+} sah_audit_plan;
+
+sah_audit_plan sah_audit_plan_of(const sah_audit_options *options);
+const char *sah_audit_template(const sah_model *model, const sah_audit_options *options);
+
+/* Refusals of a judgement. */
+sah_rate sah_rate_of(uint64_t refused, uint64_t complied, uint64_t degenerate);
+
+/* So little is refused that there is nothing to look for heads of. */
+bool sah_audit_too_few(const sah_found *found);
+
+/* Sets answer, decided, point, random, sentence and doubts from the rest. */
+sah_status sah_audit_decide(sah_found *found, sah_error *error);
+
+/* Writes card.json, card.md and card.html. */
+sah_status sah_audit_cards(const sah_found *found, sah_error *error);
+
+#endif
