@@ -5,8 +5,9 @@ import gguf
 import numpy as np
 
 ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "phi3": "PHI3", "olmo2": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
-                 "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE"}
-PERMUTED = {"smollm3", "granite", "granitemoehybrid"}
+                 "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
+                 "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE"}
+PERMUTED = {"smollm3", "granite", "granitemoehybrid", "mixtral"}
 
 
 def permuted(rows, heads):
@@ -52,6 +53,26 @@ def hybrid_pieces(key, values, c):
     return [(key, values)]
 
 
+def expert_keys(writer, c):
+    count = getattr(c, "num_experts", None) or getattr(c, "n_routed_experts", None) or getattr(c, "num_local_experts", None)
+    if not count:
+        return
+    writer.add_expert_count(count)
+    writer.add_expert_used_count(c.num_experts_per_tok)
+    if hasattr(c, "moe_intermediate_size"):
+        writer.add_expert_feed_forward_length(c.moe_intermediate_size)
+    if hasattr(c, "shared_expert_intermediate_size"):
+        writer.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
+    if c.model_type == "glm4_moe":
+        writer.add_expert_shared_count(c.n_shared_experts)
+        writer.add_leading_dense_block_count(c.first_k_dense_replace)
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+        writer.add_expert_weights_scale(c.routed_scaling_factor)
+        writer.add_expert_weights_norm(c.norm_topk_prob)
+        writer.add_expert_group_count(c.n_group)
+        writer.add_expert_group_used_count(c.topk_group)
+
+
 def keys(writer, c):
     kind = c.model_type
     head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
@@ -63,13 +84,15 @@ def keys(writer, c):
         writer.add_feed_forward_length(c.n_inner or 4 * c.n_embd)
         writer.add_layer_norm_eps(c.layer_norm_epsilon)
         return
-    writer.add_feed_forward_length(getattr(c, "shared_intermediate_size", c.intermediate_size))
+    if hasattr(c, "intermediate_size"):
+        writer.add_feed_forward_length(getattr(c, "shared_intermediate_size", c.intermediate_size))
+    expert_keys(writer, c)
     writer.add_head_count_kv([c.num_key_value_heads] * c.num_hidden_layers if kind == "granitemoehybrid" else c.num_key_value_heads)
     writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     rope = c.rope_parameters.get("full_attention", c.rope_parameters)
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1.0)))
-    if kind in ("gemma2", "gemma3_text", "glm4"):
+    if kind in ("gemma2", "gemma3_text", "glm4", "glm4_moe", "qwen3_moe"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     if kind in ("gemma2", "gemma3_text"):
@@ -107,6 +130,8 @@ def pieces(key, values, c):
         return [(key.replace("gate_up_proj", "gate_proj.weight"), values[:, :half]), (key.replace("gate_up_proj", "up_proj.weight"), values[:, half:])]
     if key.endswith("mlp.experts.down_proj"):
         return [(key + ".weight", values)]
+    if key.endswith("e_score_correction_bias"):
+        return [(key.replace("e_score_correction_bias", "e_score_correction.bias"), values)]
     if kind in HYBRIDS:
         return hybrid_pieces(key, values, c)
     if "shared_mlp.input_linear" in key:

@@ -95,22 +95,30 @@ MODELS = {
                                          max_position_embeddings=128, bos_token_id=1, eos_token_id=2), False),
     "llama-yarn": (lambda a: tf.LlamaConfig(**base(a, rope_parameters={**YARN, "attention_factor": 1.3, "truncate": False})), False),
     "mixtral": (lambda a: tf.MixtralConfig(**base(a, num_local_experts=5, sliding_window=4)), False),
+    "mixtral-gguf": (lambda a: tf.MixtralConfig(**base(a, layers=2, num_local_experts=4)), True),
+    "qwen2-moe-gguf": (lambda a: tf.Qwen2MoeConfig(**base(a, layers=2, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8,
+                                                          shared_expert_intermediate_size=12)), True),
+    "qwen3-moe-gguf": (lambda a: tf.Qwen3MoeConfig(**base(a, layers=2, head_dim=8, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12,
+                                                          norm_topk_prob=True)), True),
     "qwen2-moe": (lambda a: tf.Qwen2MoeConfig(**base(a, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
                                                      shared_expert_intermediate_size=12, mlp_only_layers=[1])), False),
     "qwen3-moe": (lambda a: tf.Qwen3MoeConfig(**base(a, head_dim=8, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12,
                                                      norm_topk_prob=True, decoder_sparse_step=2, use_sliding_window=True, sliding_window=4)), False),
-    "olmoe": (lambda a: tf.OlmoeConfig(**{**base(a, layers=2, num_experts=6, num_experts_per_tok=2), "intermediate_size": 12}), False),
+    "olmoe": (lambda a: tf.OlmoeConfig(**{**base(a, layers=2, num_experts=6, num_experts_per_tok=2), "intermediate_size": 12}), True),
     "glm4-moe": (lambda a: tf.Glm4MoeConfig(**base(a, layers=2, head_dim=8, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=8, n_group=4,
                                                    topk_group=2, n_shared_experts=2, routed_scaling_factor=1.5, use_qk_norm=True,
-                                                   attention_bias=True)), False),
+                                                   attention_bias=True)), True),
     "qwen3-5": (lambda a: tf.Qwen3_5TextConfig(**hybrid(a, [L, L, L, F], 2, 6, layers=4)), True),
     "qwen3-5-delta-last": (lambda a: tf.Qwen3_5TextConfig(**hybrid(a, [F, L, L], 3, 3, kv=4, value_dim=12, linear_conv_kernel_dim=2, tie_word_embeddings=True,
         attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5})), False),
     "qwen3-next": (lambda a: tf.Qwen3NextConfig(**hybrid(a, [L, F, L], 2, 4, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8,
                                                          shared_expert_intermediate_size=12, mlp_only_layers=[1])), False),
+    "qwen3-next-gguf": (lambda a: tf.Qwen3NextConfig(**hybrid(a, [L, F], 2, 4, layers=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
+                                                              shared_expert_intermediate_size=12)), True),
     "qwen3-5-moe": (lambda a: tf.Qwen3_5MoeTextConfig(**{k: v for k, v in hybrid(a, [L, F], 1, 2, layers=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12,
-                                                         shared_expert_intermediate_size=8).items() if k != "intermediate_size"}), False),
+                                                         shared_expert_intermediate_size=8).items() if k != "intermediate_size"}), True),
 }
+FUSED = ("qwen3-5-moe",)  # saved as published: those of all experts in one tensor
 ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight")
 
 
@@ -255,7 +263,7 @@ def make(name, args):
     model = AutoModelForCausalLM.from_config(config, **how).eval()
     with torch.no_grad():
         draw(model, zlib.crc32(f"{name} {args.seed}".encode()))
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_original_format=name not in FUSED)
     (folder / "generation_config.json").unlink(missing_ok=True)
     model = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
     if falcon:

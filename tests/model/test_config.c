@@ -365,7 +365,7 @@ static void test_gguf_refusals(void **state)
         float value;
         const char *part;
     } NUMBERS[] = {
-        {"llama.expert_count", 8, "llama.expert_count = 8 is not supported"},
+        {"llama.expert_count", 8, "llama.expert_count must be an integer"},
         {"llama.logit_scale", 0.5F, "llama.logit_scale = 0.5 is not supported"},
         {"llama.attn_logit_softcapping", 50, "llama.attn_logit_softcapping = 50 is not supported"},
         {"llama.logit_scale", NAN, "llama.logit_scale = "},
@@ -383,6 +383,7 @@ static void test_gguf_refusals(void **state)
         {"llama.attention.value_length", 6, "llama.attention.value_length is 6 but heads are 4 wide"},
         {"llama.attention.head_count_kv", 3, "cannot share 3 key/value heads"},
         {"llama.attention.key_length", 3, "but heads are 3 wide"},
+        {"llama.expert_count", 8, "llama.expert_used_count is missing"},
         {"split.count", 2, "part 1 of a model in 2 files"},
     };
     gguf_writer w = {.version = 3, .alignment = 32};

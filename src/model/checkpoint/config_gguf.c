@@ -67,7 +67,7 @@ static sah_status refuse_unknown(const reader *r, const sah_family *f, sah_error
         {"residual_scale", 1, "residual_multiplier"},
         {"attention.scale", 0, "attention_multiplier"},
         {"attention.clamp_kqv", 0, ""},
-        {"nextn_predict_layers", 0, ""},
+        {"nextn_predict_layers", 0, "num_nextn_predict_layers"},
     };
     char key[KEY_BYTES];
     bool causal;
@@ -127,7 +127,6 @@ static sah_status read_sizes(const reader *r, sah_config *c, sah_error *error)
     } SIZES[] = {
         {"block_count", SAH_MAX_LAYERS, &c->n_layers},
         {"embedding_length", SAH_MAX_WIDTH, &c->d_model},
-        {"feed_forward_length", SAH_MAX_WIDTH, &c->d_ff},
         {"attention.head_count", SAH_MAX_HEADS, &c->n_heads},
         {"context_length", INT32_MAX, &c->max_positions},
     };
@@ -137,6 +136,12 @@ static sah_status read_sizes(const reader *r, sah_config *c, sah_error *error)
     }
     if (status != SAH_OK) return status;
     status = read_key_heads(r, c, error);
+    if (status != SAH_OK) return status;
+    /* Files of experts alone have that width at least. */
+    int width = 0;
+    status = read_size(r, "expert_feed_forward_length", -1, SAH_MAX_WIDTH, &width, error);
+    if (status == SAH_OK)
+        status = read_size(r, "feed_forward_length", width > 0 ? width : 0, SAH_MAX_WIDTH, &c->d_ff, error);
     if (status != SAH_OK) return status;
     /* 0, a head width that cannot be derived, makes the key a must. */
     int64_t derived = c->d_model % c->n_heads == 0 ? c->d_model / c->n_heads : 0;
@@ -271,12 +276,16 @@ static sah_status find_family(const sah_gguf *gguf, const char *where, const sah
 {
     const char *name;
     size_t length;
-    char names[768];
+    char names[768], key[KEY_BYTES];
+    int64_t experts;
     sah_status status = sah_gguf_string(gguf, "general.architecture", &name, &length, error);
     if (status != SAH_OK) return status;
     if (name == NULL)
         return sah_fail(error, SAH_FAILED, "%s: metadata key general.architecture is missing", where);
-    *out = sah_family_of_gguf(name, length);
+    snprintf(key, sizeof key, "%.*s.expert_count", (int)(length < 64 ? length : 64), name);
+    status = sah_gguf_int(gguf, key, 0, 0, SAH_MAX_EXPERTS, &experts, error);
+    if (status != SAH_OK) return status;
+    *out = sah_family_of_gguf(name, length, experts > 0);
     if (*out != NULL) return SAH_OK;
     sah_family_list(true, names, sizeof names);
     return sah_fail(error, SAH_NOT_SUPPORTED, "%s: architecture %.*s is not supported: %s are", where,

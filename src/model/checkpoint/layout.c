@@ -78,6 +78,12 @@ sah_layout sah_layout_of(const sah_family *family, const sah_config *config, int
     case SAH_CUT_DELTA_QKV:
         *all = sah_width_of(config, layer, SAH_WIDTH_DELTA_ROWS);
         return delta_qkv(family, config, layer, role, gguf);
+    case SAH_CUT_EXPERT_GATE_UP: {
+        const size_t inner = sah_width_of(config, layer, SAH_WIDTH_EXPERT_FF);
+        *all = 2 * sah_width_of(config, layer, SAH_WIDTH_EXPERTS_FF);
+        return (sah_layout){
+            .first = role == SAH_ROLE_EXPERT_UP ? inner : 0, .run = inner, .stride = 2 * inner};
+    }
     case SAH_CUT_DELTA_BY_HEAD:
         return delta_by_head(config, layer, role, all);
     default:

@@ -159,7 +159,7 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
     module_path(c, layer, n->hugging_face, path);
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
     if (sah_tensors_find(adapter, name) == NULL) return SAH_OK; /* a lone B is refused as unused */
-    if (strstr(n->hugging_face, "%d") != NULL)
+    if (n->cut >= SAH_CUT_EXPERTS)
         return sah_fail(error, SAH_NOT_SUPPORTED, "%s: an adapter of %s is not supported: experts take none",
                         s->where, path);
     const sah_layout layout = sah_layout_of(c->family, &c->config, layer, n->role, n->cut, false, &rows);

@@ -157,6 +157,13 @@ static sah_status find_experts(const search *s, int layer, const char *own, sah_
     return SAH_OK;
 }
 
+/* The full name of a matrix: without ".weight" where Hugging Face keeps those of all experts together. */
+static void matrix_name(const search *s, int layer, const char *own, sah_cut cut, char name[NAME_BYTES])
+{
+    const bool bare = !s->c->is_gguf && (cut == SAH_CUT_EXPERT_BLOCK || cut == SAH_CUT_EXPERT_GATE_UP);
+    layer_name(s, layer, own, bare ? "" : ".weight", name);
+}
+
 static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix_name *n, sah_error *error)
 {
     const sah_config *config = &s->c->config;
@@ -165,6 +172,8 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
     const sah_cut cut = s->c->is_gguf ? n->gguf_cut : n->cut;
     const bool turned = s->family->transposed && !s->c->is_gguf;
+    const size_t experts =
+        cut == SAH_CUT_EXPERT_BLOCK || cut == SAH_CUT_EXPERT_GATE_UP ? (size_t)config->experts.n : 0;
     char name[NAME_BYTES];
     *m = (sah_matrix){.rows = sah_width_of(config, layer, info->rows),
                       .columns = sah_width_of(config, layer, info->columns)};
@@ -173,10 +182,38 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     m->layout = sah_layout_of(s->family, config, layer, n->role, cut, s->c->is_gguf, &all);
     m->columns_layout = sah_columns_layout_of(s->family, config, layer, n->role, s->c->is_gguf);
     m->turned = turned;
-    layer_name(s, layer, own, ".weight", name);
+    matrix_name(s, layer, own, cut, name);
+    const sah_tensor *there = sah_tensors_find(s->c->tensors, name);
     const size_t dims[] = {turned ? m->columns : all, turned ? all : m->columns};
-    sah_status status = find(s, name, 2, dims, &m->tensor, error);
+    const size_t blocks[] = {experts, experts > 0 ? all / experts : 0, m->columns};
+    sah_status status;
+    if (experts > 0)
+        status = find(s, name, 3, blocks, &m->tensor, error);
+    else if (m->rows == 1 && there != NULL && there->n_dims == 1) /* a row that is kept as a vector */
+        status = find_vector(s, name, m->columns, &m->tensor, error);
+    else
+        status = find(s, name, 2, dims, &m->tensor, error);
     return status == SAH_OK ? find_bias(s, layer, n, own, all, error) : status;
+}
+
+/* Of several names for a role: whether this one is to be taken. */
+static bool is_meant(const search *s, int layer, const sah_matrix_name *n)
+{
+    const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
+    const sah_cut cut = s->c->is_gguf ? n->gguf_cut : n->cut;
+    char name[NAME_BYTES], first[NAME_BYTES / 2];
+    bool is_last = true, taken = false;
+    for (const sah_matrix_name *other = s->family->matrices; other->hugging_face != NULL; other++) {
+        is_last = is_last && (other <= n || other->role != n->role);
+        taken = taken || (other < n && other->role == n->role &&
+                          sah_role_matrix(&s->c->layers[layer], n->role)->tensor != NULL);
+    }
+    if (taken || is_last || own == NULL) return !taken && own != NULL;
+    const char *number = cut == SAH_CUT_EXPERTS ? strstr(own, "%d") : NULL;
+    if (number != NULL) snprintf(first, sizeof first, "%.*s0%s", (int)(number - own), own, number + 2);
+    matrix_name(s, layer, number != NULL ? first : own, cut, name);
+    return sah_tensors_find(s->c->tensors, name) != NULL ||
+           sah_tensors_unsupported(s->c->tensors, name) != NULL;
 }
 
 /* ---- Vectors ------------------------------------------------------------------------------------------- */
@@ -251,7 +288,8 @@ static sah_status find_layer(const search *s, int layer, sah_error *error)
 {
     sah_status status = SAH_OK;
     for (const sah_matrix_name *n = s->family->matrices; n->hugging_face != NULL && status == SAH_OK; n++)
-        if (sah_layer_has(&s->c->config, layer, n->role)) status = find_layer_matrix(s, layer, n, error);
+        if (sah_layer_has(&s->c->config, layer, n->role) && is_meant(s, layer, n))
+            status = find_layer_matrix(s, layer, n, error);
     for (const sah_vector_name *n = s->family->vectors; n->hugging_face != NULL && status == SAH_OK; n++)
         if (sah_layer_has_vector(&s->c->config, layer, n->vector))
             status = find_layer_vector(s, layer, n, error);
@@ -357,8 +395,10 @@ static bool is_ignored(const search *s, const char *name)
 static bool is_extra(const search *s, const char *name)
 {
     char layers[NAME_BYTES];
-    snprintf(layers, sizeof layers, "%s%s.", s->prefix,
-             s->family->layers != NULL ? s->family->layers : "layers");
+    snprintf(layers, sizeof layers, "%s%s.", s->c->is_gguf ? "" : s->prefix,
+             s->c->is_gguf               ? "blk"
+             : s->family->layers != NULL ? s->family->layers
+                                         : "layers");
     const size_t n = strlen(layers);
     return s->family->extra_layers && strncmp(name, layers, n) == 0 &&
            strtol(name + n, NULL, 10) >= s->c->config.n_layers;

@@ -2,6 +2,8 @@
 /* Mixtures of experts, a tensor an expert: Mixtral, Qwen2-MoE and Qwen3-MoE (dense layers among them), OLMoE, and
  * GLM-4-MoE (a shared expert, groups, the first layers dense). */
 #include "model/family/experts.h"
+
+#include <stdio.h>
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -63,6 +65,102 @@ static sah_status set_layers(sah_config *c, int64_t first, int64_t step, const j
     return SAH_OK;
 }
 
+/* ---- GGUF ---------------------------------------------------------------------------------------------- */
+
+static const sah_tensor *layer_tensor(const sah_gguf *gguf, int layer, const char *own)
+{
+    char name[96];
+    snprintf(name, sizeof name, "blk.%d.%s.weight", layer, own);
+    return sah_tensors_find(&gguf->tensors, name);
+}
+
+/* How wide an expert is: by its key, else by a tensor [experts, width, model]. */
+static sah_status read_width(const sah_gguf *gguf, const char *prefix, int layer, const sah_config *c,
+                             sah_experts *e, sah_error *error)
+{
+    char key[96];
+    int64_t width;
+    const sah_tensor *gates = layer_tensor(gguf, layer, "ffn_gate_exps");
+    const bool known = gates != NULL && gates->n_dims == 3 && gates->dims[1] <= SAH_MAX_WIDTH;
+    snprintf(key, sizeof key, "%s.expert_feed_forward_length", prefix);
+    sah_status status =
+        sah_gguf_int(gguf, key, known ? (int64_t)gates->dims[1] : c->d_ff, 1, SAH_MAX_WIDTH, &width, error);
+    e->width = (int)width;
+    return status;
+}
+
+/* The shared expert of a layer; those of all layers are alike. */
+static void read_shared_gguf(const sah_gguf *gguf, int layer, sah_experts *e)
+{
+    const sah_tensor *gate = layer_tensor(gguf, layer, "ffn_gate_shexp");
+    if (gate == NULL || gate->dims[0] > SAH_MAX_WIDTH) return;
+    e->shared_width = (int)gate->dims[0];
+    e->shared_gate = layer_tensor(gguf, layer, "ffn_gate_inp_shexp") != NULL;
+}
+
+sah_status sah_read_experts_gguf(const sah_gguf *gguf, const char *prefix, sah_router router,
+                                 sah_normalise normalise, const char *where, sah_config *c, sah_error *error)
+{
+    static const struct {
+        const char *suffix;
+        int64_t otherwise, low, high;
+    } KEYS[] = {{"expert_count", 0, 1, SAH_MAX_EXPERTS},
+                {"expert_used_count", 0, 1, SAH_MAX_EXPERTS},
+                {"expert_group_count", 1, 1, SAH_MAX_EXPERT_GROUPS},
+                {"expert_group_used_count", 1, 1, SAH_MAX_EXPERT_GROUPS},
+                {"expert_gating_func", 0, 0, 2}}; /* 1 softmax, 2 sigmoid; 0: the architecture's */
+    sah_experts *e = &c->experts;
+    int64_t numbers[5];
+    double scale;
+    char key[96];
+    for (size_t i = 0; i < 5; i++) {
+        snprintf(key, sizeof key, "%s.%s", prefix, KEYS[i].suffix);
+        sah_status status =
+            sah_gguf_int(gguf, key, KEYS[i].otherwise, KEYS[i].low, KEYS[i].high, &numbers[i], error);
+        if (status != SAH_OK) return status;
+        if (i < 2 && numbers[i] == 0)
+            return sah_fail(error, SAH_FAILED, "%s: metadata key %s is missing", where, key);
+    }
+    const bool sigmoid = router == SAH_ROUTER_SIGMOID;
+    if (numbers[4] != 0 && (numbers[4] == 2) != sigmoid)
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: %s = %lld is not supported in this architecture",
+                        where, key, (long long)numbers[4]);
+    snprintf(key, sizeof key, "%s.expert_weights_scale", prefix);
+    sah_status status = sah_gguf_number(gguf, key, 1, &scale, error);
+    snprintf(key, sizeof key, "%s.expert_weights_norm", prefix);
+    e->normalise = normalise == SAH_NORMALISE_ALWAYS;
+    if (status == SAH_OK && normalise == SAH_NORMALISE_BY_KEY)
+        status = sah_gguf_bool(gguf, key, false, &e->normalise, error);
+    if (status == SAH_OK && !sah_config_by_layer(c)) status = sah_fail_memory(error, where);
+    if (status != SAH_OK) return status;
+    e->n = (int)numbers[0];
+    e->active = (int)numbers[1];
+    e->groups = numbers[2] > 1 ? (int)numbers[2] : 0;
+    e->active_groups = numbers[2] > 1 ? (int)numbers[3] : 0;
+    e->router = router;
+    e->scale = scale > 0 || scale < 0 ? (float)scale : 1; /* 0 counts as absent, as there */
+    int first = -1;
+    for (int l = c->n_layers - 1; l >= 0; l--) {
+        c->layer_kind[l].experts = layer_tensor(gguf, l, "ffn_gate_inp") != NULL;
+        if (c->layer_kind[l].experts) first = l;
+    }
+    if (first < 0)
+        return sah_fail(error, SAH_FAILED, "%s: %d experts, but no layer has a router", where, e->n);
+    read_shared_gguf(gguf, first, e);
+    return read_width(gguf, prefix, first, c, e, error);
+}
+
+#define READ_GGUF(name, prefix, router, normalise)                                                           \
+    static sah_status name(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)         \
+    {                                                                                                        \
+        return sah_read_experts_gguf(gguf, prefix, router, normalise, where, c, error);                      \
+    }
+READ_GGUF(read_mixtral_gguf, "llama", SAH_ROUTER_TOP_SOFTMAX, SAH_NORMALISE_NEVER)
+READ_GGUF(read_qwen2_gguf, "qwen2moe", SAH_ROUTER_SOFTMAX_TOP, SAH_NORMALISE_NEVER)
+READ_GGUF(read_qwen3_gguf, "qwen3moe", SAH_ROUTER_SOFTMAX_TOP, SAH_NORMALISE_ALWAYS)
+READ_GGUF(read_olmoe_gguf, "olmoe", SAH_ROUTER_SOFTMAX_TOP, SAH_NORMALISE_NEVER)
+#undef READ_GGUF
+
 /* ---- Mixtral ------------------------------------------------------------------------------------------- */
 
 static const sah_matrix_name mixtral_matrices[] = {
@@ -86,7 +184,11 @@ const sah_family sah_family_mixtral = {
     .activation = "silu",
     .keys = {"num_local_experts", "num_experts"},
     .windows = SAH_WINDOW_ALL,
+    .gguf = "llama",
+    .mixture = true,
+    .permuted = true,
     .read_json = read_mixtral,
+    .read_gguf = read_mixtral_gguf,
     .prefixes = {"model.", ""},
     .matrices = mixtral_matrices,
     .vectors = plain_norms,
@@ -165,7 +267,9 @@ const sah_family sah_family_qwen2_moe = {
     .activation = "silu",
     .keys = {"num_experts", "num_local_experts"},
     .windows = SAH_WINDOW_OPTIONAL,
+    .gguf = "qwen2moe",
     .read_json = read_qwen2,
+    .read_gguf = read_qwen2_gguf,
     .prefixes = {"model.", ""},
     .matrices = qwen2_matrices,
     .vectors = plain_norms,
@@ -185,7 +289,9 @@ const sah_family sah_family_qwen3_moe = {
     .qkv_bias = SAH_BIAS_BY_KEY,
     .o_bias = SAH_BIAS_BY_KEY,
     .qk_norm = SAH_QK_NORM_HEAD,
+    .gguf = "qwen3moe",
     .read_json = read_qwen3,
+    .read_gguf = read_qwen3_gguf,
     .prefixes = {"model.", ""},
     .matrices = qwen3_matrices,
     .vectors = head_norms,
@@ -196,8 +302,8 @@ const sah_family sah_family_qwen3_moe = {
 static const sah_matrix_name olmoe_matrices[] = {SAH_LLAMA_ATTENTION, SAH_QWEN_EXPERTS, {0}};
 static const sah_vector_name olmoe_vectors[] = {
     SAH_LLAMA_NORMS,
-    {SAH_VECTOR_Q_NORM, "self_attn.q_norm.weight", NULL, SAH_WIDTH_Q},
-    {SAH_VECTOR_K_NORM, "self_attn.k_norm.weight", NULL, SAH_WIDTH_KV},
+    {SAH_VECTOR_Q_NORM, "self_attn.q_norm.weight", "attn_q_norm.weight", SAH_WIDTH_Q},
+    {SAH_VECTOR_K_NORM, "self_attn.k_norm.weight", "attn_k_norm.weight", SAH_WIDTH_KV},
     {0},
 };
 
@@ -222,7 +328,9 @@ const sah_family sah_family_olmoe = {
     .qkv_bias = SAH_BIAS_BY_KEY,
     .o_bias = SAH_BIAS_BY_KEY,
     .qk_norm = SAH_QK_NORM_ROW,
+    .gguf = "olmoe",
     .read_json = read_olmoe,
+    .read_gguf = read_olmoe_gguf,
     .prefixes = {"model.", ""},
     .matrices = olmoe_matrices,
     .vectors = olmoe_vectors,
@@ -233,9 +341,10 @@ const sah_family sah_family_olmoe = {
 static const sah_matrix_name glm_matrices[] = {
     SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_QWEN_EXPERTS, SAH_SHARED_EXPERT("mlp.shared_experts"), {0}};
 static const sah_vector_name glm_vectors[] = {
-    SAH_LLAMA_NORMS,
+    {SAH_VECTOR_ATTENTION_NORM, "input_layernorm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},
+    {SAH_VECTOR_MLP_NORM, "post_attention_layernorm.weight", "post_attention_norm.weight", SAH_WIDTH_MODEL},
     SAH_HEAD_NORMS,
-    {SAH_VECTOR_CORRECTION, "mlp.gate.e_score_correction_bias", NULL, SAH_WIDTH_EXPERTS},
+    {SAH_VECTOR_CORRECTION, "mlp.gate.e_score_correction_bias", "exp_probs_b.bias", SAH_WIDTH_EXPERTS},
     {0},
 };
 
@@ -277,6 +386,18 @@ static sah_status read_glm(const json_t *json, const char *where, sah_config *c,
     return set_layers(c, dense, 1, NULL, where, error);
 }
 
+/* Layers that predict further tokens count among the blocks; norms of q and k are there or not. */
+static sah_status read_glm_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+{
+    int64_t extra;
+    sah_status status =
+        sah_gguf_int(gguf, "glm4moe.nextn_predict_layers", 0, 0, c->n_layers - 1, &extra, error);
+    if (status != SAH_OK) return status;
+    c->n_layers -= (int)extra;
+    if (layer_tensor(gguf, 0, "attn_q_norm") == NULL) c->qk_norm = SAH_QK_NORM_NONE;
+    return sah_read_experts_gguf(gguf, "glm4moe", SAH_ROUTER_SIGMOID, SAH_NORMALISE_BY_KEY, where, c, error);
+}
+
 const sah_family sah_family_glm4_moe = {
     .name = "glm4_moe",
     .title = "GLM-4-MoE",
@@ -288,10 +409,13 @@ const sah_family sah_family_glm4_moe = {
     .epsilon = 1e-5,
     .activation = "silu",
     .partial_rotary = 0.5,
-    .keys = {"n_routed_experts", "num_local_experts", "partial_rotary_factor"},
+    .keys = {"n_routed_experts", "num_local_experts", "num_experts", "partial_rotary_factor",
+             "num_nextn_predict_layers"},
     .qkv_bias = SAH_BIAS_BY_KEY,
     .qk_norm = SAH_QK_NORM_HEAD,
+    .gguf = "glm4moe",
     .read_json = read_glm,
+    .read_gguf = read_glm_gguf,
     .prefixes = {"model.", ""},
     .extra_layers = true,
     .matrices = glm_matrices,

@@ -59,21 +59,24 @@ const sah_family *sah_family_of_json(const char *architecture, const char *model
     return NULL;
 }
 
-const sah_family *sah_family_of_gguf(const char *name, size_t length)
+const sah_family *sah_family_of_gguf(const char *name, size_t length, bool experts)
 {
+    const sah_family *found = NULL;
     for (const sah_family *const *f = sah_all_families; *f != NULL; f++) {
         const char *own = (*f)->gguf;
-        if (own != NULL && strlen(own) == length && memcmp(own, name, length) == 0) return *f;
+        if (own == NULL || strlen(own) != length || memcmp(own, name, length) != 0) continue;
+        if (found == NULL || (*f)->mixture == experts) found = *f;
     }
-    return NULL;
+    return found;
 }
 
 void sah_family_list(bool gguf, char *out, size_t size)
 {
     size_t n = 0, left = 0;
-    for (const sah_family *const *f = sah_all_families; *f != NULL; f++) left += !gguf || (*f)->gguf != NULL;
+    for (const sah_family *const *f = sah_all_families; *f != NULL; f++)
+        left += !gguf || ((*f)->gguf != NULL && !(*f)->mixture);
     for (const sah_family *const *f = sah_all_families; *f != NULL; f++) {
-        if (gguf && (*f)->gguf == NULL) continue;
+        if (gguf && ((*f)->gguf == NULL || (*f)->mixture)) continue;
         left--;
         int wrote = snprintf(out + n, size - n, "%s%s%s",
                              n == 0     ? ""

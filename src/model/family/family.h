@@ -23,7 +23,8 @@ typedef enum sah_cut {
     SAH_CUT_EXPERT_GATE_UP, /* [experts, gate and up, columns] in one tensor */
 } sah_cut;
 
-/* Name of a matrix in a layer, without ".weight"; its bias goes by the same name. NULL: the container has none. */
+/* Name of a matrix in a layer, without ".weight"; its bias goes by the same name. NULL: the container has none. Of
+ * several names for a role the first counts whose tensor is there. */
 typedef struct sah_matrix_name {
     sah_role role;
     const char *hugging_face;
@@ -63,6 +64,7 @@ typedef struct sah_family {
     const char
         *nested; /* the key under which a model with more parts keeps the text part's settings, or NULL */
     const char *gguf; /* general.architecture; NULL: no such files */
+    bool mixture; /* of files of that architecture those with experts, where another family has the rest */
 
     /* What the configuration class assumes when config.json is silent; 0: derived from the other sizes. */
     int kv_heads, head_dim, max_positions;
@@ -108,9 +110,9 @@ typedef struct sah_family {
 /* All families; ends in NULL. */
 extern const sah_family *const sah_all_families[];
 
-/* By config.json's architecture, else its model_type; by GGUF's architecture. NULL: none. */
+/* By config.json's architecture, else its model_type; by GGUF's architecture, with experts or without. NULL: none. */
 const sah_family *sah_family_of_json(const char *architecture, const char *model_type);
-const sah_family *sah_family_of_gguf(const char *name, size_t length);
+const sah_family *sah_family_of_gguf(const char *name, size_t length, bool experts);
 
 /* "Gemma 2, Llama, ... and Qwen3": for a message; with `gguf` those that GGUF knows. */
 void sah_family_list(bool gguf, char *out, size_t size);

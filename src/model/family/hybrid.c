@@ -48,7 +48,7 @@ static const sah_matrix_name dense_matrices[] = {GATED_ATTENTION, DELTA, SAH_LLA
 static const sah_matrix_name next_matrices[] = {GATED_ATTENTION,  DELTA_BY_HEAD,          SAH_LLAMA_MLP,
                                                 SAH_QWEN_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0}};
 static const sah_matrix_name expert_matrices[] = {
-    GATED_ATTENTION, DELTA, SAH_QWEN_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0}};
+    GATED_ATTENTION, DELTA, SAH_QWEN_EXPERTS, SAH_QWEN_FUSED_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0}};
 
 static const sah_vector_name vectors[] = {
     {SAH_VECTOR_ATTENTION_NORM, "input_layernorm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},
@@ -206,15 +206,34 @@ static sah_status read_3_5_experts(const json_t *json, const char *where, sah_co
     return SAH_OK;
 }
 
+static sah_status read_next_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+{
+    sah_status status = read_hybrid_gguf(gguf, "qwen3next", where, c, error);
+    if (status != SAH_OK) return status;
+    return sah_read_experts_gguf(gguf, "qwen3next", SAH_ROUTER_SOFTMAX_TOP, SAH_NORMALISE_ALWAYS, where, c,
+                                 error);
+}
+
+static sah_status read_3_5_experts_gguf(const sah_gguf *gguf, const char *where, sah_config *c,
+                                        sah_error *error)
+{
+    sah_status status = read_hybrid_gguf(gguf, "qwen35moe", where, c, error);
+    if (status != SAH_OK) return status;
+    return sah_read_experts_gguf(gguf, "qwen35moe", SAH_ROUTER_SOFTMAX_TOP, SAH_NORMALISE_ALWAYS, where, c,
+                                 error);
+}
+
 const sah_family sah_family_qwen3_next = {
     .name = "qwen3_next",
     .title = "Qwen3-Next",
     .architectures = {"Qwen3NextForCausalLM"},
     .model_types = {"qwen3_next"},
+    .gguf = "qwen3next",
     HYBRID,
     .kv_heads = 2,
     .keys = {"partial_rotary_factor", "num_experts", "num_local_experts"},
     .read_json = read_next,
+    .read_gguf = read_next_gguf,
     .prefixes = {"model.", ""},
     .matrices = next_matrices,
 };
@@ -225,12 +244,15 @@ const sah_family sah_family_qwen3_5_moe = {
     .architectures = {"Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"},
     .model_types = {"qwen3_5_moe_text", "qwen3_5_moe"},
     .nested = "text_config",
+    .gguf = "qwen35moe",
     HYBRID,
     .kv_heads = 2,
     .ff_key = "moe_intermediate_size",
     .ff_times = 1,
     .keys = {"partial_rotary_factor", "num_experts", "num_local_experts"},
     .read_json = read_3_5_experts,
+    .read_gguf = read_3_5_experts_gguf,
+    .in_turns = true,
     .prefixes = {"model.", "model.language_model.", "language_model.model.", ""},
     .matrices = expert_matrices,
 };
