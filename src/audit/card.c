@@ -285,21 +285,20 @@ static void add_picture(sah_text *t, const sah_curve *c)
 /* ---- The cards ------------------------------------------------------------------------------------------- */
 
 static const char STYLE[] =
-    ":root{color-scheme:light "
-    "dark;--ink:#1d1d1f;--paper:#fff;--line:#c8c8cc;--chosen:#0a5fb4;--random:#8a6d00}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e4e4e7;--paper:#18181b;--line:#4a4a50;--chosen:#6cb2ff;--"
-    "random:#e0b94a}}"
+    ":root{color-scheme:light dark}"
     "body{font:16px/1.5 sans-serif;max-width:52em;margin:2em auto;padding:0 "
-    "1em;color:var(--ink);background:var(--paper)}"
-    ".answer{font-size:1.35em;line-height:1.4}.doubt{border-left:4px solid var(--random);padding-left:.8em}"
+    "1em;color:#1d1d1f;background:#fff}"
+    ".answer{font-size:1.35em;line-height:1.4}.doubt{border-left:4px solid #8a6d00;padding-left:.8em}"
     "table{border-collapse:collapse;margin:1em "
     "0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}"
-    "th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid var(--line)}"
-    "td:first-child,th:first-child{text-align:left}svg{width:100%;max-width:560px;height:auto;font:12px "
-    "sans-serif}"
-    "svg text{fill:var(--ink)}.axis path{stroke:var(--line)}polyline{fill:none;stroke-width:2}"
-    ".chosen{color:var(--chosen)}.random{color:var(--random)}g.chosen *,g.random *{stroke:currentColor}"
-    "circle{fill:currentColor}.random polyline{stroke-dasharray:5 4}"
+    "th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid #88888c}"
+    "td:first-child,th:first-child{text-align:left}"
+    "svg{width:100%;max-width:560px;height:auto;font:12px sans-serif}svg text{fill:currentColor}"
+    ".axis path{stroke:#88888c}polyline{fill:none;stroke-width:2}circle{fill:currentColor}"
+    ".chosen{color:#0a5fb4}.random{color:#8a6d00}g.chosen *,g.random *{stroke:currentColor}"
+    ".random polyline{stroke-dasharray:5 4}"
+    "@media(prefers-color-scheme:dark){body{color:#e4e4e7;background:#18181b}.chosen{color:#6cb2ff}"
+    ".random{color:#e0b94a}}"
     "@media print{body{max-width:none;margin:0}svg,table{break-inside:avoid}}";
 
 static void add_sweeps(card *c, const sah_found *f)
