@@ -79,7 +79,8 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_PRECISION] = {"precision", 0, "f32|bf16|auto", CHOICE, PLACE(precision), 0, 0,
                        "of weights and products (default: f32)"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", BYTES, PLACE(memory), 0, 0,
-                    "memory beside the weights, as 512M or 2G"},
+                    "memory for weights and all else, as 512M or 24G: weights that do not fit\n"
+                    "are read again each time they are needed"},
     [OPT_CONTRAST] = {"contrast", 0, "FILE", NAME, PLACE(contrast), 0, 0,
                       "harmless queries, scored in the same run; in compare, their result"},
     [OPT_ABLATE] = {"ablate", 0, "HEADS", TEXT, PLACE(ablate), 0, 0, "heads to ablate, as 5-6,18-8"},
@@ -485,6 +486,7 @@ sah_model_options options_model(const cli_options *options)
     return (sah_model_options){.precision = options->precision,
                                .threads = options->threads,
                                .adapter = options->adapter,
+                               .memory = options->memory,
                                .template_vars = options->template_vars,
                                .n_template_vars = options->n_template_vars,
                                .template_date = options->template_date};
@@ -500,7 +502,6 @@ sah_run_options options_run(const cli_options *options)
         .head_to = options->head_to,
         .template_ = options->template_,
         .system = options->system,
-        .memory = options->memory,
         .shard = options->shard,
         .together = options->together,
     };

@@ -115,6 +115,9 @@ typedef struct sah_model_options {
     size_t n_template_vars;
     const char *template_date; /* the day on which chat templates believe to be: "2024-07-26", or "today";
                                   NULL: 2024-07-26 always, so that a run can be repeated */
+    uint64_t memory; /* bytes for all that is done with the model, its weights among them; 0: no bound. Where
+                        the weights would take more than five eighths of it, layers are read from the files each
+                        time they are needed, one while the layer before it computes. Numbers stay the same */
     bool generates; /* opened to generate: float32 products run on the processor's bfloat16 tiles where it has
                        them (Intel AMX). Logits are then about as near float64's as those of float32 products,
                        but not the same; weights count to 2^-17 of themselves. Leave it off for scores. */
@@ -145,12 +148,16 @@ typedef struct sah_model_info {
 } sah_model_info;
 
 /* Opens a Hugging Face directory or a .gguf file and packs its weights for the products. Memory: the packed
- * weights (4 or 2 bytes a parameter). Fails by name on families, tensor types and options that are not
- * supported. `options` NULL: the defaults. */
+ * weights (4 or 2 bytes a parameter), or as much as the options allow: the files must then stay as they are
+ * until the model is closed. Fails by name on families, tensor types and options that are not supported.
+ * `options` NULL: the defaults. */
 sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
                           sah_error *error);
 void sah_model_close(sah_model *model);
 const sah_model_info *sah_model_describe(const sah_model *model);
+/* What the weights leave of the options' `memory` for a run's (sah_run_options, sah_generate_options), by sizes
+ * that are the same on every machine; 0: no bound. */
+uint64_t sah_model_rows_memory(const sah_model *model);
 
 /* ---- Tokens and prompts -------------------------------------------------------------------------------- */
 
@@ -333,7 +340,8 @@ typedef struct sah_run_options {
     int head_from, head_to; /* heads A..B-1; 0,0 means all */
     const char *template_; /* see sah_prompt_wrap */
     const char *system; /* or NULL */
-    uint64_t memory; /* bytes for rows beside the weights; 0: a default that suits the cache */
+    uint64_t memory; /* bytes for rows beside the weights; 0: what the model leaves (sah_model_rows_memory()),
+                        or a default that suits the cache */
     sah_shard shard; /* of heads; in sah_utility() of chunks of items and windows, which depend on `memory` */
     const char *
         together; /* a folder in which all shards have their journals, *.jsonl: each reads the others' where it

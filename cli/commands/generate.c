@@ -55,7 +55,6 @@ static sah_generate_options options_generate(const cli_options *o)
     options.random = o->given[OPT_RANDOM_HEADS];
     options.random_seed = o->random_seed;
     options.shard = o->shard;
-    options.memory = o->memory;
     return options;
 }
 
@@ -88,6 +87,7 @@ static int run(const cli_options *o)
         progress_init(&progress, o->quiet);
         progress_catch_signals();
         options.heads = heads;
+        options.memory = sah_model_rows_memory(model);
         options.progress = progress_show;
         options.user = &progress;
         status = sah_generate(model, &queries, &options, options_output(o), &error);

@@ -27,7 +27,7 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
     int64_t z_width = (int64_t)kind->n_heads * kind->head_dim,
             kv = (int64_t)kind->n_kv_heads * kind->head_dim;
     int64_t q_width = sah_layer_q_width(c, kind);
-    int64_t width = weights->qkv ? sah_layer_qkv_width(c, kind) : 2 * kv;
+    int64_t width = weights->apart ? 2 * kv : sah_layer_qkv_width(c, kind);
     float *rows = states->qkv + copy * pass->nodes.n * width;
     sah_attention at = {.n_heads = kind->n_heads, .n_kv_heads = kind->n_kv_heads, .head_dim = kind->head_dim};
     if (kind->mixer == SAH_MIXER_DELTA) {
@@ -40,9 +40,9 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
         at.sinks = weights->sinks;
         at.window = kind->window;
         at.single = view->single;
-        at.z = weights->qkv ? rows : states->q + copy * view->n * q_width;
+        at.z = weights->apart ? states->q + copy * view->n * q_width : rows;
         at.q = at.z;
-        at.q_stride = at.z_stride = at.gate_stride = weights->qkv ? width : q_width;
+        at.q_stride = at.z_stride = at.gate_stride = weights->apart ? q_width : width;
         at.gate = c->attention_gate ? at.q + z_width : NULL;
         at.k = states->kept ? states->kept + copy * states->n_kept * 2 * kv : rows + width - 2 * kv;
         at.v = at.k + kv;
@@ -61,7 +61,7 @@ static void keep(const sah_pass *pass, int layer, const sah_states *states, int6
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_view *nodes = &pass->nodes;
     int64_t kept = 2 * (int64_t)weights->kind.n_kv_heads * weights->kind.head_dim;
-    int64_t width = weights->qkv ? sah_layer_qkv_width(&pass->model->config, &weights->kind) : kept;
+    int64_t width = weights->apart ? kept : sah_layer_qkv_width(&pass->model->config, &weights->kind);
     const float *qkv = states->qkv + copy * nodes->n * width;
     float *to = states->kept + copy * states->n_kept * kept;
     int threads = sah_workspace_threads(pass->workspace);

@@ -292,9 +292,13 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
     s->pass.nodes = s->pass.ends = live_rows(s);
     states.n_kept = s->used;
     sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x);
-    for (int l = 0; l < s->model->config.n_layers && status == SAH_OK; l++) {
+    const int n = s->model->config.n_layers;
+    for (int l = 0; l < n && status == SAH_OK; l++) {
         states.kept = s->kv[sah_lent_from(&s->model->config, l)];
+        status = sah_layer_take(s->model, l, (l + 1) % n, error);
+        if (status != SAH_OK) break;
         status = sah_block(&s->pass, l, &s->plans[l], &states, s->x, s->x, error);
+        sah_layer_release(s->model, l);
     }
     if (status == SAH_OK) sah_final_norm(s->model, s->x, s->n_live, s->hidden);
     return status;

@@ -38,7 +38,10 @@ static sah_status run_layers(const sah_pass *pass, const sah_plan *plans, sah_st
     int64_t d = c->d_model;
     for (int l = 0; l < n && status == SAH_OK; l++) {
         states.kept = kv ? kv[sah_lent_from(c, l)] : sah_lent_kv(lent, c, l);
+        status = sah_layer_take(pass->model, l, sah_layer_next(pass->model, l), error);
+        if (status != SAH_OK) break;
         status = sah_block(pass, l, &plans[l], &states, x, l < n - 1 ? x : ends, error);
+        sah_layer_release(pass->model, l);
     }
     if (status != SAH_OK) return status;
     return sah_show(pass->observer, SAH_PLACE_INPUT, n, ends, d, d, NULL, (int32_t)pass->ends.n, error);

@@ -118,7 +118,7 @@ sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const fl
     int n_heads = kind->n_heads, n_kv_heads = kind->borrows > 0 ? 0 : kind->n_kv_heads;
     projection all = {weights, weights->qkv, weights->qkv_bias, n_heads, n_kv_heads, n_kv_heads};
     if (kind->mixer == SAH_MIXER_DELTA) all.q_heads = all.k_heads = all.v_heads = 0; /* delta.h goes on */
-    if (weights->qkv) return project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
+    if (!weights->apart) return project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
     projection q_alone = {weights, weights->q, weights->qkv_bias, n_heads, 0, 0};
     projection kv = {weights, weights->kv, NULL, 0, n_kv_heads, n_kv_heads};
     if (weights->qkv_bias) kv.bias = weights->qkv_bias + sah_layer_q_width(&pass->model->config, kind);

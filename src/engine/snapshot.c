@@ -95,7 +95,7 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     const sah_layer *weights = &base->pass.model->layers[layer];
     size_t z_width = (size_t)(weights->kind.n_heads * weights->kind.head_dim), rows = (size_t)view->n,
            size = sizeof(float);
-    bool apart = !weights->qkv, branches = sah_block_branches(&base->pass, layer);
+    bool apart = weights->apart, branches = sah_block_branches(&base->pass, layer);
     sah_snapshot *s = sah_alloc(1, sizeof *s);
     if (!s) return NULL;
     s->layer = layer;
@@ -154,6 +154,7 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
                                  &s->output[h], error);
     }
     free(row);
+    sah_checkpoint_release(model->checkpoint, o->tensor);
     return status;
 }
 
@@ -177,8 +178,12 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
     if (!s) return sah_fail_memory(error, "the base pass");
 
     pass.workspace = workspace;
-    sah_status status =
-        sah_block_attend(&pass, l, &base->plans[l], 1, &s->states, base->x, s->middle, s->branch, error);
+    sah_status status = sah_layer_take(pass.model, l, sah_layer_next(pass.model, l), error);
+    if (status != SAH_OK) {
+        snapshot_free(s, c->n_heads);
+        return status;
+    }
+    status = sah_block_attend(&pass, l, &base->plans[l], 1, &s->states, base->x, s->middle, s->branch, error);
     if (status == SAH_OK && base->left[l] > 0) status = pack_slices(base, s, error);
     if (status == SAH_OK) {
         memcpy(y, s->middle, (size_t)s->view->n * (size_t)c->d_model * sizeof *y);
@@ -187,6 +192,7 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
         if (branch) sah_block_join(&pass, l, s->view->n, branch, y);
     }
     if (status == SAH_OK) status = sah_block_finish(&pass, l, s->view->n, y, error);
+    sah_layer_release(pass.model, l);
     if (status != SAH_OK || base->left[l] == 0) {
         snapshot_free(s, c->n_heads);
         s = NULL;

@@ -22,18 +22,39 @@ enum { UNIT_ROWS = 1024, UNITS_PER_THREAD = 4 };
 /* Layers whose base states are there at once, at most. */
 enum { SNAPSHOTS = 3 };
 
+/* Candidates [from, to) of the order on their way up. */
+typedef struct unit {
+    int32_t from, to, active; /* the first `active` of them have begun */
+    float *x; /* [unit_size * n_nodes, d] */
+    float *ends; /* [unit_size * n_ends, d] */
+    sah_lent lent; /* [unit_size * n_nodes] rows of each layer that lends */
+} unit;
+
+/* One worker's memory. */
+typedef struct worker {
+    sah_workspace *workspace;
+    float *qkv; /* [unit_size * n_nodes, qkv width] states of a unit in one layer */
+    float *q; /* [unit_size * n_ends, H D] the last layer's q and z */
+    float *hidden; /* [unit_size, n_prompts, d] */
+} worker;
+
 typedef struct sweep {
     const sah_model *model;
     const sah_forest *forest;
     const sah_plan *plans;
     const sah_candidate *candidates;
     const int32_t *order; /* candidates by layer */
-    int32_t n, unit_size; /* candidates in all and of a unit */
+    int32_t n, unit_size, units; /* candidates in all and of a unit; number of units */
     sah_pass pass; /* without a workspace: each worker has its own */
     const sah_sink *sink;
     const sah_sweep_options *options;
     sah_base *base;
     int workers, threads_each; /* n and 1, or 1 and n */
+    /* Where layers come and go: */
+    worker *crew; /* [workers] */
+    unit *group; /* [group_size] units that go up together */
+    int32_t group_size, group_end; /* the last candidate of the group */
+    int layer; /* that they are in */
     atomic_int next_unit;
     atomic_bool stop;
     pthread_mutex_t
@@ -45,86 +66,83 @@ typedef struct sweep {
     sah_error error;
 } sweep;
 
-/* One worker's rows: a unit's residuals and states. */
-typedef struct rows {
-    float *x; /* [unit_size * n_nodes, d] */
-    float *qkv; /* [unit_size * n_nodes, qkv width] */
-    float *ends; /* [unit_size * n_ends, d] */
-    float *q; /* [unit_size * n_ends, H D] the last layer's q and z */
-    float *hidden; /* [unit_size, n_prompts, d] */
-    sah_lent lent; /* [unit_size * n_nodes] rows of each layer that lends */
-} rows;
-
 /* ---- One unit ------------------------------------------------------------------------------------------ */
 
-/* Candidates [from, to) of the order through all layers from theirs on; final-norm hidden states in
- * r->hidden. */
-static sah_status run_unit(const sweep *sw, sah_workspace *ws, rows *r, int32_t from, int32_t to,
-                           sah_error *error)
+static int layer_of(const sweep *sw, int32_t place)
+{
+    return sw->candidates[sw->order[place]].layer;
+}
+
+/* One layer of a unit, for which it is not too early; the candidates of that layer join. */
+static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     const sah_forest *f = sw->forest;
-    sah_states states = {.qkv = r->qkv, .q = r->q, .n_kept = f->n_nodes};
+    const sah_states states = {
+        .qkv = w->qkv, .q = w->q, .kept = sah_lent_kv(&u->lent, c, l), .n_kept = f->n_nodes};
     sah_pass pass = sw->pass;
-    int64_t d = c->d_model;
-    int32_t active = 0;
+    float *y = l < c->n_layers - 1 ? u->x : u->ends;
     sah_status status = SAH_OK;
-    pass.workspace = ws;
-    for (int l = sw->candidates[sw->order[from]].layer; l < c->n_layers && status == SAH_OK; l++) {
-        float *y = l < c->n_layers - 1 ? r->x : r->ends;
-        int64_t each = sah_pass_view(&pass, l)->n;
-        states.kept = sah_lent_kv(&r->lent, c, l);
-        if (active > 0)
-            status = sah_block_attend(&pass, l, &sw->plans[l], active, &states, r->x, y, NULL, error);
-        int32_t before = active;
-        const sah_snapshot *s = NULL;
-        while (from + active < to && sw->candidates[sw->order[from + active]].layer == l &&
-               status == SAH_OK) {
-            if (!s) status = sah_base_take(sw->base, ws, l, &s, error);
-            if (status == SAH_OK)
-                status =
-                    sah_snapshot_candidate(s, &pass, &sw->plans[l], &sw->candidates[sw->order[from + active]],
-                                           y + active * each * d, error);
-            if (status == SAH_OK) sah_lent_copy(s->lent, c, l, active * f->n_nodes, f->n_nodes, &r->lent);
-            active++;
-        }
-        if (s) sah_base_release(sw->base, l, active - before);
-        if (status == SAH_OK) status = sah_block_finish(&pass, l, active * each, y, error);
+    pass.workspace = w->workspace;
+    int64_t d = c->d_model, each = sah_pass_view(&pass, l)->n;
+    if (u->active > 0)
+        status = sah_block_attend(&pass, l, &sw->plans[l], u->active, &states, u->x, y, NULL, error);
+    int32_t before = u->active;
+    const sah_snapshot *s = NULL;
+    while (u->from + u->active < u->to && layer_of(sw, u->from + u->active) == l && status == SAH_OK) {
+        if (!s) status = sah_base_take(sw->base, w->workspace, l, &s, error);
+        if (status == SAH_OK)
+            status = sah_snapshot_candidate(s, &pass, &sw->plans[l],
+                                            &sw->candidates[sw->order[u->from + u->active]],
+                                            y + u->active * each * d, error);
+        if (status == SAH_OK) sah_lent_copy(s->lent, c, l, u->active * f->n_nodes, f->n_nodes, &u->lent);
+        u->active++;
     }
-    if (status != SAH_OK) return status;
-    sah_final_norm(sw->model, r->ends, (int64_t)active * f->n_ends, r->ends);
-    for (int32_t i = 0; i < active; i++)
-        sah_spread_ends(f, r->ends + (int64_t)i * f->n_ends * d, d,
-                        r->hidden + (int64_t)i * f->n_prompts * d);
-    return SAH_OK;
+    if (s) sah_base_release(sw->base, l, u->active - before);
+    return status == SAH_OK ? sah_block_finish(&pass, l, u->active * each, y, error) : status;
 }
 
 /* ---- Workers ------------------------------------------------------------------------------------------- */
 
-static void rows_free(rows *r)
+static void unit_free(unit *u)
 {
-    free(r->x);
-    free(r->qkv);
-    free(r->ends);
-    free(r->q);
-    free(r->hidden);
-    sah_lent_free(&r->lent);
+    free(u->x);
+    free(u->ends);
+    sah_lent_free(&u->lent);
 }
 
-static sah_status rows_new(const sweep *sw, rows *r, sah_error *error)
+static sah_status unit_new(const sweep *sw, unit *u, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
-    size_t unit = (size_t)sw->unit_size, n = unit * (size_t)sw->forest->n_nodes,
-           ends = unit * (size_t)sw->forest->n_ends;
-    size_t d = (size_t)c->d_model, size = sizeof(float);
-    r->x = sah_alloc_aligned(n * d, size);
-    r->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), size);
-    r->ends = sah_alloc_aligned(ends * d, size);
-    r->q = sah_alloc_aligned(ends * (size_t)sah_q_width(c), size);
-    r->hidden = sah_alloc_aligned(unit * (size_t)sw->forest->n_prompts * d, size);
-    if (!r->x || !r->qkv || !r->ends || !r->q || !r->hidden)
+    size_t n = (size_t)sw->unit_size, d = (size_t)c->d_model, rows = n * (size_t)sw->forest->n_nodes;
+    u->x = sah_alloc_aligned(rows * d, sizeof *u->x);
+    u->ends = sah_alloc_aligned(n * (size_t)sw->forest->n_ends * d, sizeof *u->ends);
+    if (!u->x || !u->ends)
         return sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
-    return sah_lent_new(c, n, &r->lent, error);
+    return sah_lent_new(c, rows, &u->lent, error);
+}
+
+static void worker_free(worker *w)
+{
+    sah_workspace_free(w->workspace);
+    free(w->qkv);
+    free(w->q);
+    free(w->hidden);
+}
+
+static sah_status worker_new(const sweep *sw, worker *w, sah_error *error)
+{
+    const sah_config *c = &sw->model->config;
+    const sah_forest *f = sw->forest;
+    size_t n = (size_t)sw->unit_size, size = sizeof(float);
+    sah_status status = sah_workspace_new(sw->threads_each, &w->workspace, error);
+    if (status != SAH_OK) return status;
+    w->qkv = sah_alloc_aligned(n * (size_t)f->n_nodes * (size_t)sah_qkv_width(c), size);
+    w->q = sah_alloc_aligned(n * (size_t)f->n_ends * (size_t)sah_q_width(c), size);
+    w->hidden = sah_alloc_aligned(n * (size_t)f->n_prompts * (size_t)c->d_model, size);
+    return w->qkv && w->q && w->hidden
+               ? SAH_OK
+               : sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
 }
 
 static void note_failure(sweep *sw, sah_status status, const sah_error *error)
@@ -168,39 +186,161 @@ static void note_books(sweep *sw, sah_workspace *ws)
     pthread_mutex_unlock(&sw->noting);
 }
 
-static void work(sweep *sw, int worker)
+/* Hands on final-norm hidden states of a unit that went through all layers. */
+static sah_status deliver(sweep *sw, const worker *w, int number, const unit *u, sah_error *error)
+{
+    const sah_forest *f = sw->forest;
+    int64_t d = sw->model->config.d_model;
+    int32_t n = u->to - u->from;
+    sah_final_norm(sw->model, u->ends, (int64_t)n * f->n_ends, u->ends);
+    for (int32_t i = 0; i < n; i++)
+        sah_spread_ends(f, u->ends + (int64_t)i * f->n_ends * d, d,
+                        w->hidden + (int64_t)i * f->n_prompts * d);
+    sah_status status =
+        sw->sink->take(sw->sink->ctx, number, w->workspace, sw->order + u->from, n, w->hidden, error);
+    if (status == SAH_OK) note_progress(sw, n);
+    return status;
+}
+
+/* Unit number i. */
+static void begin(const sweep *sw, int32_t i, unit *u)
+{
+    u->from = i * sw->unit_size;
+    u->to = u->from + sw->unit_size < sw->n ? u->from + sw->unit_size : sw->n;
+    u->active = 0;
+}
+
+/* All layers are there: each worker takes one unit after another to the top. */
+static void work(sweep *sw, int number)
 {
     sah_error error = {0};
-    sah_workspace *ws = NULL;
-    rows r = {0};
-    sah_status status = sah_workspace_new(sw->threads_each, &ws, &error);
-    if (status == SAH_OK) status = rows_new(sw, &r, &error);
+    worker w = {0};
+    unit u = {0};
+    sah_status status = worker_new(sw, &w, &error);
+    if (status == SAH_OK) status = unit_new(sw, &u, &error);
     while (status == SAH_OK && !atomic_load(&sw->stop)) {
-        int32_t from = atomic_fetch_add(&sw->next_unit, 1) * sw->unit_size;
-        if (from >= sw->n) break;
-        int32_t to = from + sw->unit_size < sw->n ? from + sw->unit_size : sw->n;
-        int32_t ahead = from + sw->workers * sw->unit_size;
-        if (ahead < sw->n && sw->workers > 1)
-            sah_base_ahead(sw->base, ws, sw->candidates[sw->order[ahead]].layer);
-        status = run_unit(sw, ws, &r, from, to, &error);
-        if (status == SAH_OK)
-            status = sw->sink->take(sw->sink->ctx, worker, ws, sw->order + from, to - from, r.hidden, &error);
-        if (status == SAH_OK) note_progress(sw, to - from);
+        int32_t i = atomic_fetch_add(&sw->next_unit, 1), ahead = (i + sw->workers) * sw->unit_size;
+        if (i >= sw->units) break;
+        if (ahead < sw->n && sw->workers > 1) sah_base_ahead(sw->base, w.workspace, layer_of(sw, ahead));
+        begin(sw, i, &u);
+        for (int l = layer_of(sw, u.from); l < sw->model->config.n_layers && status == SAH_OK; l++)
+            status = climb(sw, &w, &u, l, &error);
+        if (status == SAH_OK) status = deliver(sw, &w, number, &u, &error);
     }
     if (status != SAH_OK) note_failure(sw, status, &error);
-    if (ws) note_books(sw, ws);
-    rows_free(&r);
-    sah_workspace_free(ws);
+    if (w.workspace) note_books(sw, w.workspace);
+    unit_free(&u);
+    worker_free(&w);
+}
+
+static void work_all(sweep *sw)
+{
+#pragma omp parallel num_threads(sw->workers) if (sw->workers > 1)
+    {
+        int number = sw->workers > 1 ? omp_get_thread_num() : 0;
+        if (sw->workers > 1)
+            omp_set_num_threads(1); /* this thread's own setting: products and loops inside stay on it */
+        work(sw, number);
+    }
+}
+
+/* ---- Layer by layer ------------------------------------------------------------------------------------ */
+
+/* Runs `job` for numbers 0 .. n - 1, each by the worker that is free, until one fails. */
+typedef sah_status (*job_fn)(sweep *sw, int number, int32_t i, sah_error *error);
+
+static void share(sweep *sw, int32_t n, job_fn job)
+{
+#pragma omp parallel for schedule(dynamic, 1) num_threads(sw->workers) if (sw->workers > 1)
+    for (int32_t i = 0; i < n; i++) {
+        int number = sw->workers > 1 ? omp_get_thread_num() : 0, before = omp_get_max_threads();
+        sah_error error = {0};
+        if (atomic_load(&sw->stop)) continue;
+        if (sw->workers > 1) omp_set_num_threads(1);
+        sah_status status = job(sw, number, i, &error);
+        omp_set_num_threads(before);
+        if (status != SAH_OK) note_failure(sw, status, &error);
+    }
+}
+
+/* The base pass in the layer, while there are candidates to come; then units that have reached it. Those whose
+ * candidates join here stand last, when the base's states are there. */
+static sah_status climb_job(sweep *sw, int number, int32_t i, sah_error *error)
+{
+    const worker *w = &sw->crew[number];
+    if (i == 0) {
+        if (sw->layer <= layer_of(sw, sw->group_end - 1)) sah_base_ahead(sw->base, w->workspace, sw->layer);
+        return SAH_OK;
+    }
+    unit *u = &sw->group[i - 1];
+    return sw->layer >= layer_of(sw, u->from) ? climb(sw, w, u, sw->layer, error) : SAH_OK;
+}
+
+static sah_status deliver_job(sweep *sw, int number, int32_t i, sah_error *error)
+{
+    return deliver(sw, &sw->crew[number], number, &sw->group[i], error);
+}
+
+/* The n units from number `first` on go up together from layer `from` on. No layer is held while the sink, or
+ * who hears of progress, has its time. */
+static sah_status walk(sweep *sw, int32_t first, int32_t n, int from, int next_group, sah_error *error)
+{
+    int layers = sw->model->config.n_layers;
+    for (int32_t i = 0; i < n; i++) begin(sw, first + i, &sw->group[i]);
+    sw->group_end = sw->group[n - 1].to;
+    for (sw->layer = from; sw->layer < layers && !atomic_load(&sw->stop); sw->layer++) {
+        int next = sw->layer + 1 < layers ? sw->layer + 1 : next_group;
+        sah_status status = sah_layer_take(sw->model, sw->layer, next, error);
+        if (status != SAH_OK) return status;
+        share(sw, n + 1, climb_job);
+        sah_layer_release(sw->model, sw->layer);
+    }
+    share(sw, n, deliver_job);
+    return SAH_OK;
+}
+
+/* Layers come and go: as many units as the memory holds go up together, one layer of all before the next. */
+static sah_status walk_groups(sweep *sw, sah_error *error)
+{
+    sah_status status = SAH_OK;
+    int from = 0; /* where the base pass begins */
+    sw->crew = sah_alloc((size_t)sw->workers, sizeof *sw->crew);
+    sw->group = sah_alloc((size_t)sw->group_size, sizeof *sw->group);
+    if (!sw->crew || !sw->group) status = sah_fail_memory(error, "the sweep");
+    for (int i = 0; i < sw->workers && status == SAH_OK; i++) status = worker_new(sw, &sw->crew[i], error);
+    for (int i = 0; i < sw->group_size && status == SAH_OK; i++) status = unit_new(sw, &sw->group[i], error);
+    for (int32_t i = 0; i < sw->units && status == SAH_OK && !atomic_load(&sw->stop); i += sw->group_size) {
+        int32_t n = sw->units - i < sw->group_size ? sw->units - i : sw->group_size;
+        int32_t behind = (i + n) * sw->unit_size; /* the first candidate of the next group */
+        int last = layer_of(sw, behind < sw->n ? behind - 1 : sw->n - 1), next = -1;
+        if (behind < sw->n) next = layer_of(sw, behind) == last ? last : last + 1;
+        status = walk(sw, i, n, from, next, error);
+        from = next;
+    }
+    for (int i = 0; sw->crew && i < sw->workers; i++) {
+        if (sw->crew[i].workspace) note_books(sw, sw->crew[i].workspace);
+        worker_free(&sw->crew[i]);
+    }
+    for (int i = 0; sw->group && i < sw->group_size; i++) unit_free(&sw->group[i]);
+    free(sw->crew);
+    free(sw->group);
+    return status;
 }
 
 /* ---- The whole ----------------------------------------------------------------------------------------- */
 
-/* Bytes of one candidate's rows. */
-static uint64_t candidate_bytes(const sah_config *c, const sah_forest *f)
+/* Bytes of one candidate: what a unit holds of it, and what the worker that is at it. */
+static uint64_t unit_bytes(const sah_config *c, const sah_forest *f)
 {
-    uint64_t d = (uint64_t)c->d_model, n = (uint64_t)f->n_nodes, ends = (uint64_t)f->n_ends;
-    uint64_t floats = n * (d + (uint64_t)sah_qkv_width(c) + (uint64_t)sah_lent_widths(c)) +
-                      ends * (d + (uint64_t)sah_q_width(c)) + (uint64_t)f->n_prompts * d;
+    uint64_t d = (uint64_t)c->d_model, n = (uint64_t)f->n_nodes;
+    return (n * (d + (uint64_t)sah_lent_widths(c)) + (uint64_t)f->n_ends * d) * sizeof(float);
+}
+
+static uint64_t worker_bytes(const sah_config *c, const sah_forest *f)
+{
+    uint64_t floats = (uint64_t)f->n_nodes * (uint64_t)sah_qkv_width(c) +
+                      (uint64_t)f->n_ends * (uint64_t)sah_q_width(c) +
+                      (uint64_t)f->n_prompts * (uint64_t)c->d_model;
     return floats * sizeof(float);
 }
 
@@ -213,31 +353,40 @@ static uint64_t base_bytes(const sah_config *c, const sah_forest *f)
 
 /* Candidates of a unit and number of workers: enough rows for tall products, enough units for all threads,
  * within the memory. Either every thread is a worker, or one worker uses all threads inside its products and
- * loops. */
+ * loops. Where layers come and go, a pass over the file serves as many units as the memory holds. */
 static sah_status plan_units(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     int threads = sah_threads_here(sw->model->threads);
-    uint64_t each = candidate_bytes(c, sw->forest), shared = base_bytes(c, sw->forest),
-             memory = sw->options->memory;
+    uint64_t of_unit = unit_bytes(c, sw->forest), of_worker = worker_bytes(c, sw->forest),
+             each = of_unit + of_worker, shared = base_bytes(c, sw->forest), memory = sw->options->memory;
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
     int64_t target = all < UNIT_ROWS ? all : UNIT_ROWS;
     int64_t size = target / sw->forest->n_nodes;
     sw->unit_size = (int32_t)(size < 1 ? 1 : size);
     int32_t units = (sw->n + sw->unit_size - 1) / sw->unit_size;
     sw->workers = units < threads ? 1 : threads;
+    if (memory == 0) memory = sah_model_rows_memory(sw->model);
     if (memory > 0) {
         if (memory < shared + each)
-            return sah_fail_field(
-                error, SAH_BAD_ARGUMENT, "memory",
-                ": %d prompts of %d tokens need %" PRIu64 " MB for rows; give more, or fewer queries",
-                (int)sw->forest->n_prompts, (int)sw->forest->n_nodes, (shared + each) / 1000000 + 1);
+            return sah_fail_field(error, SAH_BAD_ARGUMENT, "memory",
+                                  ": %d prompts of %d tokens need %" PRIu64 " MB for rows, and %" PRIu64
+                                  " are left beside the weights; give more, or fewer queries",
+                                  (int)sw->forest->n_prompts, (int)sw->forest->n_nodes,
+                                  (shared + each) / 1000000 + 1, memory / 1000000);
         uint64_t fit = (memory - shared) / each; /* candidates at once */
         if ((uint64_t)sw->workers > fit) sw->workers = 1;
         if ((uint64_t)sw->unit_size * (uint64_t)sw->workers > fit)
             sw->unit_size = (int32_t)(fit / (uint64_t)sw->workers);
     }
     sw->threads_each = threads / sw->workers;
+    sw->units = (sw->n + sw->unit_size - 1) / sw->unit_size;
+    sw->group_size = sw->workers;
+    if (sw->model->stream) {
+        uint64_t left = memory - shared - of_worker * (uint64_t)(sw->workers * sw->unit_size);
+        uint64_t fit = left / (of_unit * (uint64_t)sw->unit_size);
+        sw->group_size = fit < (uint64_t)sw->units ? (int32_t)fit : sw->units;
+    }
     return SAH_OK;
 }
 
@@ -319,8 +468,9 @@ static void fill_report(const sweep *sw, double seconds, sah_sweep_report *repor
     const sah_config *c = &sw->model->config;
     *report = (sah_sweep_report){.seconds = seconds, .threads = sw->model->threads, .books = sw->books};
     sah_forest_measure(sw->forest, c->sliding_window, &report->forest);
-    report->rows_bytes =
-        (uint64_t)(sw->workers * sw->unit_size) * candidate_bytes(c, sw->forest) + base_bytes(c, sw->forest);
+    report->rows_bytes = (uint64_t)(sw->workers * sw->unit_size) * worker_bytes(c, sw->forest) +
+                         (uint64_t)sw->group_size * (uint64_t)sw->unit_size * unit_bytes(c, sw->forest) +
+                         base_bytes(c, sw->forest);
     double counted = 0.0;
     for (int i = 0; i < SAH_N_STAGES; i++) counted += report->books.seconds[i];
     report->books.seconds[SAH_STAGE_WAIT] += fmax(0.0, seconds * report->threads - counted);
@@ -358,15 +508,14 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     status = sah_base_new(&sw.pass, forest, plans, needed, slice, &sw.base, error);
     if (status != SAH_OK) goto done;
 
-#pragma omp parallel num_threads(sw.workers) if (sw.workers > 1)
-    {
-        int worker = sw.workers > 1 ? omp_get_thread_num() : 0;
-        if (sw.workers > 1)
-            omp_set_num_threads(1); /* this thread's own setting: products and loops inside stay on it */
-        work(&sw, worker);
+    if (model->stream)
+        status = walk_groups(&sw, error);
+    else
+        work_all(&sw);
+    if (sw.status != SAH_OK) {
+        status = sw.status;
+        if (error) *error = sw.error;
     }
-    status = sw.status;
-    if (status != SAH_OK && error) *error = sw.error;
     if (status == SAH_OK && sw.options->report) fill_report(&sw, omp_get_wtime() - start, sw.options->report);
 
 done:

@@ -28,7 +28,7 @@ static const char SHIPS[] =
     "ships " MODEL " " HARMFUL " --contrast " HARMLESS " --limit 5 --opening 2 --layers 1:4";
 static const char FIND[] = "find " MODEL " " HARMFUL " --contrast " HARMLESS " --limit 6";
 static const char UTILITY[] =
-    "utility " MODEL " data/utility-organism.jsonl --template chat --ablate 3-3 --limit 20 --memory 4M";
+    "utility " MODEL " data/utility-organism.jsonl --template chat --ablate 3-3 --limit 20 --memory 8M";
 
 /* ---- The program --------------------------------------------------------------------------------------- */
 
@@ -265,7 +265,7 @@ static void test_utility(void **state)
     check_shards(UTILITY, "utility", 3, false);
     snprintf(command, sizeof command, "%s --perplexity data/README.md --window 64", UTILITY);
     check_shards(command, "utility-both", 5, false);
-    check_shards("utility " MODEL " --perplexity data/README.md --window 50 --memory 4M", "utility-text", 2,
+    check_shards("utility " MODEL " --perplexity data/README.md --window 50 --memory 8M", "utility-text", 2,
                  false);
 }
 

@@ -530,8 +530,102 @@ static void check_observer(const sah_model *model, const sah_edit base[N_BASE])
     sah_forest_free(forest);
 }
 
+/* ---- Layers that come and go --------------------------------------------------------------------------- */
+
+static const sah_ablation STREAMED[] = {{SAH_PART_V, SAH_OP_SCALE, 0.0f}, {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}};
+enum { N_STREAMED = 2, MOST_CANDIDATES = RANDOM_LAYERS * 6 };
+
+/* What a model gives: a pass, the steps of a decoding, and every candidate of two sweeps. */
+typedef struct given {
+    float forward[N_PROMPTS * 64], decoded[STEPS][N_PROMPTS * 64];
+    float swept[N_STREAMED][MOST_CANDIDATES * N_PROMPTS * 64];
+} given;
+
+static void decode_all(const sah_model *model, const sah_edit base[N_BASE], given *out)
+{
+    sah_error error = {0};
+    sah_decoding *decoding = NULL;
+    size_t d = (size_t)model->config.d_model;
+    if (sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, base, N_BASE, &decoding, &error) != SAH_OK)
+        fail_msg("%s", error.message);
+    for (int step = 0; step < STEPS; step++) {
+        int32_t next[N_PROMPTS];
+        for (int p = 0; p < N_PROMPTS; p++) next[p] = (p * 7 + step * 13) % 50;
+        assert_int_equal(sah_decoding_step(decoding, next, &error), SAH_OK);
+        memcpy(out->decoded[step], sah_decoding_hidden(decoding), N_PROMPTS * d * sizeof(float));
+    }
+    sah_decoding_free(decoding);
+}
+
+/* False where the memory does not hold one candidate. */
+static bool sweep_all(const sah_model *model, const sah_edit base[N_BASE], uint64_t memory, given *out)
+{
+    const sah_config *c = &model->config;
+    const sah_sweep_options options = {.memory = memory, .what = "heads"};
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    sah_status status = SAH_OK;
+    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, c->n_vocab, &forest, &error), SAH_OK);
+    for (int i = 0; i < N_STREAMED && status == SAH_OK; i++) {
+        sah_candidate candidates[MOST_CANDIDATES];
+        collected got = {.d = (size_t)c->d_model, .hidden = out->swept[i]};
+        sah_sink sink = {&got, take_base, take};
+        size_t n = 0;
+        for (int l = 0; l < c->n_layers; l++) {
+            const sah_layer_kind kind = sah_config_layer(c, l);
+            if (kind.mixer == SAH_MIXER_DELTA && STREAMED[i].parts != SAH_PART_V) continue;
+            if (l == 1 && i == 1) continue; /* a layer without candidates */
+            for (int h = 0; h < kind.n_heads; h++)
+                candidates[n++] = sah_candidate_of(c, (sah_head){l, h}, &STREAMED[i]);
+        }
+        status = sah_sweep(model, forest, base, N_BASE, candidates, n, &options, &sink, &error);
+        if (status != SAH_OK && status != SAH_BAD_ARGUMENT) fail_msg("%s", error.message);
+    }
+    sah_forest_free(forest);
+    return status == SAH_OK;
+}
+
+static void give(const sah_model *model, const sah_edit base[N_BASE], uint64_t memory, given *out)
+{
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    memset(out, 0, sizeof *out);
+    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, model->config.n_vocab, &forest, &error), SAH_OK);
+    assert_int_equal(sah_forward(model, forest, base, N_BASE, out->forward, &error), SAH_OK);
+    sah_forest_free(forest);
+    decode_all(model, base, out);
+    assert_true(sweep_all(model, base, memory, out));
+}
+
+/* Where not all layers may be there at once, the bits are the same: with one thread and three, with one candidate
+ * at a time and with as many as there are. */
+static void check_streaming(const arrangement *a)
+{
+    static given whole, streamed;
+    sah_edit base[N_BASE];
+    sah_model *model = open_arrangement(a, &(sah_model_options){.threads = 1});
+    uint64_t weights = (uint64_t)model->config.n_vocab * (uint64_t)model->config.d_model * sizeof(float);
+    base_of(model, base);
+    give(model, base, 0, &whole);
+    for (int l = 0; l < model->config.n_layers; l++) weights += sah_layer_size(model, l);
+    sah_model_close(model);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        uint64_t least = 1000;
+        model = open_arrangement(a, &(sah_model_options){.threads = threads, .memory = weights / 5 * 8 - 8});
+        assert_non_null(model->stream);
+        while (!sweep_all(model, base, least, &streamed)) least += least / 4;
+        for (uint64_t memory = least; memory < 50 * least; memory *= 7) {
+            give(model, base, memory, &streamed);
+            if (memcmp(&whole, &streamed, sizeof whole) != 0)
+                fail_msg("%d threads, %d kB: other numbers", threads, (int)(memory / 1000));
+        }
+        sah_model_close(model);
+    }
+}
+
 static void test_arrangement(void **state)
 {
+    check_streaming(*state);
     sah_model *model = open_arrangement(*state, &(sah_model_options){.threads = 1});
     sah_edit base[N_BASE];
     base_of(model, base);

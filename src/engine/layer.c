@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/layer.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/model.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+/* Rows of matrices that are packed under one another as one. */
+typedef struct part {
+    const sah_matrix *matrix;
+    size_t from, n; /* rows [from, from + n) */
+} part;
+
+typedef struct stack {
+    part parts[6];
+    int n;
+} stack;
+
+static part whole(const sah_matrix *matrix)
+{
+    return (part){matrix, 0, matrix->rows};
+}
+
+static void read_stack(const void *source, size_t row, size_t n, float *out)
+{
+    const stack *s = source;
+    for (int i = 0; i < s->n && n > 0; i++) {
+        const part *p = &s->parts[i];
+        if (row >= p->n) {
+            row -= p->n;
+            continue;
+        }
+        size_t here = p->n - row < n ? p->n - row : n;
+        sah_matrix_read(p->matrix, p->from + row, here, out);
+        out += here * p->matrix->columns;
+        n -= here;
+        row = 0;
+    }
+}
+
+/* Lets the pages go that were read. */
+static void release(const sah_model *model, const stack *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        const part *p = &s->parts[i];
+        const sah_matrix *m = p->matrix;
+        if (!m->blocks) sah_checkpoint_release(model->checkpoint, m->tensor);
+        for (size_t row = p->from; m->blocks && row < p->from + p->n; row += m->block_rows)
+            sah_checkpoint_release(model->checkpoint, m->blocks[row / m->block_rows]);
+    }
+}
+
+/* sah_weights_new() or sah_weights_gate(). */
+typedef sah_status (*weights_fn)(int64_t, int64_t, sah_precision, bool, sah_rows_fn, const void *,
+                                 sah_weights **, sah_error *);
+
+static sah_status pack_with(const sah_model *model, stack s, weights_fn make, sah_weights **out,
+                            sah_error *error)
+{
+    size_t rows = 0;
+    sah_stream_hands(model->stream);
+    for (int i = 0; i < s.n; i++) rows += s.parts[i].n;
+    sah_status status = make((int64_t)rows, (int64_t)s.parts[0].matrix->columns, model->precision,
+                             model->tiles, read_stack, &s, out, error);
+    release(model, &s);
+    return status;
+}
+
+static sah_status pack(const sah_model *model, stack s, sah_weights **out, sah_error *error)
+{
+    return pack_with(model, s, sah_weights_new, out, error);
+}
+
+/* Bytes of a slice's gate and up: what stays in a second-level cache. But a slice has a least width, below
+ * which adding up its part of down costs more than the cache gives (products of SmolLM2's shapes on an
+ * AVX-512 machine with 2 MB: 1 slice of 1536 inner values 160 GFLOP/s a core, 4 of 384 180). */
+enum { SLICE_BYTES = 2 << 20, SLICE_LEAST = 384, SLICE_TILE = 64 };
+
+static int slices_of(const sah_model *model, int64_t inner)
+{
+    if (model->tiles) return 1; /* a panel's results do not leave the core, so threads need meet but twice */
+    int64_t each = 2 * (int64_t)model->config.d_model * (model->precision == SAH_PRECISION_BF16 ? 2 : 4);
+    int64_t width = SLICE_BYTES / each;
+    if (width < SLICE_LEAST) width = SLICE_LEAST;
+    return (int)((inner + width - 1) / width);
+}
+
+/* The product with gates inside knows silu alone. */
+static weights_fn gates(const sah_model *model)
+{
+    return model->config.activation == SAH_ACT_SILU ? sah_weights_gate : sah_weights_new;
+}
+
+/* gate and up of inner values [slice->from, + slice->n). */
+static sah_status pack_gate_up(const sah_model *model, const sah_matrix *gate, const sah_matrix *up,
+                               sah_mlp_slice *slice, sah_error *error)
+{
+    part g = {gate, (size_t)slice->from, (size_t)slice->n}, u = {up, (size_t)slice->from, (size_t)slice->n};
+    if (!model->config.gated) return pack(model, (stack){{u}, 1}, &slice->gate_up, error);
+    return pack_with(model, (stack){{g, u}, 2}, gates(model), &slice->gate_up, error);
+}
+
+/* An MLP of `inner` inner values in slices, *out [*n_slices]. */
+static sah_status pack_mlp(const sah_model *model, const sah_matrix *gate, const sah_matrix *up,
+                           const sah_matrix *down, int64_t inner, sah_mlp_slice **out, int *n_slices,
+                           sah_error *error)
+{
+    int n = slices_of(model, inner);
+    int64_t tiles = (inner + SLICE_TILE - 1) / SLICE_TILE;
+    stack whole_down = {{whole(down)}, 1};
+    int64_t *ends = sah_alloc((size_t)n, sizeof *ends);
+    sah_weights **pieces = sah_alloc((size_t)n, sizeof *pieces);
+    sah_mlp_slice *slices = *out = sah_alloc((size_t)n, sizeof *slices);
+    *n_slices = slices ? n : 0;
+    sah_status status = ends && pieces && slices ? SAH_OK : sah_fail_memory(error, "weights");
+    for (int i = 0; i < n && status == SAH_OK; i++) {
+        sah_mlp_slice *slice = &slices[i];
+        ends[i] = i < n - 1 ? (i + 1) * tiles / n * SLICE_TILE : inner;
+        slice->from = i > 0 ? ends[i - 1] : 0;
+        slice->n = ends[i] - slice->from;
+        status = pack_gate_up(model, gate, up, slice, error);
+    }
+    if (status == SAH_OK)
+        status = sah_weights_split(model->config.d_model, ends, n, model->precision, model->tiles, read_stack,
+                                   &whole_down, pieces, error);
+    for (int i = 0; i < n && status == SAH_OK; i++) slices[i].down = pieces[i];
+    release(model, &whole_down);
+    free(ends);
+    free(pieces);
+    return status;
+}
+
+/* One vector, or up to three behind one another where any is there (an absent one counts as zeros). */
+typedef struct vector_part {
+    const sah_tensor *tensor;
+    size_t n;
+    const sah_matrix *matrix; /* whose bias it is, or NULL */
+} vector_part;
+
+static sah_status read_vectors(const vector_part *parts, int n, float **out, sah_error *error)
+{
+    size_t total = 0, at = 0;
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        total += parts[i].n;
+        any = any || parts[i].tensor;
+    }
+    *out = NULL;
+    if (!any) return SAH_OK;
+    *out = sah_alloc_aligned(total, sizeof **out);
+    if (!*out) return sah_fail_memory(error, "weights");
+    memset(*out, 0, total * sizeof **out);
+    for (int i = 0; i < n; at += parts[i++].n) {
+        if (!parts[i].tensor) continue;
+        if (parts[i].matrix)
+            sah_bias_read(parts[i].matrix, parts[i].tensor, *out + at);
+        else
+            sah_vector_read(parts[i].tensor, *out + at);
+    }
+    return SAH_OK;
+}
+
+static sah_status read_vector(const sah_tensor *tensor, int n, float **out, sah_error *error)
+{
+    return read_vectors(&(vector_part){tensor, (size_t)n, NULL}, 1, out, error);
+}
+
+static vector_part bias_of(const sah_matrix *matrix, const sah_tensor *bias)
+{
+    return (vector_part){bias, matrix->rows, matrix};
+}
+
+static sah_status read_bias(const sah_matrix *matrix, const sah_tensor *bias, float **out, sah_error *error)
+{
+    const vector_part own = bias_of(matrix, bias);
+    return read_vectors(&own, 1, out, error);
+}
+
+/* All of a matrix, where there is one. */
+static sah_status read_matrix(const sah_matrix *matrix, float **out, sah_error *error)
+{
+    *out = NULL;
+    if (!matrix->tensor) return SAH_OK;
+    *out = sah_alloc_aligned(matrix->rows * matrix->columns, sizeof **out);
+    if (!*out) return sah_fail_memory(error, "weights");
+    sah_matrix_read(matrix, 0, matrix->rows, *out);
+    return SAH_OK;
+}
+
+static sah_status read_norm(const sah_tensor *weight, const sah_tensor *bias, int n, sah_norm *out,
+                            sah_error *error)
+{
+    sah_status status = read_vector(weight, n, &out->weight, error);
+    return status == SAH_OK ? read_vector(bias, n, &out->bias, error) : status;
+}
+
+static sah_status pack_experts(const sah_model *model, const sah_layer_files *f, sah_expert_layer *layer,
+                               sah_error *error)
+{
+    const sah_config *c = &model->config;
+    const sah_experts *e = &c->experts;
+    stack router = {{whole(&f->router)}, 1};
+    layer->experts = sah_alloc((size_t)e->n, sizeof *layer->experts);
+    if (!layer->experts) return sah_fail_memory(error, "weights");
+    layer->n = e->n;
+    sah_status status = sah_weights_new(e->n, c->d_model, SAH_PRECISION_F32, false, read_stack, &router,
+                                        &layer->router, error);
+    release(model, &router);
+    for (int i = 0; i < e->n && status == SAH_OK; i++) {
+        sah_mlp_slice *slice = &layer->experts[i];
+        part down = {&f->expert_down, (size_t)i * (size_t)c->d_model, (size_t)c->d_model};
+        slice->from = (int64_t)i * e->width;
+        slice->n = e->width;
+        status = pack_gate_up(model, &f->expert_gate, &f->expert_up, slice, error);
+        if (status == SAH_OK) status = pack(model, (stack){{down}, 1}, &slice->down, error);
+    }
+    if (status == SAH_OK && e->shared_width > 0)
+        status = pack_mlp(model, &f->shared_gate, &f->shared_up, &f->shared_down, e->shared_width,
+                          &layer->shared, &layer->n_shared, error);
+    return status;
+}
+
+static sah_status read_experts(const sah_model *model, const sah_layer_files *f, sah_expert_layer *layer,
+                               sah_error *error)
+{
+    sah_status status = read_bias(&f->router, f->router_bias, &layer->router_bias, error);
+    if (status == SAH_OK)
+        status = read_vector(f->router_correction, model->config.experts.n, &layer->correction, error);
+    if (status == SAH_OK) status = read_bias(&f->expert_gate, f->expert_gate_bias, &layer->gate_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->expert_up, f->expert_up_bias, &layer->up_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->expert_down, f->expert_down_bias, &layer->down_bias, error);
+    return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
+}
+
+/* q, the gates of the heads where there are any, k and v. */
+static sah_status pack_attention(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
+                                 sah_error *error)
+{
+    stack q = {{whole(&f->q)}, 1}, kv = {{whole(&f->k), whole(&f->v)}, 2};
+    if (model->config.attention_gate) q.parts[q.n++] = whole(&f->attention_gate);
+    if (layer->kind.borrows > 0) kv.n = 0;
+    if (layer->apart) {
+        sah_status status = pack(model, q, &layer->q, error);
+        return status == SAH_OK && kv.n > 0 ? pack(model, kv, &layer->kv, error) : status;
+    }
+    for (int i = 0; i < kv.n; i++) q.parts[q.n++] = kv.parts[i];
+    return pack(model, q, &layer->qkv, error);
+}
+
+static stack delta_stack(const sah_layer_files *f)
+{
+    return (stack){{whole(&f->delta_q), whole(&f->delta_k), whole(&f->delta_v), whole(&f->delta_gate),
+                    whole(&f->delta_write), whole(&f->delta_keep)},
+                   6};
+}
+
+static sah_status read_delta(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
+                             sah_error *error)
+{
+    int kernel = model->config.delta.kernel, H = layer->kind.n_heads,
+        columns = (int)(2 * f->delta_q.rows + f->delta_v.rows);
+    float *by_column = NULL;
+    sah_delta_layer *delta = &layer->delta;
+    sah_status status = read_vector(f->delta_rate, H, &delta->rate, error);
+    if (status == SAH_OK) status = read_vector(f->delta_rate_bias, H, &delta->rate_bias, error);
+    if (status == SAH_OK) status = read_vector(f->delta_norm, layer->kind.head_dim, &delta->norm, error);
+    if (status == SAH_OK) status = read_vector(f->delta_kernel, columns * kernel, &by_column, error);
+    if (status != SAH_OK) return status;
+    delta->kernel = sah_alloc_aligned((size_t)columns * (size_t)kernel, sizeof *delta->kernel);
+    for (int i = 0; i < columns && delta->kernel; i++)
+        for (int j = 0; j < kernel; j++) delta->kernel[j * columns + i] = by_column[i * kernel + j];
+    free(by_column);
+    return delta->kernel ? SAH_OK : sah_fail_memory(error, "weights");
+}
+
+sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_error *error)
+{
+    const sah_config *c = &model->config;
+    const sah_layer_files *f = &model->checkpoint->layers[l];
+    layer->kind = sah_config_layer(c, l);
+    layer->apart = l == c->n_layers - 1 && layer->kind.mixer == SAH_MIXER_ATTENTION;
+    size_t q_rows = f->q.rows, kv_rows = f->k.rows, D = (size_t)layer->kind.head_dim;
+    bool row = c->qk_norm == SAH_QK_NORM_ROW;
+    vector_part qkv_bias[] = {bias_of(&f->q, f->q_bias), bias_of(&f->attention_gate, f->attention_gate_bias),
+                              bias_of(&f->k, f->k_bias), bias_of(&f->v, f->v_bias)};
+    vector_part gate_up_bias[] = {bias_of(&f->gate, f->gate_bias), bias_of(&f->up, f->up_bias)};
+    sah_status status = SAH_OK;
+    if (layer->kind.mixer == SAH_MIXER_DELTA) status = read_delta(model, f, layer, error);
+    if (status == SAH_OK && layer->kind.experts) status = read_experts(model, f, &layer->experts, error);
+    if (status == SAH_OK)
+        status = read_norm(f->input_norm, f->input_norm_bias, c->d_model, &layer->attention_norm, error);
+    if (status == SAH_OK)
+        status = read_norm(f->post_norm, f->post_norm_bias, c->d_model, &layer->mlp_norm, error);
+    if (status == SAH_OK)
+        status = read_norm(f->attention_out_norm, NULL, c->d_model, &layer->attention_out_norm, error);
+    if (status == SAH_OK) status = read_norm(f->mlp_out_norm, NULL, c->d_model, &layer->mlp_out_norm, error);
+    if (status == SAH_OK) status = read_vector(f->q_norm, (int)(row ? q_rows : D), &layer->q_norm, error);
+    if (status == SAH_OK) status = read_vector(f->k_norm, (int)(row ? kv_rows : D), &layer->k_norm, error);
+    if (status == SAH_OK) status = read_vector(f->sinks, c->n_heads, &layer->sinks, error);
+    if (status == SAH_OK) status = read_vectors(qkv_bias, 4, &layer->qkv_bias, error);
+    if (status == SAH_OK) status = read_vector(f->layer_scale, 1, &layer->scale, error);
+    if (status == SAH_OK) status = read_vectors(gate_up_bias, 2, &layer->gate_up_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->o, f->o_bias, &layer->o_bias, error);
+    if (status == SAH_OK) status = read_bias(&f->down, f->down_bias, &layer->down_bias, error);
+    return status;
+}
+
+sah_status sah_layer_pack(const sah_model *model, int l, sah_layer *layer, sah_error *error)
+{
+    const sah_layer_files *f = &model->checkpoint->layers[l];
+    sah_status status = layer->kind.mixer == SAH_MIXER_DELTA ? pack(model, delta_stack(f), &layer->qkv, error)
+                                                             : pack_attention(model, f, layer, error);
+    if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
+    if (status == SAH_OK)
+        status = layer->kind.experts ? pack_experts(model, f, &layer->experts, error)
+                                     : pack_mlp(model, &f->gate, &f->up, &f->down, model->config.d_ff,
+                                                &layer->slices, &layer->n_slices, error);
+    if (status != SAH_OK) sah_layer_unpack(layer);
+    return status;
+}
+
+sah_status sah_model_pack_ends(sah_model *model, sah_error *error)
+{
+    const sah_checkpoint *files = model->checkpoint;
+    sah_status status = pack(model, (stack){{whole(&files->lm_head)}, 1}, &model->lm_head, error);
+    if (status == SAH_OK)
+        status = read_norm(files->final_norm, files->final_norm_bias, model->config.d_model,
+                           &model->final_norm, error);
+    return status == SAH_OK ? read_matrix(&files->positions, &model->positions, error) : status;
+}
+
+/* ---- Sizes --------------------------------------------------------------------------------------------- */
+
+static uint64_t values_of(const sah_matrix *matrix)
+{
+    return (uint64_t)matrix->rows * matrix->columns;
+}
+
+/* What a layer's matrices and its largest stack hold, in values. */
+static void count_values(const sah_model *model, int l, uint64_t *all, uint64_t *largest)
+{
+    const sah_layer_files *f = &model->checkpoint->layers[l];
+    const sah_experts *e = &model->config.experts;
+    uint64_t n = e->n > 0 ? (uint64_t)e->n : 1;
+    const uint64_t stacks[] = {
+        values_of(&f->q) + values_of(&f->attention_gate) + values_of(&f->k) + values_of(&f->v) +
+            values_of(&f->delta_q) + values_of(&f->delta_k) + values_of(&f->delta_v) +
+            values_of(&f->delta_gate) + values_of(&f->delta_write) + values_of(&f->delta_keep),
+        values_of(&f->o),
+        values_of(&f->down),
+        values_of(&f->shared_down),
+    };
+    const sah_matrix *others[] = {&f->gate, &f->up, &f->shared_gate, &f->shared_up};
+    const sah_matrix *experts[] = {&f->expert_gate, &f->expert_up, &f->expert_down};
+    *all = values_of(&f->router);
+    *largest = (values_of(experts[0]) + values_of(experts[1])) / n;
+    for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+        *all += stacks[i];
+        if (stacks[i] > *largest) *largest = stacks[i];
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) *all += values_of(others[i]);
+    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) *all += values_of(experts[i]);
+}
+
+uint64_t sah_layer_size(const sah_model *model, int l)
+{
+    uint64_t all, largest;
+    count_values(model, l, &all, &largest);
+    return all * (model->precision == SAH_PRECISION_BF16 ? 2 : 4);
+}
+
+uint64_t sah_layer_packing(const sah_model *model, int l)
+{
+    uint64_t all, largest;
+    count_values(model, l, &all, &largest);
+    return largest * sizeof(float);
+}
+
+static uint64_t slice_bytes(const sah_mlp_slice *slices, int n)
+{
+    uint64_t sum = 0;
+    for (int i = 0; slices && i < n; i++) {
+        if (slices[i].gate_up) sum += sah_weights_bytes(slices[i].gate_up);
+        if (slices[i].down) sum += sah_weights_bytes(slices[i].down);
+    }
+    return sum;
+}
+
+uint64_t sah_layer_bytes(const sah_layer *layer)
+{
+    const sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o, layer->experts.router};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
+        if (packed[i]) sum += sah_weights_bytes(packed[i]);
+    return sum + slice_bytes(layer->slices, layer->n_slices) +
+           slice_bytes(layer->experts.experts, layer->experts.n) +
+           slice_bytes(layer->experts.shared, layer->experts.n_shared);
+}
+
+/* ---- The end ------------------------------------------------------------------------------------------- */
+
+static void free_weights(sah_weights **weights)
+{
+    sah_weights_free(*weights);
+    *weights = NULL;
+}
+
+static void free_slices(sah_mlp_slice **slices, int *n)
+{
+    for (int i = 0; *slices && i < *n; i++) {
+        sah_weights_free((*slices)[i].gate_up);
+        sah_weights_free((*slices)[i].down);
+    }
+    free(*slices);
+    *slices = NULL;
+    *n = 0;
+}
+
+void sah_layer_unpack(sah_layer *layer)
+{
+    sah_weights **packed[] = {&layer->qkv, &layer->q, &layer->kv, &layer->o, &layer->experts.router};
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) free_weights(packed[i]);
+    free_slices(&layer->slices, &layer->n_slices);
+    free_slices(&layer->experts.experts, &layer->experts.n);
+    free_slices(&layer->experts.shared, &layer->experts.n_shared);
+}
+
+void sah_layer_free(sah_layer *layer)
+{
+    const sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
+                              layer->mlp_out_norm};
+    const sah_expert_layer *e = &layer->experts;
+    float *vectors[] = {layer->q_norm,       layer->k_norm,     layer->qkv_bias,        layer->o_bias,
+                        layer->gate_up_bias, layer->down_bias,  layer->sinks,           layer->scale,
+                        layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias, layer->delta.norm,
+                        e->router_bias,      e->correction,     e->gate_bias,           e->up_bias,
+                        e->down_bias,        e->shared_router};
+    sah_layer_unpack(layer);
+    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
+        free(norms[i].weight);
+        free(norms[i].bias);
+    }
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
+}
