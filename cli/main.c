@@ -135,6 +135,8 @@ static int run_command(const cli_command *command, int argc, char **argv)
     if (options.given[OPT_HELP]) {
         print_command_help(command);
         status = EXIT_DONE;
+    } else if (!parsed && message[0] == '\0') {
+        status = out_of_memory();
     } else if (!parsed) {
         status = usage_error("%s: %s (see sahara %s --help)", command->name, message, command->name);
     } else if (options.n_arguments < command->least ||

@@ -326,7 +326,9 @@ static bool set_option(cli_options *o, const option_spec *spec, const char *valu
     case RANGE:
         return parse_range(value, (int *)place, (int *)place + 1);
     case LIST:
-        return add_to_list(place, value);
+        if (add_to_list(place, value)) return true;
+        why->status = SAH_OUT_OF_MEMORY;
+        return false;
     case PARTS:
         return sah_parts_parse(value, (unsigned *)place, why) == SAH_OK;
     case SHARD:
@@ -396,7 +398,9 @@ static bool parse_option(int argc, char **argv, int *at, const option_id allowed
         }
         sah_error why = {0};
         if (!set_option(out, spec, value, &why)) {
-            if (why.message[0] != '\0')
+            if (why.status == SAH_OUT_OF_MEMORY)
+                message[0] = '\0';
+            else if (why.message[0] != '\0')
                 snprintf(message, 512, "--%s: %.400s", spec->name, why.message);
             else
                 snprintf(message, 512, "--%s %.200s: expected %s", spec->name, value, spec->argument);
@@ -412,10 +416,8 @@ bool options_parse(int argc, char **argv, const option_id allowed[N_OPTIONS], cl
 {
     *out = (cli_options){.ablation = sah_ablation_default(), .layer = sah_direction_options_default().layer};
     out->arguments = calloc((size_t)argc + 1, sizeof *out->arguments);
-    if (out->arguments == NULL) {
-        snprintf(message, 512, "not enough memory");
-        return false;
-    }
+    message[0] = '\0';
+    if (out->arguments == NULL) return false;
     bool ended = false;
     for (int i = 0; i < argc; i++) {
         if (ended || argv[i][0] != '-' || argv[i][1] == '\0') {

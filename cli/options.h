@@ -134,8 +134,8 @@ typedef struct cli_options {
 
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, OPT_HELP behind
  * the last; help and quiet come by themselves. Options may stand anywhere; "--" ends them; "-" is an argument. On
- * wrong usage writes one line for a person to `message` and returns false. `out->arguments` is for
- * options_free(), in either case. */
+ * wrong usage writes one line for a person to `message` and returns false; the line is empty when memory is out.
+ * `out->arguments` is for options_free(), in either case. */
 bool options_parse(int argc, char **argv, const option_id allowed[N_OPTIONS], cli_options *out,
                    char message[512]);
 void options_free(cli_options *options);

@@ -38,7 +38,7 @@ static sah_status write_overlap(const cli_options *o, char **text, sah_error *er
     sah_result **results = calloc(n, sizeof(sah_result *));
     if (results == NULL) {
         *error = (sah_error){.status = SAH_OUT_OF_MEMORY, .message = "not enough memory"};
-        return SAH_FAILED;
+        return SAH_OUT_OF_MEMORY;
     }
     for (size_t i = 0; i < n && status == SAH_OK; i++)
         status = open_result(o->arguments[i], o->step, &results[i], error);

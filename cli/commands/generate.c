@@ -29,10 +29,13 @@ static sah_status heads_of_result(const cli_options *o, const sah_model_info *mo
                  o->sweep_heads, o->from, n_ranked);
         status = error->status = SAH_BAD_ARGUMENT;
     }
-    if (status == SAH_OK) *heads = calloc(o->sweep_heads, sizeof **heads);
+    if (status == SAH_OK && (*heads = calloc(o->sweep_heads, sizeof **heads)) == NULL) {
+        *error = (sah_error){.status = SAH_OUT_OF_MEMORY, .message = "not enough memory for the heads"};
+        status = SAH_OUT_OF_MEMORY;
+    }
     sah_chosen chosen;
     bool searched = status == SAH_OK && sah_result_chosen(result, o->sweep_heads - 1, &chosen);
-    for (size_t i = 0; status == SAH_OK && *heads != NULL && i < o->sweep_heads; i++)
+    for (size_t i = 0; status == SAH_OK && i < o->sweep_heads; i++)
         (*heads)[(*n)++] = searched && sah_result_chosen(result, i, &chosen) ? chosen.head : ranked[i].head;
     free(ranked);
     sah_result_close(result);

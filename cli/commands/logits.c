@@ -6,18 +6,15 @@
 
 #include "command.h"
 
-/* "1 17 42" or "1,17,42" to ids; false when anything else is there. */
-static bool read_ids(const char *text, int32_t **ids, size_t *n)
+/* "1 17 42" or "1,17,42" to ids, for which there is room; false when anything else is there. */
+static bool read_ids(const char *text, int32_t *ids, size_t *n)
 {
-    *n = 0;
-    *ids = malloc((strlen(text) + 1) * sizeof **ids);
-    if (!*ids) return false;
     for (const char *at = text + strspn(text, " ,"); *at; at += strspn(at, " ,")) {
         char *end;
         errno = 0;
         long value = strtol(at, &end, 10);
         if (end == at || errno != 0 || value < 0 || value > INT32_MAX || !strchr(" ,", *end)) return false;
-        (*ids)[(*n)++] = (int32_t)value;
+        ids[(*n)++] = (int32_t)value;
         at = end;
     }
     return *n > 0;
@@ -27,7 +24,12 @@ static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_
                             sah_error *error)
 {
     if (o->tokens_in) {
-        if (read_ids(o->tokens_in, ids, n)) return SAH_OK;
+        *ids = malloc((strlen(o->tokens_in) + 1) * sizeof **ids);
+        if (*ids == NULL) {
+            snprintf(error->message, sizeof error->message, "not enough memory for the tokens");
+            return error->status = SAH_OUT_OF_MEMORY;
+        }
+        if (read_ids(o->tokens_in, *ids, n)) return SAH_OK;
         snprintf(error->message, sizeof error->message,
                  "--tokens-in: expected token ids separated by blanks or commas");
         return error->status = SAH_BAD_ARGUMENT;

@@ -20,21 +20,31 @@ enum { N_PARTS = 3 };
 
 /* ---- Lines --------------------------------------------------------------------------------------------- */
 
-static sah_check_line *add(sah_checks *out, const char *part, char letter, sah_support support,
-                           const char *note)
+/* A part that had no memory is not one that is not supported. */
+typedef struct checking {
+    sah_checks *out;
+    bool no_memory;
+} checking;
+
+static bool failed(checking *c, const sah_error *error)
 {
-    sah_check_line *line = &out->lines[out->n++];
+    c->no_memory = c->no_memory || error->status == SAH_OUT_OF_MEMORY;
+    return error->status != SAH_OK;
+}
+
+static void add(checking *c, const char *part, char letter, sah_support support, const char *note)
+{
+    sah_check_line *line = &c->out->lines[c->out->n++];
     *line = (sah_check_line){.support = support};
     snprintf(line->part, sizeof line->part, letter != '\0' ? "%s %c" : "%s", part, letter);
     snprintf(line->note, sizeof line->note, "%s", note);
-    return line;
 }
 
 /* A part whose test left `error`; `note` where there is none. */
-static void add_tested(sah_checks *out, const char *part, const sah_error *error, const char *note)
+static void add_tested(checking *c, const char *part, const sah_error *error, const char *note)
 {
-    const bool good = error->status == SAH_OK;
-    add(out, part, '\0', good ? SAH_SUPPORTED : SAH_UNSUPPORTED, good ? note : error->message);
+    const bool good = !failed(c, error);
+    add(c, part, '\0', good ? SAH_SUPPORTED : SAH_UNSUPPORTED, good ? note : error->message);
 }
 
 /* ---- A prompt ------------------------------------------------------------------------------------------ */
@@ -82,7 +92,7 @@ static sah_status run(const sah_model *model, const prompt *p, const sah_edit *e
     return status;
 }
 
-static void check_prompt(const sah_model *model, prompt *p, sah_checks *out)
+static void check_prompt(const sah_model *model, prompt *p, checking *c)
 {
     sah_error error = {0};
     char note[64];
@@ -94,7 +104,7 @@ static void check_prompt(const sah_model *model, prompt *p, sah_checks *out)
     else if (make_prompt(model, p, &error) == SAH_OK)
         run(model, p, NULL, p->base, &error);
     snprintf(note, sizeof note, "%zu tokens", p->n);
-    add_tested(out, "prompt", &error, note);
+    add_tested(c, "prompt", &error, note);
 }
 
 /* ---- Ablation ------------------------------------------------------------------------------------------ */
@@ -113,7 +123,7 @@ static int editable(const sah_model *model, unsigned part, int *n, sah_error *re
     return first;
 }
 
-static void check_ablation(const sah_model *model, const prompt *p, int which, sah_checks *out)
+static void check_ablation(const sah_model *model, const prompt *p, int which, checking *c)
 {
     const unsigned part = PARTS[which].part;
     sah_error refused = {0}, error = {0};
@@ -121,8 +131,9 @@ static void check_ablation(const sah_model *model, const prompt *p, int which, s
     const int layer = editable(model, part, &n, &refused);
     const sah_edit edit = {layer, 0, part, SAH_OP_SCALE, 0};
     sah_support support = SAH_SUPPORTED;
-    char note[sizeof out->lines->note] = "";
-    if (layer < 0 || run(model, p, &edit, p->edited, &error) != SAH_OK) {
+    char note[sizeof c->out->lines->note] = "";
+    if (layer >= 0) run(model, p, &edit, p->edited, &error);
+    if (layer < 0 || failed(c, &error)) {
         support = SAH_UNSUPPORTED;
         snprintf(note, sizeof note, "%s", layer < 0 ? refused.message : error.message);
     } else if (n < model->config.n_layers) {
@@ -130,7 +141,7 @@ static void check_ablation(const sah_model *model, const prompt *p, int which, s
         snprintf(note, sizeof note, "in %d of %d layers (%.900s)", n, model->config.n_layers,
                  refused.message);
     }
-    add(out, "ablation", PARTS[which].letter, support, note);
+    add(c, "ablation", PARTS[which].letter, support, note);
 }
 
 /* ---- Surgery ------------------------------------------------------------------------------------------- */
@@ -143,17 +154,20 @@ static sah_status plan(const char *path, const char *heads, sah_ablation ablatio
 }
 
 /* Of a head in the first layer that has the part: any scale, else 0 alone; the mean. */
-static void check_surgery(const sah_model *model, const char *path, int which, sah_checks *out)
+static void check_surgery(const sah_model *model, const char *path, int which, checking *c)
 {
     const unsigned part = PARTS[which].part;
     sah_error scale = {0}, zero = {0}, mean = {0}, refused = {0};
-    char head[32], note[sizeof out->lines->note] = "";
+    char head[32], note[sizeof c->out->lines->note] = "";
     int n;
     const int layer = editable(model, part, &n, &refused);
     snprintf(head, sizeof head, "%d-0", layer < 0 ? 0 : layer);
     plan(path, head, (sah_ablation){part, SAH_OP_SCALE, 0}, NULL, &zero);
     plan(path, head, (sah_ablation){part, SAH_OP_SCALE, 0.5F}, NULL, &scale);
     plan(path, head, (sah_ablation){part, SAH_OP_MEAN, 0}, NULL, &mean);
+    failed(c, &scale);
+    failed(c, &zero);
+    failed(c, &mean);
     const bool none = layer < 0 || zero.status != SAH_OK;
     const sah_error *why = layer < 0 ? &refused : none ? &zero : scale.status != SAH_OK ? &scale : &mean;
     if (none)
@@ -161,7 +175,7 @@ static void check_surgery(const sah_model *model, const char *path, int which, s
     else if (why->status != SAH_OK)
         snprintf(note, sizeof note, "%s (%.900s)",
                  scale.status != SAH_OK ? "the scale 0 alone" : "scales alone", why->message);
-    add(out, "surgery", PARTS[which].letter,
+    add(c, "surgery", PARTS[which].letter,
         none                    ? SAH_UNSUPPORTED
         : why->status != SAH_OK ? SAH_PARTLY
                                 : SAH_SUPPORTED,
@@ -171,34 +185,34 @@ static void check_surgery(const sah_model *model, const char *path, int which, s
 /* ---- All of it ----------------------------------------------------------------------------------------- */
 
 static void check_running(const char *path, const sah_model_options *options, const sah_model *model,
-                          sah_checks *out)
+                          checking *c)
 {
     prompt p = {0};
     sah_error error = {0};
-    check_prompt(model, &p, out);
-    const bool runs = out->lines[out->n - 1].support == SAH_SUPPORTED;
+    check_prompt(model, &p, c);
+    const bool runs = c->out->lines[c->out->n - 1].support == SAH_SUPPORTED;
     for (int i = 0; i < N_PARTS; i++) {
         if (runs)
-            check_ablation(model, &p, i, out);
+            check_ablation(model, &p, i, c);
         else
-            add(out, "ablation", PARTS[i].letter, SAH_UNSUPPORTED, "the prompt does not run");
+            add(c, "ablation", PARTS[i].letter, SAH_UNSUPPORTED, "the prompt does not run");
     }
-    for (int i = 0; i < N_PARTS; i++) check_surgery(model, path, i, out);
+    for (int i = 0; i < N_PARTS; i++) check_surgery(model, path, i, c);
     if (options->adapter != NULL) {
         plan(path, NULL, (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 1}, options->adapter, &error);
-        add_tested(out, "merge", &error, "");
+        add_tested(c, "merge", &error, "");
     }
     free(p.ids);
     free(p.base);
     free(p.edited);
 }
 
-static void check_template(const sah_model *model, const sah_examination *found, sah_checks *out)
+static void check_template(const sah_model *model, const sah_examination *found, checking *c)
 {
     sah_error error = found->parts[SAH_CHECKPOINT_TEMPLATE];
     char *text = NULL;
     if (error.status == SAH_OK && strcmp(found->chat_template, "none") == 0) {
-        add(out, "template", '\0', SAH_ABSENT, "");
+        add(c, "template", '\0', SAH_ABSENT, "");
         return;
     }
     if (error.status == SAH_OK && model != NULL)
@@ -206,7 +220,7 @@ static void check_template(const sah_model *model, const sah_examination *found,
     else if (error.status == SAH_OK && strcmp(found->chat_template, "unsupported") == 0)
         sah_fail(&error, SAH_FAILED, "the model's own chat template cannot be used");
     free(text);
-    add_tested(out, "template", &error, found->chat_template);
+    add_tested(c, "template", &error, found->chat_template);
 }
 
 sah_status sah_check(const char *path, const sah_model_options *options, sah_checks *out, sah_error *error)
@@ -215,6 +229,7 @@ sah_status sah_check(const char *path, const sah_model_options *options, sah_che
     sah_error opening = {0};
     const sah_model_options defaults = {0};
     sah_model *model = NULL;
+    checking c = {.out = out};
     char note[512] = "";
     if (options == NULL) options = &defaults;
     out->n = 0;
@@ -227,22 +242,22 @@ sah_status sah_check(const char *path, const sah_model_options *options, sah_che
     if (model != NULL)
         snprintf(note, sizeof note, "%s, %.1f million, %s", model->info.family,
                  (double)model->info.n_parameters / 1e6, model->info.format);
-    add_tested(out, "weights", &found.parts[SAH_CHECKPOINT_WEIGHTS], note);
+    add_tested(&c, "weights", &found.parts[SAH_CHECKPOINT_WEIGHTS], note);
     if (options->adapter == NULL)
-        add(out, "adapter", '\0', SAH_ABSENT, "");
+        add(&c, "adapter", '\0', SAH_ABSENT, "");
     else
-        add_tested(out, "adapter", &found.parts[SAH_CHECKPOINT_ADAPTER], "");
+        add_tested(&c, "adapter", &found.parts[SAH_CHECKPOINT_ADAPTER], "");
     if (found.tokenizer || found.parts[SAH_CHECKPOINT_TOKENIZER].status != SAH_OK)
-        add_tested(out, "tokenizer", &found.parts[SAH_CHECKPOINT_TOKENIZER], "");
+        add_tested(&c, "tokenizer", &found.parts[SAH_CHECKPOINT_TOKENIZER], "");
     else
-        add(out, "tokenizer", '\0', SAH_ABSENT, "");
-    check_template(model, &found, out);
+        add(&c, "tokenizer", '\0', SAH_ABSENT, "");
+    check_template(model, &found, &c);
     if (model != NULL)
-        check_running(path, options, model, out);
+        check_running(path, options, model, &c);
     else
-        add_tested(out, "prompt", &opening, "");
+        add_tested(&c, "prompt", &opening, "");
     sah_model_close(model);
-    return SAH_OK;
+    return c.no_memory ? sah_fail_memory(error, "the checks") : SAH_OK;
 }
 
 static const char *name_of(sah_support support)

@@ -36,12 +36,12 @@ static json_t *header_of(const sah_rewrite *rewrite, size_t file)
             json_decref(shape);
             continue;
         }
-        for (int d = 0; d < tensor->n_dims; d++)
-            json_array_append_new(shape, json_integer((json_int_t)tensor->dims[d]));
+        for (int d = 0; d < tensor->n_dims && good; d++)
+            good = json_array_append_new(shape, json_integer((json_int_t)tensor->dims[d])) == 0;
         json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype",
                                   sah_dtype_name(change->changed ? change->type : tensor->type), "shape",
                                   shape, "data_offsets", (json_int_t)at, (json_int_t)end);
-        good = json_object_set_new(header, tensor->name, entry) == 0;
+        good = json_object_set_new(header, tensor->name, entry) == 0 && good;
         at = end;
     }
     if (good) return header;
@@ -87,14 +87,15 @@ static sah_status write_index(const sah_rewrite *rewrite, sah_output *output, sa
     json_t *map = json_object();
     json_int_t total = 0;
     sah_writer writer;
-    for (size_t i = 0; i < tensors->n; i++) {
+    bool good = map != NULL;
+    for (size_t i = 0; i < tensors->n && good; i++) {
         char name[NAME_BYTES];
         file_name(tensors, tensors->items[i].file, name);
-        json_object_set_new(map, tensors->items[i].name, json_string(name));
+        good = json_object_set_new(map, tensors->items[i].name, json_string(name)) == 0;
         total += (json_int_t)sah_rewrite_bytes(rewrite, i);
     }
     json_t *index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", total, "weight_map", map);
-    char *text = index != NULL ? sah_json_text(index, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    char *text = index != NULL && good ? sah_json_text(index, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     json_decref(index);
     if (text == NULL) return sah_fail_memory(error, "the index");
     sah_status status = sah_output_file(output, "model.safetensors.index.json", &writer, error);

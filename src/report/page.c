@@ -287,12 +287,15 @@ static sah_status add_judged(sah_text *out, const char *path, bool *is_judged, s
 
 /* ---- The page ------------------------------------------------------------------------------------------ */
 
-static void add_comparison(sah_text *out, const sah_result *const *results, size_t n)
+/* Results that cannot be compared are no failure: the page says why. */
+static sah_status add_comparison(sah_text *out, const sah_result *const *results, size_t n, sah_error *error)
 {
-    sah_error error = {0};
+    sah_error refused = {0};
     char *table = NULL;
     sah_text_adds(out, "<section>\n<h2>Agreement</h2>\n");
-    if (sah_compare_text(results, n, SAH_ORDER_DEFAULT, SAH_FORMAT_TSV, &table, &error) == SAH_OK) {
+    sah_status status = sah_compare_text(results, n, SAH_ORDER_DEFAULT, SAH_FORMAT_TSV, &table, &refused);
+    if (status == SAH_OUT_OF_MEMORY) return sah_fail_memory(error, "the page");
+    if (status == SAH_OK) {
         add_paragraph(out, NULL,
                       "Rank correlation (Spearman) over the heads that both have, and how many of the "
                       "highest heads they share, "
@@ -300,10 +303,11 @@ static void add_comparison(sah_text *out, const sah_result *const *results, size
                       "whatever they refuse.");
         add_table(out, table);
     } else {
-        add_paragraph(out, "note", error.message);
+        add_paragraph(out, "note", refused.message);
     }
     sah_text_adds(out, "</section>\n");
     free(table);
+    return SAH_OK;
 }
 
 static sah_status make_page(const char *const *paths, size_t n, size_t top, sah_text *out, sah_error *error)
@@ -326,7 +330,8 @@ static sah_status make_page(const char *const *paths, size_t n, size_t top, sah_
         status = sah_result_open(&paths[i], 1, &results[n_results], error);
         if (status == SAH_OK) status = add_heads(out, results[n_results++], top, error);
     }
-    if (status == SAH_OK && n_results > 1) add_comparison(out, (const sah_result *const *)results, n_results);
+    if (status == SAH_OK && n_results > 1)
+        status = add_comparison(out, (const sah_result *const *)results, n_results, error);
     sah_text_addf(
         out,
         "<footer><p>Made by Sahara %s. What the words mean: docs/method.md.</p></footer>\n</body>\n</html>\n",

@@ -13,6 +13,7 @@
 #include "util/error.h"
 #include "util/json.h"
 #include "util/strings.h"
+#include "util/utf8.h"
 #include "util/wholefile.h"
 
 /* ---- Lines --------------------------------------------------------------------------------------------- */
@@ -40,7 +41,7 @@ static sah_status add_header(sah_text *out, const sah_judge *judge, const sah_gu
     bool good = settings != NULL;
     if (good && guard != NULL) {
         json_t *made =
-            json_pack("{s:o?, s:s?, s:f}", "model", sah_model_record(sah_model_describe(guard->model)),
+            json_pack("{s:o, s:s?, s:f}", "model", sah_model_record(sah_model_describe(guard->model)),
                       "template", guard->template_, "threshold", guard->threshold);
         good = json_object_set_new(settings, "judge_model", made) == 0;
     }
@@ -76,8 +77,8 @@ static void add_number(sah_text *out, const char *key, double value)
 /* What a verdict rests on, as JSON. A phrase of somebody's list for the reference's rule may be any bytes. */
 static json_t *reason_of(const judged *record)
 {
-    json_t *reason = json_string(record->found.reason);
-    return reason != NULL ? reason : json_string("a phrase that is not UTF-8");
+    const char *reason = record->found.reason;
+    return json_string(sah_utf8_valid(reason, strlen(reason)) ? reason : "a phrase that is not UTF-8");
 }
 
 /* The record with its verdict. A line keeps its bytes, what is new goes in before its last brace; only a

@@ -12,6 +12,7 @@
 #include "util/error.h"
 #include "util/json.h"
 #include "util/strings.h"
+#include "util/utf8.h"
 #include "util/wholefile.h"
 
 enum { MAX_TEMPLATE = 4 << 20, MAX_CONFIG = 64 << 20 /* bytes */ };
@@ -231,7 +232,8 @@ sah_status sah_chat_from_gguf(const sah_gguf *gguf, const sah_tokenizer *tokeniz
         sah_status status = sah_gguf_int(gguf, ids[i].key, -1, -1, INT32_MAX, &id, error);
         if (status != SAH_OK) return status;
         const char *token = id >= 0 ? sah_tokenizer_token(tokenizer, (int32_t)id) : NULL;
-        if (token != NULL && json_object_set_new(out->tokens, ids[i].name, json_string(token)) != 0)
+        if (token != NULL && sah_utf8_valid(token, strlen(token)) &&
+            json_object_set_new(out->tokens, ids[i].name, json_string(token)) != 0)
             return out_of_memory(error);
     }
     sah_status status = sah_gguf_string(gguf, "tokenizer.chat_template", &text, &length, error);

@@ -113,6 +113,7 @@ static sah_status normalise(const sah_step *step, const char *text, size_t size,
     utf8proc_uint8_t *normal = NULL;
     const utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &normal,
                                             (utf8proc_option_t)step->form);
+    if (n == UTF8PROC_ERROR_NOMEM) return sah_fail_memory(error, "the normalised text");
     if (n < 0) return sah_fail(error, SAH_FAILED, "normalising the text: %s", utf8proc_errmsg(n));
     sah_text_add(out, (const char *)normal, (size_t)n);
     free(normal);

@@ -10,6 +10,7 @@
 #include "model/tokenizer/tokenizer_parts.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/utf8.h"
 
 typedef enum spm_class {
     AS_THE_FILE_SAYS, /* TokenizersBackend */
@@ -296,6 +297,7 @@ static sah_status set_default(spm_build *b, const char *key, const char *text, s
 {
     if (json_object_get(b->files.config, key) != NULL) return SAH_OK;
     if (json_object_set_new(b->files.config, key, json_stringn(text, size)) == 0) return SAH_OK;
+    if (sah_utf8_valid(text, size)) return sah_fail_memory(b->error, "the tokenizer");
     return sah_fail(b->error, SAH_FAILED, "%s: the name of its %s is not text", b->where, key);
 }
 
