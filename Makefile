@@ -9,6 +9,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 BUILD    ?= build
+OBJCOPY  ?= objcopy
 PREFIX   ?= /usr/local
 LIBDIR   ?= $(PREFIX)/lib
 MANDIR   ?= $(PREFIX)/share/man
@@ -149,7 +150,13 @@ $(BUILD)/tests/helpers.a: $(HELPER_OBJECTS)
 	$(AR) rcs $@ $^
 
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/helpers.a $(STATIC)
-	$(CC) $(FLAGS) $(LDFLAGS) $^ $(LIBS) -lcmocka -o $@
+	$(CC) $(FLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka -o $@
+
+# It calls the program in its own process, and a program has one main().
+$(BUILD)/tests/memory/test_failing_commands: $(BUILD)/tests/sahara_main.o $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS))
+$(BUILD)/tests/sahara_main.o: $(BUILD)/cli/main.o
+	@mkdir -p $(@D)
+	$(OBJCOPY) --redefine-sym main=sahara_main $< $@
 
 $(EXAMPLES) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
 	$(CC) $(FLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
