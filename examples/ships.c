@@ -16,7 +16,6 @@ int main(int argc, char **argv)
     sah_result *result = NULL;
     sah_ranked *ranked = NULL;
     size_t n = 0;
-    sah_run_options options = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}};
     if (argc != 4) {
         fprintf(stderr, "usage: ships MODEL QUERIES RESULT\n");
         return 2;
@@ -25,7 +24,7 @@ int main(int argc, char **argv)
 
     sah_status status = sah_model_open(argv[1], NULL, &model, &error);
     if (status == SAH_OK) status = sah_queries_read(argv[2], NULL, 0, &queries, &error);
-    if (status == SAH_OK) status = sah_ships(model, &queries, NULL, &options, path, &error);
+    if (status == SAH_OK) status = sah_ships(model, &queries, NULL, NULL, path, &error);
     if (status == SAH_OK) status = sah_result_open(&path, 1, &result, &error);
     if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_MEAN, &ranked, &n, &error);
     for (size_t i = 0; status == SAH_OK && i < n && i < 5; i++)

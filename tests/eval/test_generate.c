@@ -354,7 +354,7 @@ static void test_bad_options(void **state)
     for (int i = 0; i < 8; i++) all[i] = (sah_head){i / 4, i % 4};
     sah_generate_options bad[8];
     for (size_t i = 0; i < 8; i++) bad[i] = greedy;
-    bad[0].max_new_tokens = 0;
+    bad[0].max_new_tokens = -1;
     bad[1].temperature = -1.0;
     bad[2].temperature = NAN;
     bad[3].top_k = -1;
@@ -363,7 +363,7 @@ static void test_bad_options(void **state)
     bad[6].heads = &inside, bad[6].n_heads = 1, bad[6].ablation.factor = INFINITY;
     bad[7].heads = all, bad[7].n_heads = 5, bad[7].curve = bad[7].random = true; /* three are left */
     static const char *const parts[] = {
-        "max_new_tokens 0", "temperature", "temperature", "top_k", "top_p", "2-0", "0-1", "random: "};
+        "max_new_tokens -1", "temperature", "temperature", "top_k", "top_p", "2-0", "0-1", "random: "};
     for (size_t i = 0; i < 8; i++) {
         sah_status status = sah_generate(model, &queries, &bad[i], scratch("bad.jsonl"), &error);
         expect_failure(status, &error, parts[i]);
