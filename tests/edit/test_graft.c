@@ -224,18 +224,19 @@ static void copy_config(const char *model, const char *folder, const char *old, 
     free(config);
 }
 
-/* llama3-rope with other numbers under the same kind of scaling. */
-static const char *make_other_rope(void)
+/* A model with another setting of as many bytes. */
+static const char *make_other(const char *model, const char *old, const char *new)
 {
     const char *folder = fresh("");
     char path[600];
     size_t size;
     assert_int_equal(mkdir(folder, 0777), 0);
-    uint8_t *data = scratch_read(MODELS "llama3-rope/model.safetensors", &size);
+    snprintf(path, sizeof path, "%s/model.safetensors", model);
+    uint8_t *data = scratch_read(path, &size);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     scratch_write(path, data, size);
     free(data);
-    copy_config(MODELS "llama3-rope", folder, "\"low_freq_factor\": 1.0", "\"low_freq_factor\": 1.5");
+    copy_config(model, folder, old, new);
     return folder;
 }
 
@@ -295,7 +296,17 @@ static void test_mismatch_is_refused(void **state)
     refuse(MODELS "llama-mha", make_smaller("vocab_size", 64, 60), out, "vocabulary 64 there, 60 here");
     refuse(MODELS "mistral-swa", MODELS "mistral-full", out, "sliding window 4 there, 0 here");
     refuse(MODELS "llama-mha", MODELS "llama-rope-linear", out, "RoPE scaling none there, linear 4 here");
-    refuse(MODELS "llama3-rope", make_other_rope(), out, "RoPE frequency 1 is ");
+    refuse(MODELS "llama3-rope",
+           make_other(MODELS "llama3-rope", "\"low_freq_factor\": 1.0", "\"low_freq_factor\": 1.5"), out,
+           "RoPE frequency 1 is ");
+    const char *experts = MODELS "family-glm4-moe";
+    refuse(experts, make_other(experts, "\"routed_scaling_factor\": 1.5", "\"routed_scaling_factor\": 2.5"),
+           out, "factor of experts 1.5 there, 2.5 here");
+    refuse(experts,
+           make_other(experts, "\"norm_topk_prob\": true,\n  \"num", "\"norm_topk_prob\": false,\n \"num"),
+           out, "weights of experts that add up to 1");
+    refuse(experts, make_other(experts, "\"topk_group\": 2", "\"topk_group\": 3"), out,
+           "groups of a token 2 there, 3 here");
     refuse(MODELS "llama-mha/model-f32.gguf", MODELS "llama-gqa/model-f32.gguf", out,
            "heads 4 there, 8 here");
     refuse(MODELS "qwen2/model-f32.gguf", MODELS "qwen3/model-f32.gguf", out,

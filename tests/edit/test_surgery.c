@@ -312,6 +312,59 @@ static void refuse(const char *model, const char *heads, sah_ablation ablation, 
     assert_int_equal(lstat(out, &there) == 0, was);
 }
 
+/* What PEFT's adapted model gives for its prompt (tests/golden/adapters/family-...): at run time, merged by surgery,
+ * and merged by a graft of both halves. In tensors of several weights, turned ones, beside experts, in the delta
+ * rule, and in GGUF's orders of rows. */
+static void test_family_adapters(void **state)
+{
+    (void)state;
+    static const char *const MODEL[][2] = {
+        {"phi3", ""},       {"phi3", "/model-f32.gguf"}, {"gpt-neox", ""}, {"gpt2", ""},
+        {"falcon", ""},     {"gpt2", "/model-f32.gguf"}, {"glm4", ""},     {"glm4", "/model-f32.gguf"},
+        {"qwen3-next", ""}, {"qwen3-moe", ""},           {"qwen3-5", ""},  {"qwen3-5", "/model-f32.gguf"},
+    };
+    for (size_t i = 0; i < sizeof MODEL / sizeof *MODEL; i++) {
+        sah_error error = {0};
+        char model[256], adapter[256], path[300], merged[512], grafted[512];
+        int32_t tokens[32];
+        json_t *json;
+        size_t n;
+        snprintf(model, sizeof model, MODELS "family-%s%s", MODEL[i][0], MODEL[i][1]);
+        snprintf(adapter, sizeof adapter, "tests/golden/adapters/family-%s", MODEL[i][0]);
+        snprintf(path, sizeof path, "%s/logits.json", adapter);
+        expect_ok(sah_json_read(path, 1 << 20, &json, &error), &error);
+        const json_t *ids = json_object_get(json, "prompt"), *want = json_object_get(json, "logits");
+        sah_prompt prompt = {tokens, json_array_size(ids)};
+        const golden g = {.prompts = &prompt, .n_prompts = 1};
+        for (size_t t = 0; t < prompt.n; t++) tokens[t] = (int32_t)json_integer_value(json_array_get(ids, t));
+        float *wanted = calloc(json_array_size(want), sizeof *wanted);
+        for (size_t t = 0; t < json_array_size(want); t++)
+            wanted[t] = (float)json_number_value(json_array_get(want, t));
+
+        const char *suffix = MODEL[i][1][0] != '\0' ? ".gguf" : "";
+        snprintf(merged, sizeof merged, "%s", fresh(suffix));
+        snprintf(grafted, sizeof grafted, "%s", fresh(suffix));
+        const sah_surgery_options surgery = {.adapter = adapter};
+        const sah_graft_options graft = {
+            .attention = SAH_SIDE_B, .mlp = SAH_SIDE_B, .rest = SAH_SIDE_A, .adapters = {NULL, adapter}};
+        expect_ok(sah_surgery(model, &surgery, merged, NULL, &error), &error);
+        expect_ok(sah_graft(model, model, &graft, grafted, NULL, &error), &error);
+        const char *const made[][2] = {{model, adapter}, {merged, NULL}, {grafted, NULL}};
+        for (size_t m = 0; m < 3; m++) {
+            float *have = logits_of(made[m][0], made[m][1], &g, NULL, SAH_PART_Q, SAH_OP_SCALE, 0, &n);
+            assert_int_equal(n, json_array_size(want));
+            const double off = distance(have, wanted, n);
+            if (!(off <= 1e-4)) fail_msg("%s, way %zu: off by %g of the largest logit", model, m, off);
+            free(have);
+        }
+        float *plain = logits_of(model, NULL, &g, NULL, SAH_PART_Q, SAH_OP_SCALE, 0, &n);
+        assert_true(distance(plain, wanted, n) > 4e-4);
+        free(plain);
+        free(wanted);
+        json_decref(json);
+    }
+}
+
 static void test_inexact_is_refused(void **state)
 {
     (void)state;
@@ -393,22 +446,18 @@ int main(void)
 {
     enum { N = N_SOURCES };
     static char names[N][128];
-    struct CMUnitTest tests[N + 9] = {
-        cmocka_unit_test(test_rest_stays),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_widening_is_told),
-        cmocka_unit_test(test_provenance),
-        cmocka_unit_test(test_v_mean),
-        cmocka_unit_test(test_adapter),
-        cmocka_unit_test(test_inexact_is_refused),
-        cmocka_unit_test(test_places),
-        cmocka_unit_test(test_nothing_half_written),
+    struct CMUnitTest tests[N + 10] = {
+        cmocka_unit_test(test_rest_stays),       cmocka_unit_test(test_files),
+        cmocka_unit_test(test_widening_is_told), cmocka_unit_test(test_provenance),
+        cmocka_unit_test(test_v_mean),           cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_family_adapters),  cmocka_unit_test(test_inexact_is_refused),
+        cmocka_unit_test(test_places),           cmocka_unit_test(test_nothing_half_written),
     };
     signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < N; i++) {
         snprintf(names[i], sizeof names[i], "%s %s", SOURCES[i].directory,
                  SOURCES[i].file ? SOURCES[i].file : "safetensors");
-        tests[9 + i] = (struct CMUnitTest){names[i], test_table, NULL, NULL, (void *)(uintptr_t)&SOURCES[i]};
+        tests[10 + i] = (struct CMUnitTest){names[i], test_table, NULL, NULL, (void *)(uintptr_t)&SOURCES[i]};
     }
     return cmocka_run_group_tests_name("surgery", tests, NULL, NULL);
 }

@@ -2,13 +2,17 @@
 """Makes tests/golden/adapters/: LoRA adapters of the tiny model llama-gqa, and weights as PEFT merges them.
 
     pip install torch==2.13.0 transformers==5.23.0 peft==0.21.2 safetensors==0.8.0
-    python make-adapters.py
+    python make-adapters.py [NAME ...]
 
 `plain` has one rank and alpha for all; `patterns` has ranks and alphas of its own for some modules, and rank-stabilised
 scaling. Seeds: the CRC-32 of the names. merged.json holds float32 values computed in float64.
+
+family-NAME: adapters of models of make-families.py (transformers==5.24.0), on modules that hold several weights or keep them turned, beside experts, and of the
+delta rule. logits.json holds what the adapted model gives for one prompt.
 """
 import json
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -24,16 +28,28 @@ ADAPTERS = {
                            layers_to_transform=[0, 2], rank_pattern={"k_proj": 3, "layers.2.self_attn.q_proj": 5},
                            alpha_pattern={"gate_proj": 7, "^model.layers.0.mlp.up_proj": 1}),
 }
+FAMILIES = {
+    "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+    "gpt-neox": ["query_key_value", "dense", "dense_h_to_4h"],
+    "gpt2": ["c_attn", "c_proj"],
+    "falcon": ["query_key_value", "dense"],
+    "glm4": ["q_proj", "v_proj", "gate_up_proj"],
+    "qwen3-moe": ["q_proj", "k_proj", "v_proj", "o_proj"],
+    "qwen3-5": ["in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj", "q_proj", "k_proj", "o_proj", "up_proj"],
+    "qwen3-next": ["in_proj_qkvz", "in_proj_ba", "out_proj", "q_proj", "v_proj"],
+}
+PROMPT = [1, 17, 42, 5, 33, 40, 8, 21, 30, 3, 11, 29]
 CHECKED = ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.2.self_attn.q_proj",
            "model.layers.0.self_attn.k_proj", "model.layers.2.self_attn.v_proj", "model.layers.0.self_attn.o_proj",
            "model.layers.0.mlp.gate_proj", "model.layers.0.mlp.up_proj", "model.layers.2.mlp.up_proj",
            "model.layers.1.mlp.down_proj"]
 
 
-def make(name, config):
+def draw(name, base, config):
+    """The adapter `name` of a model, saved; the adapted model."""
     folder = HERE / "adapters" / name
     shutil.rmtree(folder, ignore_errors=True)
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32), config)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     with torch.no_grad():
         for key, weight in sorted(model.named_parameters()):
@@ -43,13 +59,32 @@ def make(name, config):
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text())
-    settings["base_model_name_or_path"] = "llama-gqa"
+    settings["base_model_name_or_path"] = base.name
     path.write_text(json.dumps(settings, indent=1) + "\n")
+    return folder, model
+
+
+def make(name, config):
+    folder, model = draw(name, BASE, config)
     merged = dict(model.double().merge_and_unload().named_parameters())
     values = {key: [float(f"{x:.9g}") for x in merged[key + ".weight"].flatten().tolist()] for key in CHECKED}
     (folder / "merged.json").write_text(json.dumps(values) + "\n")
 
 
+def make_family(name, modules):
+    base = HERE / "models" / f"family-{name}"
+    folder, model = draw(f"family-{name}", base, LoraConfig(r=2, lora_alpha=3, target_modules=modules, fan_in_fan_out=name == "gpt2"))
+    with torch.no_grad():
+        logits = model(torch.tensor([PROMPT]), use_cache=False).logits[0, -1]
+    rounded = [float(f"{x:.7g}") for x in logits.tolist()]
+    (folder / "logits.json").write_text(json.dumps({"prompt": PROMPT, "logits": rounded}) + "\n")
+
+
 if __name__ == "__main__":
+    names = sys.argv[1:]
     for name, config in ADAPTERS.items():
-        make(name, config)
+        if not names or name in names:
+            make(name, config)
+    for name, modules in FAMILIES.items():
+        if not names or name in names:
+            make_family(name, modules)
