@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny model of make-families.py as GGUF, in the form that llama.cpp's converter gives its family: names by gguf's own table, keys, rows of q and k
 in rotary order for Llama's relatives, Gemma's norms with their 1 added."""
+import importlib
+
 import gguf
 import numpy as np
+import torch
+
+import gguf_files
 
 ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "phi3": "PHI3", "olmo2": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
@@ -140,7 +145,61 @@ def pieces(key, values, c):
     return [(key.replace("shared_mlp.output_linear", "mlp.down_proj"), values)]
 
 
-def write(path, model, c):
+OTHER_BLOCKS = importlib.import_module("make-formats").GGUF_BLOCKS
+Q = gguf.GGMLQuantizationType
+
+
+def random_blocks(kind, rows, columns, std, rng):
+    """Raw bytes [rows, bytes of a row] of a type that gguf cannot make: random ones, under scales that give the wanted deviation."""
+    size, at = OTHER_BLOCKS[kind]
+    each = gguf.GGML_QUANT_SIZES[kind][0]
+    raw = rng.integers(0, 256, (rows * columns // each, size), dtype=np.uint8)
+
+    def scaled(scales):
+        bits = np.broadcast_to(scales, len(raw)).astype("<f2").view("<u2")
+        if at is not None:
+            raw[:, at:at + 2] = bits.view(np.uint8).reshape(-1, 2)
+        elif kind is Q.MXFP4:  # an exponent
+            raw[:, 0] = 127 + np.round(np.log2(np.broadcast_to(scales, len(raw))))
+        else:  # IQ1_M: the top four bits of four numbers
+            for i in range(4):
+                raw[:, 49 + 2 * i] = raw[:, 49 + 2 * i] & 15 | ((bits >> 4 * i & 15) << 4).astype(np.uint8)
+        return gguf.quants.dequantize(raw, kind)
+
+    scaled(std / scaled(1.0).std() * rng.uniform(0.8, 1.2, len(raw)))
+    return raw.reshape(rows, -1)
+
+
+def quantised(kind, rows, columns, std, rng):
+    raw = random_blocks(kind, rows, columns, std, rng) if kind in OTHER_BLOCKS else gguf_files.random_rows(kind, rows, columns, std, rng)[0]
+    return raw, gguf.quants.dequantize(raw, kind)
+
+
+def quantise(model, rng):
+    """Gives the experts of a model values that the types of GGUF hold exactly, each type in turn; their bytes by the name of the tensor."""
+    block = lambda kind: gguf.GGML_QUANT_SIZES[kind][0]
+    kinds = [k for k in [*gguf_files.WITH_QUANTIZER, *gguf_files.K_BLOCKS, *OTHER_BLOCKS] if k is not Q.F16]
+    wide, narrow = ([k for k in kinds if (block(k) == 256) == w] for w in (True, False))
+    out, turn = {}, [0, 0]
+    for key, weight in sorted(model.state_dict().items()):
+        if not key.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        count, rows, columns = weight.shape
+        down = key.endswith("down_proj")
+        for i, own in enumerate([key] if down else [key.replace("gate_up", "gate"), key.replace("gate_up", "up")]):
+            some = narrow if down else wide
+            kind = some[turn[down] % len(some)]
+            turn[down] += 1
+            n = rows if down else rows // 2
+            raw, values = quantised(kind, count * n, columns, 1.3 / columns ** 0.5, rng)
+            weight[:, i * n:(i + 1) * n] = torch.from_numpy(values.reshape(count, n, columns))
+            out[own + ".weight"] = (raw.reshape(count, n, -1), kind)
+    assert turn[0] >= len(wide) and turn[1] >= len(narrow), turn
+    return out
+
+
+def write(path, model, c, raw=None):
+    """`raw`: bytes and types of tensors that are written as these."""
     arch = getattr(gguf.MODEL_ARCH, ARCHITECTURES[c.model_type])
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(path.parent.name)
@@ -152,7 +211,10 @@ def write(path, model, c):
         for own, values in pieces(key, weight.detach().float().numpy(), c):
             name = names.get_name(own, try_suffixes=(".weight", ".bias"))
             assert name, own
-            writer.add_tensor(name, values)
+            if raw and own in raw:
+                writer.add_tensor(name, raw[own][0], raw_dtype=raw[own][1])
+            else:
+                writer.add_tensor(name, values.astype(np.float16) if raw and values.ndim > 1 else values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -18,6 +18,7 @@ import zlib
 from pathlib import Path
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+import numpy as np
 import torch
 import transformers as tf
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
@@ -100,6 +101,8 @@ MODELS = {
                                                           shared_expert_intermediate_size=12)), True),
     "qwen3-moe-gguf": (lambda a: tf.Qwen3MoeConfig(**base(a, layers=2, head_dim=8, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12,
                                                           norm_topk_prob=True)), True),
+    "qwen3-moe-quantised": (lambda a: tf.Qwen3MoeConfig(**{**base(a, layers=8, heads=2, kv=1, head_dim=8, num_experts=2, num_experts_per_tok=1,
+        moe_intermediate_size=32, norm_topk_prob=True), "hidden_size": 256}), True),
     "qwen2-moe": (lambda a: tf.Qwen2MoeConfig(**base(a, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
                                                      shared_expert_intermediate_size=12, mlp_only_layers=[1])), False),
     "qwen3-moe": (lambda a: tf.Qwen3MoeConfig(**base(a, head_dim=8, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=12,
@@ -119,6 +122,7 @@ MODELS = {
                                                          shared_expert_intermediate_size=8).items() if k != "intermediate_size"}), True),
 }
 FUSED = ("qwen3-5-moe",)  # saved as published: those of all experts in one tensor
+QUANTISED = ("qwen3-moe-quantised",)  # GGUF alone, experts in every type of it
 ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight")
 
 
@@ -263,6 +267,13 @@ def make(name, args):
     model = AutoModelForCausalLM.from_config(config, **how).eval()
     with torch.no_grad():
         draw(model, zlib.crc32(f"{name} {args.seed}".encode()))
+    raw = None
+    if name in QUANTISED:
+        with torch.no_grad():
+            for key, weight in model.state_dict().items():
+                if weight.ndim > 1:
+                    weight.copy_(weight.half())
+            raw = family_gguf.quantise(model, np.random.default_rng(zlib.crc32(f"{name} {args.seed}".encode())))
     model.save_pretrained(folder, save_original_format=name not in FUSED)
     (folder / "generation_config.json").unlink(missing_ok=True)
     model = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
@@ -283,7 +294,10 @@ def make(name, args):
     head = f'{{"prompts":{json.dumps(PROMPTS, separators=(",", ":"))},\n"hidden":{json.dumps([rounded(h) for h in run_hidden], separators=(",", ":"))},\n'
     (folder / "golden.json").write_text(head + '"cases":[\n' + ",\n".join(lines) + "\n]}\n")
     if with_gguf:
-        family_gguf.write(folder / "model-f32.gguf", model, config)
+        family_gguf.write(folder / ("model-mixed.gguf" if raw else "model-f32.gguf"), model, config, raw)
+    if raw:  # the file is what is to be read
+        (folder / "config.json").unlink()
+        (folder / "model.safetensors").unlink()
     print(name, sum(f.stat().st_size for f in folder.iterdir()), "bytes", flush=True)
 
 
