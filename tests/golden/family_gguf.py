@@ -83,7 +83,10 @@ def keys(writer, c):
     head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     writer.add_context_length(c.max_position_embeddings)
     writer.add_embedding_length(c.hidden_size)
-    writer.add_block_count(c.num_hidden_layers)
+    extra = 1 if kind == "glm4_moe" else 0  # a layer that predicts a further token
+    writer.add_block_count(c.num_hidden_layers + extra)
+    if extra:
+        writer.add_nextn_predict_layers(extra)
     writer.add_head_count(c.num_attention_heads)
     if kind == "gpt2":
         writer.add_feed_forward_length(c.n_inner or 4 * c.n_embd)
@@ -215,6 +218,9 @@ def write(path, model, c, raw=None):
                 writer.add_tensor(name, raw[own][0], raw_dtype=raw[own][1])
             else:
                 writer.add_tensor(name, values.astype(np.float16) if raw and values.ndim > 1 else values)
+    if c.model_type == "glm4_moe":
+        writer.add_tensor(f"blk.{c.num_hidden_layers}.attn_norm.weight", np.ones(c.hidden_size, np.float32))
+        writer.add_tensor(f"blk.{c.num_hidden_layers}.nextn.eh_proj.weight", np.ones((c.hidden_size, 2 * c.hidden_size), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
