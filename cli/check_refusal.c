@@ -18,8 +18,7 @@ sah_status check_refusal(const cli_options *o, const sah_model *model, const sah
     bool asked = o->given[OPT_CHECK_REFUSAL] ? o->check_refusal : is_chat(template_);
     *out = (sah_refusal_check){0};
     if (!asked) return SAH_OK;
-    sah_status status =
-        sah_check_refusal(model, queries, template_, o->system, sah_model_rows_memory(model), out, error);
+    sah_status status = sah_check_refusal(model, queries, template_, o->system, 0, out, error);
     if (status != SAH_OK || o->quiet) return status;
     if (out->thinking > 0)
         fprintf(stderr,

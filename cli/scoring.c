@@ -44,7 +44,6 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
     if (status != SAH_OK) return status;
     const sah_model_info *info = sah_model_describe(s->model);
     if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
-    s->options.memory = sah_model_rows_memory(s->model);
     progress_catch_signals();
     status = check_refusal(o, s->model, &s->queries, default_template, &s->options.refusal, error);
     if (status == SAH_OK)
@@ -73,7 +72,6 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
         .template_ = o->template_ != NULL ? o->template_ : default_template,
         .system = o->system,
         .length = o->given[OPT_OPENING] ? o->opening : 0,
-        .memory = s->options.memory,
         .progress = progress_show,
         .user = &s->progress,
     };

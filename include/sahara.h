@@ -155,9 +155,6 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
                           sah_error *error);
 void sah_model_close(sah_model *model);
 const sah_model_info *sah_model_describe(const sah_model *model);
-/* What the weights leave of the options' `memory` for a run's (sah_run_options, sah_generate_options), by sizes
- * that are the same on every machine; 0: no bound. */
-uint64_t sah_model_rows_memory(const sah_model *model);
 
 /* ---- Tokens and prompts -------------------------------------------------------------------------------- */
 
@@ -340,8 +337,9 @@ typedef struct sah_run_options {
     int head_from, head_to; /* heads A..B-1; 0,0 means all */
     const char *template_; /* see sah_prompt_wrap */
     const char *system; /* or NULL */
-    uint64_t memory; /* bytes for rows beside the weights; 0: what the model leaves (sah_model_rows_memory()),
-                        or a default that suits the cache */
+    uint64_t
+        memory; /* bytes for rows beside the weights; 0: what the weights leave of the model's `memory`, or
+                        a default that suits the cache */
     sah_shard shard; /* of heads; in sah_utility() of chunks of items and windows, which depend on `memory` */
     const char *
         together; /* a folder in which all shards have their journals, *.jsonl: each reads the others' where it
@@ -494,8 +492,9 @@ typedef struct sah_generate_options {
     bool random; /* with `curve`: after each number of heads as many random ones, none of them in `heads` */
     uint64_t random_seed;
     sah_shard shard; /* of responses; equal queries stay together */
-    uint64_t memory; /* bytes beside the weights, which say how many queries decode together; 0: a quarter of
-                        the machine's */
+    uint64_t
+        memory; /* bytes beside the weights, which say how many queries decode together; 0: what the weights
+                        leave of the model's `memory`, or a quarter of the machine's */
     sah_progress_fn progress; /* tokens; or NULL */
     void *user;
     sah_response_fn response; /* or NULL */
@@ -986,7 +985,7 @@ typedef struct sah_audit_options {
     const char *system; /* or NULL */
     bool quick; /* by q alone, fewer heads, no search */
     int max_new_tokens; /* of a response; 0: 128, quick 48 */
-    uint64_t memory; /* bytes beside the weights; 0: as each stage has it */
+    uint64_t memory; /* bytes beside the weights; 0: as each stage has it, within what the model may take */
     sah_progress_fn progress; /* `what` names the stage; or NULL */
     void *user;
 } sah_audit_options;

@@ -46,7 +46,6 @@ static int run(const cli_options *o)
                                  .system = o->system,
                                  .quick = o->quick,
                                  .max_new_tokens = o->max_new_tokens,
-                                 .memory = o->memory,
                                  .progress = progress_show,
                                  .user = &progress};
     if (o->output == NULL) return usage_error("audit: -o DIR, where the cards and results go, is missing");

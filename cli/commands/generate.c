@@ -90,7 +90,6 @@ static int run(const cli_options *o)
         progress_init(&progress, o->quiet);
         progress_catch_signals();
         options.heads = heads;
-        options.memory = sah_model_rows_memory(model);
         options.progress = progress_show;
         options.user = &progress;
         status = sah_generate(model, &queries, &options, options_output(o), &error);

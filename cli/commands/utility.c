@@ -72,7 +72,6 @@ static sah_status measure(const cli_options *o, const sah_model *model, const sa
     progress_catch_signals();
     options.run.progress = progress_show;
     options.run.user = &progress;
-    options.run.memory = sah_model_rows_memory(model);
     status = sah_utility(model, &options, options_output(o), totals, error);
     progress_end(&progress);
     free(heads);

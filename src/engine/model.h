@@ -37,6 +37,10 @@ sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const f
 sah_status sah_lm_head_top(const sah_model *model, sah_workspace *workspace, const float *hidden,
                            int64_t rows, int32_t *tokens, sah_error *error);
 
+/* What the weights leave of the model's memory for a run, by sizes that are the same on every machine; 0: no
+ * bound. */
+uint64_t sah_model_rows_memory(const sah_model *model);
+
 /* Bytes of all packed matrices; where layers come and go, the most that are there at once. */
 uint64_t sah_model_weight_bytes(const sah_model *model);
 

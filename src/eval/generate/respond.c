@@ -119,8 +119,10 @@ static sah_status run_wave(respond *r, sah_decoding *decoding, sah_error *error)
 
 /* ---- Waves --------------------------------------------------------------------------------------------- */
 
-static uint64_t default_memory(void)
+static uint64_t default_memory(const sah_model *model)
 {
+    uint64_t left = sah_model_rows_memory(model);
+    if (left > 0) return left;
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 4 : (uint64_t)1 << 30;
 }
@@ -139,7 +141,7 @@ static size_t wave_bytes(const respond *r, size_t n, size_t n_tokens)
 /* How many of `left` prompts from r->first on decode together. */
 static sah_status wave_size(respond *r, size_t left, sah_error *error)
 {
-    uint64_t memory = r->options->memory > 0 ? r->options->memory : default_memory();
+    uint64_t memory = r->options->memory > 0 ? r->options->memory : default_memory(r->model);
     size_t n_tokens = 0;
     for (r->n = 0; r->n < left; r->n++) {
         n_tokens += r->prompts[r->first + r->n].n;

@@ -363,7 +363,8 @@ static sah_status run_chunks(run *r, sah_error *error)
 {
     const sah_shard *shard = &r->options->run.shard;
     size_t chunk = 0;
-    uint64_t memory = r->options->run.memory > 0 ? r->options->run.memory : MEMORY;
+    uint64_t bound = r->options->run.memory > 0 ? r->options->run.memory : sah_model_rows_memory(r->model);
+    uint64_t memory = bound > 0 ? bound : MEMORY;
     uint64_t each = sah_loglik_token_bytes(r->model), most = memory / each;
     if (most > CHUNK_TOKENS) most = CHUNK_TOKENS;
     sah_status status = show_progress(r, error);
@@ -374,7 +375,7 @@ static sah_status run_chunks(run *r, sah_error *error)
             tokens += unit_tokens(r, to);
             all_done = all_done && r->done[to++];
         }
-        if (r->options->run.memory > 0 && tokens * each > memory)
+        if (bound > 0 && tokens * each > memory)
             return sah_fail_field(error, SAH_FAILED, "memory",
                                   ": %llu MB are needed for one %s of %llu tokens",
                                   (unsigned long long)(tokens * each >> 20) + 1,
