@@ -41,7 +41,8 @@ const cli_command command_direction = {
         "what a head writes, projected on it, is the head's part. One forward pass, no ablation. The "
         "template is the\n"
         "model's chat template where it has one, else ships. OUT is a journal of JSON lines.\n",
-    .options = {MODEL_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_LAYER, OPT_MATCH_LENGTH, OPT_SAVE_DIRECTIONS},
+    .options = {MODEL_OPTIONS, QUERY_OPTIONS, OPT_MEMORY, OPT_OUTPUT, OPT_LAYER, OPT_MATCH_LENGTH,
+                OPT_SAVE_DIRECTIONS},
     .least = 3,
     .most = 3,
     .run = run,

@@ -93,7 +93,7 @@ const cli_command command_logits = {
         "vocabulary, for checking against other programs. --text is taken as it is unless --template says\n"
         "otherwise. --ablate names heads to ablate as --part, --op and --scale say.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_TEXT, OPT_TOKENS_IN, OPT_ABLATE, TEMPLATE_OPTIONS,
-                OPT_OUTPUT},
+                OPT_MEMORY, OPT_OUTPUT},
     .least = 1,
     .most = 1,
     .run = run,

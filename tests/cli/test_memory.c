@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A checkpoint whose weights take three times the memory allowed, written here: `ships` and `generate` give what
- * they give without a bound, to the last byte, while the kernel refuses all memory beyond the bound. Without
- * --memory they fail under it, so that the limit is known to bite.
+/* A checkpoint whose weights take three times the memory allowed, written here: commands give what they give
+ * without a bound, to the last byte, while the kernel refuses all memory beyond the bound. Without --memory they
+ * fail under it, so that the limit is known to bite.
  *
  * The environment variable SAHARA names the program. */
 #include <errno.h>
@@ -237,9 +237,25 @@ static void test_generate(void **state)
     check(arguments);
 }
 
+static void test_direction(void **state)
+{
+    (void)state;
+    const char *const arguments[] = {"direction", folder, "data/harmful.csv", "data/harmless.csv", "--limit",
+                                     "3",         NULL};
+    check(arguments);
+}
+
+static void test_logits(void **state)
+{
+    (void)state;
+    const char *const arguments[] = {"logits", folder, "--text", "How do I", "--ablate", "3-1", NULL};
+    check(arguments);
+}
+
 int main(void)
 {
     folder = write_checkpoint();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ships), cmocka_unit_test(test_generate)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ships), cmocka_unit_test(test_generate),
+                                       cmocka_unit_test(test_direction), cmocka_unit_test(test_logits)};
     return cmocka_run_group_tests_name("weights beyond the memory", tests, NULL, NULL);
 }
