@@ -11,7 +11,7 @@ import gguf_files
 
 ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "phi3": "PHI3", "olmo2": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
-                 "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE"}
+                 "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
 PERMUTED = {"smollm3", "granite", "granitemoehybrid", "mixtral"}
 
 
@@ -100,10 +100,10 @@ def keys(writer, c):
     rope = c.rope_parameters.get("full_attention", c.rope_parameters)
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1.0)))
-    if kind in ("gemma2", "gemma3_text", "glm4", "glm4_moe", "qwen3_moe"):
+    if kind in ("gemma2", "gemma3_text", "glm4", "glm4_moe", "qwen3_moe", "gpt_oss"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    if kind in ("gemma2", "gemma3_text"):
+    if kind in ("gemma2", "gemma3_text", "gpt_oss"):
         writer.add_sliding_window(c.sliding_window)
     if kind in HYBRIDS:
         writer.add_key_length(head_dim)
@@ -117,6 +117,11 @@ def keys(writer, c):
     if kind == "gemma2":
         writer.add_attn_logit_softcapping(c.attn_logit_softcapping)
         writer.add_final_logit_softcapping(c.final_logit_softcapping)
+    if kind == "gpt_oss":
+        writer.add_expert_feed_forward_length(c.intermediate_size)
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if kind.startswith("granite"):
         writer.add_attention_scale(c.attention_multiplier)
         writer.add_embedding_scale(c.embedding_multiplier)
@@ -133,6 +138,12 @@ def pieces(key, values, c):
         values = values.T.copy()
     if kind in ("gemma2", "gemma3_text") and key.endswith("norm.weight"):
         values = values + 1
+    if kind == "gpt_oss" and ".experts." in key:
+        own = key.replace("_proj_bias", "_proj.bias") if key.endswith("_bias") else key + ".weight"
+        values = values if key.endswith("_bias") else values.swapaxes(1, 2)
+        if "down_proj" in key:
+            return [(own, values.copy())]
+        return [(own.replace("gate_up", part), values[:, first::2].copy()) for first, part in enumerate(("gate", "up"))]
     if key.endswith("mlp.experts.gate_up_proj"):
         half = values.shape[1] // 2
         return [(key.replace("gate_up_proj", "gate_proj.weight"), values[:, :half]), (key.replace("gate_up_proj", "up_proj.weight"), values[:, half:])]
@@ -145,6 +156,8 @@ def pieces(key, values, c):
     if "shared_mlp.input_linear" in key:
         half = len(values) // 2
         return [(key.replace("shared_mlp.input_linear", "mlp.gate_proj"), values[:half]), (key.replace("shared_mlp.input_linear", "mlp.up_proj"), values[half:])]
+    if key.endswith("sinks"):
+        key += ".weight"
     return [(key.replace("shared_mlp.output_linear", "mlp.down_proj"), values)]
 
 
@@ -201,7 +214,14 @@ def quantise(model, rng):
     return out
 
 
-def write(path, model, c, raw=None):
+def four_bit(values):
+    """Values of four-bit floats in blocks of 32 as GGUF keeps them: an exponent, then bytes of values i and i + 16. They must come back exactly."""
+    packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType.MXFP4)
+    assert (gguf.quants.dequantize(packed, gguf.GGMLQuantizationType.MXFP4) == values).all()
+    return packed
+
+
+def write(path, model, c, raw=None, mxfp4=False):
     """`raw`: bytes and types of tensors that are written as these."""
     arch = getattr(gguf.MODEL_ARCH, ARCHITECTURES[c.model_type])
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
@@ -216,6 +236,8 @@ def write(path, model, c, raw=None):
             assert name, own
             if raw and own in raw:
                 writer.add_tensor(name, raw[own][0], raw_dtype=raw[own][1])
+            elif mxfp4 and "_exps.weight" in name:
+                writer.add_tensor(name, four_bit(values), raw_dtype=Q.MXFP4)
             else:
                 writer.add_tensor(name, values.astype(np.float16) if raw and values.ndim > 1 else values)
     if c.model_type == "glm4_moe":

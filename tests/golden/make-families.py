@@ -21,6 +21,8 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import numpy as np
 import torch
 import transformers as tf
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
 from transformers.masking_utils import eager_mask
 
@@ -57,6 +59,11 @@ def hybrid(a, types, key_heads, heads, **more):
     layers = more.pop("layers", a.layers)
     return base(a, layers=layers, head_dim=8, layer_types=[types[i % len(types)] for i in range(layers)], linear_num_key_heads=key_heads,
                 linear_num_value_heads=heads, linear_key_head_dim=more.pop("key_dim", 6), linear_value_head_dim=more.pop("value_dim", 8), **more)
+
+
+def gpt_oss(a, **more):
+    return {**base(a, head_dim=8, num_local_experts=5, num_experts_per_tok=2, sliding_window=4, rope_parameters={**YARN, "truncate": False}, **more),
+            "intermediate_size": 32}
 
 
 # name -> (config of the shape arguments, what is written as GGUF beside it)
@@ -120,10 +127,12 @@ MODELS = {
                                                               shared_expert_intermediate_size=12)), True),
     "qwen3-5-moe": (lambda a: tf.Qwen3_5MoeTextConfig(**{k: v for k, v in hybrid(a, [L, F], 1, 2, layers=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12,
                                                          shared_expert_intermediate_size=8).items() if k != "intermediate_size"}), True),
+    "gpt-oss": (lambda a: tf.GptOssConfig(**gpt_oss(a, layers=2, layer_types=[F, S], swiglu_limit=0.7)), False),
+    "gpt-oss-mxfp4": (lambda a: tf.GptOssConfig(**gpt_oss(a)), True),
 }
 FUSED = ("qwen3-5-moe",)  # saved as published: those of all experts in one tensor
 QUANTISED = ("qwen3-moe-quantised",)  # GGUF alone, experts in every type of it
-ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight")
+ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight", "mlp.router.weight")
 
 
 def edit(states, layer, part):
@@ -254,6 +263,22 @@ def run(model, case):
         return [model(torch.tensor([p]), use_cache=False).logits[0, -1] for p in PROMPTS]
 
 
+def pack_mxfp4(folder, seed):
+    """The experts as gpt-oss's files have them: blocks of 32 four-bit floats, the first of a pair in the low half of its byte, and their exponents."""
+    tensors, generator = {}, torch.Generator().manual_seed(seed)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        for key in file.keys():
+            tensors[key] = file.get_tensor(key)
+    for key in [k for k in tensors if k.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        n, columns, rows = tensors.pop(key).shape
+        tensors[key + "_blocks"] = torch.randint(0, 256, (n, rows, columns // 32, 16), generator=generator, dtype=torch.uint8)
+        tensors[key + "_scales"] = torch.randint(122, 126, (n, rows, columns // 32), generator=generator, dtype=torch.uint8)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
 def make(name, args):
     global GATED
     build, with_gguf = MODELS[name]
@@ -276,6 +301,8 @@ def make(name, args):
             raw = family_gguf.quantise(model, np.random.default_rng(zlib.crc32(f"{name} {args.seed}".encode())))
     model.save_pretrained(folder, save_original_format=name not in FUSED)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if "mxfp4" in name:
+        pack_mxfp4(folder, args.seed)
     model = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
     if falcon:
         hook_falcon(model)
@@ -294,7 +321,8 @@ def make(name, args):
     head = f'{{"prompts":{json.dumps(PROMPTS, separators=(",", ":"))},\n"hidden":{json.dumps([rounded(h) for h in run_hidden], separators=(",", ":"))},\n'
     (folder / "golden.json").write_text(head + '"cases":[\n' + ",\n".join(lines) + "\n]}\n")
     if with_gguf:
-        family_gguf.write(folder / ("model-mixed.gguf" if raw else "model-f32.gguf"), model, config, raw)
+        kind = "mixed" if raw else "mxfp4" if "mxfp4" in name else "f32"
+        family_gguf.write(folder / f"model-{kind}.gguf", model, config, raw, kind == "mxfp4")
     if raw:  # the file is what is to be read
         (folder / "config.json").unlink()
         (folder / "model.safetensors").unlink()

@@ -279,6 +279,13 @@ static void test_refusals(void **state)
         {"{\"rms_norm_eps\": 0}", "epsilon"},
         {"{\"rms_norm_eps\": -1e300}", "epsilon"},
         {"{\"rms_norm_eps\": 1e300}", "epsilon"},
+        {"{\"architectures\": [\"GptOssForCausalLM\"], \"num_key_value_heads\": 2, \"rope_scaling\": null}",
+         "neither \"rope_scaling\" nor \"rope_parameters\""},
+        {"{\"architectures\": [\"GptOssForCausalLM\"], \"num_key_value_heads\": 2, \"swiglu_limit\": 0}",
+         "\"swiglu_limit\" is 0"},
+        {"{\"architectures\": [\"GptOssForCausalLM\"], \"num_key_value_heads\": 2, \"num_local_experts\": 3, "
+         "\"rope_parameters\": {\"rope_type\": \"default\"}}",
+         "4 of 3 experts"},
 #define GRANITE4  "\"architectures\": [\"GraniteMoeHybridForCausalLM\"], \"shared_intermediate_size\": 8"
 #define ATTENTION "\"attention\", \"full_attention\", \"attention\""
         {"{" GRANITE4 ", \"layer_types\": [" ATTENTION ", \"attention\"]}",

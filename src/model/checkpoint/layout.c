@@ -86,6 +86,10 @@ sah_layout sah_layout_of(const sah_family *family, const sah_config *config, int
     }
     case SAH_CUT_DELTA_BY_HEAD:
         return delta_by_head(config, layer, role, all);
+    case SAH_CUT_EXPERT_TURNS:
+        *all = sah_width_of(config, layer, sah_role_of(role)->rows) * (role == SAH_ROLE_EXPERT_DOWN ? 1 : 2);
+        if (role == SAH_ROLE_EXPERT_DOWN) return (sah_layout){0};
+        return (sah_layout){.first = role == SAH_ROLE_EXPERT_UP, .run = 1, .stride = 2};
     default:
         *all = sah_width_of(config, layer, sah_role_of(role)->rows);
     }

@@ -41,7 +41,7 @@ size_t sah_matrix_at(const sah_matrix *matrix, size_t row, size_t column)
     const size_t r = sah_layout_row(&matrix->layout, row),
                  c = sah_layout_row(&matrix->columns_layout, column);
     const size_t width = matrix->tensor->dims[matrix->tensor->n_dims - 1];
-    return matrix->turned ? c * width + r : r * width + c;
+    return matrix->turned ? (r / width * matrix->columns + c) * width + r % width : r * width + c;
 }
 
 /* One row whose columns lie in runs that take turns. */
@@ -59,16 +59,21 @@ static void read_in_turns(const sah_matrix *m, size_t row, float *out)
     }
 }
 
-/* Rows that are n columns [first, first + n) of the tensor. */
-static void read_turned(const sah_matrix *m, size_t first, size_t n, float *out)
+/* Rows that are n columns first, first + step, ... of the tensor, which may hold several matrices behind one
+ * another: those of the second count on. */
+static void read_turned(const sah_matrix *m, size_t first, size_t step, size_t n, float *out)
 {
-    const size_t width = m->tensor->dims[1];
+    const size_t width = m->tensor->dims[m->tensor->n_dims - 1];
     float line[CHUNK];
-    for (size_t from = 0; from < n; from += CHUNK) {
-        const size_t here = n - from < CHUNK ? n - from : CHUNK;
+    for (size_t row = 0, here; row < n; row += here) {
+        const size_t at = first + row * step, column = at % width, left = (width - column + step - 1) / step,
+                     most = CHUNK / step;
+        here = n - row < most ? n - row : most;
+        if (here > left) here = left;
         for (size_t c = 0; c < m->columns; c++) {
-            sah_tensor_read(m->tensor, c * width + first + from, here, line);
-            for (size_t r = 0; r < here; r++) out[(from + r) * m->columns + c] = line[r];
+            sah_tensor_read(m->tensor, (at / width * m->columns + c) * width + column, (here - 1) * step + 1,
+                            line);
+            for (size_t r = 0; r < here; r++) out[(row + r) * m->columns + c] = line[r * step];
         }
     }
 }
@@ -77,7 +82,7 @@ static void read_turned(const sah_matrix *m, size_t first, size_t n, float *out)
 static void read_rows(const sah_matrix *m, size_t first, size_t n, float *out)
 {
     if (m->turned) {
-        read_turned(m, first, n, out);
+        read_turned(m, first, 1, n, out);
     } else if (m->columns_layout.run > 0) {
         for (size_t i = 0; i < n; i++) read_in_turns(m, first + i, out + i * m->columns);
     } else {
@@ -93,6 +98,9 @@ void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out)
         if (matrix->blocks != NULL) {
             sah_tensor_read(matrix->blocks[(row + i) / matrix->block_rows],
                             (row + i) % matrix->block_rows * columns, columns, to);
+        } else if (matrix->turned && matrix->layout.run == 1) {
+            here = n;
+            read_turned(matrix, sah_layout_row(&matrix->layout, row), matrix->layout.stride, n, out);
         } else {
             here = in_a_row(&matrix->layout, row + i, n - i);
             read_rows(matrix, sah_layout_row(&matrix->layout, row + i), here, to);

@@ -110,6 +110,12 @@ static void layer_name(const search *s, int layer, const char *own, const char *
                  s->family->layers != NULL ? s->family->layers : "layers", layer, own, kind);
 }
 
+/* Whether one tensor has the matrices of all experts, [experts, rows, columns]. */
+static bool is_stacked(sah_cut cut)
+{
+    return cut == SAH_CUT_EXPERT_BLOCK || cut == SAH_CUT_EXPERT_GATE_UP || cut == SAH_CUT_EXPERT_TURNS;
+}
+
 /* `all`: how many values the tensor has, of this matrix's bias and others. */
 static sah_status find_bias(const search *s, int layer, const sah_matrix_name *n, const char *own, size_t all,
                             sah_error *error)
@@ -119,14 +125,17 @@ static sah_status find_bias(const search *s, int layer, const sah_matrix_name *n
     sah_layer_files *files = &s->c->layers[layer];
     const sah_tensor **bias = sah_role_bias(files, n->role);
     const sah_matrix *matrix = sah_role_matrix(files, n->role);
+    const bool stacked = is_stacked(s->c->is_gguf ? n->gguf_cut : n->cut);
+    const size_t experts = stacked ? (size_t)config->experts.n : 1;
     char name[NAME_BYTES];
     bool has = n->role == SAH_ROLE_O              ? config->o_bias
                : info->half == SAH_HALF_ATTENTION ? config->qkv_bias
                : n->role >= SAH_ROLE_ROUTER       ? config->experts.bias
                                                   : config->mlp_bias;
     if (!has || bias == NULL) return SAH_OK;
-    layer_name(s, layer, own, ".bias", name);
-    sah_status status = find_vector(s, name, all, bias, error);
+    layer_name(s, layer, own, stacked && !s->c->is_gguf ? "_bias" : ".bias", name);
+    sah_status status = stacked ? find(s, name, 2, (const size_t[]){experts, all / experts}, bias, error)
+                                : find_vector(s, name, all, bias, error);
     if (status == SAH_OK && matrix->layout.run > 0 && sah_dtype_block_values((*bias)->type) != 1)
         return sah_fail(error, SAH_NOT_SUPPORTED,
                         "%s: tensor %s is quantised, which is not supported for a bias", s->c->path, name);
@@ -160,8 +169,7 @@ static sah_status find_experts(const search *s, int layer, const char *own, sah_
 /* The full name of a matrix: without ".weight" where Hugging Face keeps those of all experts together. */
 static void matrix_name(const search *s, int layer, const char *own, sah_cut cut, char name[NAME_BYTES])
 {
-    const bool bare = !s->c->is_gguf && (cut == SAH_CUT_EXPERT_BLOCK || cut == SAH_CUT_EXPERT_GATE_UP);
-    layer_name(s, layer, own, bare ? "" : ".weight", name);
+    layer_name(s, layer, own, !s->c->is_gguf && is_stacked(cut) ? "" : ".weight", name);
 }
 
 static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix_name *n, sah_error *error)
@@ -171,9 +179,8 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     sah_matrix *m = sah_role_matrix(&s->c->layers[layer], n->role);
     const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
     const sah_cut cut = s->c->is_gguf ? n->gguf_cut : n->cut;
-    const bool turned = s->family->transposed && !s->c->is_gguf;
-    const size_t experts =
-        cut == SAH_CUT_EXPERT_BLOCK || cut == SAH_CUT_EXPERT_GATE_UP ? (size_t)config->experts.n : 0;
+    bool turned = s->family->transposed && !s->c->is_gguf;
+    const size_t experts = is_stacked(cut) ? (size_t)config->experts.n : 0;
     char name[NAME_BYTES];
     *m = (sah_matrix){.rows = sah_width_of(config, layer, info->rows),
                       .columns = sah_width_of(config, layer, info->columns)};
@@ -181,11 +188,13 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     size_t all;
     m->layout = sah_layout_of(s->family, config, layer, n->role, cut, s->c->is_gguf, &all);
     m->columns_layout = sah_columns_layout_of(s->family, config, layer, n->role, s->c->is_gguf);
-    m->turned = turned;
     matrix_name(s, layer, own, cut, name);
     const sah_tensor *there = sah_tensors_find(s->c->tensors, name);
+    if (cut == SAH_CUT_EXPERT_TURNS) turned = there == NULL || there->type != SAH_F4;
+    m->turned = turned;
     const size_t dims[] = {turned ? m->columns : all, turned ? all : m->columns};
-    const size_t blocks[] = {experts, experts > 0 ? all / experts : 0, m->columns};
+    const size_t each = experts > 0 ? all / experts : 0;
+    const size_t blocks[] = {experts, turned ? m->columns : each, turned ? each : m->columns};
     sah_status status;
     if (experts > 0)
         status = find(s, name, 3, blocks, &m->tensor, error);

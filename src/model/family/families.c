@@ -32,7 +32,8 @@
     X(glm4_moe) \
     X(qwen3_5) \
     X(qwen3_next) \
-    X(qwen3_5_moe)
+    X(qwen3_5_moe) \
+    X(gpt_oss)
 /* clang-format on */
 
 #define DECLARE(name) extern const sah_family sah_family_##name;

@@ -21,6 +21,8 @@ typedef enum sah_cut {
     SAH_CUT_EXPERTS, /* a tensor an expert: %d in the name is its number */
     SAH_CUT_EXPERT_BLOCK, /* [experts, rows, columns] in one tensor */
     SAH_CUT_EXPERT_GATE_UP, /* [experts, gate and up, columns] in one tensor */
+    SAH_CUT_EXPERT_TURNS, /* the same where rows of gate and up take turns, in a tensor without ".weight": of
+                             four-bit floats as it stands here, else [experts, columns, gate and up] */
 } sah_cut;
 
 /* Name of a matrix in a layer, without ".weight"; its bias goes by the same name. NULL: the container has none. Of
