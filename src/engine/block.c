@@ -7,6 +7,7 @@
 
 #include "engine/cpu/elementwise.h"
 #include "engine/delta.h"
+#include "engine/inputs.h"
 #include "engine/mlp.h"
 #include "util/error.h"
 
@@ -248,6 +249,7 @@ sah_status sah_block_finish(const sah_pass *pass, int layer, int64_t rows, float
     const float *scale = pass->model->layers[layer].scale;
     int d = pass->model->config.d_model;
     sah_status status = is_parallel(pass) ? SAH_OK : sah_mlp(pass, layer, rows, y, error);
+    if (status == SAH_OK) status = sah_inputs_join(pass, layer, rows, y, error);
     for (int64_t r = 0; r < rows && scale; r++) sah_vector_scale(y + r * d, d, *scale);
     return status;
 }

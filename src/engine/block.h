@@ -8,6 +8,7 @@
  *                        z  = attention(q, k, v), edited     attention.h or delta.h; ablation.h
  *                        y += norm behind(z Woᵀ)
  *     finishing half:    y += norm behind((act(g) * u) Wdownᵀ),  g, u = norm(y) Wgate,upᵀ     or experts.h
+ *                        y += what the layer is given of the token     inputs.h
  *
  * Which norms there are, and a factor of both branches, is the model's matter. Where its residual is parallel
  * the MLP reads y as it entered, so that it belongs to the first half, and nothing is left to finish.

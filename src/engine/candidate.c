@@ -58,9 +58,12 @@ static void add_mlp(const sah_config *c, int layer, double rows, sah_operations 
 {
     const sah_experts *e = &c->experts;
     bool experts = sah_config_layer(c, layer).experts;
-    double d = c->d_model, inner = experts ? (double)e->active * e->width + e->shared_width : c->d_ff;
+    double d = c->d_model,
+           inner = experts ? (double)e->active * e->width + e->shared_width : sah_config_layer(c, layer).d_ff;
     sum->gate_up += 2.0 * rows * d * ((c->gated ? 2.0 : 1.0) * inner + (experts ? e->n : 0));
     sum->down += 2.0 * rows * d * inner;
+    sum->gate_up += 2.0 * rows * d * c->input_width;
+    sum->down += 2.0 * rows * d * c->input_width;
 }
 
 /* `heads` heads of a layer: scores and the mixture of values, D multiply-adds a pair each. Or of the delta rule:

@@ -7,6 +7,7 @@
 #include "engine/block.h"
 #include "engine/delta.h"
 #include "engine/forward.h"
+#include "engine/inputs.h"
 #include "engine/lent.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -76,12 +77,12 @@ static bool in_runs(size_t most_steps, size_t *rows)
 
 bool sah_decoding_bytes(const sah_config *c, size_t n, size_t n_tokens, size_t most_steps, size_t *bytes)
 {
-    size_t d = (size_t)c->d_model, qkv = (size_t)sah_qkv_width(c);
+    size_t d = (size_t)c->d_model, qkv = (size_t)sah_qkv_width(c), given = sah_inputs_width(c);
     size_t kept, kept_bytes, pass_bytes, row_bytes, steps, nodes;
     return in_runs(most_steps, &steps) && sah_mul(n, steps, &steps) && sah_add(steps, n_tokens, &nodes) &&
            kept_size(c, nodes, n, &kept) && sah_mul(kept, sizeof(float), &kept_bytes) &&
-           sah_mul(n_tokens, (d + qkv) * sizeof(float), &pass_bytes) &&
-           sah_mul(n, (2 * d + 2 * qkv) * sizeof(float), &row_bytes) &&
+           sah_mul(n_tokens, (d + qkv + given) * sizeof(float), &pass_bytes) &&
+           sah_mul(n, (2 * d + 2 * qkv + given) * sizeof(float), &row_bytes) &&
            sah_add(kept_bytes, pass_bytes, bytes) && sah_add(*bytes, row_bytes, bytes);
 }
 
@@ -195,6 +196,10 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
     if (status == SAH_OK) status = make_memory(s, most_steps, error);
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &s->plans, error);
     if (status == SAH_OK) status = sah_pass_begin(model, s->longest, &s->pass, error);
+    if (status == SAH_OK && c->input_width > 0) {
+        s->pass.given = sah_alloc_aligned(n * sah_inputs_width(c), sizeof *s->pass.given);
+        if (!s->pass.given) status = sah_fail_memory(error, "the layers' inputs");
+    }
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &s->pass.workspace, error);
     if (status == SAH_OK) sah_workspace_fix_rows(s->pass.workspace);
     if (status == SAH_OK)
@@ -292,6 +297,9 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
     s->pass.nodes = s->pass.ends = live_rows(s);
     states.n_kept = s->used;
     sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x);
+    if (s->pass.given)
+        status =
+            sah_inputs_make(s->model, s->pass.workspace, s->tokens, s->n_live, s->x, s->pass.given, error);
     const int n = s->model->config.n_layers;
     for (int l = 0; l < n && status == SAH_OK; l++) {
         states.kept = s->kv[sah_lent_from(&s->model->config, l)];

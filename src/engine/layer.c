@@ -240,7 +240,7 @@ static sah_status read_experts(const sah_model *model, const sah_layer_files *f,
 static sah_status pack_attention(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
                                  sah_error *error)
 {
-    stack q = {{whole(&f->q)}, 1}, kv = {{whole(&f->k), whole(&f->v)}, 2};
+    stack q = {{whole(&f->q)}, 1}, kv = {{whole(&f->k), whole(layer->kind.v_is_k ? &f->k : &f->v)}, 2};
     if (model->config.attention_gate) q.parts[q.n++] = whole(&f->attention_gate);
     if (layer->kind.borrows > 0) kv.n = 0;
     if (layer->apart) {
@@ -286,7 +286,8 @@ sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_e
     size_t q_rows = f->q.rows, kv_rows = f->k.rows, D = (size_t)layer->kind.head_dim;
     bool row = c->qk_norm == SAH_QK_NORM_ROW;
     vector_part qkv_bias[] = {bias_of(&f->q, f->q_bias), bias_of(&f->attention_gate, f->attention_gate_bias),
-                              bias_of(&f->k, f->k_bias), bias_of(&f->v, f->v_bias)};
+                              bias_of(&f->k, f->k_bias),
+                              layer->kind.v_is_k ? bias_of(&f->k, f->k_bias) : bias_of(&f->v, f->v_bias)};
     vector_part gate_up_bias[] = {bias_of(&f->gate, f->gate_bias), bias_of(&f->up, f->up_bias)};
     sah_status status = SAH_OK;
     if (layer->kind.mixer == SAH_MIXER_DELTA) status = read_delta(model, f, layer, error);
@@ -303,6 +304,8 @@ sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_e
     if (status == SAH_OK) status = read_vector(f->sinks, c->n_heads, &layer->sinks, error);
     if (status == SAH_OK) status = read_vectors(qkv_bias, 4, &layer->qkv_bias, error);
     if (status == SAH_OK) status = read_vector(f->layer_scale, 1, &layer->scale, error);
+    if (status == SAH_OK)
+        status = read_norm(f->input_out_norm, NULL, c->d_model, &layer->input_out_norm, error);
     if (status == SAH_OK) status = read_vectors(gate_up_bias, 2, &layer->gate_up_bias, error);
     if (status == SAH_OK) status = read_bias(&f->o, f->o_bias, &layer->o_bias, error);
     if (status == SAH_OK) status = read_bias(&f->down, f->down_bias, &layer->down_bias, error);
@@ -317,10 +320,28 @@ sah_status sah_layer_pack(const sah_model *model, int l, sah_layer *layer, sah_e
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
     if (status == SAH_OK)
         status = layer->kind.experts ? pack_experts(model, f, &layer->experts, error)
-                                     : pack_mlp(model, &f->gate, &f->up, &f->down, model->config.d_ff,
+                                     : pack_mlp(model, &f->gate, &f->up, &f->down, layer->kind.d_ff,
                                                 &layer->slices, &layer->n_slices, error);
+    if (status == SAH_OK && model->config.input_width > 0)
+        status = pack(model, (stack){{whole(&f->input_gate)}, 1}, &layer->input_gate, error);
+    if (status == SAH_OK && model->config.input_width > 0)
+        status = pack(model, (stack){{whole(&f->input_out)}, 1}, &layer->input_out, error);
     if (status != SAH_OK) sah_layer_unpack(layer);
     return status;
+}
+
+/* What gives layers their inputs. */
+static sah_status pack_inputs(sah_model *model, sah_error *error)
+{
+    const sah_checkpoint *files = model->checkpoint;
+    const sah_config *c = &model->config;
+    const stack projection = {{whole(&files->input_projection)}, 1};
+    if (c->input_width == 0) return SAH_OK;
+    sah_status status = sah_weights_new((int64_t)c->input_width * c->n_layers, c->d_model, SAH_PRECISION_F32,
+                                        false, read_stack, &projection, &model->input_projection, error);
+    release(model, &projection);
+    return status == SAH_OK ? read_vector(files->input_norm, c->input_width, &model->input_norm, error)
+                            : status;
 }
 
 sah_status sah_model_pack_ends(sah_model *model, sah_error *error)
@@ -330,7 +351,8 @@ sah_status sah_model_pack_ends(sah_model *model, sah_error *error)
     if (status == SAH_OK)
         status = read_norm(files->final_norm, files->final_norm_bias, model->config.d_model,
                            &model->final_norm, error);
-    return status == SAH_OK ? read_matrix(&files->positions, &model->positions, error) : status;
+    if (status == SAH_OK) status = read_matrix(&files->positions, &model->positions, error);
+    return status == SAH_OK ? pack_inputs(model, error) : status;
 }
 
 /* ---- Sizes --------------------------------------------------------------------------------------------- */
@@ -347,14 +369,16 @@ static void count_values(const sah_model *model, int l, uint64_t *all, uint64_t 
     const sah_experts *e = &model->config.experts;
     uint64_t n = e->n > 0 ? (uint64_t)e->n : 1;
     const uint64_t stacks[] = {
-        values_of(&f->q) + values_of(&f->attention_gate) + values_of(&f->k) + values_of(&f->v) +
-            values_of(&f->delta_q) + values_of(&f->delta_k) + values_of(&f->delta_v) +
-            values_of(&f->delta_gate) + values_of(&f->delta_write) + values_of(&f->delta_keep),
+        values_of(&f->q) + values_of(&f->attention_gate) + values_of(&f->k) +
+            values_of(model->layers[l].kind.v_is_k ? &f->k : &f->v) + values_of(&f->delta_q) +
+            values_of(&f->delta_k) + values_of(&f->delta_v) + values_of(&f->delta_gate) +
+            values_of(&f->delta_write) + values_of(&f->delta_keep),
         values_of(&f->o),
         values_of(&f->down),
         values_of(&f->shared_down),
     };
-    const sah_matrix *others[] = {&f->gate, &f->up, &f->shared_gate, &f->shared_up};
+    const sah_matrix *others[] = {&f->gate,      &f->up,         &f->shared_gate,
+                                  &f->shared_up, &f->input_gate, &f->input_out};
     const sah_matrix *experts[] = {&f->expert_gate, &f->expert_up, &f->expert_down};
     *all = values_of(&f->router);
     *largest = (values_of(experts[0]) + values_of(experts[1])) / n;
@@ -392,7 +416,9 @@ static uint64_t slice_bytes(const sah_mlp_slice *slices, int n)
 
 uint64_t sah_layer_bytes(const sah_layer *layer)
 {
-    const sah_weights *packed[] = {layer->qkv, layer->q, layer->kv, layer->o, layer->experts.router};
+    const sah_weights *packed[] = {
+        layer->qkv,        layer->q,        layer->kv, layer->o, layer->experts.router,
+        layer->input_gate, layer->input_out};
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
         if (packed[i]) sum += sah_weights_bytes(packed[i]);
@@ -422,7 +448,9 @@ static void free_slices(sah_mlp_slice **slices, int *n)
 
 void sah_layer_unpack(sah_layer *layer)
 {
-    sah_weights **packed[] = {&layer->qkv, &layer->q, &layer->kv, &layer->o, &layer->experts.router};
+    sah_weights **packed[] = {
+        &layer->qkv,        &layer->q,        &layer->kv, &layer->o, &layer->experts.router,
+        &layer->input_gate, &layer->input_out};
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) free_weights(packed[i]);
     free_slices(&layer->slices, &layer->n_slices);
     free_slices(&layer->experts.experts, &layer->experts.n);
@@ -432,7 +460,7 @@ void sah_layer_unpack(sah_layer *layer)
 void sah_layer_free(sah_layer *layer)
 {
     const sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
-                              layer->mlp_out_norm};
+                              layer->mlp_out_norm, layer->input_out_norm};
     const sah_expert_layer *e = &layer->experts;
     float *vectors[] = {layer->q_norm,       layer->k_norm,     layer->qkv_bias,        layer->o_bias,
                         layer->gate_up_bias, layer->down_bias,  layer->sinks,           layer->scale,

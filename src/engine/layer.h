@@ -57,6 +57,8 @@ typedef struct sah_layer {
     float *qkv_bias, *o_bias, *gate_up_bias, *down_bias; /* or NULL; gate and up as in the file */
     float *sinks; /* [H] or NULL */
     sah_delta_layer delta; /* whose rows, by qkv, are delta.h's */
+    sah_weights *input_gate, *input_out; /* [P, d], [d, P] (inputs.h), or NULL */
+    sah_norm input_out_norm; /* [d] */
     float *scale; /* [1] of all that leaves the layer, or NULL */
 } sah_layer;
 
@@ -75,7 +77,7 @@ uint64_t sah_layer_bytes(const sah_layer *layer);
 uint64_t sah_layer_size(const sah_model *model, int l);
 uint64_t sah_layer_packing(const sah_model *model, int l);
 
-/* The other weights of a model: the LM head, the last norm and learned positions. */
+/* The other weights of a model: the LM head, the last norm, learned positions, and what gives layers their inputs. */
 sah_status sah_model_pack_ends(sah_model *model, sah_error *error);
 
 #endif

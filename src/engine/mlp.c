@@ -57,7 +57,7 @@ static sah_status add_mlp(const sah_pass *pass, const sah_layer *weights, int64_
     const void *input =
         sah_product_input(pass->workspace, SAH_SLOT_INPUT, weights->slices[0].gate_up, rows, normed);
     if (!input) return sah_fail_memory(error, "a block of rows");
-    if (gates) ups += c->d_ff;
+    if (gates) ups += weights->kind.d_ff;
     for (int i = 0; i < weights->n_slices; i++) {
         const sah_mlp_slice *slice = &weights->slices[i];
         sah_status status =

@@ -85,6 +85,8 @@ void sah_model_close(sah_model *model)
     free(model->final_norm.weight);
     free(model->final_norm.bias);
     free(model->positions);
+    sah_weights_free(model->input_projection);
+    free(model->input_norm);
     sah_checkpoint_close(model->checkpoint);
     sah_template_settings_free(&model->template_settings);
     free(model);
@@ -93,6 +95,7 @@ void sah_model_close(sah_model *model)
 uint64_t sah_model_weight_bytes(const sah_model *model)
 {
     uint64_t sum = sah_weights_bytes(model->lm_head);
+    if (model->input_projection) sum += sah_weights_bytes(model->input_projection);
     if (model->stream) return sah_stream_bytes(model->stream);
     for (int l = 0; l < model->config.n_layers; l++) sum += sah_layer_bytes(&model->layers[l]);
     return sum;

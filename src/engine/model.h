@@ -19,6 +19,8 @@ struct sah_model {
     uint64_t memory; /* bytes for weights and all else; 0: no bound */
     sah_weights *lm_head; /* [V, d] */
     sah_norm final_norm; /* [d] */
+    sah_weights *input_projection; /* [layers * P, d], float32 whatever the precision, or NULL (inputs.h) */
+    float *input_norm; /* [P] */
     float *positions; /* [max_positions, d] added to the embeddings, or NULL */
     sah_template_settings template_settings;
     sah_model_info info;

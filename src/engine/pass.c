@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/cpu/elementwise.h"
+#include "engine/inputs.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -75,6 +76,27 @@ void sah_pass_end(sah_pass *pass)
         free(pass->angles[i].cosine);
         pass->angles[i] = (sah_angles){0};
     }
+    free(pass->given);
+    pass->given = NULL;
+}
+
+/* What layers are given of a forest's tokens. */
+static sah_status make_inputs(const sah_model *model, const sah_forest *f, sah_pass *out, sah_error *error)
+{
+    const size_t n = (size_t)f->n_nodes, all = sah_inputs_width(&model->config);
+    sah_workspace *ws = NULL;
+    if (all == 0) return SAH_OK;
+    float *x = sah_alloc_aligned(n * (size_t)model->config.d_model, sizeof *x);
+    out->given = sah_alloc_aligned(n * all, sizeof *out->given);
+    sah_status status = x && out->given ? sah_workspace_new(model->threads, &ws, error)
+                                        : sah_fail_memory(error, "the layers' inputs");
+    if (status == SAH_OK) {
+        sah_embed(model, f->token, f->depth, f->n_nodes, x);
+        status = sah_inputs_make(model, ws, f->token, f->n_nodes, x, out->given, error);
+    }
+    sah_workspace_free(ws);
+    free(x);
+    return status;
 }
 
 sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *out, sah_error *error)
@@ -90,10 +112,11 @@ sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *
         .n = f->n_ends,
         .position = f->end_depth,
         .node = f->ends,
+        .given = f->ends,
         .segments = f->end_segments,
         .n_segments = f->n_end_segments,
     };
-    return status;
+    return status == SAH_OK ? make_inputs(model, f, out, error) : status;
 }
 
 const sah_view *sah_pass_view(const sah_pass *pass, int layer)

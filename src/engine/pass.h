@@ -15,6 +15,7 @@ typedef struct sah_view {
     const sah_segment *segments; /* where attention finds the rows, and what they see */
     int32_t n_segments;
     bool single; /* every segment is one row */
+    const int32_t *given; /* [n] which row of the pass's `given` is the row's token's; NULL: row r is row r */
     const int32_t *sequence; /* [n] where a row's state is kept of layers whose states run along a path
                                 (delta.h), or NULL */
 } sah_view;
@@ -29,6 +30,9 @@ typedef struct sah_pass {
     sah_workspace *workspace; /* of the calling thread; everything else may be shared */
     sah_angles angles[SAH_MAX_ROPES];
     sah_view nodes, ends;
+    float
+        *given; /* [nodes, layers * P] what layers are given of each token (inputs.h), or NULL; freed with the
+                     angles */
     const sah_observer *observer; /* or NULL: nobody looks */
 } sah_pass;
 

@@ -28,6 +28,7 @@ typedef struct plain {
     double *gate, *up; /* [d_ff], or the widest expert's */
     double *gates; /* [H D] */
     double *delta; /* what delta_rule() keeps */
+    double *given; /* [n, layers * P] (inputs.h) */
     double *scores; /* [n] */
     double *rope; /* [D / 2] */
     float *row; /* one row of weights, or a vector: the longest */
@@ -201,7 +202,7 @@ static void self_attention(plain *p, int layer)
         norm_heads(p, w->q_norm, p->H, q);
         if (p->kind.borrows > 0) continue;
         multiply(p, &w->k, w->k_bias, p->normed, k);
-        multiply(p, &w->v, w->v_bias, p->normed, v);
+        multiply(p, p->kind.v_is_k ? &w->k : &w->v, p->kind.v_is_k ? w->k_bias : w->v_bias, p->normed, v);
         norm_heads(p, w->k_norm, p->Hkv, k);
         for (int h = 0; p->c->v_norm && h < p->Hkv; h++) rms_norm(p, v + h * D, NULL, D, v + h * D);
     }
@@ -344,7 +345,7 @@ static void dense(plain *p, const sah_layer_files *w, const double *x, double *o
     norm(p, x, w->post_norm, w->post_norm_bias, p->normed);
     multiply(p, &w->up, w->up_bias, p->normed, p->up);
     if (p->c->gated) multiply(p, &w->gate, w->gate_bias, p->normed, p->gate);
-    for (int i = 0; i < p->c->d_ff; i++)
+    for (int i = 0; i < p->kind.d_ff; i++)
         p->gate[i] = p->c->gated ? activate(p->c, p->gate[i], p->up[i]) : activate(p->c, p->up[i], 1.0);
     multiply(p, &w->down, w->down_bias, p->gate, out);
 }
@@ -425,6 +426,30 @@ static void mlp(plain *p, const sah_layer_files *w, const double *x, double *out
     (p->kind.experts ? experts : dense)(p, w, x, out);
 }
 
+/* What layers are given of the token at position t, whose embedding is p->x[t]. */
+static void make_given(plain *p, int t, int32_t token)
+{
+    const int width = p->c->input_width, all = width * p->c->n_layers;
+    double *given = p->given + t * all;
+    multiply(p, &p->checkpoint->input_projection, NULL, p->x + t * p->d, given);
+    for (int i = 0; i < all; i++) given[i] /= sqrt(p->d);
+    for (int l = 0; l < p->c->n_layers; l++)
+        rms_norm(p, given + l * width, p->checkpoint->input_norm, width, given + l * width);
+    sah_matrix_read(&p->checkpoint->input_table, (size_t)token, 1, p->row);
+    for (int i = 0; i < all; i++) given[i] = (given[i] + sqrt(width) * (double)p->row[i]) / sqrt(2);
+}
+
+static void join_given(plain *p, int layer, int t)
+{
+    const sah_layer_files *w = &p->checkpoint->layers[layer];
+    const int width = p->c->input_width;
+    const double *given = p->given + (t * p->c->n_layers + layer) * width;
+    multiply(p, &w->input_gate, NULL, p->x + t * p->d, p->gate);
+    for (int i = 0; i < width; i++) p->gate[i] = activate(p->c, p->gate[i], given[i]);
+    multiply(p, &w->input_out, NULL, p->gate, p->added);
+    join(p, p->added, w->input_out_norm, p->x + t * p->d);
+}
+
 /* x + attention + MLP, the MLP of what attention has added to, or of x as it was. */
 static void block(plain *p, int layer)
 {
@@ -449,6 +474,7 @@ static void block(plain *p, int layer)
         mlp(p, w, p->x + t * p->d, p->added);
         join(p, p->added, w->mlp_out_norm, p->x + t * p->d);
     }
+    for (int t = 0; t < p->n && p->c->input_width > 0; t++) join_given(p, layer, t);
     if (w->layer_scale) vector(p, w->layer_scale);
     for (int i = 0; w->layer_scale && i < p->n * p->d; i++) p->x[i] *= (double)p->row[0];
 }
@@ -459,6 +485,7 @@ static bool allocate(plain *p)
     size_t H = (size_t)p->c->n_heads, D = (size_t)p->c->head_dim, Hkv = (size_t)p->c->n_kv_heads;
     const sah_experts *e = &p->c->experts;
     size_t inner = (size_t)p->c->d_ff, longest;
+    if ((size_t)p->c->input_width > inner) inner = (size_t)p->c->input_width;
     if ((size_t)e->width > inner) inner = (size_t)e->width;
     if ((size_t)e->shared_width > inner) inner = (size_t)e->shared_width;
     longest = d > inner ? d : inner;
@@ -485,12 +512,15 @@ static bool allocate(plain *p)
     p->gates = sah_alloc(H * D, sizeof(double));
     p->delta = sah_alloc(delta->key_dim > 0 ? states : 1, sizeof(double));
     if (columns * (size_t)delta->kernel > longest) longest = columns * (size_t)delta->kernel;
+    const size_t given = (size_t)p->c->input_width * (size_t)p->c->n_layers;
+    if (given > longest) longest = given;
+    p->given = sah_alloc(n * given + 1, sizeof(double));
     p->scores = sah_alloc(n, sizeof(double));
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
     return p->x && p->q && p->keys && p->values && p->z && p->edited_q && p->edited_k && p->edited_z &&
-           p->branch && p->added && p->one && p->gates && p->delta && p->normed && p->gate && p->up &&
-           p->scores && p->rope && p->row;
+           p->branch && p->added && p->one && p->given && p->gates && p->delta && p->normed && p->gate &&
+           p->up && p->scores && p->rope && p->row;
 }
 
 /* `hidden` or `logits` NULL: not wanted. */
@@ -515,6 +545,7 @@ static sah_status run(const sah_checkpoint *checkpoint, const int32_t *tokens, s
         double *x = p.x + t * p.d;
         sah_matrix_read(&checkpoint->embedding, (size_t)tokens[t], 1, p.row);
         for (int i = 0; i < p.d; i++) x[i] = (double)c->embedding_scale * (double)p.row[i];
+        if (c->input_width > 0) make_given(&p, t, tokens[t]);
         if (!checkpoint->positions.tensor) continue;
         sah_matrix_read(&checkpoint->positions, (size_t)t, 1, p.row);
         for (int i = 0; i < p.d; i++) x[i] += (double)p.row[i];
@@ -545,6 +576,7 @@ done:
     free(p.normed);
     free(p.gate);
     free(p.up);
+    free(p.given);
     free(p.scores);
     free(p.rope);
     free(p.row);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/forward.h"
+#include "engine/inputs.h"
 #include "engine/snapshot.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -348,7 +349,7 @@ static uint64_t worker_bytes(const sah_config *c, const sah_forest *f)
 static uint64_t base_bytes(const sah_config *c, const sah_forest *f)
 {
     return SNAPSHOTS * sah_snapshot_bytes(c, f) +
-           (uint64_t)f->n_nodes * (uint64_t)sah_lent_widths(c) * sizeof(float);
+           (uint64_t)f->n_nodes * ((uint64_t)sah_lent_widths(c) + sah_inputs_width(c)) * sizeof(float);
 }
 
 /* Candidates of a unit and number of workers: enough rows for tall products, enough units for all threads,

@@ -125,6 +125,26 @@ static void keys_are_shared(random_shape *s) /* Gemma 4 */
     s->kinds[3].borrows = 2;
 }
 
+static void layers_are_given_inputs(random_shape *s)
+{
+    s->config.input_width = 6;
+    s->config.activation = SAH_ACT_GELU_TANH;
+}
+
+static void gemma4(random_shape *s)
+{
+    keys_are_shared(s);
+    norms_behind(s);
+    layers_are_given_inputs(s);
+    s->scales = true;
+    s->kinds[1].v_is_k = true;
+    s->config.ropes[0].share = 0.5;
+    s->config.mlp_bias = true;
+    s->config.d_ff = 80;
+    s->kinds[2].d_ff = s->kinds[3].d_ff = 80;
+    s->config.attention_scale = 1;
+}
+
 static void one_layer_makes_keys(random_shape *s)
 {
     s->kinds_differ = true;
@@ -281,6 +301,8 @@ static const arrangement ARRANGEMENTS[] = {
     {"layers differ", layers_differ},
     {"the last layer differs", last_layer_differs},
     {"keys are shared", keys_are_shared},
+    {"layers are given inputs", layers_are_given_inputs},
+    {"gemma 4", gemma4},
     {"one layer makes keys", one_layer_makes_keys},
     {"plain MLP", plain_mlp},
     {"relu MLP", relu_mlp},

@@ -108,16 +108,16 @@ static void make_layer(maker *m, const random_shape *s, int l)
     } else {
         f->q = matrix(m, q, d);
         if (!borrows) f->k = matrix(m, kv, d);
-        if (!borrows) f->v = matrix(m, kv, d);
+        if (!borrows && !kind.v_is_k) f->v = matrix(m, kv, d);
         if (c->attention_gate) f->attention_gate = matrix(m, q, d);
     }
     f->o = matrix(m, d, q);
     if (kind.experts) {
         make_experts(m, f);
     } else {
-        if (c->gated) f->gate = matrix(m, c->d_ff, d);
-        f->up = matrix(m, c->d_ff, d);
-        f->down = matrix(m, d, c->d_ff);
+        if (c->gated) f->gate = matrix(m, kind.d_ff, d);
+        f->up = matrix(m, kind.d_ff, d);
+        f->down = matrix(m, d, kind.d_ff);
     }
     f->input_norm = norm(m, !s->no_norms_in_front, d);
     f->post_norm = norm(m, !s->no_norms_in_front, d);
@@ -129,10 +129,13 @@ static void make_layer(maker *m, const random_shape *s, int l)
     f->k_norm = norm(m, qk && !borrows, row ? kv : kind.head_dim);
     f->q_bias = bias(m, c->qkv_bias, q);
     f->k_bias = bias(m, c->qkv_bias && !borrows, kv);
-    f->v_bias = bias(m, c->qkv_bias && !borrows, kv);
+    f->v_bias = bias(m, c->qkv_bias && !borrows && !kind.v_is_k, kv);
     f->o_bias = bias(m, c->o_bias, d);
-    f->gate_bias = bias(m, c->mlp_bias && c->gated, c->d_ff);
-    f->up_bias = bias(m, c->mlp_bias, c->d_ff);
+    if (c->input_width > 0) f->input_gate = matrix(m, c->input_width, d);
+    if (c->input_width > 0) f->input_out = matrix(m, d, c->input_width);
+    f->input_out_norm = norm(m, c->input_width > 0, d);
+    f->gate_bias = bias(m, c->mlp_bias && c->gated, kind.d_ff);
+    f->up_bias = bias(m, c->mlp_bias, kind.d_ff);
     f->down_bias = bias(m, c->mlp_bias, d);
     f->layer_scale = s->scales ? tensor_of(m, 1, 1, 0.3, 1.2) : NULL;
     f->attention_gate_bias = bias(m, c->attention_gate && c->qkv_bias, q);
@@ -172,9 +175,13 @@ sah_model *random_model(const random_shape *s, const sah_model_options *options,
         memcpy(kinds, s->kinds, sizeof s->kinds);
         c->config.layer_kind = kinds;
     }
+    const int given = c->config.input_width * c->config.n_layers;
     c->embedding = matrix(&m, c->config.n_vocab, c->config.d_model);
     c->lm_head = matrix(&m, c->config.n_vocab, c->config.d_model);
     if (s->positions) c->positions = matrix(&m, c->config.max_positions, c->config.d_model);
+    if (given > 0) c->input_table = matrix(&m, c->config.n_vocab, given);
+    if (given > 0) c->input_projection = matrix(&m, given, c->config.d_model);
+    c->input_norm = norm(&m, given > 0, c->config.input_width);
     c->final_norm = norm(&m, true, c->config.d_model);
     c->final_norm_bias = bias(&m, s->norm_biases, c->config.d_model);
     for (int l = 0; l < c->config.n_layers; l++) make_layer(&m, s, l);

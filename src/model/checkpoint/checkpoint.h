@@ -28,6 +28,10 @@ typedef struct sah_checkpoint {
     sah_matrix embedding, lm_head; /* lm_head is the embedding when tied */
     sah_matrix positions; /* [max_positions, d] added to the embeddings; no tensor: none */
     const sah_tensor *final_norm, *final_norm_bias;
+    /* What layers are given of each token, all layers beside one another: a table [V, L P], a projection of the
+     * embedding [L P, d], and its norm [P]; no tensors: nothing. */
+    sah_matrix input_table, input_projection;
+    const sah_tensor *input_norm;
     float *rope_factors; /* [head_dim / 2], or NULL */
     sah_tokenizer *tokenizer;
     sah_chat chat; /* the model's own chat template */

@@ -116,6 +116,14 @@ static sah_status read_scaling(const reader *r, const json_t *rope, const char *
                                sah_error *error)
 {
     if (strcmp(type, "default") == 0) return SAH_OK;
+    if (strcmp(type, "proportional") == 0) {
+        out->scaling = SAH_ROPE_LINEAR;
+        sah_status status = sah_json_number(rope, "factor", 1, &out->factor, r->where, error);
+        if (status == SAH_OK && !(out->factor > 0))
+            status = sah_fail(error, SAH_FAILED, "%s: rope type %s needs a factor > 0", r->where, type);
+        if (status == SAH_OK && !(out->factor < 1) && !(out->factor > 1)) out->scaling = SAH_ROPE_NONE;
+        return status;
+    }
     const bool is_long = strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0,
                yarn = strcmp(type, "yarn") == 0;
     sah_status status =
@@ -166,6 +174,11 @@ static sah_status read_one(const reader *r, const json_t *rope, double theta, sa
     if (status == SAH_OK) status = sah_json_string(rope, "rope_type", type, &type, r->where, error);
     if (status != SAH_OK) return status;
     out->dims = (int)(r->c->head_dim * partial);
+    if (strcmp(type, "proportional") == 0 && partial > 0 && partial <= 1) { /* by pairs of the whole head */
+        out->share = partial;
+        partial = 1;
+        out->dims = r->c->head_dim;
+    }
     bool known = part < 1 || !(partial < 1) || reads_partial(r->family);
     const bool whole = !(partial < 1) && !(partial > 1); /* the width of a head is checked elsewhere */
     if (!whole && (!(partial > 0 && partial < 1) || out->dims < 2 || out->dims % 2 != 0 || !known))

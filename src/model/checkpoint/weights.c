@@ -362,6 +362,27 @@ static sah_status find_ends(const search *s, sah_error *error)
     return c->config.tied ? SAH_OK : find_matrix(s, head, vocab, width, &c->lm_head, error);
 }
 
+/* What layers are given of each token. */
+static sah_status find_inputs(const search *s, sah_error *error)
+{
+    static const char *const gguf[] = {"per_layer_token_embd.weight", "per_layer_model_proj.weight",
+                                       "per_layer_proj_norm.weight"};
+    sah_checkpoint *c = s->c;
+    const size_t width = (size_t)c->config.input_width, all = width * (size_t)c->config.n_layers;
+    char names[3][NAME_BYTES];
+    if (width == 0) return SAH_OK;
+    for (size_t i = 0; i < 3; i++) {
+        if (c->is_gguf)
+            snprintf(names[i], NAME_BYTES, "%s", gguf[i]);
+        else
+            snprintf(names[i], NAME_BYTES, "%s%s.weight", s->prefix, s->family->inputs[i]);
+    }
+    sah_status status = find_matrix(s, names[0], (size_t)c->config.n_vocab, all, &c->input_table, error);
+    if (status == SAH_OK)
+        status = find_matrix(s, names[1], all, (size_t)c->config.d_model, &c->input_projection, error);
+    return status == SAH_OK ? find_vector(s, names[2], width, &c->input_norm, error) : status;
+}
+
 static sah_status read_rope_factors(const search *s, sah_error *error)
 {
     const sah_tensor *tensor, *unused;
@@ -413,6 +434,26 @@ static bool is_extra(const search *s, const char *name)
            strtol(name + n, NULL, 10) >= s->c->config.n_layers;
 }
 
+/* Keys and values of a layer that borrows others: files have them, nothing reads them. */
+static bool is_idle(const search *s, const char *name)
+{
+    const sah_config *c = &s->c->config;
+    char own[NAME_BYTES];
+    for (int l = 0; l < c->n_layers && c->layer_kind != NULL; l++) {
+        if (c->layer_kind[l].borrows == 0) continue;
+        for (const sah_matrix_name *n = s->family->matrices; n->hugging_face != NULL; n++) {
+            if (n->role != SAH_ROLE_K && n->role != SAH_ROLE_V) continue;
+            layer_name(s, l, s->c->is_gguf ? n->gguf : n->hugging_face, ".weight", own);
+            if (strcmp(name, own) == 0) return true;
+        }
+        for (const sah_vector_name *n = s->family->vectors; n->hugging_face != NULL; n++) {
+            layer_name(s, l, s->c->is_gguf ? n->gguf : n->hugging_face, "", own);
+            if (n->vector == SAH_VECTOR_K_NORM && strcmp(name, own) == 0) return true;
+        }
+    }
+    return false;
+}
+
 /* A tensor that nothing above asked for belongs to a model that is built differently, except for a copy of
  * the tied LM head and for the RoPE tables that old checkpoints carry. */
 static sah_status refuse_unused(const search *s, sah_error *error)
@@ -422,7 +463,7 @@ static sah_status refuse_unused(const search *s, sah_error *error)
         const char *name = tensors->items[i].name;
         if (s->used[i] || ends_in(name, "rotary_emb.inv_freq") || is_ignored(s, name) || is_extra(s, name))
             continue;
-        if (s->c->config.tied && strcmp(name, head_name(s)) == 0) continue;
+        if ((s->c->config.tied && strcmp(name, head_name(s)) == 0) || is_idle(s, name)) continue;
         return sah_fail(error, SAH_FAILED, "%s: tensor %s has no place in a %s model of this configuration",
                         s->c->path, name, s->c->config.family);
     }
@@ -480,6 +521,7 @@ sah_status sah_checkpoint_find_weights(sah_checkpoint *c, sah_error *error)
         goto done;
     }
     status = find_ends(&s, error);
+    if (status == SAH_OK) status = find_inputs(&s, error);
     for (int layer = 0; layer < config->n_layers && status == SAH_OK; layer++)
         status = find_layer(&s, layer, error);
     if (status == SAH_OK) status = read_rope_factors(&s, error);

@@ -85,6 +85,7 @@ typedef struct sah_family {
     sah_window_rule windows;
     int pattern; /* every so many-th layer sees all positions; 0: none by itself */
     int default_window;
+    bool layers_differ; /* in key heads or the MLP's width */
     sah_qk_norm qk_norm;
     sah_norm_kind norm;
     sah_residual residual;
@@ -102,6 +103,9 @@ typedef struct sah_family {
     const char *layers; /* NULL: "layers" */
     const char *embedding, *final_norm, *head; /* NULL: "embed_tokens", "norm", "lm_head" (without prefix) */
     const char *positions; /* learned positions, in place of a rotation; NULL: none */
+    const char
+        *inputs[3]; /* what layers are given of each token: a table, a projection of the embedding, and its
+                              norm; NULL: nothing */
     const char *ignored[4]; /* beginnings of names of tensors that other parts of the model own */
     bool extra_layers; /* layers behind the last predict further tokens: no part of the model */
     bool transposed; /* Hugging Face's matrices are [inputs, outputs] */
@@ -142,6 +146,15 @@ void sah_family_list(bool gguf, char *out, size_t size);
     {SAH_VECTOR_Q_NORM, "self_attn.q_norm.weight", "attn_q_norm.weight", SAH_WIDTH_HEAD},                    \
     {                                                                                                        \
         SAH_VECTOR_K_NORM, "self_attn.k_norm.weight", "attn_k_norm.weight", SAH_WIDTH_HEAD                   \
+    }
+#define SAH_GEMMA_NORMS                                                                                      \
+    {SAH_VECTOR_ATTENTION_NORM, "input_layernorm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},              \
+        {SAH_VECTOR_ATTENTION_OUT_NORM, "post_attention_layernorm.weight", "post_attention_norm.weight",     \
+         SAH_WIDTH_MODEL},                                                                                   \
+        {SAH_VECTOR_MLP_NORM, "pre_feedforward_layernorm.weight", "ffn_norm.weight", SAH_WIDTH_MODEL},       \
+    {                                                                                                        \
+        SAH_VECTOR_MLP_OUT_NORM, "post_feedforward_layernorm.weight", "post_ffw_norm.weight",                \
+            SAH_WIDTH_MODEL                                                                                  \
     }
 
 #endif

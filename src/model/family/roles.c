@@ -21,6 +21,8 @@ static const sah_role_info roles[SAH_N_ROLES] = {
     [SAH_ROLE_GATE] = {PLACE(gate), PLACE(gate_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
     [SAH_ROLE_UP] = {PLACE(up), PLACE(up_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
     [SAH_ROLE_DOWN] = {PLACE(down), PLACE(down_bias), true, SAH_WIDTH_MODEL, SAH_WIDTH_FF, SAH_HALF_MLP},
+    [SAH_ROLE_INPUT_GATE] = {PLACE(input_gate), 0, false, SAH_WIDTH_INPUT, SAH_WIDTH_MODEL, SAH_HALF_MLP},
+    [SAH_ROLE_INPUT_OUT] = {PLACE(input_out), 0, false, SAH_WIDTH_MODEL, SAH_WIDTH_INPUT, SAH_HALF_MLP},
     [SAH_ROLE_ROUTER] = {PLACE(router), PLACE(router_bias), true, SAH_WIDTH_EXPERTS, SAH_WIDTH_MODEL,
                          SAH_HALF_MLP},
     [SAH_ROLE_EXPERT_GATE] = {PLACE(expert_gate), PLACE(expert_gate_bias), true, SAH_WIDTH_EXPERTS_FF,
@@ -46,6 +48,8 @@ static const sah_vector_info vectors[SAH_N_VECTORS] = {
     [SAH_VECTOR_Q_NORM] = {PLACE(q_norm), 0, false, SAH_HALF_ATTENTION, true, true},
     [SAH_VECTOR_K_NORM] = {PLACE(k_norm), 0, false, SAH_HALF_ATTENTION, true, true},
     [SAH_VECTOR_SINKS] = {PLACE(sinks), 0, false, SAH_HALF_ATTENTION, true, false},
+    [SAH_VECTOR_LAYER_SCALE] = {PLACE(layer_scale), 0, false, SAH_HALF_MLP, false, false},
+    [SAH_VECTOR_INPUT_OUT_NORM] = {PLACE(input_out_norm), 0, false, SAH_HALF_MLP, false, true},
     [SAH_VECTOR_CORRECTION] = {PLACE(router_correction), 0, false, SAH_HALF_MLP, true, false},
     [SAH_VECTOR_DELTA_RATE] = {PLACE(delta_rate), 0, false, SAH_HALF_ATTENTION, true, false},
     [SAH_VECTOR_DELTA_RATE_BIAS] = {PLACE(delta_rate_bias), 0, false, SAH_HALF_ATTENTION, true, false},
@@ -63,6 +67,9 @@ bool sah_layer_has(const sah_config *c, int layer, sah_role role)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
     const bool delta = kind.mixer == SAH_MIXER_DELTA;
+    if ((role == SAH_ROLE_K || role == SAH_ROLE_V) && kind.borrows > 0) return false;
+    if (role == SAH_ROLE_V && kind.v_is_k) return false;
+    if (role == SAH_ROLE_INPUT_GATE || role == SAH_ROLE_INPUT_OUT) return c->input_width > 0;
     if (role == SAH_ROLE_ATTENTION_GATE) return !delta && c->attention_gate;
     if (role >= SAH_ROLE_DELTA_Q && role <= SAH_ROLE_DELTA_O) return delta;
     if (role == SAH_ROLE_SHARED_ROUTER && !c->experts.shared_gate) return false;
@@ -78,8 +85,12 @@ bool sah_layer_has_vector(const sah_config *c, int layer, sah_vector vector)
     switch (vector) {
     case SAH_VECTOR_CORRECTION:
         return kind.experts;
-    case SAH_VECTOR_Q_NORM:
+    case SAH_VECTOR_INPUT_OUT_NORM:
+        return c->input_width > 0;
     case SAH_VECTOR_K_NORM:
+        if (kind.borrows > 0) return false;
+        return !delta && c->qk_norm != SAH_QK_NORM_NONE;
+    case SAH_VECTOR_Q_NORM:
         return !delta && c->qk_norm != SAH_QK_NORM_NONE;
     case SAH_VECTOR_DELTA_RATE:
     case SAH_VECTOR_DELTA_RATE_BIAS:
@@ -142,7 +153,9 @@ size_t sah_width_of(const sah_config *c, int layer, sah_width width)
     case SAH_WIDTH_DELTA_ROWS:
         return 2 * keys + head * (size_t)kind.n_heads;
     case SAH_WIDTH_FF:
-        return (size_t)c->d_ff;
+        return (size_t)kind.d_ff;
+    case SAH_WIDTH_INPUT:
+        return (size_t)c->input_width;
     case SAH_WIDTH_EXPERTS:
         return experts;
     case SAH_WIDTH_EXPERTS_FF:

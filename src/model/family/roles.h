@@ -45,6 +45,9 @@ typedef struct sah_layer_files {
     const sah_tensor *attention_out_norm, *mlp_out_norm; /* of a branch, before it is added */
     const sah_tensor *sinks; /* [H] one more score of each head */
     const sah_tensor *layer_scale; /* [1] of all that leaves the layer (Gemma 4) */
+    sah_matrix input_gate,
+        input_out; /* [input_width, d], [d, input_width]: how what the layer is given joins */
+    const sah_tensor *input_out_norm; /* [d] */
     sah_matrix attention_gate; /* [H D, d] */
     const sah_tensor *attention_gate_bias;
     /* A layer of the gated delta rule has these for q, k and v: queries and keys of its key heads, values of its
@@ -77,6 +80,8 @@ typedef enum sah_role {
     SAH_ROLE_GATE,
     SAH_ROLE_UP,
     SAH_ROLE_DOWN,
+    SAH_ROLE_INPUT_GATE,
+    SAH_ROLE_INPUT_OUT,
     SAH_ROLE_ROUTER,
     SAH_ROLE_EXPERT_GATE,
     SAH_ROLE_EXPERT_UP,
@@ -98,6 +103,7 @@ typedef enum sah_width {
     SAH_WIDTH_DELTA_KEY, /* all key heads of the delta rule */
     SAH_WIDTH_DELTA_ROWS, /* those twice, and all value heads */
     SAH_WIDTH_FF,
+    SAH_WIDTH_INPUT,
     SAH_WIDTH_EXPERTS, /* one number an expert */
     SAH_WIDTH_EXPERTS_FF, /* the inner values of all experts */
     SAH_WIDTH_EXPERTS_MODEL, /* the outputs of all experts */
@@ -133,6 +139,8 @@ typedef enum sah_vector {
     SAH_VECTOR_Q_NORM,
     SAH_VECTOR_K_NORM,
     SAH_VECTOR_SINKS,
+    SAH_VECTOR_LAYER_SCALE,
+    SAH_VECTOR_INPUT_OUT_NORM,
     SAH_VECTOR_CORRECTION,
     SAH_VECTOR_DELTA_RATE,
     SAH_VECTOR_DELTA_RATE_BIAS,

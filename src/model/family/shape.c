@@ -29,6 +29,7 @@ sah_layer_kind sah_config_layer(const sah_config *config, int layer)
     if (config->layer_kind != NULL) {
         sah_layer_kind kind = config->layer_kind[layer];
         if (kind.n_heads == 0) kind.n_heads = config->n_heads;
+        if (kind.d_ff == 0) kind.d_ff = config->d_ff;
         return kind;
     }
     return (sah_layer_kind){.n_heads = config->n_heads,
@@ -36,6 +37,7 @@ sah_layer_kind sah_config_layer(const sah_config *config, int layer)
                             .rope = config->n_ropes > 0 ? 0 : -1,
                             .head_dim = config->head_dim,
                             .n_kv_heads = config->n_kv_heads,
+                            .d_ff = config->d_ff,
                             .experts = config->experts.n > 0};
 }
 
@@ -90,5 +92,6 @@ void sah_rope_frequencies(const sah_rope *rope, double *out)
         if (rope->scaling == SAH_ROPE_LLAMA3) out[i] = llama3_frequency(rope, out[i]);
         if (rope->scaling == SAH_ROPE_YARN) out[i] = yarn_frequency(rope, i, out[i]);
         if (rope->factors != NULL) out[i] /= (double)rope->factors[i];
+        if (rope->share > 0 && i >= (int)(rope->share * rope->dims / 2)) out[i] = 0;
     }
 }

@@ -20,6 +20,7 @@ typedef enum sah_rope_scaling {
 typedef struct sah_rope {
     double theta;
     int dims; /* the first so many values of a head are rotated; even */
+    double share; /* of their pairs, from the first on, alone turns (Gemma 4); 0: all do */
     bool neighbours; /* pairs are (2i, 2i + 1); else (i, i + dims / 2) */
     sah_rope_scaling scaling;
     double factor, low_freq_factor, high_freq_factor;
@@ -79,6 +80,9 @@ typedef struct sah_layer_kind {
     int n_heads; /* of a delta layer, its value heads; 0 is taken for the model's */
     int head_dim, n_kv_heads; /* a delta layer has as many n_kv_heads as n_heads */
     bool experts; /* a mixture of experts in place of the MLP */
+    bool
+        v_is_k; /* values are what the projection of keys gives, before that is normed and turned (Gemma 4) */
+    int d_ff; /* width of the MLP; 0 is taken for the model's */
     int borrows; /* it reads the keys and values of the layer so many below, which makes its own, and makes none;
                     0: its own */
 } sah_layer_kind;
@@ -134,9 +138,10 @@ typedef struct sah_config {
     sah_experts experts;
     bool attention_gate; /* the heads' outputs times sigmoid of a projection of the input (Qwen3.5) */
     sah_delta delta;
+    int input_width; /* of what every layer is given of each token beside the residual (Gemma 4); 0: nothing */
     sah_layer_kind
-        *layer_kind; /* [n_layers], or NULL: all are as the fields above say. Then n_heads, head_dim
-                                   and n_kv_heads above are the largest */
+        *layer_kind; /* [n_layers], or NULL: all are as the fields above say. Then n_heads, head_dim,
+                                   n_kv_heads and d_ff above are the largest */
     float *rope_factors; /* of LongRoPE; these two are freed by sah_config_free() */
 } sah_config;
 

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/inputs.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+
+#include "engine/cpu/activation.h"
+#include "engine/cpu/elementwise.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+size_t sah_inputs_width(const sah_config *config)
+{
+    return (size_t)config->input_width * (size_t)config->n_layers;
+}
+
+sah_status sah_inputs_make(const sah_model *model, sah_workspace *workspace, const int32_t *tokens, int64_t n,
+                           const float *x, float *given, sah_error *error)
+{
+    const sah_config *c = &model->config;
+    const int width = c->input_width, layers = c->n_layers;
+    const int64_t all = (int64_t)width * layers;
+    const float scale = 1.0f / sqrtf((float)c->d_model), table = sqrtf((float)width), half = sqrtf(0.5f);
+    float *row = sah_alloc((size_t)all, sizeof *row);
+    sah_status status = row ? sah_product(workspace, model->input_projection, n, x, given, false, error)
+                            : sah_fail_memory(error, "the layers' inputs");
+    for (int64_t i = 0; i < n && status == SAH_OK; i++) {
+        float *own = given + i * all;
+        sah_vector_scale(own, (int)all, scale);
+        for (int l = 0; l < layers; l++)
+            sah_rms_norm(own + l * width, model->input_norm, c->norm_eps, width, own + l * width);
+        sah_matrix_read(&model->checkpoint->input_table, (size_t)tokens[i], 1, row);
+        sah_vector_add_scaled(row, (int)all, table, own);
+        sah_vector_scale(own, (int)all, half);
+    }
+    free(row);
+    return status;
+}
+
+/* inner [n, P] = act(gate) * what the layer is given of the rows [from, from + n). */
+static void gate(const sah_pass *pass, int layer, int64_t from, int64_t n, const float *gates, float *inner)
+{
+    const sah_config *c = &pass->model->config;
+    const sah_view *view = sah_pass_view(pass, layer);
+    const int width = c->input_width, threads = sah_workspace_threads(pass->workspace);
+    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
+#pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
+    for (int64_t r = 0; r < n; r++) {
+        const int64_t row = (from + r) % view->n, token = view->given ? view->given[row] : row;
+        const float *given = pass->given + (token * c->n_layers + layer) * width;
+        sah_activate(c, gates + r * width, given, width, inner + r * width);
+    }
+    sah_workspace_enter(pass->workspace, before);
+}
+
+sah_status sah_inputs_join(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error)
+{
+    const sah_layer *weights = &pass->model->layers[layer];
+    sah_workspace *ws = pass->workspace;
+    const int64_t d = pass->model->config.d_model, width = pass->model->config.input_width,
+                  step = sah_pass_block(pass, rows);
+    if (width == 0) return SAH_OK;
+    float *gates = sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(step * width)),
+          *inner = sah_workspace_scratch(ws, SAH_SLOT_INNER, (size_t)(step * width)),
+          *branch = sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(step * d));
+    if (!gates || !inner || !branch) return sah_fail_memory(error, "a block of rows");
+    for (int64_t from = 0; from < rows; from += step) {
+        const int64_t n = rows - from < step ? rows - from : step;
+        float *block = y + from * d;
+        sah_status status = sah_product(ws, weights->input_gate, n, block, gates, false, error);
+        if (status != SAH_OK) return status;
+        gate(pass, layer, from, n, gates, inner);
+        status = sah_product(ws, weights->input_out, n, inner, branch, false, error);
+        if (status != SAH_OK) return status;
+        sah_join_rows(pass, &weights->input_out_norm, n, branch, block);
+    }
+    return SAH_OK;
+}
