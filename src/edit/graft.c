@@ -91,6 +91,11 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
             p.n_kv_heads != q.n_kv_heads)
             return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: layer %d has other heads in one",
                             a->path, b->path, l);
+        if (p.d_ff != q.d_ff || p.borrows != q.borrows || p.v_is_k != q.v_is_k || p.window != q.window ||
+            p.rope != q.rope)
+            return sah_fail(error, SAH_FAILED,
+                            "%s and %s cannot be mixed: layer %d is of another kind in one", a->path, b->path,
+                            l);
     }
     return compare_rope(a, b, error);
 }

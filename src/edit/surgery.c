@@ -256,6 +256,28 @@ static sah_status check(const surgery *s, const sah_config *config, const sah_ab
     return sah_strings_add(notes, NOTE, strlen(NOTE), error);
 }
 
+/* Keys and values that several layers read, or that are one, have no weights of a head's own. */
+static sah_status check_layers(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error)
+{
+    for (size_t e = 0; e < n; e++) {
+        const int l = edits[e].layer;
+        const sah_layer_kind kind = sah_config_layer(config, l);
+        const bool is_k = edits[e].part == SAH_PART_K;
+        if (!is_k && (edits[e].part != SAH_PART_V || edits[e].op != SAH_OP_MEAN)) continue;
+        const char *why = kind.borrows > 0 ? "shares its keys and values with a layer below"
+                          : kind.v_is_k    ? "makes keys and values of the same weights"
+                                           : NULL;
+        for (int other = l + 1; other < config->n_layers && why == NULL; other++)
+            if (other - sah_config_layer(config, other).borrows == l)
+                why = "lends its keys and values to others";
+        if (why != NULL)
+            return sah_fail(error, SAH_BAD_ARGUMENT,
+                            "%s in layer %d: the layer %s, so no weights are that head's alone",
+                            is_k ? "k" : "the mean of v", l, why);
+    }
+    return SAH_OK;
+}
+
 /* ---- All of it ----------------------------------------------------------------------------------------- */
 
 static json_t *settings_of(const sah_surgery_options *options, const sah_head *heads, size_t n)
@@ -307,6 +329,7 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
     if (status == SAH_OK)
         status = sah_edits_new(&checkpoint->info, heads, n, &options->ablation, &s.edits, &s.n_edits, error);
     if (status == SAH_OK && n > 0) status = check(&s, &checkpoint->config, &options->ablation, notes, error);
+    if (status == SAH_OK) status = check_layers(&checkpoint->config, s.edits, s.n_edits, error);
     if (status != SAH_OK) goto done;
     s.checkpoint = rewrite.base = checkpoint;
     s.targets = sah_alloc(checkpoint->tensors->n, sizeof *s.targets);

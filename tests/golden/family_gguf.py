@@ -9,7 +9,7 @@ import torch
 
 import gguf_files
 
-ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "phi3": "PHI3", "olmo2": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
+ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
                  "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
 PERMUTED = {"smollm3", "granite", "granitemoehybrid", "mixtral"}
@@ -92,6 +92,8 @@ def keys(writer, c):
         writer.add_feed_forward_length(c.n_inner or 4 * c.n_embd)
         writer.add_layer_norm_eps(c.layer_norm_epsilon)
         return
+    if kind == "gemma4_text":
+        return gemma4_keys(writer, c)
     if hasattr(c, "intermediate_size"):
         writer.add_feed_forward_length(getattr(c, "shared_intermediate_size", c.intermediate_size))
     expert_keys(writer, c)
@@ -156,7 +158,7 @@ def pieces(key, values, c):
     if "shared_mlp.input_linear" in key:
         half = len(values) // 2
         return [(key.replace("shared_mlp.input_linear", "mlp.gate_proj"), values[:half]), (key.replace("shared_mlp.input_linear", "mlp.up_proj"), values[half:])]
-    if key.endswith("sinks"):
+    if key.endswith(("sinks", "layer_scalar")):
         key += ".weight"
     return [(key.replace("shared_mlp.output_linear", "mlp.down_proj"), values)]
 
@@ -219,6 +221,28 @@ def four_bit(values):
     packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType.MXFP4)
     assert (gguf.quants.dequantize(packed, gguf.GGMLQuantizationType.MXFP4) == values).all()
     return packed
+
+
+def gemma4_keys(writer, c):
+    full, layers = c.per_layer_config["full_attention"], range(c.num_hidden_layers)
+    slides = [t == "sliding_attention" for t in c.layer_types]
+    writer.add_head_count_kv([c.num_key_value_heads if s else full.num_key_value_heads for s in slides])
+    writer.add_feed_forward_length([c.intermediate_size * (2 if c.use_double_wide_mlp and l >= len(layers) - c.num_kv_shared_layers else 1) for l in layers])
+    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    writer.add_rope_freq_base(c.rope_parameters["full_attention"]["rope_theta"])
+    writer.add_rope_freq_base_swa(c.rope_parameters["sliding_attention"]["rope_theta"])
+    writer.add_rope_dimension_count(full.head_dim)
+    writer.add_rope_dimension_count_swa(c.head_dim)
+    writer.add_key_length(full.head_dim)
+    writer.add_value_length(full.head_dim)
+    writer.add_key_length_swa(c.head_dim)
+    writer.add_value_length_swa(c.head_dim)
+    writer.add_sliding_window(c.sliding_window)
+    writer.add_sliding_window_pattern(slides)
+    writer.add_shared_kv_layers(c.num_kv_shared_layers)
+    writer.add_embedding_length_per_layer_input(c.hidden_size_per_layer_input)
+    turned = int(full.head_dim * c.rope_parameters["full_attention"]["partial_rotary_factor"] / 2)
+    writer.add_tensor("rope_freqs.weight", np.array([1.0] * turned + [1e30] * (full.head_dim // 2 - turned), np.float32))
 
 
 def write(path, model, c, raw=None, mxfp4=False):

@@ -66,6 +66,11 @@ def gpt_oss(a, **more):
             "intermediate_size": 32}
 
 
+def gemma4(a, layers, **more):
+    layers = max(layers, layers + a.layers - 3)
+    return base(a, layers=layers, head_dim=8, global_head_dim=16, sliding_window=4, layer_types=([S, F] * layers)[:layers], **more)
+
+
 # name -> (config of the shape arguments, what is written as GGUF beside it)
 MODELS = {
     "gemma2": (lambda a: tf.Gemma2Config(**base(a, head_dim=8, query_pre_attn_scalar=12, sliding_window=4)), False),
@@ -74,6 +79,10 @@ MODELS = {
     "gemma3": (lambda a: tf.Gemma3TextConfig(**base(a, layers=7, head_dim=8, query_pre_attn_scalar=8, sliding_window=4)), True),
     "gemma3-scaled": (lambda a: tf.Gemma3TextConfig(**base(a, head_dim=8, query_pre_attn_scalar=12, sliding_window=3, layer_types=[S, F, S][:a.layers],
         rope_parameters={F: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}, S: {"rope_type": "default", "rope_theta": 10000.0}})), False),
+    "gemma4": (lambda a: tf.Gemma4TextConfig(**gemma4(a, 4, num_kv_shared_layers=2, use_double_wide_mlp=True, hidden_size_per_layer_input=4,
+                                                      vocab_size_per_layer_input=VOCAB)), True),
+    "gemma4-keys": (lambda a: tf.Gemma4TextConfig(**gemma4(a, 2, attention_k_eq_v=True, num_global_key_value_heads=1, hidden_size_per_layer_input=0,
+                                                           final_logit_softcapping=3.0)), False),
     "phi3": (lambda a: tf.Phi3Config(**base(a, kv=4)), True),
     "phi3-longrope": (lambda a: tf.Phi3Config(**base(a, rope_parameters=LONG, original_max_position_embeddings=32, sliding_window=6)), False),
     "phi4-mini": (lambda a: tf.Phi3Config(**base(a, tie_word_embeddings=True, rope_parameters={
@@ -221,9 +230,12 @@ AttentionMaskInterface.register("golden", eager_mask)
 def draw(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for key, weight in sorted(model.state_dict().items()):
+        if key.endswith("layer_scalar"):
+            weight.fill_(0.7)
+            continue
         values = torch.randn(weight.shape, generator=generator)
         if "norm" in key or "ln_" in key:
-            centred = "Gemma" in type(model).__name__ or (GATED is not None and "linear_attn" not in key)  # stored less 1
+            centred = type(model).__name__.startswith(("Gemma2", "Gemma3")) or (GATED is not None and "linear_attn" not in key)  # stored less 1
             values = (0 if centred or key.endswith("bias") else 1) + 0.3 * values
         elif key.endswith(".bias"):
             values = 0.3 * values
@@ -309,7 +321,9 @@ def make(name, args):
     if GATED is not None:
         hook_hybrid(model)
     plain, lines = run(model, []), []
-    heads, kv = config.num_attention_heads, 1 if falcon else getattr(config, "num_key_value_heads", config.num_attention_heads)
+    config.allow_global_per_layer_attribute_access = True
+    kv = [layer.self_attn.k_proj.out_features // layer.self_attn.head_dim for layer in model.model.layers if hasattr(layer.self_attn, "k_proj")] if "gemma4" in name else []
+    heads, kv = config.num_attention_heads, 1 if falcon else min(kv + [getattr(config, "num_key_value_heads", config.num_attention_heads)])
     deltas = [config.linear_num_value_heads if L in types and types[i] == L else 0 for i in range(config.num_hidden_layers)]
     for case in cases(config.num_hidden_layers, heads, kv, PARTS[:3] if falcon else PARTS, deltas):
         logits = run(model, case)

@@ -286,6 +286,18 @@ static void test_refusals(void **state)
         {"{\"architectures\": [\"GptOssForCausalLM\"], \"num_key_value_heads\": 2, \"num_local_experts\": 3, "
          "\"rope_parameters\": {\"rope_type\": \"default\"}}",
          "4 of 3 experts"},
+#define GEMMA4 "\"architectures\": [\"Gemma4ForCausalLM\"], \"num_key_value_heads\": 2, \"head_dim\": 8"
+        {"{" GEMMA4 ", \"enable_moe_block\": true}", "Gemma 4 with experts is not supported"},
+        {"{" GEMMA4 ", \"use_bidirectional_attention\": \"all\"}", "not causal"},
+        {"{" GEMMA4 ", \"num_kv_shared_layers\": 4}", "\"num_kv_shared_layers\" is 4, outside 0 to 3"},
+        {"{" GEMMA4 ", \"num_kv_shared_layers\": 1}", "layer 3 has no layer like it"},
+        {"{" GEMMA4 ", \"global_head_dim\": 7}", "heads are 7 wide"},
+        {"{" GEMMA4 ", \"num_global_key_value_heads\": 3, \"attention_k_eq_v\": true}",
+         "share 3 key/value heads"},
+        {"{" GEMMA4 ", \"per_layer_config\": {\"2\": {\"sliding_window\": 3}}}",
+         "with \"sliding_window\" is not supported"},
+        {"{" GEMMA4 ", \"final_logit_softcapping\": -1}", "\"final_logit_softcapping\" is -1"},
+#undef GEMMA4
 #define GRANITE4  "\"architectures\": [\"GraniteMoeHybridForCausalLM\"], \"shared_intermediate_size\": 8"
 #define ATTENTION "\"attention\", \"full_attention\", \"attention\""
         {"{" GRANITE4 ", \"layer_types\": [" ATTENTION ", \"attention\"]}",
@@ -409,7 +421,7 @@ static void test_gguf_refusals(void **state)
     gguf_small_llama(&w);
     gguf_pair(&w, "llama.attention.head_count_kv", SAH_GGUF_ARRAY,
               "\x04\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0", 20);
-    expect_failure(read_gguf(&w, &c, &error), &error, "head_count_kv differs between layers");
+    expect_failure(read_gguf(&w, &c, &error), &error, "feed_forward_length differs between layers");
     gguf_small_llama(&w);
     gguf_pair_string(&w, "llama.rope.scaling.type", "ntk");
     expect_failure(read_gguf(&w, &c, &error), &error, "rope scaling ntk is not supported");

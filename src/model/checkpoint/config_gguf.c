@@ -87,23 +87,56 @@ static sah_status refuse_unknown(const reader *r, const sah_family *f, sah_error
     return status;
 }
 
-/* Key heads: some writers give a number for each layer. */
-static sah_status read_key_heads(const reader *r, sah_config *c, sah_error *error)
+/* What may be a number for each layer: *out is the largest; true: they differ. */
+static sah_status read_by_layer(const reader *r, const sah_config *c, const char *suffix, int64_t otherwise,
+                                int64_t high, int *out, bool *differ, sah_error *error)
 {
     char key[KEY_BYTES];
     int64_t first = 0, here;
-    key_of(r, "attention.head_count_kv", key);
+    key_of(r, suffix, key);
+    *out = 0;
     for (int l = 0; l < c->n_layers; l++) {
-        sah_status status = sah_gguf_int_of(r->gguf, key, (size_t)l, (size_t)c->n_layers, c->n_heads, 1,
-                                            SAH_MAX_HEADS, &here, error);
+        sah_status status =
+            sah_gguf_int_of(r->gguf, key, (size_t)l, (size_t)c->n_layers, otherwise, 1, high, &here, error);
         if (status != SAH_OK) return status;
+        if (here == 0) return sah_fail(error, SAH_FAILED, "%s: metadata key %s is missing", r->where, key);
         if (l == 0) first = here;
-        if (here != first)
-            return sah_fail(error, SAH_NOT_SUPPORTED, "%s: %s differs between layers, which is not supported",
-                            r->where, key);
+        *differ = *differ || here != first;
+        if (here > *out) *out = (int)here;
     }
-    c->n_kv_heads = (int)first;
     return SAH_OK;
+}
+
+/* Key heads and the MLP's width, which layers may have of their own. */
+static sah_status read_layers(const reader *r, const sah_family *f, sah_config *c, sah_error *error)
+{
+    static const char *const SUFFIXES[] = {"attention.head_count_kv", "feed_forward_length"};
+    bool differ = false;
+    int narrow = 0; /* files of experts alone have that width at least */
+    sah_status status = read_size(r, "expert_feed_forward_length", -1, SAH_MAX_WIDTH, &narrow, error);
+    if (narrow < 0) narrow = 0;
+    if (status == SAH_OK)
+        status = read_by_layer(r, c, SUFFIXES[0], c->n_heads, SAH_MAX_HEADS, &c->n_kv_heads, &differ, error);
+    if (status == SAH_OK)
+        status = read_by_layer(r, c, SUFFIXES[1], narrow, SAH_MAX_WIDTH, &c->d_ff, &differ, error);
+    if (status != SAH_OK || !differ) return status;
+    if (!f->layers_differ)
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: %s.%s or %s.%s differs between layers, which is not supported", r->where,
+                        r->family, SUFFIXES[0], r->family, SUFFIXES[1]);
+    if (!sah_config_by_layer(c)) return sah_fail_memory(error, r->where);
+    for (int l = 0; l < c->n_layers && status == SAH_OK; l++) {
+        char key[KEY_BYTES];
+        int64_t heads = 0, width = 0;
+        status = sah_gguf_int_of(r->gguf, key_of(r, SUFFIXES[0], key), (size_t)l, (size_t)c->n_layers,
+                                 c->n_heads, 1, SAH_MAX_HEADS, &heads, error);
+        if (status == SAH_OK)
+            status = sah_gguf_int_of(r->gguf, key_of(r, SUFFIXES[1], key), (size_t)l, (size_t)c->n_layers,
+                                     narrow, 1, SAH_MAX_WIDTH, &width, error);
+        c->layer_kind[l].n_kv_heads = (int)heads;
+        c->layer_kind[l].d_ff = (int)width;
+    }
+    return status;
 }
 
 /* The embedding's rows are the vocabulary. */
@@ -118,7 +151,7 @@ static sah_status read_vocabulary(const reader *r, sah_config *c, sah_error *err
     return SAH_OK;
 }
 
-static sah_status read_sizes(const reader *r, sah_config *c, sah_error *error)
+static sah_status read_sizes(const reader *r, const sah_family *f, sah_config *c, sah_error *error)
 {
     const struct {
         const char *suffix;
@@ -135,17 +168,10 @@ static sah_status read_sizes(const reader *r, sah_config *c, sah_error *error)
         status = read_size(r, SIZES[i].suffix, 0, SIZES[i].high, SIZES[i].out, error);
     }
     if (status != SAH_OK) return status;
-    status = read_key_heads(r, c, error);
-    if (status != SAH_OK) return status;
-    /* Files of experts alone have that width at least. */
-    int width = 0;
-    status = read_size(r, "expert_feed_forward_length", -1, SAH_MAX_WIDTH, &width, error);
-    if (status == SAH_OK)
-        status = read_size(r, "feed_forward_length", width > 0 ? width : 0, SAH_MAX_WIDTH, &c->d_ff, error);
-    if (status != SAH_OK) return status;
     /* 0, a head width that cannot be derived, makes the key a must. */
     int64_t derived = c->d_model % c->n_heads == 0 ? c->d_model / c->n_heads : 0;
     status = read_size(r, "attention.key_length", derived, SAH_MAX_WIDTH, &c->head_dim, error);
+    if (status == SAH_OK) status = read_layers(r, f, c, error);
     return status != SAH_OK ? status : read_vocabulary(r, c, error);
 }
 
@@ -323,7 +349,7 @@ sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah
         f->norm == SAH_NORM_LAYER ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
     set_activation(f, out);
     status = refuse_unknown(&r, f, error);
-    if (status == SAH_OK) status = read_sizes(&r, out, error);
+    if (status == SAH_OK) status = read_sizes(&r, f, out, error);
     if (status == SAH_OK) status = check_widths(&r, out, error);
     if (status == SAH_OK && f->positions == NULL) status = read_rope(&r, f, out, error);
     if (status == SAH_OK) status = read_windows(&r, f, out, error);

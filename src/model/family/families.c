@@ -14,6 +14,7 @@
     X(qwen3) \
     X(gemma2) \
     X(gemma3) \
+    X(gemma4) \
     X(phi3) \
     X(olmo2) \
     X(olmo3) \

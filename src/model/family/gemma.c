@@ -7,17 +7,8 @@
 #include "util/error.h"
 
 static const sah_matrix_name matrices[] = {SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, {0}};
-#define NORMS                                                                                                \
-    {SAH_VECTOR_ATTENTION_NORM, "input_layernorm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},              \
-        {SAH_VECTOR_ATTENTION_OUT_NORM, "post_attention_layernorm.weight", "post_attention_norm.weight",     \
-         SAH_WIDTH_MODEL},                                                                                   \
-        {SAH_VECTOR_MLP_NORM, "pre_feedforward_layernorm.weight", "ffn_norm.weight", SAH_WIDTH_MODEL},       \
-    {                                                                                                        \
-        SAH_VECTOR_MLP_OUT_NORM, "post_feedforward_layernorm.weight", "post_ffw_norm.weight",                \
-            SAH_WIDTH_MODEL                                                                                  \
-    }
-static const sah_vector_name vectors2[] = {NORMS, {0}};
-static const sah_vector_name vectors3[] = {NORMS, SAH_HEAD_NORMS, {0}};
+static const sah_vector_name vectors2[] = {SAH_GEMMA_NORMS, {0}};
+static const sah_vector_name vectors3[] = {SAH_GEMMA_NORMS, SAH_HEAD_NORMS, {0}};
 
 static void scale_embeddings(sah_config *c)
 {

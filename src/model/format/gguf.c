@@ -388,8 +388,10 @@ sah_status sah_gguf_int_of(const sah_gguf *gguf, const char *key, size_t index, 
         return sah_gguf_int(gguf, key, otherwise, low, high, out, error);
     const size_t width = fixed_size(value->item);
     if (width == 0 || value->n != n) return fail_type(gguf, key, "an integer, or one for each layer", error);
-    const sah_gguf_value item = {
-        .type = value->item, .n = 1, .bytes = value->bytes + index * width, .size = width};
+    const sah_gguf_value item = {.type = value->item == SAH_GGUF_BOOL ? SAH_GGUF_U8 : value->item,
+                                 .n = 1,
+                                 .bytes = value->bytes + index * width,
+                                 .size = width};
     return take_int(gguf, key, &item, low, high, out, error);
 }
 

@@ -58,7 +58,8 @@ const sah_gguf_value *sah_gguf_find(const sah_gguf *gguf, const char *key); /* N
 /* Typed look-ups: absent gives `otherwise`; another type or out of range is an error that names the key. */
 sah_status sah_gguf_int(const sah_gguf *gguf, const char *key, int64_t otherwise, int64_t low, int64_t high,
                         int64_t *out, sah_error *error);
-/* The same of a key that holds one number for all of n layers or an array of n: what it says of layer `index`. */
+/* The same of a key that holds one number for all of n layers or an array of n (of truths, too: 0 and 1): what it
+ * says of layer `index`. */
 sah_status sah_gguf_int_of(const sah_gguf *gguf, const char *key, size_t index, size_t n, int64_t otherwise,
                            int64_t low, int64_t high, int64_t *out, sah_error *error);
 sah_status sah_gguf_number(const sah_gguf *gguf, const char *key, double otherwise, double *out,
