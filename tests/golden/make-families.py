@@ -89,7 +89,7 @@ MODELS = {
         "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.75}, partial_rotary_factor=0.75)), False),
     "olmo2": (lambda a: tf.Olmo2Config(**base(a)), True),
     "olmo3": (lambda a: tf.Olmo3Config(**base(a, layers=4, sliding_window=4, rope_parameters={
-        F: YARN, S: {"rope_type": "default", "rope_theta": 10000.0}})), False),
+        F: YARN, S: {"rope_type": "default", "rope_theta": 10000.0}})), True),
     "smollm3": (lambda a: tf.SmolLM3Config(**base(a, layers=5)), True),
     "granite": (lambda a: tf.GraniteConfig(**base(a, embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2,
                                                   logits_scaling=2.0)), True),

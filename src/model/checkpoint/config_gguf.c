@@ -276,25 +276,35 @@ static sah_status read_rope(const reader *r, const sah_family *f, sah_config *c,
     return read_number(r, "rope.freq_base_swa", f->local_theta, &c->ropes[1].theta, error);
 }
 
-/* Which layers have a window: a family's pattern, since files of it do not say. */
+/* Which layers have a window: as the file says, layer by layer or every so many-th without, else by the family's
+ * pattern. */
 static sah_status read_windows(const reader *r, const sah_family *f, sah_config *c, sah_error *error)
 {
-    int64_t window;
+    int64_t window, pattern = f->windows == SAH_WINDOW_PATTERN ? f->pattern : 0;
     char key[KEY_BYTES];
     sah_status status =
         sah_gguf_int(r->gguf, key_of(r, "attention.sliding_window", key), 0, 0, INT32_MAX, &window, error);
     if (status != SAH_OK) return status;
-    if (f->windows != SAH_WINDOW_PATTERN || f->pattern == 0) {
+    const sah_gguf_value *own = sah_gguf_find(r->gguf, key_of(r, "attention.sliding_window_pattern", key));
+    const bool listed = own != NULL && own->type == SAH_GGUF_ARRAY;
+    if (!listed) status = sah_gguf_int(r->gguf, key, pattern, 0, INT32_MAX, &pattern, error);
+    if (status != SAH_OK) return status;
+    if (!listed && pattern == 0) {
         c->sliding_window = (int)window;
+        for (int l = 0; c->layer_kind != NULL && l < c->n_layers; l++) c->layer_kind[l].window = (int)window;
         return SAH_OK;
     }
     if (!sah_config_by_layer(c)) return sah_fail_memory(error, r->where);
-    for (int l = 0; l < c->n_layers; l++) {
-        bool sliding = (l + 1) % f->pattern != 0;
-        c->layer_kind[l].window = sliding ? (int)window : 0;
-        c->layer_kind[l].rope = sliding && c->n_ropes > 1 ? 1 : 0;
+    for (int l = 0; l < c->n_layers && status == SAH_OK; l++) {
+        int64_t slides = 0;
+        if (listed)
+            status = sah_gguf_int_of(r->gguf, key, (size_t)l, (size_t)c->n_layers, 0, 0, 1, &slides, error);
+        else
+            slides = (l + 1) % pattern != 0;
+        c->layer_kind[l].window = slides ? (int)window : 0;
+        c->layer_kind[l].rope = slides && c->n_ropes > 1 ? 1 : 0;
     }
-    return SAH_OK;
+    return status;
 }
 
 static sah_status find_family(const sah_gguf *gguf, const char *where, const sah_family **out,

@@ -158,7 +158,7 @@ static sah_status read_json(const json_t *json, const char *where, sah_config *c
 
 static sah_status read_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
 {
-    int64_t shared, inputs, width, dims, window;
+    int64_t shared, inputs, width, dims;
     double softcap;
     sah_status status =
         sah_gguf_int(gguf, "gemma4.attention.shared_kv_layers", 0, 0, c->n_layers - 1, &shared, error);
@@ -171,23 +171,15 @@ static sah_status read_gguf(const sah_gguf *gguf, const char *where, sah_config 
     if (status == SAH_OK)
         status = sah_gguf_int(gguf, "gemma4.rope.dimension_count_swa", width, 1, width, &dims, error);
     if (status == SAH_OK)
-        status = sah_gguf_int(gguf, "gemma4.attention.sliding_window", 0, 0, INT32_MAX, &window, error);
-    if (status == SAH_OK)
         status = sah_gguf_number(gguf, "gemma4.final_logit_softcapping", 0, &softcap, error);
     if (status != SAH_OK) return status;
     if (!(softcap >= 0)) return sah_fail(error, SAH_FAILED, "%s: a soft cap below 0", where);
     if (!sah_config_by_layer(c)) return sah_fail_memory(error, where);
     for (int l = 0; l < c->n_layers; l++) {
         sah_layer_kind *kind = &c->layer_kind[l];
-        int64_t slides;
         char name[32];
-        status = sah_gguf_int_of(gguf, "gemma4.attention.sliding_window_pattern", (size_t)l,
-                                 (size_t)c->n_layers, (l + 1) % 6 != 0, 0, 1, &slides, error);
-        if (status != SAH_OK) return status;
         snprintf(name, sizeof name, "blk.%d.attn_v.weight", l);
-        kind->window = slides ? (int)window : 0;
-        kind->rope = slides ? 1 : 0;
-        kind->head_dim = slides ? (int)width : c->head_dim;
+        kind->head_dim = is_full(c, l) ? c->head_dim : (int)width;
         kind->v_is_k = sah_tensors_find(&gguf->tensors, name) == NULL;
     }
     status = share(c, shared, where, error);
