@@ -4,6 +4,7 @@
 #define SAH_CLI_COMMAND_H
 
 #include "options.h"
+#include "program.h"
 
 typedef struct cli_command {
     const char *name;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara.h - find the attention heads a language model's safety rests on.
  *
- * The public interface of libsahara. Everything the `sahara` program does is done through this header;
- * another program embeds the library the same way (examples/ships.c is the shortest). Definitions and
+ * The public interface of libsahara. The `sahara` program works through this header (and, for what it alone
+ * prints, program.h); another program embeds the library the same way (docs/embedding.md; examples/). Definitions and
  * equations: "On the Role of Attention Heads in Large Language Model Safety" (ICLR 2025, arXiv 2410.13708),
  * and docs/method.md where the paper is silent.
  *
@@ -414,11 +414,6 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
                     const sah_run_options *options, const sah_find_options *find, const char *path,
                     sah_error *error);
 
-/* Adds to the journal `path` of a search's first step, where every head has its line (of shards, merged), the choice
- * that follows from them. `*done` is false where lines are missing, and where lines alone do not tell: with a starting
- * group, or screened. A file of another command is left alone. */
-sah_status sah_find_conclude(const char *path, bool *done, sah_error *error);
-
 typedef struct sah_direction_options {
     const char
         *template_; /* see sah_prompt_wrap; NULL: chat where the model has a chat template, else ships */
@@ -665,10 +660,6 @@ typedef struct sah_utility_totals {
 sah_status sah_utility(const sah_model *model, const sah_utility_options *options, const char *path,
                        sah_utility_totals *out, sah_error *error);
 
-/* Adds to the journal `path` of a utility run, where every item and window has its line (of shards, merged), the totals
- * that follow from them. `*done` is false where lines are missing. A file of another command is left alone. */
-sah_status sah_utility_conclude(const char *path, bool *done, sah_error *error);
-
 /* ---- Measuring ----------------------------------------------------------------------------------------- */
 
 /* Where the time of a sweep goes. */
@@ -709,9 +700,6 @@ typedef struct sah_bench_result {
  * heads of every layer are ablated. Nothing is written. */
 sah_status sah_bench(const sah_model *model, const sah_strings *queries, const sah_run_options *options,
                      sah_bench_result *out, sah_error *error);
-
-/* The result as text for a person, or as one JSON object; `*text` is for free(). */
-sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
 
 /* ---- Surgery and grafts -------------------------------------------------------------------------------- */
 
@@ -774,9 +762,6 @@ typedef struct sah_checks {
  * otherwise why; surgery is planned, not written. Fails only when memory is out: a model that cannot be opened at
  * all is an answer too. */
 sah_status sah_check(const char *path, const sah_model_options *options, sah_checks *out, sah_error *error);
-
-/* The answer as lines for the eye, or as one JSON object; `*text` is for free(). */
-sah_status sah_checks_text(const sah_checks *checks, bool json, char **text, sah_error *error);
 
 /* ---- Reading results ----------------------------------------------------------------------------------- */
 
@@ -1011,16 +996,6 @@ sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful
 sah_status sah_audit(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                      const sah_audit_options *options, const char *directory, sah_audit_result *out,
                      sah_error *error);
-
-/* ---- Descriptions -------------------------------------------------------------------------------------- */
-
-/* sah_model_describe() as text for a person, or as one JSON object; `*text` is for free(). */
-sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_error *error);
-
-/* {"tokens":[...],"logits":[...]} and a line end; numbers read back as the same floats. `*text` is for
- * free(). */
-sah_status sah_logits_text(const int32_t *tokens, size_t n, const float *logits, size_t n_vocab, char **text,
-                           sah_error *error);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop

@@ -11,6 +11,7 @@
 #include "util/json.h"
 #include "util/error.h"
 #include "util/strings.h"
+#include "program.h"
 
 /* Heads of every layer that are ablated when no range is given: enough that the base pass, which all share,
  * hardly counts, and few enough for seconds. */

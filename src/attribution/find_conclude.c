@@ -8,6 +8,7 @@
 #include "run/merge.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "program.h"
 
 enum { MOST_HEADS = 1 << 20 /* of all layers; more are taken for a damaged header */ };
 

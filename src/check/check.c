@@ -11,6 +11,7 @@
 #include "util/error.h"
 #include "util/json.h"
 #include "util/strings.h"
+#include "program.h"
 
 static const struct {
     unsigned part;

@@ -7,6 +7,7 @@
 #include "util/error.h"
 #include "util/json.h"
 #include "util/strings.h"
+#include "program.h"
 
 static char *as_json(const sah_model_info *i, json_t *provenance)
 {

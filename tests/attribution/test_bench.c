@@ -11,6 +11,7 @@
 
 #include "sahara.h"
 #include "util/json.h"
+#include "program.h"
 
 static double number(const json_t *object, const char *key)
 {

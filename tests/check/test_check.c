@@ -11,6 +11,7 @@
 
 #include "sahara.h"
 #include "util/scratch.h"
+#include "program.h"
 
 #define GOLDEN "tests/golden/models/"
 

@@ -16,6 +16,7 @@
 
 #include "surgery.h"
 #include "util/scratch.h"
+#include "program.h"
 
 /* `tolerance`: of the largest logit. 1e-4 for float32, and for quantised tensors, which become float32; half
  * a unit in the last place for the weights that stay in 16 bits. */

@@ -7,6 +7,7 @@
 #include "run/journal.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "program.h"
 
 enum { MOST = 1 << 24 /* items, or windows */ };
 

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the library does for the program `sahara` alone, which is linked to it statically: texts that it prints, and
+ * the last lines of merged results. It is not installed, the shared library does not show it, and it may change at any
+ * time; sahara.h is what other programs build on. */
+#ifndef SAHARA_PROGRAM_H
+#define SAHARA_PROGRAM_H
+
+#include "sahara.h"
+
+/* Adds to the journal `path` of a search's first step, where every head has its line (of shards, merged), the choice
+ * that follows from them. `*done` is false where lines are missing, and where lines alone do not tell: with a starting
+ * group, or screened. A file of another command is left alone. */
+sah_status sah_find_conclude(const char *path, bool *done, sah_error *error);
+
+/* Adds to the journal `path` of a utility run, where every item and window has its line (of shards, merged), the totals
+ * that follow from them. `*done` is false where lines are missing. A file of another command is left alone. */
+sah_status sah_utility_conclude(const char *path, bool *done, sah_error *error);
+
+/* The result as text for a person, or as one JSON object; `*text` is for free(). */
+sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
+
+/* The answer as lines for the eye, or as one JSON object; `*text` is for free(). */
+sah_status sah_checks_text(const sah_checks *checks, bool json, char **text, sah_error *error);
+
+/* sah_model_describe() as text for a person, or as one JSON object; `*text` is for free(). */
+sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_error *error);
+
+/* {"tokens":[...],"logits":[...]} and a line end; numbers read back as the same floats. `*text` is for
+ * free(). */
+sah_status sah_logits_text(const int32_t *tokens, size_t n, const float *logits, size_t n_vocab, char **text,
+                           sah_error *error);
+
+#endif
