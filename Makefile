@@ -130,9 +130,13 @@ $(STATIC): $(LIB_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-# Only what sahara.h declares is visible outside (the header sets the visibility).
-$(SHARED): $(LIB_OBJECTS)
-	$(CC) $(FLAGS) $(HARDEN_LINK) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) $^ $(LIBS) -o $(BUILD)/libsahara.so.$(VERSION)
+# Only what sahara.h declares is visible outside. (Hidden visibility alone lets through what gcc makes of functions with clones.)
+$(BUILD)/symbols.map: include/sahara.h
+	@mkdir -p $(@D)
+	@{ echo '{ global:'; grep -oE '\bsah_[a-z0-9_]+\(' $< | tr -d '(' | sort -u | sed 's/$$/;/'; echo 'local: *; };'; } > $@
+
+$(SHARED): $(LIB_OBJECTS) $(BUILD)/symbols.map
+	$(CC) $(FLAGS) $(HARDEN_LINK) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$(BUILD)/symbols.map $(LIB_OBJECTS) $(LIBS) -o $(BUILD)/libsahara.so.$(VERSION)
 	ln -sf libsahara.so.$(VERSION) $(BUILD)/$(SONAME)
 	ln -sf $(SONAME) $@
 
