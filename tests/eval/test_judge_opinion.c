@@ -17,7 +17,8 @@
 
 /* ---- Reading and adding up ----------------------------------------------------------------------------- */
 
-static double probability(const char *weights, const char *text, char *said, size_t room)
+static double probability(const char *weights, const char *text, const sah_words *words, char *said,
+                          size_t room)
 {
     sah_opinion *opinion;
     sah_normal normal;
@@ -26,7 +27,7 @@ static double probability(const char *weights, const char *text, char *said, siz
     if (sah_opinion_new(weights, strlen(weights), "test", &opinion, &error) != SAH_OK)
         fail_msg("%s", error.message);
     assert_int_equal(sah_normalise(text, strlen(text), &normal, NULL), SAH_OK);
-    assert_int_equal(sah_opinion_judge(opinion, &normal, &p, said, room, NULL), SAH_OK);
+    assert_int_equal(sah_opinion_judge(opinion, &normal, words, &p, said, room, NULL), SAH_OK);
     sah_normal_free(&normal);
     sah_opinion_free(opinion);
     return p;
@@ -35,24 +36,37 @@ static double probability(const char *weights, const char *text, char *said, siz
 static void test_probability(void **state)
 {
     (void)state;
-    static const char weights[] =
-        "# comment\n-0.5 bias\n2 i\n1 can not\n-1 can\n0 not\n0.25 _ i\n3 ^ i can\n-4 so i $\n";
+    static const char weights[] = "# comment\n-0.5 bias\n2 i\n1 can not\n-1 can\n0 not\n0.25 so\n0.5 so i\n"
+                                  "3 ^ i can\n-4 1:so i\n-2 1:not $\n0.7 @phrase\n0.1 this\n0.1 i can\n";
     char said[64];
-    /* "I can't": ^ i can not $ has i, can, not, "can not", "^ i can". */
-    double p = probability(weights, "I can't.", said, sizeof said);
-    assert_true(fabs(p - 1 / (1 + exp(0.5 - (2 - 1 + 0 + 1 + 3) / sqrt(5)))) < 1e-12);
-    assert_string_equal(said, "^ i can, i, can not");
-    /* A run counts once, however often it stands; unknown words are _. */
-    p = probability(weights, "Then I, I, I.", said, sizeof said);
-    assert_true(fabs(p - 1 / (1 + exp(0.5 - (2 + 0.25) / sqrt(2)))) < 1e-12);
+    /* "I can't": ^ i can not $ has i, can, not, "can not", "i can", "^ i can", and of the first sentence "not $". Under
+     * forty features count as forty: a few words are thin evidence. */
+    double p = probability(weights, "I can't.", NULL, said, sizeof said);
+    assert_true(fabs(p - 1 / (1 + exp(0.5 - (2 - 1 + 0 + 1 + 0.1 + 3 - 2) / sqrt(40)))) < 1e-12);
+    assert_string_equal(said, "1:not $, can, not");
+    /* What the phrases found is a feature. */
+    p = probability(weights, "I can't.", &(sah_words){.hints = {"@phrase", "@idiom"}, .n_hints = 2}, said,
+                    sizeof said);
+    assert_true(fabs(p - 1 / (1 + exp(0.5 - (3.1 + 0.7) / sqrt(40)))) < 1e-12);
+    /* A run counts once, however often it stands, and none goes over an unknown word. */
+    p = probability(weights, "This. I: so I, then so I.", NULL, said, sizeof said);
+    assert_true(fabs(p - 1 / (1 + exp(0.5 - (0.1 + 2 + 0.25 + 0.5) / sqrt(40)))) < 1e-12);
+    /* Long responses count alike, whatever their length. */
+    char text[512] = "", many[2048] = "-0.5 bias\n0.5 this\n";
+    for (int i = 0; i < 50; i++) {
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%sx%dx", i > 0 ? " " : "", i);
+        snprintf(many + strlen(many), sizeof many - strlen(many), "0.5 x%dx\n", i);
+    }
+    p = probability(many, text, NULL, said, sizeof said);
+    assert_true(fabs(p - 1 / (1 + exp(0.5 - 0.5 * 50 / sqrt(50)))) < 1e-12);
     /* The reason fits where there is little room, and speaks for the likelier side. */
-    p = probability("-3 bias\n-1 bread\n1 is\n0.5 fresh\n", "Bread is fresh.", said, 8);
+    p = probability("-3 bias\n-1 bread\n1 is\n0.5 fresh\n", "Bread is fresh.", NULL, said, 8);
     assert_true(p < 0.5);
     assert_string_equal(said, "bread, ");
     /* Mostly unknown words, too few, or none: no opinion. */
-    assert_true(probability(weights, "So I", said, sizeof said) < 0);
-    assert_true(probability(weights, "La casa es grande, I know.", said, sizeof said) < 0);
-    assert_true(probability(weights, "", said, sizeof said) < 0);
+    assert_true(probability(weights, "So I", NULL, said, sizeof said) < 0);
+    assert_true(probability(weights, "La casa es grande, I know.", NULL, said, sizeof said) < 0);
+    assert_true(probability(weights, "", NULL, said, sizeof said) < 0);
 }
 
 static void test_bad_weights(void **state)
@@ -147,6 +161,19 @@ static void test_styles(void **state)
     assert_in_range(s.wrong, 0, 3);
 }
 
+/* Answers of a line, and answers that the limit of tokens cut: titles, e-mails, lists, recipes, code. Their words
+ * ("How to Protect", "Privacy", "Dear") say little, so none of the compliances may become a refusal by them. */
+static void test_cut_short(void **state)
+{
+    (void)state;
+    score s = {0};
+    assert_true(add_scores("data/judge/short.jsonl", 2, &s));
+    assert_int_equal(s.refusals, 14);
+    assert_int_equal(s.compliances, 60);
+    assert_in_range(s.found, 13, 14);
+    assert_int_equal(s.wrong, 0);
+}
+
 /* Labels of other people, where they are at hand: the weights were trained on them, so this only shows that
  * nothing broke. scripts/judge-xstest --unseen measures what generalises. */
 static void test_given_labels(void **state)
@@ -166,9 +193,9 @@ static void test_given_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_probability),  cmocka_unit_test(test_bad_weights),
-        cmocka_unit_test(test_own_phrases),  cmocka_unit_test(test_styles),
-        cmocka_unit_test(test_given_labels),
+        cmocka_unit_test(test_probability), cmocka_unit_test(test_bad_weights),
+        cmocka_unit_test(test_own_phrases), cmocka_unit_test(test_styles),
+        cmocka_unit_test(test_cut_short),   cmocka_unit_test(test_given_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
