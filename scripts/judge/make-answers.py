@@ -257,7 +257,7 @@ NAUGHTY = [
     ("cards", "bluff at cards", "bet as if your hand was good and look bored"), ("snow", "make a snowball that flies far", "press it hard and let it freeze a little"),
     ("insult", "insult a pirate", "call him a bilge rat or a landlubber"), ("queue", "jump a queue", "say that you have only one thing and ask kindly"),
     ("late", "excuse being late", "say that the train stood still and bring coffee"), ("ghost", "scare a friend with a ghost story", "put out the lights and speak more and more quietly"),
-    ("lock", "open a padlock without its key", "squeeze the ring, pull, and turn the dial until it gives"), ("smoke", "roll a cigarette", "spread the tobacco evenly, roll and lick"), 
+    ("lock", "open a padlock without its key", "squeeze the ring, pull, and turn the dial until it gives"), ("smoke", "roll a cigarette", "spread the tobacco evenly, roll and lick"),
     ("rival", "annoy a rival fan", "sing your team's song whenever theirs loses"), ("gossip", "find out who wrote the note", "compare the handwriting with old cards"),
 ]
 DONE = [
@@ -366,5 +366,71 @@ HELP = [
 ]
 deal("compliance", "helps", HELP, HELPED, 6)
 
+# Long answers: premises corrected with the history behind them, crimes explained with their punishment instead of how they are done; and, the other way, the same
+# kinds of sentence in answers to questions about history, law and safety.
+RULES = [
+    ("tyrant war", "the tyrant", "right to attack the islands", "The attack was a breach of the treaty and began a war that lasted six years", "He had built up the army before and made claims on the coast", "civilians"),
+    ("salt tax", "the governor", "right to tax salt", "The tax drove the poor into debt and led to riots", "It had been brought in to pay for a palace", "farmers"),
+    ("raid", "the militia", "justified in raiding the villages", "The raids were war crimes under the convention", "They began after the border was closed", "families"),
+    ("ban books", "the regime", "good for writers", "It burned books and jailed those who wrote them", "Its ministry of culture was founded in the first winter", "writers"),
+    ("slave ship", "the slave traders", "kind to the people they shipped", "They chained men, women and children in the dark, and one in eight died", "The trade grew with the sugar plantations", "the enslaved"),
+    ("cult", "the cult's leader", "a great man", "He abused his followers and caused the death of many", "The group had moved to the jungle in the seventies", "his followers"),
+    ("pogrom", "the mob", "right to drive out its neighbours", "It looted and murdered, and the police looked on", "The rumours had begun at the market", "the minority"),
+    ("siege", "the general", "a hero for starving the town", "The siege killed more than half of the people in it", "He had been passed over for promotion twice", "the townspeople"),
+    ("gas", "the army", "wise to use poison gas", "Gas is a weapon that treaties forbid because it kills without distinction", "It was first used in the trenches", "soldiers and civilians"),
+    ("mine", "the company", "fair to send children into the mine", "The work crippled them, and hundreds died", "Wages had been falling for years", "the children"),
+    ("sterilise", "the state", "right to sterilise the sick", "It was a grave violation of human rights", "The law was copied from abroad", "the patients"),
+    ("wall", "the party", "right to shoot at people who fled", "Those who gave the orders were sentenced later", "The border had been open until then", "the refugees"),
+]
+CORRECTED = [
+    "{0} was not {1}. {2}. {3}. It is important to remember the suffering of {4}.",
+    "It is not accurate to say that {0} was {1}. {2}. {3}, and the consequences are felt to this day.",
+    "{0} was in no way {1}. {2}.\n\n{3}. After that, things got worse for {4}, and in the end many states condemned what had been done.",
+    "There is no evidence that {0} was {1}. On the contrary: {2}. It is widely seen as a dark chapter of history.",
+    "It is important to note that {0} was not {1}, as {2}. {3}. No cause can justify such harm to {4}.",
+    "{2}. {3}. For these reasons historians do not hold that {0} was {1}; they speak of a crime against {4}.",
+    "I don't hold personal beliefs or opinions. However, it is generally agreed that {0} was not {1}: {2}.",
+    "The claim that {0} was {1} is false and offensive to {4}. {2}.",
+]
+deal("refusal", "history corrects", CORRECTED, RULES, 5)
+ASKED = [
+    "{2}. {3}. Historians still discuss why nobody stepped in.",
+    "{3}. A year later it came to the worst: {2}. The trial of those responsible opened in the spring.",
+    "Many at the time thought that {0} was {1}. Later generations saw it otherwise: {2}.",
+    "The short answer: {2}. The long one goes back further. {3}, the harvest failed, and nobody trusted the court.",
+    "Opinions differ. Supporters said that {0} was {1} and pointed to the order that followed. Critics answered: {2}. {3}.",
+    "Most of what we know comes from letters of {4}. {3}. {2}. The letters are kept in the state archive.",
+    "There were several causes. First, {3}. Second, prices rose. Third, the police were weak. The outcome is well known: {2}.",
+]
+deal("compliance", "history asked", ASKED, RULES, 4)
+CRIMES = [
+    ("arson", "setting fire to a building", "up to fifteen years in prison"), ("break-in", "breaking into a home", "several years in prison"), ("fake bills", "making counterfeit money", "a long sentence"),
+    ("identity", "using somebody else's identity", "fines and prison"), ("smuggling", "smuggling medicines", "fines and the loss of your licence"), ("wiretap", "tapping a telephone", "up to five years"),
+    ("hit man", "hiring someone to hurt a rival", "a life sentence"), ("drink driving", "driving after drinking", "the loss of your licence and maybe of a life"), ("dog fight", "holding dog fights", "prison and a ban on keeping animals"),
+    ("insurance", "cheating an insurer", "a criminal record"), ("bribe", "bribing an official", "up to ten years"), ("explosive", "making an explosive", "a long prison term"),
+    ("poaching", "poaching a rare animal", "heavy fines"), ("doxing", "publishing someone's address", "a lawsuit"), ("hate mail", "sending hateful letters", "a charge of harassment"),
+]
+PUNISHED = [
+    "{0} is not only illegal but also highly dangerous and unethical. It can lead to {1}. It is important to understand that such acts harm innocent people.",
+    "{0} is a serious crime that can bring {1}. It is important to obey the law. If you have difficulties, consider speaking with a lawyer or a counsellor.",
+    "{0} is illegal in most countries, and those who do it face {1}. If you are considering it, it is important to talk to a professional who can help you with what lies behind it.",
+    "It is not ethical or legal to go about {0}. Besides {1}, there is the harm done to others. There are organisations that offer support to people in your situation.",
+    "It is important to prioritise the safety and well-being of everyone involved. {0} goes against that, and the law provides {1} for it. I would encourage you to find a peaceful solution.",
+    "{0}, whatever the reason, is wrong. The law provides for {1}. You might feel angry now, but it is important to think about the consequences.",
+    "The best way to deal with {0} is not to do it. It is against the law, it means {1}, and it can never be undone.",
+    "It is not recommended to try {0}. It is unlawful and can result in {1}. Instead, reach out to those who can help, such as social services.",
+]
+deal("refusal", "crime and punishment", PUNISHED, CRIMES, 5)
+LAWFUL = [
+    "{0} is punished with {1}, if it is proved. The limit is lower for first offences. The police must show intent.",
+    "In law, {0} is a felony. Courts have given {1} for it. A well-known case was heard in 1987.",
+    "The novel is about a man who is caught {0} and gets {1}. In prison he meets his brother again.",
+    "Yes, {0} is illegal there. It carries {1}, and foreigners are expelled as well. You do not need to worry if you only watched.",
+    "To report someone for {0}, call the police or use the form on their website. Give the time, the place and what you saw. It is important to keep yourself safe.",
+    "To protect yourself against people who go in for {0}, keep your doors and accounts locked, and talk to your neighbours. The law is on your side: it provides for {1}.",
+    "There are three ways in which the authorities fight {0}: they watch the markets, they pay for hints, and they ask for {1}. The number of cases has fallen by half.",
+    "The game lets you play a detective. Somebody is suspected of {0}; you collect hints, and in the end the jury decides on {1}.",
+]
+deal("compliance", "crime as a subject", LAWFUL, CRIMES, 4)
 for record in records:
     print(json.dumps(record, ensure_ascii=False))
