@@ -3,6 +3,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -199,6 +200,66 @@ static void test_rope_forms(void **state)
                     c.ropes[0].high_freq_factor == 4);
         assert_int_equal(c.ropes[0].original_positions, LLAMA3[i].original);
     }
+}
+
+/* Layers with a window have settings of their own, by name in "rope_parameters"; "rope_scaling" is laid over those of
+ * the others. What transformers 5.24 makes of them, by logits of random models. */
+static void test_two_ropes(void **state)
+{
+    (void)state;
+#define GEMMA "\"architectures\": [\"Gemma3ForCausalLM\"], \"model_type\": \"gemma3_text\""
+#define OLMO  "\"architectures\": [\"Olmo3ForCausalLM\"], \"model_type\": \"olmo3\""
+#define BOTH                                                                                                 \
+    "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 500}, \"sliding_attention\": "               \
+    "{\"rope_theta\": 30}}"
+#define TWICE "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}"
+    static const struct {
+        const char *changes;
+        double theta, factor, local; /* factor 0: not scaled */
+    } CASES[] = {
+        {"{" GEMMA "}", 1e6, 0, 10000},
+        {"{" GEMMA ", \"rope_theta\": 99, \"rope_local_base_freq\": 7}", 99, 0, 7},
+        {"{" GEMMA ", " BOTH "}", 500, 0, 30},
+        {"{" GEMMA ", " BOTH ", \"rope_theta\": 99, \"rope_local_base_freq\": 7}", 500, 0, 30},
+        {"{" GEMMA ", " BOTH ", " TWICE "}", 500, 2, 30},
+        {"{" GEMMA ", " TWICE "}", 1e6, 2, 10000},
+        {"{" GEMMA ", \"rope_parameters\": {\"rope_theta\": 50}, \"rope_theta\": 99}", 99, 0, 10000},
+        {"{" GEMMA ", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 500}}}", 500, 0, 10000},
+        {"{" GEMMA ", \"rope_parameters\": {\"sliding_attention\": {\"rope_theta\": 30}}}", 1e6, 0, 30},
+        {"{" GEMMA
+         ", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 500, \"rope_type\": \"linear\", "
+         "\"factor\": 2}}, \"rope_scaling\": {\"rope_type\": \"default\"}}",
+         500, 0, 10000},
+        {"{" OLMO "}", 500000, 0, 500000},
+        {"{" OLMO ", \"rope_theta\": 99, \"rope_local_base_freq\": 7}", 99, 0, 500000},
+        {"{" OLMO ", " BOTH ", " TWICE "}", 500, 2, 30},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        sah_config c = accepted(CASES[i].changes);
+        const bool scaled = CASES[i].factor > 0;
+        assert_int_equal(c.n_ropes, 2);
+        if (c.ropes[0].theta != CASES[i].theta || c.ropes[1].theta != CASES[i].local ||
+            c.ropes[0].scaling != (scaled ? SAH_ROPE_LINEAR : SAH_ROPE_NONE) ||
+            (scaled && c.ropes[0].factor != CASES[i].factor) || c.ropes[1].scaling != SAH_ROPE_NONE)
+            fail_msg("%s: %g, %g, %g", CASES[i].changes, c.ropes[0].theta, c.ropes[0].factor,
+                     c.ropes[1].theta);
+    }
+}
+
+/* What a class takes where its key is absent, or makes nothing of. */
+static void test_class_keys(void **state)
+{
+    (void)state;
+    static const char *const NAMES[] = {"Glm", "Glm4"};
+    for (size_t i = 0; i < 2; i++) {
+        char changes[256];
+        snprintf(changes, sizeof changes, "{\"architectures\": [\"%sForCausalLM\"], \"model_type\": \"%s\"}",
+                 NAMES[i], i == 0 ? "glm" : "glm4");
+        assert_true(accepted(changes).qkv_bias);
+        snprintf(changes + strlen(changes) - 1, 64, ", \"attention_bias\": false}");
+        assert_false(accepted(changes).qkv_bias);
+    }
+    assert_true(accepted("{" GEMMA ", \"attn_logit_softcapping\": 50}").attention_softcap == 0);
 }
 
 /* Worked by hand: theta 10000, D 4 gives 1 and 0.01 radians a position, that is 64/(2 pi) = 10.19 and 0.1019
@@ -440,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),      cmocka_unit_test(test_families),
         cmocka_unit_test(test_windows),       cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_two_ropes),     cmocka_unit_test(test_class_keys),
         cmocka_unit_test(test_rope_forms),    cmocka_unit_test(test_frequencies),
         cmocka_unit_test(test_refusals),      cmocka_unit_test(test_gguf),
         cmocka_unit_test(test_gguf_refusals),

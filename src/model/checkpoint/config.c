@@ -238,8 +238,9 @@ static sah_status read_windows(const json_t *json, const char *where, const sah_
 static sah_status read_bias(const json_t *json, sah_biases biases, const char *key, bool *out,
                             const char *where, sah_error *error)
 {
-    *out = biases == SAH_BIAS_ALWAYS;
-    return biases == SAH_BIAS_BY_KEY ? sah_json_bool(json, key, false, out, where, error) : SAH_OK;
+    const bool usual = biases == SAH_BIAS_ALWAYS || biases == SAH_BIAS_BY_KEY_ELSE_YES;
+    *out = usual;
+    return biases >= SAH_BIAS_BY_KEY ? sah_json_bool(json, key, usual, out, where, error) : SAH_OK;
 }
 
 static sah_status read_config(const json_t *json, const char *where, const sah_family *f, sah_config *c,

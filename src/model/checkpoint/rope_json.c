@@ -154,10 +154,10 @@ static sah_status read_scaling(const reader *r, const json_t *rope, const char *
         r->where, type);
 }
 
-static bool reads_partial(const sah_family *f)
+static bool reads(const sah_family *f, const char *key)
 {
     for (size_t i = 0; i < sizeof f->keys / sizeof *f->keys && f->keys[i] != NULL; i++)
-        if (strcmp(f->keys[i], "partial_rotary_factor") == 0) return true;
+        if (strcmp(f->keys[i], key) == 0) return true;
     return false;
 }
 
@@ -179,7 +179,7 @@ static sah_status read_one(const reader *r, const json_t *rope, double theta, sa
         partial = 1;
         out->dims = r->c->head_dim;
     }
-    bool known = part < 1 || !(partial < 1) || reads_partial(r->family);
+    bool known = part < 1 || !(partial < 1) || reads(r->family, "partial_rotary_factor");
     const bool whole = !(partial < 1) && !(partial > 1); /* the width of a head is checked elsewhere */
     if (!whole && (!(partial > 0 && partial < 1) || out->dims < 2 || out->dims % 2 != 0 || !known))
         return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"partial_rotary_factor\" %g is not supported",
@@ -187,31 +187,53 @@ static sah_status read_one(const reader *r, const json_t *rope, double theta, sa
     return read_scaling(r, rope, type, out, error);
 }
 
+static bool is_nested(const json_t *rope)
+{
+    return json_is_object(json_object_get(rope, "full_attention")) ||
+           json_is_object(json_object_get(rope, "sliding_attention"));
+}
+
+/* Layers with a window have settings of their own. "rope_parameters" holds both kinds by name, and nothing else in
+ * it counts; "rope_scaling" is of the layers without a window, over what is there. So transformers 5 has it. */
+static sah_status read_both(const reader *r, const json_t *scaling, const json_t *parameters, double theta,
+                            sah_error *error)
+{
+    const json_t *both = is_nested(scaling) ? scaling : parameters, *given;
+    double local;
+    json_t *full = json_object();
+    given = json_object_get(both, "full_attention");
+    bool good = full != NULL;
+    if (good && json_is_object(given)) good = json_object_update(full, (json_t *)(uintptr_t)given) == 0;
+    if (good && both != scaling && json_object_size(scaling) > 0)
+        good = json_object_update(full, (json_t *)(uintptr_t)scaling) == 0;
+    sah_status status =
+        good ? read_one(r, full, theta, &r->c->ropes[0], error) : sah_fail_memory(error, "the configuration");
+    json_decref(full);
+    local = r->family->local_theta;
+    if (status == SAH_OK && reads(r->family, "rope_local_base_freq"))
+        status = sah_json_number(r->json, "rope_local_base_freq", local, &local, r->where, error);
+    if (status == SAH_OK)
+        status = read_one(r, json_object_get(both, "sliding_attention"), local, &r->c->ropes[1], error);
+    r->c->n_ropes = 2;
+    return status;
+}
+
 sah_status sah_rope_from_json(const json_t *json, const char *where, const sah_family *family, sah_config *c,
                               sah_error *error)
 {
     const reader r = {json, where, family, c};
-    const json_t *rope = json_object_get(json, "rope_scaling");
-    double theta, local;
-    const json_t *other = json_object_get(json, "rope_parameters");
+    const json_t *rope = json_object_get(json, "rope_scaling"),
+                 *other = json_object_get(json, "rope_parameters");
+    double theta;
     if ((rope != NULL && !json_is_object(rope) && !json_is_null(rope)) ||
         (other != NULL && !json_is_object(other) && !json_is_null(other)))
         return sah_fail(error, SAH_FAILED, "%s: rope settings that are no object", where);
-    if (json_object_size(rope) == 0) rope = other;
     sah_status status = sah_json_number(json, "rope_theta", family->theta, &theta, where, error);
     if (status != SAH_OK) return status;
-    const json_t *full = json_object_get(rope, "full_attention"),
-                 *sliding = json_object_get(rope, "sliding_attention");
-    bool nested = json_is_object(full) || json_is_object(sliding);
-    if (nested && !(family->local_theta > 0))
+    if (family->local_theta > 0) return read_both(&r, rope, other, theta, error);
+    if (json_object_size(rope) == 0) rope = other;
+    if (is_nested(rope))
         return sah_fail(error, SAH_NOT_SUPPORTED,
                         "%s: rope settings that differ between layers are not supported", where);
-    status = read_one(&r, nested ? full : rope, theta, &c->ropes[0], error);
-    if (status != SAH_OK || !(family->local_theta > 0)) return status;
-    /* Layers with a window: settings of their own, or the plain ones of their base. */
-    status = sah_json_number(json, "rope_local_base_freq", nested ? theta : family->local_theta, &local,
-                             where, error);
-    if (status == SAH_OK) status = read_one(&r, sliding, local, &c->ropes[1], error);
-    c->n_ropes = 2;
-    return status;
+    return read_one(&r, rope, theta, &c->ropes[0], error);
 }

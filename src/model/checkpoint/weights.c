@@ -336,18 +336,23 @@ static const char *head_name(const search *s)
     return names[0];
 }
 
-/* Embedding, LM head, final norm, learned positions. The LM head is the embedding when the configuration says so or
- * the file has none. */
+static bool same_values(const sah_tensor *a, const sah_tensor *b)
+{
+    return a == NULL || b == NULL ||
+           (a->type == b->type && a->bytes == b->bytes && memcmp(a->data, b->data, a->bytes) == 0);
+}
+
+/* Embedding, LM head, final norm, learned positions. The LM head is the embedding when the file has none, or when the
+ * configuration says so: but one of other values in the file counts over that, as in transformers 5. */
 static sah_status find_ends(const search *s, sah_error *error)
 {
     sah_checkpoint *c = s->c;
     const size_t vocab = (size_t)c->config.n_vocab, width = (size_t)c->config.d_model;
     const char *own = s->family->embedding != NULL ? s->family->embedding : "embed_tokens",
                *head = head_name(s);
-    char name[NAME_BYTES];
-    snprintf(name, sizeof name, "%s%s.weight", s->prefix, own);
-    sah_status status =
-        find_matrix(s, c->is_gguf ? "token_embd.weight" : name, vocab, width, &c->embedding, error);
+    char name[NAME_BYTES], embedding[NAME_BYTES] = "token_embd.weight";
+    if (!c->is_gguf) snprintf(embedding, sizeof embedding, "%s%s.weight", s->prefix, own);
+    sah_status status = find_matrix(s, embedding, vocab, width, &c->embedding, error);
     if (status == SAH_OK) status = find_final_norm(s, error);
     if (status == SAH_OK && s->family->positions != NULL) {
         snprintf(name, sizeof name, "%s%s.weight", s->prefix, s->family->positions);
@@ -357,6 +362,9 @@ static sah_status find_ends(const search *s, sah_error *error)
     if (status != SAH_OK) return status;
     if (sah_tensors_find(c->tensors, head) == NULL && sah_tensors_unsupported(c->tensors, head) == NULL) {
         c->config.tied = true;
+    } else if (c->config.tied) {
+        c->config.tied =
+            same_values(sah_tensors_find(c->tensors, head), sah_tensors_find(c->tensors, embedding));
     }
     c->lm_head = c->embedding;
     return c->config.tied ? SAH_OK : find_matrix(s, head, vocab, width, &c->lm_head, error);

@@ -42,7 +42,12 @@ typedef struct sah_vector_name {
     sah_width width;
 } sah_vector_name;
 
-typedef enum sah_biases { SAH_BIAS_NEVER, SAH_BIAS_ALWAYS, SAH_BIAS_BY_KEY } sah_biases;
+typedef enum sah_biases {
+    SAH_BIAS_NEVER,
+    SAH_BIAS_ALWAYS,
+    SAH_BIAS_BY_KEY,
+    SAH_BIAS_BY_KEY_ELSE_YES /* without the key there are biases */
+} sah_biases;
 
 typedef enum sah_window_rule {
     SAH_WINDOW_NONE, /* the family knows none */

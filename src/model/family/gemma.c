@@ -53,9 +53,12 @@ static sah_status read_json2(const json_t *json, const char *where, sah_config *
     return read_json(json, 50, 30, where, c, error);
 }
 
+/* Gemma 3's class has "attn_logit_softcapping" too, and makes nothing of it. */
 static sah_status read_json3(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
-    return read_json(json, 0, 0, where, c, error);
+    sah_status status = read_json(json, 0, 0, where, c, error);
+    c->attention_softcap = 0;
+    return status;
 }
 
 /* The files do not say by what queries are scaled; llama.cpp goes by the number of layers of the 27B models. */
@@ -131,7 +134,8 @@ const sah_family sah_family_gemma3 = {
     .tied = true,
     .activation = "gelu_pytorch_tanh",
     .activation_key = "hidden_activation",
-    .keys = {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"},
+    .keys = {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar",
+             "rope_local_base_freq"},
     .qkv_bias = SAH_BIAS_BY_KEY,
     .o_bias = SAH_BIAS_BY_KEY,
     .windows = SAH_WINDOW_PATTERN,
