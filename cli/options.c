@@ -19,6 +19,7 @@ typedef enum value_kind {
     FILE_OR_DASH, /* const char *, NULL for "-" */
     WORD, /* const char *, one of the words of the argument */
     CHOICE, /* an enum (or int): the place of the word among those of the argument */
+    MAYBE_CHOICE, /* the same; the first word where none of them follows */
     COUNT, /* size_t, between low and high */
     INT_COUNT, /* int, the same */
     SEED, /* uint64_t, up to INT64_MAX */
@@ -52,9 +53,27 @@ static const option_spec specs[N_OPTIONS] = {
                      "threads to use (default: all processors)"},
     [OPT_PART] = {"part", 0, "q|k|v|q,v...", PARTS, PLACE(ablation.parts), 0, 0,
                   "what of a head is ablated (default: q)"},
-    [OPT_OP] = {"op", 0, "scale|mean", CHOICE, PLACE(ablation.op), 0, 0, "how (default: scale)"},
+    [OPT_OP] = {"op", 0, "scale|mean|swap|mean-data", CHOICE, PLACE(ablation.op), 0, 0,
+                "how (default: scale); swap: by the states of each query's partner;\n"
+                "mean-data: by means over --reference"},
     [OPT_SCALE] = {"scale", 0, "F", FACTOR, PLACE(ablation.factor), 0, 0,
                    "factor of scale (default: 1e-4; 0 is exact)"},
+    [OPT_PARTNERS] = {"partners", 0, "FILE", NAME, PLACE(partners), 0, 0,
+                      "of swap: line i is the partner of query i (default: the column partner\nof QUERIES)"},
+    [OPT_MATCH] = {"match", 0, "length|words", MAYBE_CHOICE, PLACE(match), 0, 0,
+                   "choose partners from --partners: of nearest length (default), or with\n"
+                   "most words in common"},
+    [OPT_DIRECTION] = {"direction", 0, "necessity|sufficiency", CHOICE, PLACE(direction), 0, 0,
+                       "of swap: queries with their partners' states (default), or partners with\n"
+                       "the queries'"},
+    [OPT_CONTRAST_PARTNERS] = {"contrast-partners", 0, "FILE", NAME, PLACE(contrast_partners), 0, 0,
+                               "of swap: the partners of the contrast queries (default: chosen from\n"
+                               "--partners, by --match)"},
+    [OPT_REFERENCE] = {"reference", 0, "FILE", NAME, PLACE(reference), 0, 0,
+                       "of mean-data: the queries whose mean it is"},
+    [OPT_POSITIONS] = {"positions", 0, "end|all", CHOICE, PLACE(positions), 0, 0,
+                       "of mean-data: a mean for each position counted from the end (default),\n"
+                       "or one over all"},
     [OPT_LAYERS] = {"layers", 0, "A:B", RANGE, PLACE(layer_from), 0, 0, "only layers A to B-1"},
     [OPT_HEADS] = {"heads", 0, "A:B", RANGE, PLACE(head_from), 0, 0, "only heads A to B-1 of each layer"},
     [OPT_TEMPLATE] = {"template", 0, "NAME|STRING", TEXT, PLACE(template_), 0, 0,
@@ -99,7 +118,7 @@ static const option_spec specs[N_OPTIONS] = {
     [OPT_FORMAT] = {"format", 0, "tsv|json|reference", WORD, PLACE(format), 0, 0,
                     "how to write it (default: tsv); reference: one line\n"
                     "{\"query\": {\"layer-head\": score, ... ten}} per query"},
-    [OPT_SORT] = {"sort", 0, "mean|count|difference|effect", WORD, PLACE(sort), 0, 0,
+    [OPT_SORT] = {"sort", 0, "mean|count|difference|effect|toward", WORD, PLACE(sort), 0, 0,
                   "what orders the heads (default: difference with --contrast\nresults, else mean)"},
     [OPT_HEAT] = {"heat", 0, NULL, FLAG, PLACE(heat), 0, 0,
                   "draw a heat map, layers by heads, instead of a table"},
@@ -306,6 +325,7 @@ static bool set_option(cli_options *o, const option_spec *spec, const char *valu
         *(const char **)place = value;
         return find_word(spec->argument, value, strncmp) >= 0;
     case CHOICE:
+    case MAYBE_CHOICE:
         word = find_word(spec->argument, value, strncasecmp);
         *(int *)place = word;
         return word >= 0;
@@ -370,6 +390,7 @@ static bool parse_option(int argc, char **argv, int *at, const option_id allowed
     const char *word = argv[*at];
     bool is_long = word[1] == '-';
     const char *rest = word + 1; /* letters still to read, for short cli_options */
+    char first[32];
     do {
         size_t length = is_long ? strcspn(word + 2, "=") : 1;
         option_id id = is_long ? find_long(word + 2, length) : find_short(*rest);
@@ -389,6 +410,10 @@ static bool parse_option(int argc, char **argv, int *at, const option_id allowed
             if (!is_long && *rest != '\0') {
                 value = rest;
                 rest = "";
+            } else if (spec->kind == MAYBE_CHOICE) {
+                bool follows = *at + 1 < argc && find_word(spec->argument, argv[*at + 1], strncmp) >= 0;
+                snprintf(first, sizeof first, "%.*s", (int)strcspn(spec->argument, "|"), spec->argument);
+                value = follows ? argv[++*at] : first;
             } else if (*at + 1 < argc) {
                 value = argv[++*at];
             } else {
@@ -447,8 +472,8 @@ void options_help(FILE *file, const option_id allowed[N_OPTIONS])
         char left[64];
         char letter[8] = "    ";
         if (spec->letter != 0) snprintf(letter, sizeof letter, "-%c, ", spec->letter);
-        snprintf(left, sizeof left, "  %s--%s %s", letter, spec->name,
-                 spec->argument != NULL ? spec->argument : "");
+        snprintf(left, sizeof left, spec->kind == MAYBE_CHOICE ? "  %s--%s [%s]" : "  %s--%s %s", letter,
+                 spec->name, spec->argument != NULL ? spec->argument : "");
         if (strlen(left) > 31)
             fprintf(file, "%s\n%32s", left, "");
         else

@@ -16,6 +16,12 @@ typedef enum option_id {
     OPT_PART,
     OPT_OP,
     OPT_SCALE,
+    OPT_PARTNERS,
+    OPT_MATCH,
+    OPT_DIRECTION,
+    OPT_CONTRAST_PARTNERS,
+    OPT_REFERENCE,
+    OPT_POSITIONS,
     OPT_LAYERS,
     OPT_HEADS,
     OPT_TEMPLATE,
@@ -83,10 +89,11 @@ typedef enum option_id {
     N_OPTIONS
 } option_id;
 
-/* Lists of options for a command's `options`: of those that open a model, that ablate, that wrap queries, and
- * that go over heads. */
+/* Lists of options for a command's `options`: of those that open a model, that ablate, that take states of other
+ * prompts for it, that wrap queries, and that go over heads. */
 #define MODEL_OPTIONS    OPT_ADAPTER, OPT_PRECISION, OPT_THREADS
 #define ABLATION_OPTIONS OPT_PART, OPT_OP, OPT_SCALE
+#define PARTNER_OPTIONS  OPT_PARTNERS, OPT_MATCH, OPT_DIRECTION, OPT_REFERENCE, OPT_POSITIONS
 #define TEMPLATE_OPTIONS OPT_TEMPLATE, OPT_SYSTEM, OPT_TEMPLATE_VAR, OPT_TEMPLATE_DATE
 #define QUERY_OPTIONS    TEMPLATE_OPTIONS, OPT_LIMIT, OPT_COLUMN
 #define SWEEP_OPTIONS    OPT_LAYERS, OPT_HEADS, OPT_MEMORY
@@ -111,6 +118,9 @@ typedef struct cli_options {
     uint64_t memory;
     int layer_from, layer_to, head_from, head_to;
     sah_ablation ablation;
+    const char *partners, *contrast_partners, *reference;
+    sah_pairing match; /* means something when given */
+    int direction, positions; /* 0 necessity, 1 sufficiency; 0 end, 1 all */
     sah_precision precision;
     sah_judge_rule judge_rule;
     const char *phrases, *label, *judge_model, *judge_template;

@@ -15,6 +15,7 @@ sah_rank_options options_rank(const cli_options *o)
         options.order = strcmp(o->sort, "mean") == 0     ? SAH_ORDER_MEAN
                         : strcmp(o->sort, "count") == 0  ? SAH_ORDER_COUNT
                         : strcmp(o->sort, "effect") == 0 ? SAH_ORDER_EFFECT
+                        : strcmp(o->sort, "toward") == 0 ? SAH_ORDER_TOWARD
                                                          : SAH_ORDER_DIFFERENCE;
     return options;
 }

@@ -38,18 +38,22 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
     sah_model_options model_options = options_model(o);
     *s = (cli_scoring){.options = options_run(o)};
     choose_output(o, s);
-    sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &s->queries, error);
+    sah_status status = interchange_read(o, o->arguments[1], &s->queries, &s->interchange, error);
     if (status == SAH_OK) status = read_contrast(o, o->contrast, &s->contrast_queries, error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &s->model, error);
     if (status != SAH_OK) return status;
     const sah_model_info *info = sah_model_describe(s->model);
     if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
     progress_catch_signals();
-    status = check_refusal(o, s->model, &s->queries, default_template, &s->options.refusal, error);
-    if (status == SAH_OK)
-        status = match_length(o, s->model, &s->queries, default_template, &s->contrast_queries,
-                              &s->options.matching, error);
     s->contrast = o->contrast != NULL ? &s->contrast_queries : NULL;
+    status = match_length(o, s->model, &s->queries, default_template, &s->contrast_queries,
+                          &s->options.matching, error);
+    if (status == SAH_OK)
+        status =
+            interchange_pair(o, s->model, default_template, &s->queries, s->contrast, &s->interchange, error);
+    s->options.interchange = s->interchange.options;
+    if (status == SAH_OK && o->direction == 0) /* of harmless queries it says nothing */
+        status = check_refusal(o, s->model, &s->queries, default_template, &s->options.refusal, error);
     progress_init(&s->progress, o->quiet);
     s->options.progress = progress_show;
     s->options.user = &s->progress;
@@ -72,6 +76,7 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
         .template_ = o->template_ != NULL ? o->template_ : default_template,
         .system = o->system,
         .length = o->given[OPT_OPENING] ? o->opening : 0,
+        .refusing = o->direction == 1 ? s->interchange.options.partners : NULL,
         .progress = progress_show,
         .user = &s->progress,
     };
@@ -101,6 +106,7 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
 void scoring_close(cli_scoring *s)
 {
     sah_openings_free(&s->openings);
+    interchange_close(&s->interchange);
     sah_model_close(s->model);
     sah_strings_free(&s->queries);
     sah_strings_free(&s->contrast_queries);

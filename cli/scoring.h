@@ -4,6 +4,7 @@
 #define SAH_CLI_SCORING_H
 
 #include "command.h"
+#include "interchange.h"
 #include "progress.h"
 
 /* Reads the harmless queries of `path` (NULL: none). With --match-length all are read, for match_length(). */
@@ -23,6 +24,7 @@ typedef struct cli_scoring {
     const char *output; /* of -o, else in the folder of --together; "-": standard output */
     char own_output[4096];
     cli_progress progress;
+    cli_interchange interchange;
     sah_openings openings;
 } cli_scoring;
 

@@ -89,6 +89,15 @@ sah_status sah_strings_add(sah_strings *strings, const char *text, size_t length
 sah_status sah_queries_read(const char *path, const char *column, size_t limit, sah_strings *out,
                             sah_error *error);
 
+/* The same of pairs: beside each query its partner, from the column (key) `partner`. Fails where there is none, and
+ * where a query's is blank. */
+sah_status sah_pairs_read(const char *path, const char *column, size_t limit, sah_strings *queries,
+                          sah_strings *partners, sah_error *error);
+
+/* A list of partners: as sah_queries_read(), but a column (key) `partner` goes before the others. */
+sah_status sah_partners_read(const char *path, const char *column, size_t limit, sah_strings *out,
+                             sah_error *error);
+
 /* ---- Models -------------------------------------------------------------------------------------------- */
 
 typedef struct sah_model sah_model;
@@ -215,7 +224,12 @@ enum {
 
 typedef enum sah_op {
     SAH_OP_SCALE = 0, /* multiply by `factor` */
-    SAH_OP_MEAN = 1 /* replace by the mean over the layer's heads of the same, unedited quantity */
+    SAH_OP_MEAN = 1, /* replace by the mean over the layer's heads of the same, unedited quantity */
+    SAH_OP_SWAP = 2, /* replace by the same head's quantity in a partner's prompt under the unedited model, at
+                        positions counted from the end of both; positions that the partner lacks, and new tokens,
+                        keep their own (Zhang and Nanda, arXiv 2309.16042: interchange) */
+    SAH_OP_MEAN_DATA =
+        3 /* replace by the mean of the same quantity over a reference list of prompts, likewise */
 } sah_op;
 
 /* How a head is ablated. With part k alone heads are key heads (0..n_kv_heads-1); with k beside other parts a
@@ -249,7 +263,7 @@ sah_status sah_parts_parse(const char *text, unsigned *parts, sah_error *error);
 sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size_t n,
                          const sah_ablation *ablation, sah_edit **edits, size_t *n_edits, sah_error *error);
 
-/* Next-token logits [n_vocab] after `tokens` under `edits` (none: n_edits 0). */
+/* Next-token logits [n_vocab] after `tokens` under `edits` (none: n_edits 0), SAH_OP_SCALE and SAH_OP_MEAN. */
 sah_status sah_logits(const sah_model *model, const int32_t *tokens, size_t n, const sah_edit *edits,
                       size_t n_edits, float *logits, sah_error *error);
 
@@ -269,6 +283,19 @@ sah_status sah_logits_batch(const sah_model *model, const sah_tokens *prompts, s
 sah_status sah_hidden_states(const sah_model *model, const sah_tokens *prompts, size_t n,
                              const sah_edit *edits, size_t n_edits, float *residual, float *final,
                              sah_error *error);
+
+/* Prompts whose states stand in for edited heads': with SAH_OP_SWAP the partner alone, with SAH_OP_MEAN_DATA the
+ * reference list. */
+typedef struct sah_donor_prompts {
+    const sah_tokens *prompts; /* [n] */
+    size_t n;
+    bool all_positions; /* mean-data: one mean over all positions, for every position */
+} sah_donor_prompts;
+
+/* sah_logits() under edits that may be SAH_OP_SWAP or SAH_OP_MEAN_DATA, all of one of them. */
+sah_status sah_logits_interchanged(const sah_model *model, const int32_t *tokens, size_t n,
+                                   const sah_edit *edits, size_t n_edits, const sah_donor_prompts *donors,
+                                   float *logits, sah_error *error);
 
 /* ---- Runs ---------------------------------------------------------------------------------------------- */
 
@@ -319,6 +346,34 @@ typedef struct sah_openings {
     size_t refusal_length;
 } sah_openings;
 
+/* What stands in for heads' states with SAH_OP_SWAP and SAH_OP_MEAN_DATA (method.md, "Interchange"). Texts are wrapped
+ * in the run's template, as queries are. {0} for other operations. */
+typedef struct sah_interchange {
+    const sah_strings
+        *partners; /* swap: of each query its partner, in their order; those of contrast queries behind
+                                    the others */
+    const char *pairing,
+        *contrast_pairing; /* how they were found, for the header: given (or NULL), length, words */
+    const char *direction; /* necessity or sufficiency, for the header; or NULL */
+    const sah_strings *reference; /* mean-data: the queries whose mean it is */
+    bool
+        all_positions; /* one mean over all their positions, for every position and new tokens; else one for each
+                           position counted from the end */
+} sah_interchange;
+
+/* How sah_partners_match() finds a partner. */
+typedef enum sah_pairing {
+    SAH_PAIRING_LENGTH = 0, /* nearest in tokens of the prompt; of equals the one least used so far */
+    SAH_PAIRING_WORDS /* most words in common, rare ones counting more: of the same topic; of equals as above */
+} sah_pairing;
+
+/* For each query the most like of `from`, which is not the same text: `*partners` [queries->n], for
+ * sah_strings_free(). `template_` and `system` as for sah_prompt_wrap. Fails where `from` has no other text than a
+ * query's own. */
+sah_status sah_partners_match(const sah_model *model, const sah_strings *queries, const sah_strings *from,
+                              const char *template_, const char *system, sah_pairing pairing,
+                              sah_strings *partners, sah_error *error);
+
 /* A share of a run: one of `count` processes, `index` from 0, that deal its units out among them and write a journal
  * each, for sah_merge(). {0}: the whole run. The journal's header does not say it. */
 typedef struct sah_shard {
@@ -333,6 +388,7 @@ sah_status sah_shard_parse(const char *text, sah_shard *out, sah_error *error);
  * another; a struct that is all 0 is allowed too, and means what its comments say of 0. */
 typedef struct sah_run_options {
     sah_ablation ablation;
+    sah_interchange interchange; /* for its operations swap and mean-data */
     int layer_from, layer_to; /* candidates: layers A..B-1; 0,0 means all */
     int head_from, head_to; /* heads A..B-1; 0,0 means all */
     const char *template_; /* see sah_prompt_wrap */
@@ -481,6 +537,7 @@ typedef struct sah_generate_options {
     double top_p; /* when drawing: of those, the likeliest that together have probability p; 1 (or 0): all */
     uint64_t seed; /* of the draws: the same seed, query and place in the list give the same text */
     sah_ablation ablation; /* how the heads are ablated */
+    sah_interchange interchange; /* for its operations swap and mean-data */
     const sah_head *heads; /* [n_heads] ablated in every step; NULL: none */
     size_t n_heads;
     bool curve; /* instead of all heads at once: none, then the first, the first two, ... (paper, figure 4) */
@@ -547,6 +604,8 @@ typedef struct sah_openings_options {
     size_t length; /* tokens of an opening, m; 0: 8 */
     size_t
         judged; /* tokens of the response that is judged, at least `length`; 0: 64, or `length` if that is more */
+    const sah_strings *refusing; /* queries whose commonest refusal is taken where none of the others is
+                                    refused (the partners of an interchange); or NULL */
     uint64_t memory; /* as for generating */
     sah_progress_fn progress; /* tokens; or NULL */
     void *user;
@@ -868,7 +927,8 @@ typedef enum sah_order {
     SAH_ORDER_MEAN,
     SAH_ORDER_COUNT, /* by top_ten, then mean */
     SAH_ORDER_DIFFERENCE,
-    SAH_ORDER_EFFECT /* what weakens refusals most first */
+    SAH_ORDER_EFFECT, /* what weakens refusals most first */
+    SAH_ORDER_TOWARD /* what makes refusing likeliest, on answered queries, first */
 } sah_order;
 
 /* All scored heads, highest first; equal ones by layer and head. `*ranked` is for free(). */

@@ -43,6 +43,8 @@ static int run(const cli_options *o)
         return usage_error("find: --top %zu: fewer heads than the %zu of --steps", find.screen, find.steps);
     if ((o->screen || find.steps > 1) && o->shard.count > 1 && o->together == NULL)
         return usage_error("find: --steps and --screen with --shard need --together DIR");
+    int usage = interchange_usage(o, "find");
+    if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "sahara", &s, &error);
     if (status == SAH_OK) {
         status = sah_find(s.model, &s.queries, s.contrast, &s.options, &find, s.output, &error);
@@ -67,10 +69,12 @@ const cli_command command_find = {
         "of\n"
         "JSON lines; an interrupted run carries on where it stopped, and one with more --steps where it "
         "ended.\n",
-    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS,     SWEEP_OPTIONS,     OPT_OUTPUT,
-                OPT_CONTRAST,  OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_STEPS,         OPT_RANK,
-                OPT_VARIANT,   OPT_START,        OPT_SHORTLIST,     OPT_RANDOM_GROUPS, OPT_SEED,
-                OPT_SCREEN,    OPT_TOP,          OPT_SAVE_STATES,   OPT_SHARD,         OPT_TOGETHER},
+    .options = {MODEL_OPTIONS,    ABLATION_OPTIONS,  PARTNER_OPTIONS, OPT_CONTRAST_PARTNERS,
+                QUERY_OPTIONS,    SWEEP_OPTIONS,     OPT_OUTPUT,      OPT_CONTRAST,
+                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_STEPS,       OPT_RANK,
+                OPT_VARIANT,      OPT_START,         OPT_SHORTLIST,   OPT_RANDOM_GROUPS,
+                OPT_SEED,         OPT_SCREEN,        OPT_TOP,         OPT_SAVE_STATES,
+                OPT_SHARD,        OPT_TOGETHER},
     .least = 2,
     .most = 2,
     .run = run,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara generate: responses, with heads ablated if asked. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "command.h"
+#include "interchange.h"
 #include "progress.h"
 
 /* The first --sweep-heads heads of the result file: those that a search of so many steps chose, else in the
@@ -71,13 +73,16 @@ static int run(const cli_options *o)
     sah_strings queries = {0};
     sah_head *heads = NULL;
     cli_progress progress;
+    cli_interchange interchange;
+    int usage = interchange_usage(o, "generate");
+    if (usage != EXIT_DONE) return usage;
     if ((o->sweep_heads > 0) != (o->from != NULL))
         return usage_error("generate: --sweep-heads N and --from RESULT go together");
     if (o->sweep_heads > 0 && o->ablate != NULL)
         return usage_error("generate: give either --ablate or --sweep-heads");
     if (options.random && !options.curve) return usage_error("generate: --random-heads needs --sweep-heads");
 
-    sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
+    sah_status status = interchange_read(o, o->arguments[1], &queries, &interchange, &error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
@@ -87,6 +92,11 @@ static int run(const cli_options *o)
                                                  &options.n_heads, &error);
     }
     if (status == SAH_OK) {
+        bool chat = strcmp(sah_model_describe(model)->chat_template, "none") != 0;
+        status = interchange_pair(o, model, chat ? "chat" : "none", &queries, NULL, &interchange, &error);
+    }
+    if (status == SAH_OK) {
+        options.interchange = interchange.options;
         progress_init(&progress, o->quiet);
         progress_catch_signals();
         options.heads = heads;
@@ -98,6 +108,7 @@ static int run(const cli_options *o)
     free(heads);
     sah_model_close(model);
     sah_strings_free(&queries);
+    interchange_close(&interchange);
     return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
 
@@ -113,9 +124,9 @@ const cli_command command_generate = {
                "where it stopped.\n"
                "--sweep-heads N --from RESULT answers with 0, 1, ... N of the first heads of a result "
                "ablated.\n",
-    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_MEMORY, OPT_ABLATE,
-                OPT_MAX_NEW_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED, OPT_SWEEP_HEADS,
-                OPT_FROM, OPT_RANDOM_HEADS, OPT_SHARD},
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, PARTNER_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_MEMORY,
+                OPT_ABLATE, OPT_MAX_NEW_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_SEED,
+                OPT_SWEEP_HEADS, OPT_FROM, OPT_RANDOM_HEADS, OPT_SHARD},
     .least = 2,
     .most = 2,
     .run = run,

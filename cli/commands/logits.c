@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "interchange.h"
 
 /* "1 17 42" or "1,17,42" to ids, for which there is room; false when anything else is there. */
 static bool read_ids(const char *text, int32_t *ids, size_t *n)
@@ -20,29 +21,95 @@ static bool read_ids(const char *text, int32_t *ids, size_t *n)
     return *n > 0;
 }
 
-static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_t **ids, size_t *n,
-                            sah_error *error)
+static sah_status no_memory(sah_error *error)
 {
-    if (o->tokens_in) {
-        *ids = malloc((strlen(o->tokens_in) + 1) * sizeof **ids);
-        if (*ids == NULL) {
-            snprintf(error->message, sizeof error->message, "not enough memory for the tokens");
-            return error->status = SAH_OUT_OF_MEMORY;
-        }
-        if (read_ids(o->tokens_in, *ids, n)) return SAH_OK;
-        snprintf(error->message, sizeof error->message,
-                 "--tokens-in: expected token ids separated by blanks or commas");
-        return error->status = SAH_BAD_ARGUMENT;
-    }
+    snprintf(error->message, sizeof error->message, "not enough memory for the tokens");
+    return error->status = SAH_OUT_OF_MEMORY;
+}
+
+static sah_status text_tokens(const sah_model *model, const cli_options *o, const char *option,
+                              const char *text, int32_t **ids, size_t *n, sah_error *error)
+{
     char *prompt = NULL;
     const char *template_ = o->template_ ? o->template_ : "none";
-    sah_status status = sah_prompt_wrap(model, template_, o->system, o->text, &prompt, error);
+    sah_status status = sah_prompt_wrap(model, template_, o->system, text, &prompt, error);
     if (status == SAH_OK) status = sah_prompt_encode(model, template_, prompt, ids, n, error);
     if (status == SAH_OK && *n == 0) {
-        snprintf(error->message, sizeof error->message, "--text holds no token");
+        snprintf(error->message, sizeof error->message, "--%s \"%.60s\" holds no token", option, text);
         status = error->status = SAH_BAD_ARGUMENT;
     }
     free(prompt);
+    return status;
+}
+
+static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_t **ids, size_t *n,
+                            sah_error *error)
+{
+    if (!o->tokens_in) return text_tokens(model, o, "text", o->text, ids, n, error);
+    *ids = malloc((strlen(o->tokens_in) + 1) * sizeof **ids);
+    if (*ids == NULL) return no_memory(error);
+    if (read_ids(o->tokens_in, *ids, n)) return SAH_OK;
+    snprintf(error->message, sizeof error->message,
+             "--tokens-in: expected token ids separated by blanks or commas");
+    return error->status = SAH_BAD_ARGUMENT;
+}
+
+/* ---- What stands in ------------------------------------------------------------------------------------ */
+
+typedef struct donor_tokens {
+    int32_t **ids;
+    sah_tokens *prompts; /* the same */
+    size_t n;
+} donor_tokens;
+
+static void donors_free(donor_tokens *donors)
+{
+    for (size_t i = 0; i < donors->n; i++) free(donors->ids[i]);
+    free(donors->ids);
+    free(donors->prompts);
+}
+
+/* The partner, which is the first of its file, or the reference list. Beside --tokens-in a line of ids is ids. */
+static sah_status read_donors(const sah_model *model, const cli_options *o, donor_tokens *out,
+                              sah_error *error)
+{
+    sah_strings texts = {0};
+    const char *option = o->ablation.op == SAH_OP_SWAP ? "partners" : "reference";
+    sah_status status = o->ablation.op == SAH_OP_SWAP
+                            ? sah_partners_read(o->partners, NULL, 1, &texts, error)
+                            : sah_queries_read(o->reference, NULL, 0, &texts, error);
+    if (status != SAH_OK) return status;
+    out->ids = calloc(texts.n, sizeof *out->ids);
+    out->prompts = calloc(texts.n, sizeof *out->prompts);
+    if (!out->ids || !out->prompts) status = no_memory(error);
+    for (size_t i = 0; i < texts.n && status == SAH_OK; i++) {
+        int32_t **ids = &out->ids[i];
+        size_t *n = &out->prompts[i].n;
+        out->n++;
+        *ids = o->tokens_in ? malloc((strlen(texts.items[i]) + 1) * sizeof **ids) : NULL;
+        if (o->tokens_in && *ids == NULL) status = no_memory(error);
+        if (*ids != NULL && read_ids(texts.items[i], *ids, n)) continue;
+        free(*ids);
+        *ids = NULL;
+        *n = 0;
+        if (status == SAH_OK) status = text_tokens(model, o, option, texts.items[i], ids, n, error);
+    }
+    for (size_t i = 0; i < out->n; i++) out->prompts[i].ids = out->ids[i];
+    sah_strings_free(&texts);
+    return status;
+}
+
+static sah_status compute(const sah_model *model, const cli_options *o, const int32_t *ids, size_t n,
+                          const sah_edit *edits, size_t n_edits, float *logits, sah_error *error)
+{
+    donor_tokens donors = {0};
+    if (n_edits == 0 || (o->ablation.op != SAH_OP_SWAP && o->ablation.op != SAH_OP_MEAN_DATA))
+        return sah_logits(model, ids, n, edits, n_edits, logits, error);
+    sah_status status = read_donors(model, o, &donors, error);
+    const sah_donor_prompts prompts = {donors.prompts, donors.n, o->positions == 1};
+    if (status == SAH_OK)
+        status = sah_logits_interchanged(model, ids, n, edits, n_edits, &prompts, logits, error);
+    donors_free(&donors);
     return status;
 }
 
@@ -59,6 +126,10 @@ static int run(const cli_options *o)
     size_t n_heads = 0, n_edits = 0, n = 0;
     if ((o->text != NULL) == (o->tokens_in != NULL))
         return usage_error("logits: give either --text or --tokens-in");
+    int usage = interchange_usage(o, "logits");
+    if (usage != EXIT_DONE) return usage;
+    if (o->ablation.op == SAH_OP_SWAP && o->partners == NULL)
+        return usage_error("logits: --op swap needs --partners FILE");
 
     sah_status status = sah_model_open(o->arguments[0], &model_options, &model, &error);
     if (status != SAH_OK) return report_error(&error);
@@ -68,7 +139,7 @@ static int run(const cli_options *o)
         status = sah_edits_new(info, heads, n_heads, &o->ablation, &edits, &n_edits, &error);
     if (status == SAH_OK) status = tokens_of(model, o, &ids, &n, &error);
     if (status == SAH_OK) logits = malloc((size_t)info->n_vocab * sizeof *logits);
-    if (status == SAH_OK && logits) status = sah_logits(model, ids, n, edits, n_edits, logits, &error);
+    if (status == SAH_OK && logits) status = compute(model, o, ids, n, edits, n_edits, logits, &error);
     if (status == SAH_OK && logits)
         status = sah_logits_text(ids, n, logits, (size_t)info->n_vocab, &text, &error);
     int result = status != SAH_OK ? report_error(&error)
@@ -91,9 +162,11 @@ const cli_command command_logits = {
         "Prints {\"tokens\":[...],\"logits\":[...]}: the prompt's token ids and a logit for every token of "
         "the\n"
         "vocabulary, for checking against other programs. --text is taken as it is unless --template says\n"
-        "otherwise. --ablate names heads to ablate as --part, --op and --scale say.\n",
-    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_TEXT, OPT_TOKENS_IN, OPT_ABLATE, TEMPLATE_OPTIONS,
-                OPT_MEMORY, OPT_OUTPUT},
+        "otherwise. --ablate names heads to ablate as --part, --op and --scale say; with --op swap the first "
+        "of\n"
+        "--partners is the prompt's partner.\n",
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_PARTNERS, OPT_REFERENCE, OPT_POSITIONS, OPT_TEXT,
+                OPT_TOKENS_IN, OPT_ABLATE, TEMPLATE_OPTIONS, OPT_MEMORY, OPT_OUTPUT},
     .least = 1,
     .most = 1,
     .run = run,

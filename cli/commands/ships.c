@@ -9,6 +9,8 @@ static int run(const cli_options *o)
     if (o->top > 0 && !o->screen) return usage_error("ships: --top belongs to --screen");
     if (o->screen && o->shard.count > 1 && o->together == NULL)
         return usage_error("ships: --screen with --shard needs --together DIR");
+    int usage = interchange_usage(o, "ships");
+    if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "ships", &s, &error);
     if (status == SAH_OK) status = scoring_openings(o, "ships", &s, &error);
     if (status == SAH_OK) {
@@ -37,9 +39,9 @@ const cli_command command_ships = {
         "alone.\n"
         "--screen finds the highest heads alone, exactly and many times faster.\n"
         "See `sahara rank` for reading the result.\n",
-    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST,
-                OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_OPENING, OPT_OPENING_KL, OPT_SCREEN, OPT_TOP,
-                OPT_SHARD, OPT_TOGETHER},
+    .options = {MODEL_OPTIONS, ABLATION_OPTIONS, PARTNER_OPTIONS, OPT_CONTRAST_PARTNERS, QUERY_OPTIONS,
+                SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST, OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_OPENING,
+                OPT_OPENING_KL, OPT_SCREEN, OPT_TOP, OPT_SHARD, OPT_TOGETHER},
     .least = 2,
     .most = 2,
     .run = run,

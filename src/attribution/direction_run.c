@@ -5,6 +5,7 @@
 
 #include "attribution/direction.h"
 #include "run/journal.h"
+#include "engine/donors.h"
 #include "run/prompts.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -94,6 +95,7 @@ sah_status sah_direction(const sah_model *model, const sah_strings *harmful, con
     const sah_strings *lists[] = {harmful, harmless};
     const sah_run_options run = {.template_ = template_, .system = options->system};
     results r = {.n_layers = info->n_layers, .n_heads = info->n_heads};
+    sah_donors *nobody = NULL; /* stands in: nothing is ablated */
     sah_forest *forest = NULL;
     sah_journal *journal = NULL;
     json_t *header = NULL;
@@ -104,7 +106,7 @@ sah_status sah_direction(const sah_model *model, const sah_strings *harmful, con
                               options->layer, info->n_layers - 1);
 
     /* All is computed before the journal is touched: a run that fails leaves no file. */
-    sah_status status = sah_run_forest(model, lists, 2, &run, template_, &forest, error);
+    sah_status status = sah_run_forest(model, lists, 2, &run, template_, NULL, &nobody, &forest, error);
     if (status == SAH_OK) status = make_memory(&r, (size_t)info->d_model, error);
     if (status == SAH_OK)
         status = sah_direction_parts(model, forest, harmful->n, options->layer, r.parts, r.directions, error);

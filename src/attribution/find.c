@@ -239,13 +239,15 @@ static sah_status sample_take(void *ctx, int thread, sah_workspace *workspace, c
     return status;
 }
 
-/* Some of a list, evenly from all of it. */
-static sah_status sample_of(const sah_strings *list, sah_strings *out, sah_error *error)
+/* Some of a list, evenly from all of it; their numbers, counted from `first`, go behind query_of[*n]. */
+static sah_status sample_of(const sah_strings *list, size_t first, sah_strings *out, size_t *query_of,
+                            size_t *n_sampled, sah_error *error)
 {
     size_t n = list->n < SAMPLE ? list->n : SAMPLE;
     sah_status status = SAH_OK;
     for (size_t i = 0; i < n && status == SAH_OK; i++) {
         const char *query = list->items[i * list->n / n];
+        query_of[(*n_sampled)++] = first + i * list->n / n;
         status = sah_strings_add(out, query, strlen(query), error);
     }
     return status;
@@ -258,14 +260,18 @@ static sah_status sample_heads(sah_find_run *f, const size_t *cells, size_t n, s
     const sah_strings *both[2] = {&lists[0], &lists[1]};
     sample_run s = {.f = f, .cells = cells, .writing = PTHREAD_MUTEX_INITIALIZER};
     sah_forest *forest = NULL;
+    sah_donors *donors = NULL;
+    size_t query_of[2 * SAMPLE], n_sampled = 0;
     sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
     sah_status status = candidates ? SAH_OK : sah_fail_memory(error, "the heads");
     for (int i = 0; i < 2 && status == SAH_OK; i++) {
-        if (f->lists[i] != NULL) status = sample_of(f->lists[i], &lists[i], error);
+        if (f->lists[i] != NULL)
+            status = sample_of(f->lists[i], i > 0 ? f->n_queries : 0, &lists[i], query_of, &n_sampled, error);
         s.n[i] = lists[i].n;
     }
     if (status == SAH_OK)
-        status = sah_run_forest(f->model, both, 2, f->options, SAH_FIND_TEMPLATE, &forest, error);
+        status = sah_run_forest(f->model, both, 2, f->options, SAH_FIND_TEMPLATE, query_of, &donors, &forest,
+                                error);
     for (size_t i = 0; i < n && status == SAH_OK; i++)
         candidates[i] =
             sah_candidate_of(&f->model->config, sah_find_head(f, cells[i]), &f->options->ablation);
@@ -279,6 +285,7 @@ static sah_status sample_heads(sah_find_run *f, const size_t *cells, size_t n, s
     pthread_mutex_destroy(&s.writing);
     sah_turning_free(s.turning);
     sah_forest_free(forest);
+    sah_donors_free(donors);
     sah_strings_free(&lists[0]);
     sah_strings_free(&lists[1]);
     free(candidates);
@@ -511,7 +518,11 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
     sah_status status = sah_find_run_init(&f, error);
     if (status == SAH_OK) status = check_options(&f, error);
     if (status == SAH_OK)
-        status = sah_run_forest(model, lists, 2, options, SAH_FIND_TEMPLATE, &f.forest, error);
+        status = sah_interchange_check(&options->ablation, &options->interchange, f.n_queries + f.n_contrast,
+                                       error);
+    if (status == SAH_OK)
+        status =
+            sah_run_forest(model, lists, 2, options, SAH_FIND_TEMPLATE, NULL, &f.donors, &f.forest, error);
     if (status == SAH_OK) status = sah_find_open(&f, queries, contrast, path, error);
     if (status == SAH_OK && find->screen > 0 && queries->n > SAMPLE) status = screen_heads(&f, error);
     if (status == SAH_OK && works_alone(&f) && f.step == 0) status = run_step(&f, error);
@@ -521,6 +532,7 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
     if (status == SAH_OK && find->save_states != NULL) status = save_states(&f, error);
     sah_turning_free(f.turning);
     sah_forest_free(f.forest);
+    sah_donors_free(f.donors);
     sah_find_run_free(&f);
     return status;
 }

@@ -4,6 +4,7 @@
 #ifndef SAH_ATTRIBUTION_FIND_H
 #define SAH_ATTRIBUTION_FIND_H
 
+#include "run/interchange.h"
 #include "run/journal.h"
 #include "run/prompts.h"
 #include "run/shard.h"
@@ -31,6 +32,7 @@ typedef struct sah_find_run {
     const sah_find_options *find;
     const sah_strings *lists[2]; /* queries, contrast queries or NULL */
     sah_forest *forest;
+    sah_donors *donors; /* of the run's ablation, or NULL */
     sah_journal *journal;
     size_t n_queries, n_contrast;
 

@@ -417,6 +417,8 @@ sah_status sah_find_open(sah_find_run *f, const sah_strings *queries, const sah_
                 sah_run_add_matching(header, &f->options->matching);
     if (good && contrast != NULL)
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(contrast)) == 0;
+    if (good)
+        good = sah_interchange_note(header, &f->options->ablation, &f->options->interchange, queries->n);
     sah_status status =
         good ? sah_find_open_as(f, header, path, error)
              : sah_run_no_header(queries, contrast, f->options->template_, f->options->system, error);

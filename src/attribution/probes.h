@@ -17,6 +17,7 @@ typedef struct sah_probe {
 
 typedef struct sah_probes {
     sah_forest *forest; /* a prompt a probe, in their order */
+    struct sah_donors *donors; /* of the run's ablation, or NULL */
     sah_probe *items; /* [n] */
     size_t n, n_queries;
     size_t *own_length, *refusal_length; /* [n_queries] probes that have an `own`, a `refusal`; NULL without
@@ -24,11 +25,11 @@ typedef struct sah_probes {
 } sah_probes;
 
 /* Wraps the queries of both lists (the second may be NULL) in the run's template (or `default_template`), with
- * the run's openings behind them where it has some: the i-th query's is number opening_of[i], or i where that
- * is NULL. The caller frees it, in either case. */
+ * the run's openings behind them where it has some: the i-th query is number query_of[i] of the run's, or i
+ * where that is NULL. The caller frees it, in either case. */
 sah_status sah_probes_new(const sah_model *model, const sah_strings *const lists[2],
                           const sah_run_options *options, const char *default_template,
-                          const size_t *opening_of, sah_probes *out, sah_error *error);
+                          const size_t *query_of, sah_probes *out, sah_error *error);
 void sah_probes_free(sah_probes *probes);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "stats/chance.h"
+#include "run/interchange.h"
 #include "run/journal.h"
 #include "run/prompts.h"
 #include "run/shard.h"
@@ -313,12 +314,12 @@ static sah_status draw(const race *s, int i, sah_strings *out, sah_error *error)
     return status;
 }
 
-/* Which of the run's openings the round's queries have, one set behind the other. */
-static sah_status number_openings(const race *s, size_t **out, sah_error *error)
+/* Which of the run's queries the round's are, one set behind the other. */
+static sah_status number_queries(const race *s, size_t **out, sah_error *error)
 {
     size_t n = 0;
     *out = sah_alloc(s->sets[0].n + s->sets[1].n, sizeof **out);
-    if (*out == NULL) return sah_fail_memory(error, "the openings");
+    if (*out == NULL) return sah_fail_memory(error, "the queries");
     for (int i = 0; i < 2; i++)
         for (size_t q = s->drawn[i][0]; q < s->drawn[i][1]; q++)
             (*out)[n++] = s->sets[i].order[q] + (i == 0 ? 0 : s->sets[0].n);
@@ -370,7 +371,7 @@ static sah_status run_round(race *s, sah_error *error)
     sah_strings queries[2] = {{0}, {0}};
     const sah_strings *lists[2] = {&queries[0], &queries[1]};
     sah_probes probes = {0};
-    size_t *opening_of = NULL;
+    size_t *query_of = NULL;
     size_t n = 0, racing = 0;
     sah_head *heads = sah_alloc(s->n_heads, sizeof *heads);
     char what[64];
@@ -384,9 +385,9 @@ static sah_status run_round(race *s, sah_error *error)
     }
     if (status != SAH_OK || n == 0) goto done;
     for (int i = 0; i < 2 && status == SAH_OK; i++) status = draw(s, i, &queries[i], error);
-    if (status == SAH_OK) status = number_openings(s, &opening_of, error);
+    if (status == SAH_OK) status = number_queries(s, &query_of, error);
     if (status == SAH_OK)
-        status = sah_probes_new(s->model, lists, s->options, SAH_SHIPS_TEMPLATE, opening_of, &probes, error);
+        status = sah_probes_new(s->model, lists, s->options, SAH_SHIPS_TEMPLATE, query_of, &probes, error);
     snprintf(what, sizeof what, "ships, %zu queries: heads", s->drawn[0][1] + s->drawn[1][1]);
     sah_sweep_options sweep = {
         .memory = s->options->memory,
@@ -402,7 +403,7 @@ static sah_status run_round(race *s, sah_error *error)
 
 done:
     sah_probes_free(&probes);
-    free(opening_of);
+    free(query_of);
     sah_strings_free(&queries[0]);
     sah_strings_free(&queries[1]);
     free(heads);
@@ -505,6 +506,9 @@ sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, 
             "a shard of screening needs the other shards' journals: say in which folder all of them lie");
     }
     sah_status status = sah_shard_check(&options->shard, error);
+    if (status == SAH_OK)
+        status = sah_interchange_check(&options->ablation, &options->interchange, s.sets[0].n + s.sets[1].n,
+                                       error);
     if (status == SAH_OK) status = prepare(&s, error);
     if (status == SAH_OK) status = sah_ships_header(model, lists, options, top, &header, error);
     if (status == SAH_OK && part)

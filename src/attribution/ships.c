@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "run/interchange.h"
 #include "run/journal.h"
 #include "run/prompts.h"
 #include "run/shard.h"
@@ -193,6 +194,7 @@ sah_status sah_ships_header(const sah_model *model, const sah_strings *const lis
     if (good) good = sah_run_add_refusal(header, options) && sah_run_add_matching(header, &options->matching);
     if (good && lists[1] != NULL)
         good = json_object_set_new(header, "contrast_queries", sah_run_strings(lists[1])) == 0;
+    if (good) good = sah_interchange_note(header, &options->ablation, &options->interchange, lists[0]->n);
     sah_status status = SAH_OK;
     if (good && options->openings != NULL) status = add_openings(header, model, lists, options, error);
     *out = header;
@@ -219,6 +221,9 @@ sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries
     };
     if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
     sah_status status = sah_shard_check(&meant.shard, error);
+    if (status == SAH_OK)
+        status =
+            sah_interchange_check(&meant.ablation, &meant.interchange, s.n_queries + s.n_contrast, error);
     return status == SAH_OK ? run(&s, lists, path, report, error) : status;
 }
 

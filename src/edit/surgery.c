@@ -233,6 +233,11 @@ static sah_status check(const surgery *s, const sah_config *config, const sah_ab
     static const char NOTE[] =
         "v mean is an approximation: the mean of the value weights stands for the mean of the heads' outputs";
     const bool mean = ablation->op == SAH_OP_MEAN;
+    if (!mean && ablation->op != SAH_OP_SCALE)
+        return sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "swap and mean-data put the states of other prompts into a pass: no edit of weights does "
+            "that");
     const bool q_or_k = (ablation->parts & (SAH_PART_Q | SAH_PART_K)) != 0;
     if (!mean && !isfinite(ablation->factor))
         return sah_fail(error, SAH_BAD_ARGUMENT, "the scale must be a finite number");

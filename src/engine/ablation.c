@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/cpu/elementwise.h"
+#include "engine/projection.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -78,34 +79,65 @@ bool sah_plan_touches(const sah_plan *plan, int head)
     return plan->q[head] || plan->v[head] || plan->k[head / plan->group];
 }
 
-/* out [rows, width] = one head's columns of x under an edit, or their mean over the n heads. */
-static void edit_states(const sah_edit *edit, const float *x, int64_t stride, int head, int n, int width,
-                        int64_t rows, float *out)
+/* One head's states among the layer's: rows of n heads of `width`, the head's columns beginning at head * width. */
+typedef struct head_states {
+    const float *x;
+    int64_t stride, rows;
+    int head, n, width;
+} head_states;
+
+/* out [rows, width] = the head's columns under an edit, or their mean over the n heads; where a donor stands in,
+ * its own as they are. */
+static void edit_states(const sah_edit *edit, const head_states *s, float *out)
 {
-    for (int64_t r = 0; r < rows; r++, x += stride, out += width) {
-        if (edit->op == SAH_OP_SCALE) {
-            for (int i = 0; i < width; i++) out[i] = edit->factor * x[head * width + i];
-            continue;
+    const float *x = s->x;
+    for (int64_t r = 0; r < s->rows; r++, x += s->stride, out += s->width) {
+        if (edit && edit->op == SAH_OP_SCALE) {
+            for (int i = 0; i < s->width; i++) out[i] = edit->factor * x[s->head * s->width + i];
+        } else if (edit && edit->op == SAH_OP_MEAN) {
+            memcpy(out, x, (size_t)s->width * sizeof *out);
+            for (int h = 1; h < s->n; h++) sah_vector_add(x + h * s->width, s->width, out);
+            sah_vector_scale(out, s->width, 1.0f / (float)s->n);
+        } else {
+            memcpy(out, x + s->head * s->width, (size_t)s->width * sizeof *out);
         }
-        memcpy(out, x, (size_t)width * sizeof *out);
-        for (int h = 1; h < n; h++) sah_vector_add(x + h * width, width, out);
-        sah_vector_scale(out, width, 1.0f / (float)n);
     }
 }
 
-sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const sah_attention *at, int head,
-                           const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes,
-                           float *out, sah_error *error)
+static bool takes_donor(const sah_edit *edit)
+{
+    return edit && sah_op_takes_donors(edit->op);
+}
+
+/* Rows of `out` [rows, width] that have a donor become its states, `from`, of the same head; `turned`: they are
+ * behind RoPE. */
+static void stand_in(const sah_pass *pass, int layer, const sah_view *rows, const sah_donor *donor,
+                     const float *from, int64_t stride, const head_states *s, bool turned, float *out)
+{
+    for (int64_t r = 0; r < s->rows && rows->source; r++, out += s->width) {
+        int32_t source = rows->source[r];
+        if (source < 0) continue;
+        memcpy(out, from + source * stride + s->head * s->width, (size_t)s->width * sizeof *out);
+        if (turned)
+            sah_turn_head(pass, layer, out, donor->position ? donor->position[source] : 0, rows->position[r]);
+    }
+}
+
+sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan, const sah_donor *donor,
+                           const sah_attention *at, int head, bool kept, float *out, sah_error *error)
 {
     int D = at->head_dim, kv = head / (at->n_heads / at->n_kv_heads);
     const sah_edit *q = plan->q[head], *k = plan->k[kv], *v = plan->v[head];
-    if (v && v->op == SAH_OP_MEAN) {
-        edit_states(v, at->z, at->z_stride, head, at->n_heads, D, rows, out);
-        return SAH_OK;
-    }
-    if (!q && !k) {
-        sah_edit keep = {.op = SAH_OP_SCALE, .factor = v ? v->factor : 1.0f};
-        edit_states(&keep, at->z, at->z_stride, head, at->n_heads, D, rows, out);
+    const sah_view *view = sah_pass_view(pass, layer), *keys = kept ? &pass->kept : &pass->nodes;
+    const head_states of_q = {at->q, at->q_stride, view->n, head, at->n_heads, D},
+                      of_k = {at->k, at->k_stride, keys->n, kv, at->n_kv_heads, D},
+                      of_z = {at->z, at->z_stride, view->n, head, at->n_heads, D};
+    sah_status status = SAH_OK;
+    if ((takes_donor(q) || takes_donor(k) || takes_donor(v)) && !donor)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "nothing stands in for head %d-%d", layer, head);
+    if ((v && v->op == SAH_OP_MEAN) || (!q && !k)) {
+        edit_states(v, &of_z, out);
+        if (takes_donor(v)) stand_in(pass, layer, view, donor, donor->z, donor->z_stride, &of_z, false, out);
         return SAH_OK;
     }
 
@@ -119,20 +151,28 @@ sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const
     one.z = out;
     one.z_stride = D;
     if (q) {
-        float *states = sah_workspace_scratch(workspace, SAH_SLOT_EDITED_Q, (size_t)rows * (size_t)D);
+        float *states =
+            sah_workspace_scratch(pass->workspace, SAH_SLOT_EDITED_Q, (size_t)view->n * (size_t)D);
         if (!states) return sah_fail_memory(error, "an edited head");
-        edit_states(q, at->q, at->q_stride, head, at->n_heads, D, rows, states);
+        edit_states(q, &of_q, states);
+        if (takes_donor(q))
+            stand_in(pass, layer, view, donor, donor->q, donor->q_stride, &of_q, true, states);
         one.q = states;
         one.q_stride = D;
     }
     if (k) {
-        float *states = sah_workspace_scratch(workspace, SAH_SLOT_EDITED_K, (size_t)nodes * (size_t)D);
+        float *states =
+            sah_workspace_scratch(pass->workspace, SAH_SLOT_EDITED_K, (size_t)keys->n * (size_t)D);
         if (!states) return sah_fail_memory(error, "an edited head");
-        edit_states(k, at->k, at->k_stride, kv, at->n_kv_heads, D, nodes, states);
+        edit_states(k, &of_k, states);
+        if (takes_donor(k))
+            stand_in(pass, layer, keys, donor, donor->k, donor->k_stride, &of_k, true, states);
         one.k = states;
         one.k_stride = D;
     }
-    sah_status status = sah_attend(workspace, &one, segments, n_segments, error);
-    if (status == SAH_OK && v) sah_vector_scale(out, (int)(rows * D), v->factor);
+    status = sah_attend(pass->workspace, &one, view->segments, view->n_segments, error);
+    if (status == SAH_OK && v && v->op == SAH_OP_SCALE) sah_vector_scale(out, (int)(view->n * D), v->factor);
+    if (status == SAH_OK && takes_donor(v))
+        stand_in(pass, layer, view, donor, donor->z, donor->z_stride, &of_z, false, out);
     return status;
 }

@@ -5,6 +5,8 @@
 #define SAH_ENGINE_ABLATION_H
 
 #include "engine/cpu/attention.h"
+#include "engine/donors.h"
+#include "engine/pass.h"
 #include "model/checkpoint/heads.h"
 
 /* The edits of one layer. NULL: that part of that head stays as it is. */
@@ -29,12 +31,12 @@ sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const
 /* True when the plan changes the head's output z. */
 bool sah_plan_touches(const sah_plan *plan, int head);
 
-/* The head's output under the plan, out [rows, head_dim] without gaps, over all rows of the segments. `at`
+/* The head's output under the plan, out [rows, head_dim] without gaps, over all rows of the layer's view. `at`
  * holds the layer's unedited states after RoPE: scaling and means over heads commute with the rotation, so
- * editing behind it equals editing before it. at->z must hold the unedited outputs of every head when the
- * plan wants a mean of outputs or only scales them. `rows` are the rows of q, `nodes` those of k and v. */
-sah_status sah_edited_head(sah_workspace *workspace, const sah_plan *plan, const sah_attention *at, int head,
-                           const sah_segment *segments, int32_t n_segments, int64_t rows, int64_t nodes,
-                           float *out, sah_error *error);
+ * editing behind it equals editing before it; a donor's states are turned from its position to the row's. at->z
+ * must hold the unedited outputs of every head when the plan wants a mean of outputs or leaves q and k alone.
+ * `kept`: keys and values are those that stay. `donor` may be NULL where no edit asks for one. */
+sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan, const sah_donor *donor,
+                           const sah_attention *at, int head, bool kept, float *out, sah_error *error);
 
 #endif

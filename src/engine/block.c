@@ -45,7 +45,7 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
         at.q = at.z;
         at.q_stride = at.z_stride = at.gate_stride = weights->apart ? q_width : width;
         at.gate = c->attention_gate ? at.q + z_width : NULL;
-        at.k = states->kept ? states->kept + copy * states->n_kept * 2 * kv : rows + width - 2 * kv;
+        at.k = states->kept ? states->kept + copy * pass->kept.n * 2 * kv : rows + width - 2 * kv;
         at.v = at.k + kv;
         at.k_stride = at.v_stride = states->kept ? 2 * kv : width;
     }
@@ -64,7 +64,7 @@ static void keep(const sah_pass *pass, int layer, const sah_states *states, int6
     int64_t kept = 2 * (int64_t)weights->kind.n_kv_heads * weights->kind.head_dim;
     int64_t width = weights->apart ? kept : sah_layer_qkv_width(&pass->model->config, &weights->kind);
     const float *qkv = states->qkv + copy * nodes->n * width;
-    float *to = states->kept + copy * states->n_kept * kept;
+    float *to = states->kept + copy * pass->kept.n * kept;
     int threads = sah_workspace_threads(pass->workspace);
 #pragma omp parallel for if (threads > 1 && nodes->n > 8) num_threads(threads)
     for (int64_t r = 0; r < nodes->n; r++) {
@@ -94,7 +94,7 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     sah_workspace *ws = pass->workspace;
     int D = at.head_dim, n_edited = 0;
     int64_t rows = view->n, width = (int64_t)at.n_heads * D;
-    int64_t n_keys = states->kept ? states->n_kept : pass->nodes.n;
+    const sah_donor *donor = pass->donors ? pass->donors[layer] : NULL;
     if (plan->n_edits == 0) return mix(pass, layer, states, copy, &at, error);
 
     /* The unedited outputs of all heads first, apart from q, since edited heads are made from both. */
@@ -106,7 +106,7 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     sah_status status = mix(pass, layer, states, copy, &unedited, error);
     for (int h = 0; h < at.n_heads && status == SAH_OK; h++)
         if (sah_plan_touches(plan, h))
-            status = sah_edited_head(ws, plan, &unedited, h, view->segments, view->n_segments, rows, n_keys,
+            status = sah_edited_head(pass, layer, plan, donor, &unedited, h, states->kept != NULL,
                                      edited + n_edited++ * rows * D, error);
     if (status != SAH_OK) return status;
     for (int h = 0; h < at.n_heads; h++) {

@@ -29,10 +29,10 @@ typedef struct sah_states {
     float *q; /* [copies * ends, q width]: q, and z on it, of the last layer */
     float *z; /* [view, H D] outputs of the heads, edited; NULL: on q, wherever that lies */
     float *unedited; /* [view, H D] the same without edits, or NULL: not wanted. z may be it without edits */
-    float *kept; /* [copies, n_kept, 2 Hkv D] keys and values that stay, the row of a view's `node`, read from
+    float *
+        kept; /* [copies, pass->kept.n, 2 Hkv D] keys and values that stay, the row of a view's `node`, read from
                     here, where a layer that borrows finds them; or [sequences, kept] states of the delta rule, the
                     row of a view's `sequence`, with one copy, as z and unedited are. NULL: none stay */
-    int64_t n_kept;
 } sah_states;
 
 /* Where a copy's states lie in a layer, for attention. */

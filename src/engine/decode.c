@@ -6,6 +6,7 @@
 
 #include "engine/block.h"
 #include "engine/delta.h"
+#include "engine/donors.h"
 #include "engine/forward.h"
 #include "engine/inputs.h"
 #include "engine/lent.h"
@@ -21,12 +22,15 @@ struct sah_decoding {
     const sah_model *model;
     sah_forest *forest;
     sah_plan *plans;
+    sah_donor_set set; /* what stands in, in every step */
     sah_pass pass;
     float **kv; /* [n_layers] of [capacity, 2 Hkv D]: a row is a node, the forest's first; or of states of the
                    sequences (delta.h) */
     int32_t capacity, used; /* rows; those below `used` belong to the forest or to a run */
     int32_t *free_runs; /* [n_free] first rows of runs of sequences that left */
     int32_t n_free;
+    int32_t *kept_position, *kept_source; /* [capacity] of the rows, where donors stand in; else NULL */
+    int32_t *new_source; /* [n_prompts] of new tokens, likewise */
     int32_t longest; /* of a path */
     int32_t *paths; /* [n_prompts, longest] the rows of a sequence's tokens */
     int32_t *lengths; /* [n_prompts] tokens of a sequence */
@@ -128,8 +132,12 @@ void sah_decoding_free(sah_decoding *s)
     for (int l = 0; s->kv && l < s->model->config.n_layers; l++) free(s->kv[l]);
     sah_workspace_free(s->pass.workspace);
     sah_plans_free(s->plans);
+    sah_donor_set_free(&s->set);
     sah_forest_free(s->forest);
     sah_pass_end(&s->pass);
+    free(s->kept_position);
+    free(s->kept_source);
+    free(s->new_source);
     free(s->kv);
     free(s->free_runs);
     free(s->paths);
@@ -184,24 +192,49 @@ static void start_sequences(sah_decoding *s)
     }
 }
 
+/* Positions and sources of the rows that are kept: the forest's nodes as they are, all others new tokens. */
+static sah_status note_sources(sah_decoding *s, const sah_donors *donors, sah_error *error)
+{
+    const sah_forest *f = s->forest;
+    if (!s->set.layers) return SAH_OK;
+    s->kept_position = sah_alloc((size_t)s->capacity, sizeof *s->kept_position);
+    s->kept_source = sah_alloc((size_t)s->capacity, sizeof *s->kept_source);
+    s->new_source = sah_alloc((size_t)f->n_prompts, sizeof *s->new_source);
+    if (!s->kept_position || !s->kept_source || !s->new_source)
+        return sah_fail_memory(error, "the sequences");
+    memcpy(s->kept_position, f->depth, (size_t)f->n_nodes * sizeof *f->depth);
+    memcpy(s->kept_source, f->source, (size_t)f->n_nodes * sizeof *f->source);
+    for (int32_t i = f->n_nodes; i < s->capacity; i++) s->kept_source[i] = sah_donors_beyond(donors);
+    for (int32_t i = 0; i < f->n_prompts; i++) s->new_source[i] = sah_donors_beyond(donors);
+    return SAH_OK;
+}
+
 sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, size_t n, int32_t most_steps,
-                            const sah_edit *edits, size_t n_edits, sah_decoding **out, sah_error *error)
+                            const sah_edit *edits, size_t n_edits, const sah_donors *donors,
+                            sah_decoding **out, sah_error *error)
 {
     const sah_config *c = &model->config;
     sah_decoding *s = sah_alloc(1, sizeof *s);
+    int32_t longest = donors ? donors->forest->longest : 0;
     *out = NULL;
     if (!s) return sah_fail_memory(error, "the sequences");
     s->model = model;
     sah_status status = sah_forest_new(prompts, n, c->n_vocab, &s->forest, error);
     if (status == SAH_OK) status = make_memory(s, most_steps, error);
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &s->plans, error);
-    if (status == SAH_OK) status = sah_pass_begin(model, s->longest, &s->pass, error);
+    if (status == SAH_OK) {
+        s->forest->donors = donors;
+        status = sah_pass_begin(model, longest > s->longest ? longest : s->longest, &s->pass, error);
+    }
     if (status == SAH_OK && c->input_width > 0) {
         s->pass.given = sah_alloc_aligned(n * sah_inputs_width(c), sizeof *s->pass.given);
         if (!s->pass.given) status = sah_fail_memory(error, "the layers' inputs");
     }
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &s->pass.workspace, error);
     if (status == SAH_OK) sah_workspace_fix_rows(s->pass.workspace);
+    if (status == SAH_OK)
+        status = sah_donor_set_new(model, donors, edits, n_edits, s->pass.workspace, &s->set, error);
+    if (status == SAH_OK) status = note_sources(s, donors, error);
     if (status == SAH_OK)
         status = sah_forward_keep(model, s->forest, edits, n_edits, s->kv, s->hidden, error);
     if (status == SAH_OK) status = share_states(s, error);
@@ -268,6 +301,7 @@ static sah_status append(sah_decoding *s, const int32_t *tokens, sah_error *erro
         s->tokens[rows] = tokens[i];
         s->positions[rows] = depth;
         s->kv_rows[rows] = row;
+        if (s->kept_position) s->kept_position[row] = depth;
         s->segments[rows] = (sah_segment){rows, 1, depth, path};
         rows++;
     }
@@ -281,6 +315,7 @@ static sah_view live_rows(const sah_decoding *s)
     return (sah_view){
         .n = s->n_live,
         .position = s->positions,
+        .source = s->new_source,
         .node = s->kv_rows,
         .segments = s->segments,
         .n_segments = s->n_live,
@@ -295,7 +330,8 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
     sah_status status = append(s, tokens, error);
     if (status != SAH_OK || s->n_live == 0) return status;
     s->pass.nodes = s->pass.ends = live_rows(s);
-    states.n_kept = s->used;
+    s->pass.kept = (sah_view){.n = s->used, .position = s->kept_position, .source = s->kept_source};
+    s->pass.donors = s->set.layers;
     sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x);
     if (s->pass.given)
         status =

@@ -12,10 +12,11 @@
 
 typedef struct sah_decoding sah_decoding;
 
-/* Runs the prompts under the edits (which must outlive the decoding). Each sequence may be given `most_steps`
- * tokens. */
+/* Runs the prompts under the edits (which must outlive the decoding, and so must `donors`, NULL where no edit asks
+ * for them). Each sequence may be given `most_steps` tokens. */
 sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, size_t n, int32_t most_steps,
-                            const sah_edit *edits, size_t n_edits, sah_decoding **out, sah_error *error);
+                            const sah_edit *edits, size_t n_edits, const struct sah_donors *donors,
+                            sah_decoding **out, sah_error *error);
 void sah_decoding_free(sah_decoding *decoding);
 
 /* The live sequences, ascending: numbers of their prompts, [*n]. */

@@ -7,12 +7,20 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
+static int32_t source_of(const sah_prompt *prompt, size_t position)
+{
+    return prompt->source ? prompt->source[position] : -1;
+}
+
 static int compare_prompts(const void *a, const void *b)
 {
     const sah_prompt *x = *(const sah_prompt *const *)a, *y = *(const sah_prompt *const *)b;
     size_t n = x->n < y->n ? x->n : y->n;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        int32_t s = source_of(x, i), t = source_of(y, i);
         if (x->tokens[i] != y->tokens[i]) return x->tokens[i] < y->tokens[i] ? -1 : 1;
+        if (s != t) return s < t ? -1 : 1;
+    }
     if (x->n != y->n) return x->n < y->n ? -1 : 1;
     return 0;
 }
@@ -20,7 +28,7 @@ static int compare_prompts(const void *a, const void *b)
 static size_t common_prefix(const sah_prompt *x, const sah_prompt *y)
 {
     size_t n = x->n < y->n ? x->n : y->n, i = 0;
-    while (i < n && x->tokens[i] == y->tokens[i]) i++;
+    while (i < n && x->tokens[i] == y->tokens[i] && source_of(x, i) == source_of(y, i)) i++;
     return i;
 }
 
@@ -56,6 +64,7 @@ static void grow(sah_forest *forest, const sah_prompt **order, size_t n)
         for (size_t j = shared; j < prompt->n; j++) {
             own[j] = forest->n_nodes;
             forest->token[forest->n_nodes] = prompt->tokens[j];
+            forest->source[forest->n_nodes] = source_of(prompt, j);
             forest->depth[forest->n_nodes++] = (int32_t)j;
         }
         if (shared < prompt->n)
@@ -100,6 +109,7 @@ static void find_ends(sah_forest *forest, const positions *p, const sah_prompt *
         if (mark[node] == UNSEEN) continue;
         mark[node] = forest->n_ends;
         forest->end_depth[forest->n_ends] = forest->depth[node];
+        forest->end_source[forest->n_ends] = forest->source[node];
         forest->ends[forest->n_ends++] = node;
     }
     for (size_t k = 0; k < p->total; k++) forest->end_of[k] = mark[forest->last[k]];
@@ -149,15 +159,18 @@ static sah_status make(const sah_prompt *prompts, const size_t *first, size_t n,
     if (!p.at || !order || !mark || !forest || !count_positions(&p, n)) goto no_memory;
     forest->token = sah_alloc(n_tokens, sizeof *forest->token);
     forest->depth = sah_alloc(n_tokens, sizeof *forest->depth);
+    forest->source = sah_alloc(n_tokens, sizeof *forest->source);
     forest->paths = sah_alloc(n_tokens, sizeof *forest->paths);
     forest->segments = sah_alloc(n, sizeof *forest->segments);
     forest->end_segments = sah_alloc(p.total, sizeof *forest->end_segments);
     forest->last = sah_alloc(p.total, sizeof *forest->last);
     forest->ends = sah_alloc(p.total, sizeof *forest->ends);
     forest->end_depth = sah_alloc(p.total, sizeof *forest->end_depth);
+    forest->end_source = sah_alloc(p.total, sizeof *forest->end_source);
     forest->end_of = sah_alloc(p.total, sizeof *forest->end_of);
-    if (!forest->token || !forest->depth || !forest->paths || !forest->segments || !forest->end_segments ||
-        !forest->last || !forest->ends || !forest->end_depth || !forest->end_of)
+    if (!forest->token || !forest->depth || !forest->source || !forest->paths || !forest->segments ||
+        !forest->end_segments || !forest->last || !forest->ends || !forest->end_depth ||
+        !forest->end_source || !forest->end_of)
         goto no_memory;
 
     for (size_t i = 0; i < n; i++) order[i] = &prompts[i];
@@ -200,12 +213,14 @@ void sah_forest_free(sah_forest *forest)
     if (!forest) return;
     free(forest->token);
     free(forest->depth);
+    free(forest->source);
     free(forest->paths);
     free(forest->segments);
     free(forest->end_segments);
     free(forest->last);
     free(forest->ends);
     free(forest->end_depth);
+    free(forest->end_source);
     free(forest->end_of);
     free(forest);
 }

@@ -9,7 +9,12 @@
 typedef struct sah_prompt {
     const int32_t *tokens;
     size_t n; /* at least 1 */
+    const int32_t
+        *source; /* [n] the donors' row that stands in for a position's states (donors.h), -1: its own;
+                              NULL: all their own */
 } sah_prompt;
+
+struct sah_donors;
 
 /* A block of nodes that follow each other on one path, at depths depth..depth+n-1. Node i of it sees path[0
  * .. depth + i]. */
@@ -23,6 +28,7 @@ typedef struct sah_forest {
     int32_t n_nodes;
     int32_t *token; /* [n_nodes] */
     int32_t *depth; /* [n_nodes] position of the node: 0 for a first token */
+    int32_t *source; /* [n_nodes] as in the prompts, which share a node only where they agree in it */
     sah_segment
         *segments; /* a node lies in exactly one; its row is its node. They come depth first: what one begins
                       behind lies on the path of the one before. */
@@ -33,11 +39,13 @@ typedef struct sah_forest {
     int32_t *last; /* [n_prompts] the node of each prompt's last token; equal prompts share it */
     int32_t n_ends; /* distinct nodes in `last` */
     int32_t *ends; /* [n_ends], ascending */
-    int32_t *end_depth; /* [n_ends] their depths */
+    int32_t *end_depth, *end_source; /* [n_ends] their depths and sources */
     int32_t *end_of; /* [n_prompts] index into ends */
     size_t n_tokens; /* tokens before sharing */
     int32_t longest; /* longest path */
     int32_t *paths; /* storage behind the segments */
+    const struct sah_donors
+        *donors; /* whose rows the sources are, for whoever made the forest to set; or NULL */
 } sah_forest;
 
 /* Tokens must lie in 0..n_vocab-1. */

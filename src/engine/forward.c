@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/donors.h"
 #include "engine/lent.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -55,8 +56,9 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     size_t n = (size_t)forest->n_nodes, n_ends = (size_t)forest->n_ends, d = (size_t)c->d_model;
     sah_pass pass;
     sah_plan *plans = NULL;
-    sah_states states = {.n_kept = forest->n_nodes};
+    sah_states states = {0};
     sah_lent lent = {0};
+    sah_donor_set set = {0};
     float *x = sah_alloc_aligned(n * d, sizeof *x);
     states.qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *states.qkv);
     states.q = sah_alloc_aligned(n_ends * (size_t)sah_q_width(c), sizeof *states.q);
@@ -70,6 +72,9 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &plans, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &pass.workspace, error);
     if (status == SAH_OK && taps->kv) sah_workspace_fix_rows(pass.workspace); /* decoding goes on from it */
+    if (status == SAH_OK)
+        status = sah_donor_set_new(model, forest->donors, edits, n_edits, pass.workspace, &set, error);
+    pass.donors = set.layers;
     if (status == SAH_OK) {
         sah_embed(model, forest->token, forest->depth, forest->n_nodes, x);
         status = run_layers(&pass, plans, states, &lent, taps->kv, x, ends, error);
@@ -79,6 +84,7 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     sah_pass_end(&pass);
     sah_plans_free(plans);
     sah_lent_free(&lent);
+    sah_donor_set_free(&set);
     free(x);
     free(states.qkv);
     free(states.q);

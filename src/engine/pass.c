@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/cpu/elementwise.h"
+#include "engine/donors.h"
 #include "engine/inputs.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -101,16 +102,21 @@ static sah_status make_inputs(const sah_model *model, const sah_forest *f, sah_p
 
 sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *out, sah_error *error)
 {
-    sah_status status = sah_pass_begin(model, f->longest, out, error);
+    int32_t longest = f->longest;
+    if (f->donors && f->donors->forest->longest > longest) longest = f->donors->forest->longest;
+    sah_status status = sah_pass_begin(model, longest, out, error);
     out->nodes = (sah_view){
         .n = f->n_nodes,
         .position = f->depth,
+        .source = f->source,
         .segments = f->segments,
         .n_segments = f->n_segments,
     };
+    out->kept = out->nodes;
     out->ends = (sah_view){
         .n = f->n_ends,
         .position = f->end_depth,
+        .source = f->end_source,
         .node = f->ends,
         .given = f->ends,
         .segments = f->end_segments,

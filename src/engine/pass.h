@@ -11,6 +11,9 @@
 typedef struct sah_view {
     int64_t n;
     const int32_t *position; /* [n] */
+    const int32_t
+        *source; /* [n] the donors' row that stands in for a row of edited heads (donors.h), -1: none;
+                              NULL: none at all */
     const int32_t *node; /* [n] the node that a row is; NULL: row r is node r */
     const sah_segment *segments; /* where attention finds the rows, and what they see */
     int32_t n_segments;
@@ -25,11 +28,18 @@ typedef struct sah_angles {
     float *cosine, *sine;
 } sah_angles;
 
+struct sah_donor;
+
 typedef struct sah_pass {
     const sah_model *model;
     sah_workspace *workspace; /* of the calling thread; everything else may be shared */
     sah_angles angles[SAH_MAX_ROPES];
     sah_view nodes, ends;
+    sah_view
+        kept; /* n, positions and sources of the rows of keys that stay (sah_states.kept), where some do */
+    const struct sah_donor *const
+        *donors; /* [n_layers] what stands in for heads that the plans edit, NULL: nothing
+                                              in that layer; or NULL */
     float
         *given; /* [nodes, layers * P] what layers are given of each token (inputs.h), or NULL; freed with the
                      angles */

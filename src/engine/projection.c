@@ -69,6 +69,24 @@ static void turn_heads(const sah_pass *pass, const sah_layer_kind *kind, float *
     }
 }
 
+void sah_turn_head(const sah_pass *pass, int layer, float *states, int32_t from, int32_t to)
+{
+    const sah_layer_kind *kind = &pass->model->layers[layer].kind;
+    if (kind->rope < 0 || from == to) return;
+    const sah_rope *rope = &pass->model->config.ropes[kind->rope];
+    const sah_angles *angles = &pass->angles[kind->rope];
+    int half = rope->dims / 2, next = rope->neighbours ? 1 : half, step = rope->neighbours ? 2 : 1;
+    int64_t at = (int64_t)(to > from ? to - from : from - to) * half;
+    /* both positions' states carry the factor already */
+    float length = 1.0f / rope->attention_factor, sign = to > from ? length : -length;
+    for (int i = 0; i < half; i++) {
+        float c = length * angles->cosine[at + i], s = sign * angles->sine[at + i], *x = states + i * step;
+        float a = x[0], b = x[next];
+        x[0] = a * c - b * s;
+        x[next] = b * c + a * s;
+    }
+}
+
 /* The part behind the product, of rows [from, from + n) of the whole. */
 static void finish_rows(const sah_pass *pass, const projection *p, const sah_view *view, int64_t from,
                         int64_t n, float *block)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/donors.h"
 #include "engine/forward.h"
 #include "model/template/template.h"
 #include "util/alloc.h"
@@ -84,24 +85,24 @@ static sah_status forest_of(const sah_model *model, const sah_tokens *prompts, s
     if (n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no prompt");
     sah_prompt *list = sah_alloc(n, sizeof *list);
     if (list == NULL) return sah_fail_memory(error, "the prompts");
-    for (size_t i = 0; i < n; i++) list[i] = (sah_prompt){prompts[i].ids, prompts[i].n};
+    for (size_t i = 0; i < n; i++) list[i] = (sah_prompt){.tokens = prompts[i].ids, .n = prompts[i].n};
     sah_status status = sah_forest_new(list, n, model->config.n_vocab, out, error);
     free(list);
     return status;
 }
 
-sah_status sah_logits_batch(const sah_model *model, const sah_tokens *prompts, size_t n,
-                            const sah_edit *edits, size_t n_edits, float *logits, sah_error *error)
+/* Next-token logits after each prompt of a forest. */
+static sah_status logits_of(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
+                            size_t n_edits, float *logits, sah_error *error)
 {
     enum { ROWS = 64 }; /* of the LM head at once */
-    const size_t d = (size_t)model->config.d_model, V = (size_t)model->config.n_vocab;
-    sah_forest *forest = NULL;
+    const size_t d = (size_t)model->config.d_model, V = (size_t)model->config.n_vocab,
+                 n = (size_t)forest->n_prompts;
     sah_workspace *workspace = NULL;
     float *hidden = NULL;
     size_t numbers;
-    sah_status status = forest_of(model, prompts, n, &forest, error);
-    if (status == SAH_OK && sah_mul(n, d, &numbers)) hidden = sah_alloc_aligned(numbers, sizeof *hidden);
-    if (status == SAH_OK && !hidden) status = sah_fail_memory(error, "the forward pass");
+    if (sah_mul(n, d, &numbers)) hidden = sah_alloc_aligned(numbers, sizeof *hidden);
+    sah_status status = hidden ? SAH_OK : sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = sah_forward(model, forest, edits, n_edits, hidden, error);
     if (status == SAH_OK) status = sah_workspace_new(model->threads, &workspace, error);
     for (size_t i = 0; i < n && status == SAH_OK; i += ROWS) {
@@ -109,8 +110,17 @@ sah_status sah_logits_batch(const sah_model *model, const sah_tokens *prompts, s
         status = sah_lm_head(model, workspace, hidden + i * d, (int64_t)rows, logits + i * V, error);
     }
     sah_workspace_free(workspace);
-    sah_forest_free(forest);
     free(hidden);
+    return status;
+}
+
+sah_status sah_logits_batch(const sah_model *model, const sah_tokens *prompts, size_t n,
+                            const sah_edit *edits, size_t n_edits, float *logits, sah_error *error)
+{
+    sah_forest *forest = NULL;
+    sah_status status = forest_of(model, prompts, n, &forest, error);
+    if (status == SAH_OK) status = logits_of(model, forest, edits, n_edits, logits, error);
+    sah_forest_free(forest);
     return status;
 }
 
@@ -162,5 +172,49 @@ sah_status sah_hidden_states(const sah_model *model, const sah_tokens *prompts, 
     }
     sah_forest_free(forest);
     free(s.last);
+    return status;
+}
+
+/* What the edits' operation takes of the donors. */
+static sah_status kind_of(const sah_edit *edits, size_t n_edits, const sah_donor_prompts *donors,
+                          sah_donor_kind *kind, sah_error *error)
+{
+    bool swap = false;
+    for (size_t i = 0; i < n_edits; i++) swap = swap || edits[i].op == SAH_OP_SWAP;
+    *kind = swap ? SAH_DONOR_PARTNERS : donors->all_positions ? SAH_DONOR_MEAN : SAH_DONOR_MEANS;
+    if (swap && donors->n != 1)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "%zu partners of one prompt", donors->n);
+    return SAH_OK;
+}
+
+sah_status sah_logits_interchanged(const sah_model *model, const int32_t *tokens, size_t n,
+                                   const sah_edit *edits, size_t n_edits, const sah_donor_prompts *donors,
+                                   float *logits, sah_error *error)
+{
+    sah_donors *made = NULL;
+    sah_forest *forest = NULL;
+    sah_donor_kind kind;
+    if (n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "prompt 0 has no token");
+    sah_prompt *prompts = sah_alloc(donors->n, sizeof *prompts);
+    int32_t *source = sah_alloc(n, sizeof *source);
+    sah_status status = prompts && source ? SAH_OK : sah_fail_memory(error, "the prompts that stand in");
+    for (size_t i = 0; i < donors->n && status == SAH_OK; i++)
+        prompts[i] = (sah_prompt){.tokens = donors->prompts[i].ids, .n = donors->prompts[i].n};
+    if (status == SAH_OK) status = kind_of(edits, n_edits, donors, &kind, error);
+    if (status == SAH_OK)
+        status = sah_donors_new(kind, prompts, donors->n, model->config.n_vocab, &made, error);
+    if (status == SAH_OK) {
+        sah_donors_sources(made, 0, n, n, source);
+        const sah_prompt prompt = {.tokens = tokens, .n = n, .source = source};
+        status = sah_forest_new(&prompt, 1, model->config.n_vocab, &forest, error);
+    }
+    if (status == SAH_OK) {
+        forest->donors = made;
+        status = logits_of(model, forest, edits, n_edits, logits, error);
+    }
+    sah_forest_free(forest);
+    sah_donors_free(made);
+    free(prompts);
+    free(source);
     return status;
 }

@@ -102,7 +102,6 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     s->view = view;
     s->lent = &base->lent;
     s->states.kept = sah_lent_kv(&base->lent, c, layer);
-    s->states.n_kept = base->pass.nodes.n;
     s->states.qkv =
         sah_alloc_aligned((size_t)base->pass.nodes.n * (size_t)sah_layer_qkv_width(c, &weights->kind), size);
     s->states.q = apart ? sah_alloc_aligned(rows * (size_t)sah_q_width(c), size) : NULL;
@@ -275,7 +274,8 @@ static void subtract_base(const sah_snapshot *s, int head, int D, int64_t stride
 }
 
 sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, const sah_plan *plan,
-                                  const sah_candidate *candidate, float *y, sah_error *error)
+                                  const sah_candidate *candidate, const sah_donor *donor, float *y,
+                                  sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     sah_workspace *ws = pass->workspace;
@@ -290,8 +290,7 @@ sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, c
     sah_status status = sah_plan_extend(c, plan, candidate->edits, candidate->n_edits, &extended, error);
     for (int h = 0; h < at.n_heads && status == SAH_OK; h++) {
         if (!sah_candidate_edits(candidate, c, h)) continue;
-        status = sah_edited_head(ws, extended, &at, h, s->view->segments, s->view->n_segments, rows,
-                                 pass->nodes.n, z, error);
+        status = sah_edited_head(pass, s->layer, extended, donor, &at, h, false, z, error);
         if (status != SAH_OK) break;
         subtract_base(s, h, at.head_dim, at.z_stride, z);
         status = sah_product(ws, s->output[h], rows, z, branch ? branch : y, true, error);

@@ -43,9 +43,10 @@ void sah_base_ahead(sah_base *base, sah_workspace *workspace, int layer);
 void sah_base_release(sah_base *base, int layer, int32_t n);
 
 /* A candidate's residual y [view, d] between the halves of its own layer: the base's, plus what its heads now
- * write less what they wrote. `plan` is the base's of that layer. */
+ * write less what they wrote. `plan` is the base's of that layer, `donor` what stands in there (or NULL). */
 sah_status sah_snapshot_candidate(const sah_snapshot *snapshot, const sah_pass *pass, const sah_plan *plan,
-                                  const sah_candidate *candidate, float *y, sah_error *error);
+                                  const sah_candidate *candidate, const sah_donor *donor, float *y,
+                                  sah_error *error);
 
 /* Residual of the ends behind the last layer [n_ends, d]; only once the last layer's snapshot was taken. */
 const float *sah_base_ends(const sah_base *base);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/donors.h"
 #include "engine/forward.h"
 #include "engine/inputs.h"
 #include "engine/snapshot.h"
@@ -50,6 +51,8 @@ typedef struct sweep {
     const sah_sink *sink;
     const sah_sweep_options *options;
     sah_base *base;
+    sah_donor_set set; /* that stands in for heads of the base ablation */
+    sah_donor_walk *donors; /* those for the candidates; or NULL */
     int workers, threads_each; /* n and 1, or 1 and n */
     /* Where layers come and go: */
     worker *crew; /* [workers] */
@@ -74,13 +77,19 @@ static int layer_of(const sweep *sw, int32_t place)
     return sw->candidates[sw->order[place]].layer;
 }
 
+/* The base pass, and the donors', go up to a layer. */
+static void base_ahead(const sweep *sw, sah_workspace *workspace, int layer)
+{
+    sah_base_ahead(sw->base, workspace, layer);
+    if (sw->donors) sah_donor_walk_ahead(sw->donors, workspace, layer);
+}
+
 /* One layer of a unit, for which it is not too early; the candidates of that layer join. */
 static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     const sah_forest *f = sw->forest;
-    const sah_states states = {
-        .qkv = w->qkv, .q = w->q, .kept = sah_lent_kv(&u->lent, c, l), .n_kept = f->n_nodes};
+    const sah_states states = {.qkv = w->qkv, .q = w->q, .kept = sah_lent_kv(&u->lent, c, l)};
     sah_pass pass = sw->pass;
     float *y = l < c->n_layers - 1 ? u->x : u->ends;
     sah_status status = SAH_OK;
@@ -90,16 +99,22 @@ static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_er
         status = sah_block_attend(&pass, l, &sw->plans[l], u->active, &states, u->x, y, NULL, error);
     int32_t before = u->active;
     const sah_snapshot *s = NULL;
+    const sah_donor *donor = sw->pass.donors ? sw->pass.donors[l] : NULL;
     while (u->from + u->active < u->to && layer_of(sw, u->from + u->active) == l && status == SAH_OK) {
-        if (!s) status = sah_base_take(sw->base, w->workspace, l, &s, error);
+        if (!s) {
+            status = sah_base_take(sw->base, w->workspace, l, &s, error);
+            if (status == SAH_OK && sw->donors)
+                status = sah_donor_walk_take(sw->donors, w->workspace, l, &donor, error);
+        }
         if (status == SAH_OK)
             status = sah_snapshot_candidate(s, &pass, &sw->plans[l],
-                                            &sw->candidates[sw->order[u->from + u->active]],
+                                            &sw->candidates[sw->order[u->from + u->active]], donor,
                                             y + u->active * each * d, error);
         if (status == SAH_OK) sah_lent_copy(s->lent, c, l, u->active * f->n_nodes, f->n_nodes, &u->lent);
         u->active++;
     }
     if (s) sah_base_release(sw->base, l, u->active - before);
+    if (s && sw->donors) sah_donor_walk_release(sw->donors, l, u->active - before);
     return status == SAH_OK ? sah_block_finish(&pass, l, u->active * each, y, error) : status;
 }
 
@@ -222,7 +237,7 @@ static void work(sweep *sw, int number)
     while (status == SAH_OK && !atomic_load(&sw->stop)) {
         int32_t i = atomic_fetch_add(&sw->next_unit, 1), ahead = (i + sw->workers) * sw->unit_size;
         if (i >= sw->units) break;
-        if (ahead < sw->n && sw->workers > 1) sah_base_ahead(sw->base, w.workspace, layer_of(sw, ahead));
+        if (ahead < sw->n && sw->workers > 1) base_ahead(sw, w.workspace, layer_of(sw, ahead));
         begin(sw, i, &u);
         for (int l = layer_of(sw, u.from); l < sw->model->config.n_layers && status == SAH_OK; l++)
             status = climb(sw, &w, &u, l, &error);
@@ -270,7 +285,7 @@ static sah_status climb_job(sweep *sw, int number, int32_t i, sah_error *error)
 {
     const worker *w = &sw->crew[number];
     if (i == 0) {
-        if (sw->layer <= layer_of(sw, sw->group_end - 1)) sah_base_ahead(sw->base, w->workspace, sw->layer);
+        if (sw->layer <= layer_of(sw, sw->group_end - 1)) base_ahead(sw, w->workspace, sw->layer);
         return SAH_OK;
     }
     unit *u = &sw->group[i - 1];
@@ -345,11 +360,12 @@ static uint64_t worker_bytes(const sah_config *c, const sah_forest *f)
     return floats * sizeof(float);
 }
 
-/* Bytes of the base pass's states that candidates share. */
+/* Bytes of the base pass's states that candidates share, the donors' among them. */
 static uint64_t base_bytes(const sah_config *c, const sah_forest *f)
 {
-    return SNAPSHOTS * sah_snapshot_bytes(c, f) +
-           (uint64_t)f->n_nodes * ((uint64_t)sah_lent_widths(c) + sah_inputs_width(c)) * sizeof(float);
+    uint64_t each = sah_snapshot_bytes(c, f) + (f->donors ? sah_donor_bytes(c, f->donors) : 0),
+             nodes = (uint64_t)f->n_nodes + (f->donors ? (uint64_t)f->donors->forest->n_nodes : 0);
+    return SNAPSHOTS * each + nodes * ((uint64_t)sah_lent_widths(c) + sah_inputs_width(c)) * sizeof(float);
 }
 
 /* Candidates of a unit and number of workers: enough rows for tall products, enough units for all threads,
@@ -399,16 +415,23 @@ static int compare_layers(const void *a, const void *b, void *candidates)
     return *(const int32_t *)a < *(const int32_t *)b ? -1 : 1;
 }
 
-static sah_status check_candidates(const sah_config *c, const sah_candidate *candidates, size_t n,
-                                   sah_error *error)
+/* *donors: whether they take any. */
+static sah_status check_candidates(const sah_config *c, const sah_forest *forest,
+                                   const sah_candidate *candidates, size_t n, bool *donors, sah_error *error)
 {
+    *donors = false;
     if (n > INT32_MAX / 2) return sah_fail(error, SAH_BAD_ARGUMENT, "too many candidates");
     for (size_t i = 0; i < n; i++) {
         sah_status status = sah_edits_check(c, candidates[i].edits, (size_t)candidates[i].n_edits, error);
+        if (status == SAH_OK)
+            status =
+                sah_donors_check(forest->donors, candidates[i].edits, (size_t)candidates[i].n_edits, error);
         if (status != SAH_OK) return status;
-        for (int e = 0; e < candidates[i].n_edits; e++)
+        for (int e = 0; e < candidates[i].n_edits; e++) {
             if (candidates[i].edits[e].layer != candidates[i].layer)
                 return sah_fail(error, SAH_BAD_ARGUMENT, "a candidate's edits must lie in one layer");
+            *donors = *donors || sah_op_takes_donors(candidates[i].edits[e].op);
+        }
     }
     return SAH_OK;
 }
@@ -463,6 +486,18 @@ static sah_status run_base(sweep *sw, sah_error *error)
     return status;
 }
 
+/* What stands in for the base ablation's heads, for all passes. */
+static sah_status lend(sweep *sw, const sah_edit *base, size_t n_base, sah_error *error)
+{
+    sah_workspace *ws = NULL;
+    sah_status status = sah_workspace_new(sah_threads_here(sw->model->threads), &ws, error);
+    if (status == SAH_OK)
+        status = sah_donor_set_new(sw->model, sw->forest->donors, base, n_base, ws, &sw->set, error);
+    sw->pass.donors = sw->set.layers;
+    sah_workspace_free(ws);
+    return status;
+}
+
 /* What no workspace has counted is waiting: for the base pass at the start, for the last unit at the end. */
 static void fill_report(const sweep *sw, double seconds, sah_sweep_report *report)
 {
@@ -489,7 +524,8 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     double start = omp_get_wtime();
     sw.options = options ? options : &defaults;
 
-    sah_status status = check_candidates(c, candidates, n, error);
+    bool donors;
+    sah_status status = check_candidates(c, forest, candidates, n, &donors, error);
     if (status != SAH_OK) return status;
     pthread_mutex_init(&sw.telling, NULL);
     pthread_mutex_init(&sw.noting, NULL);
@@ -504,9 +540,12 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sort_candidates(&sw, order, needed, slice);
     sw.order = order;
     sw.plans = plans;
-    status = run_base(&sw, error);
+    status = lend(&sw, base, n_base, error);
+    if (status == SAH_OK) status = run_base(&sw, error);
     if (status != SAH_OK || n == 0 || sw.options->base_only) goto done;
     status = sah_base_new(&sw.pass, forest, plans, needed, slice, &sw.base, error);
+    if (status == SAH_OK && donors)
+        status = sah_donor_walk_new(model, forest->donors, needed, &sw.donors, error);
     if (status != SAH_OK) goto done;
 
     if (model->stream)
@@ -521,6 +560,8 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
 
 done:
     sah_base_free(sw.base);
+    sah_donor_walk_free(sw.donors);
+    sah_donor_set_free(&sw.set);
     sah_plans_free(plans);
     sah_pass_end(&sw.pass);
     pthread_mutex_destroy(&sw.telling);

@@ -86,7 +86,8 @@ sah_status sah_heat_map(const sah_result *result, sah_order order, bool colour, 
             add_cell(&out, values[l * info->n_heads + h], most, colour, columns);
         sah_text_adds(&out, colour ? "\033[0m\n" : "\n");
     }
-    bool below = order == SAH_ORDER_DIFFERENCE || order == SAH_ORDER_EFFECT; /* scores may be */
+    bool below = order == SAH_ORDER_DIFFERENCE || order == SAH_ORDER_EFFECT ||
+                 order == SAH_ORDER_TOWARD; /* scores may be */
     sah_text_addf(&out, "layer  %s: 0 ", sah_score_name(result, order));
     for (int i = 0; i < 8; i++) add_cell(&out, most * i / 7, most, colour, 1);
     sah_text_addf(&out, "%s %.3g (square-root scale%s)\n", colour ? "\033[0m" : "", most,

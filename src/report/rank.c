@@ -230,6 +230,8 @@ double sah_score_of(sah_order order, const sah_ranked *r)
         return r->difference;
     case SAH_ORDER_EFFECT:
         return -r->effect;
+    case SAH_ORDER_TOWARD:
+        return r->toward;
     case SAH_ORDER_DEFAULT:
     case SAH_ORDER_MEAN:
         break;
@@ -266,6 +268,9 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
     if (order == SAH_ORDER_EFFECT && info->n_refused == 0) {
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "the result has no openings of refused queries to take an effect from");
+    }
+    if (order == SAH_ORDER_TOWARD && info->n_answered == 0) {
+        return sah_fail(error, SAH_BAD_ARGUMENT, "the result has no openings of answered queries");
     }
     order = sah_order_of(result, order);
 
@@ -317,6 +322,8 @@ const char *sah_score_name(const sah_result *result, sah_order order)
         return ships ? "mean KL less mean contrast KL, nats" : "shift less contrast shift, degrees";
     case SAH_ORDER_EFFECT:
         return "how much refusals weaken, nats a token";
+    case SAH_ORDER_TOWARD:
+        return "how much likelier a refusal becomes, nats a token";
     case SAH_ORDER_DEFAULT:
     case SAH_ORDER_MEAN:
         break;

@@ -57,9 +57,8 @@ sah_status sah_match(sah_length *wanted, size_t n, sah_length *from, size_t m, b
     return SAH_OK;
 }
 
-/* Tokens of each query in its template. */
-static sah_status measure(const sah_model *model, const sah_strings *queries, const char *template_,
-                          const char *system, sah_length *out, sah_error *error)
+sah_status sah_measure_prompts(const sah_model *model, const sah_strings *queries, const char *template_,
+                               const char *system, sah_length *out, sah_error *error)
 {
     sah_status status = SAH_OK;
     for (size_t i = 0; i < queries->n && status == SAH_OK; i++) {
@@ -94,8 +93,8 @@ sah_status sah_match_lengths(const sah_model *model, const sah_strings *queries,
     bool *chosen = sah_alloc(m, sizeof *chosen);
     sah_status status = wanted && from && chosen ? SAH_OK : sah_fail_memory(error, "matching lengths");
     *out = (sah_matching){.from = m};
-    if (status == SAH_OK) status = measure(model, queries, template_, system, wanted, error);
-    if (status == SAH_OK) status = measure(model, contrast, template_, system, from, error);
+    if (status == SAH_OK) status = sah_measure_prompts(model, queries, template_, system, wanted, error);
+    if (status == SAH_OK) status = sah_measure_prompts(model, contrast, template_, system, from, error);
     if (status == SAH_OK) status = sah_match(wanted, n, from, m, chosen, error);
     for (size_t i = 0; i < m && status == SAH_OK; i++)
         if (chosen[i]) status = sah_strings_add(&kept, contrast->items[i], strlen(contrast->items[i]), error);

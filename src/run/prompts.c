@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run/interchange.h"
 #include "run/journal.h"
 #include "model/checkpoint/identity.h"
 #include "model/template/thinking.h"
@@ -60,6 +61,8 @@ sah_status sah_run_prompts_new(const sah_model *model, const sah_strings *const 
 void sah_run_prompts_free(sah_run_prompts *prompts)
 {
     for (size_t i = 0; i < prompts->n; i++) free(prompts->tokens[i]);
+    for (size_t i = 0; prompts->sources != NULL && i < prompts->n; i++) free(prompts->sources[i]);
+    free(prompts->sources);
     free(prompts->tokens);
     free(prompts->items);
     free(prompts->opened);
@@ -67,16 +70,21 @@ void sah_run_prompts_free(sah_run_prompts *prompts)
 }
 
 sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
-                          const sah_run_options *options, const char *default_template, sah_forest **out,
-                          sah_error *error)
+                          const sah_run_options *options, const char *default_template,
+                          const size_t *query_of, sah_donors **donors, sah_forest **out, sah_error *error)
 {
     const char *template_ = options->template_ != NULL ? options->template_ : default_template;
     sah_run_prompts prompts;
     *out = NULL;
+    *donors = NULL;
     sah_status status =
         sah_run_prompts_new(model, lists, n_lists, template_, options->system, &prompts, error);
     if (status == SAH_OK)
+        status = sah_interchange_donors(model, &options->ablation, &options->interchange, template_,
+                                        options->system, query_of, &prompts, donors, error);
+    if (status == SAH_OK)
         status = sah_forest_new(prompts.items, prompts.n, model->config.n_vocab, out, error);
+    if (status == SAH_OK) (*out)->donors = *donors;
     sah_run_prompts_free(&prompts);
     return status;
 }
@@ -199,7 +207,7 @@ json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
     sah_parts_name(ablation->parts, parts);
     json_t *settings =
         json_pack("{s:s, s:s, s:o, s:s, s:s?, s:s, s:[i,i], s:[i,i]}", "part", parts, "op",
-                  scale ? "scale" : "mean", "scale", scale ? sah_json_float(ablation->factor) : json_null(),
+                  sah_op_name(ablation->op), "scale", scale ? sah_json_float(ablation->factor) : json_null(),
                   "template", template_, "system", options->system, "precision", info->precision, "layers",
                   options->layer_from, all_layers ? info->n_layers : options->layer_to, "heads",
                   options->head_from, all_heads ? heads : options->head_to);

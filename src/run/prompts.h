@@ -19,6 +19,7 @@ typedef struct sah_run_prompts {
     int32_t **tokens; /* [n] */
     sah_prompt *items; /* [n] the same */
     const char **opened; /* [n] the mark with which the prompt opens the model's thinking, or NULL */
+    int32_t **sources; /* [n] theirs, where donors stand in (interchange.h); else NULL */
     size_t n;
 } sah_run_prompts;
 
@@ -29,9 +30,12 @@ sah_status sah_run_prompts_new(const sah_model *model, const sah_strings *const 
                                sah_error *error);
 void sah_run_prompts_free(sah_run_prompts *prompts);
 
-/* The forest of such prompts, in the run's template (or `default_template`). */
+/* The forest of such prompts, in the run's template (or `default_template`), and the donors of the run's ablation:
+ * prompt i is query query_of[i] of the run's lists, or i where that is NULL. *donors for sah_donors_free() behind the
+ * forest; NULL where nothing stands in. */
 sah_status sah_run_forest(const sah_model *model, const sah_strings *const *lists, size_t n_lists,
-                          const sah_run_options *options, const char *default_template, sah_forest **out,
+                          const sah_run_options *options, const char *default_template,
+                          const size_t *query_of, struct sah_donors **donors, sah_forest **out,
                           sah_error *error);
 
 /* The options as they are meant: NULL, and an ablation that is all 0, are the defaults. */

@@ -19,6 +19,8 @@ enum { MAX_FILE = 256 << 20 };
 const char *sah_query_column(const sah_query_source *s, size_t i)
 {
     static const char *const COLUMNS[] = {"input", "goal", "query", "prompt", NULL};
+    if (s->partners_first && i == 0) return SAH_COLUMN_PARTNER;
+    if (s->partners_first) i--;
     if (s->column == NULL) return COLUMNS[i];
     return i == 0 ? s->column : NULL;
 }
@@ -36,9 +38,16 @@ bool sah_query_is_full(const sah_query_source *s)
     return s->limit > 0 && s->out->n >= s->limit;
 }
 
-sah_status sah_query_add(const sah_query_source *s, const char *query, size_t size, sah_error *error)
+sah_status sah_query_add(const sah_query_source *s, const char *query, size_t size, const char *partner,
+                         const char *place, sah_error *error)
 {
-    return sah_query_is_blank(query, size) ? SAH_OK : sah_strings_add(s->out, query, size, error);
+    if (sah_query_is_blank(query, size)) return SAH_OK;
+    if (s->partners != NULL && (partner == NULL || sah_query_is_blank(partner, strlen(partner))))
+        return sah_fail(error, SAH_FAILED, "%s: %s: the query has no partner", s->where, place);
+    sah_status status = sah_strings_add(s->out, query, size, error);
+    if (status == SAH_OK && s->partners != NULL)
+        status = sah_strings_add(s->partners, partner, strlen(partner), error);
+    return status;
 }
 
 sah_status sah_query_fail_column(const sah_query_source *s, const char *place, const char *kind,
@@ -91,6 +100,10 @@ static size_t line_length(const char *text, size_t size)
 
 static sah_status read_lines(const sah_query_source *s, sah_error *error)
 {
+    if (s->partners != NULL)
+        return sah_fail(
+            error, SAH_FAILED,
+            "%s: no column \"" SAH_COLUMN_PARTNER "\": it is read as plain text, one query a line", s->where);
     if (s->column != NULL) {
         return sah_fail(error, SAH_FAILED,
                         "%s: no column \"%s\": it is read as plain text, one query a line, as its first line "
@@ -99,7 +112,7 @@ static sah_status read_lines(const sah_query_source *s, sah_error *error)
     }
     for (size_t at = 0, length; at < s->size && !sah_query_is_full(s);) {
         length = line_length(s->text + at, s->size - at);
-        sah_status status = sah_query_add(s, s->text + at, length, error);
+        sah_status status = sah_query_add(s, s->text + at, length, NULL, "", error);
         if (status != SAH_OK) return status;
         at += length;
         at += line_end(s->text, s->size, at);
@@ -198,31 +211,53 @@ static sah_status check_text(const sah_query_source *s, sah_error *error)
     return SAH_OK;
 }
 
-sah_status sah_queries_read(const char *path, const char *column, size_t limit, sah_strings *out,
-                            sah_error *error)
+/* What the source says, of the file's text. */
+static sah_status read_file(const char *path, sah_query_source s, sah_error *error)
 {
     static const char MARK[] = "\xEF\xBB\xBF"; /* the byte order mark some editors put in front */
     char *data;
     size_t size;
-    *out = (sah_strings){0};
+    *s.out = (sah_strings){0};
+    if (s.partners != NULL) *s.partners = (sah_strings){0};
     sah_status status = sah_file_read(path, MAX_FILE, &data, &size, error);
     if (status != SAH_OK) return status;
     size_t skip = size >= 3 && memcmp(data, MARK, 3) == 0 ? 3 : 0;
-    sah_query_source s = {.text = data + skip,
-                          .size = size - skip,
-                          .where = strcmp(path, "-") == 0 ? "standard input" : path,
-                          .column = column,
-                          .limit = limit,
-                          .out = out};
+    s.text = data + skip;
+    s.size = size - skip;
+    s.where = strcmp(path, "-") == 0 ? "standard input" : path;
     status = sah_expect_text(s.where, data, size, "a list of queries", error);
     if (status == SAH_OK) status = check_text(&s, error);
     if (status == SAH_OK) status = read_any(path, &s, error);
-    if (status == SAH_OK && out->n == 0)
+    if (status == SAH_OK && s.out->n == 0)
         status = sah_fail(error, SAH_FAILED, "%s: no queries in it", s.where);
-    if (status != SAH_OK)
-        sah_strings_free(out);
-    else
+    if (status != SAH_OK) {
+        sah_strings_free(s.out);
+        if (s.partners != NULL) sah_strings_free(s.partners);
+    } else {
         sah_error_clear(error); /* of the forms that the text does not have */
+    }
     free(data);
     return status;
+}
+
+sah_status sah_queries_read(const char *path, const char *column, size_t limit, sah_strings *out,
+                            sah_error *error)
+{
+    return read_file(path, (sah_query_source){.column = column, .limit = limit, .out = out}, error);
+}
+
+sah_status sah_pairs_read(const char *path, const char *column, size_t limit, sah_strings *queries,
+                          sah_strings *partners, sah_error *error)
+{
+    return read_file(
+        path, (sah_query_source){.column = column, .limit = limit, .out = queries, .partners = partners},
+        error);
+}
+
+sah_status sah_partners_read(const char *path, const char *column, size_t limit, sah_strings *out,
+                             sah_error *error)
+{
+    return read_file(path,
+                     (sah_query_source){.column = column, .limit = limit, .partners_first = true, .out = out},
+                     error);
 }

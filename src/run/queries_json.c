@@ -128,7 +128,12 @@ static sah_status add_record(const sah_query_source *s, const json_t *record, co
     if (memchr(json_string_value(query), '\0', size) != NULL)
         return sah_fail(error, SAH_FAILED, "%s: %s: the query holds the character NUL (\\u0000)", s->where,
                         place);
-    return sah_query_add(s, json_string_value(query), size, error);
+    const json_t *other = json_is_object(record) ? json_object_get(record, SAH_COLUMN_PARTNER) : NULL;
+    const char *partner = json_string_value(other);
+    if (s->partners != NULL && partner != NULL && strlen(partner) != json_string_length(other))
+        return sah_fail(error, SAH_FAILED, "%s: %s: the partner holds the character NUL (\\u0000)", s->where,
+                        place);
+    return sah_query_add(s, json_string_value(query), size, partner, place, error);
 }
 
 static sah_status add_records(const sah_query_source *s, const json_t *array, size_t *n, sah_error *error)

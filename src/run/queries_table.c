@@ -99,6 +99,12 @@ sah_status sah_query_read_table(const sah_query_source *s, const char *separator
         status = sah_fail(error, SAH_FAILED, "%s: line 1: two columns are named \"%s\"", s->where,
                           t.fields.items[column]);
     const size_t names = t.fields.n;
+    size_t partner = 0;
+    while (partner < names && strcmp(t.fields.items[partner], SAH_COLUMN_PARTNER) != 0) partner++;
+    if (status == SAH_OK && s->partners != NULL && partner == names)
+        status = sah_fail(error, SAH_FAILED,
+                          "%s: line 1: no column \"" SAH_COLUMN_PARTNER "\", and no other list of partners",
+                          s->where);
     while (status == SAH_OK && !sah_query_is_full(s)) {
         status = next_record(&t, error);
         if (status != SAH_OK || t.fields.n == 0) break;
@@ -106,7 +112,10 @@ sah_status sah_query_read_table(const sah_query_source *s, const char *separator
         status = check_record(&t, names, (size_t)column, error);
         if (status != SAH_OK) break;
         const char *query = t.fields.items[column];
-        status = sah_query_add(s, query, strlen(query), error);
+        char place[40];
+        snprintf(place, sizeof place, "line %zu", t.begin);
+        status = sah_query_add(s, query, strlen(query), partner < t.fields.n ? t.fields.items[partner] : NULL,
+                               place, error);
     }
     sah_strings_free(&t.fields);
     return status;

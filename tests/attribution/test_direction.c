@@ -32,7 +32,7 @@ static void add_prompts(token_sets *sets, const json_t *lists)
         for (size_t j = 0; j < json_array_size(ids); j++)
             tokens[j] = (int32_t)json_integer_value(json_array_get(ids, j));
         assert_true(sets->n < 16);
-        sets->prompts[sets->n++] = (sah_prompt){tokens, json_array_size(ids)};
+        sets->prompts[sets->n++] = (sah_prompt){.tokens = tokens, .n = json_array_size(ids)};
     }
 }
 
@@ -128,7 +128,7 @@ static void test_single_queries(void **state)
 {
     (void)state;
     static const int32_t a[] = {1, 17, 42, 5}, b[] = {1, 9, 42, 5};
-    const sah_prompt prompts[] = {{a, 4}, {b, 4}};
+    const sah_prompt prompts[] = {{.tokens = a, .n = 4}, {.tokens = b, .n = 4}};
     sah_error error = {0};
     sah_forest *forest = NULL;
     sah_model *model = golden_model("llama-bias", NULL, NULL);
@@ -179,7 +179,7 @@ static void test_arrangements(void **state)
 {
     (void)state;
     static const int32_t a[] = {1, 17, 42, 5}, b[] = {1, 9, 42, 5};
-    const sah_prompt prompts[] = {{a, 4}, {b, 4}};
+    const sah_prompt prompts[] = {{.tokens = a, .n = 4}, {.tokens = b, .n = 4}};
     random_shape shape = {
         .config = random_config(), .norms_behind = true, .scales = true, .kinds_differ = true};
     shape.config.residual_scale = 0.7f;

@@ -163,7 +163,7 @@ static setup setup_new(const planted *p, size_t first)
 {
     sah_error error = {0};
     setup s = {.model = planted_open(p)};
-    sah_prompt prompts[N_QUERIES];
+    sah_prompt prompts[N_QUERIES] = {{0}};
     sah_strings queries = planted_queries(true, first, N_QUERIES);
     for (size_t i = 0; i < N_QUERIES; i++) {
         char *text;

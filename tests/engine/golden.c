@@ -32,7 +32,7 @@ void golden_open(const char *directory, golden *out)
         int32_t *tokens = calloc(json_array_size(ids), sizeof *tokens);
         for (size_t j = 0; j < json_array_size(ids); j++)
             tokens[j] = (int32_t)json_integer_value(json_array_get(ids, j));
-        out->prompts[i] = (sah_prompt){tokens, json_array_size(ids)};
+        out->prompts[i] = (sah_prompt){.tokens = tokens, .n = json_array_size(ids)};
     }
 }
 

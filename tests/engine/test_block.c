@@ -27,8 +27,9 @@ static const int32_t TOKENS[][14] = {{3, 1, 4, 1, 5, 9},
                                      {3, 1},
                                      {20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33},
                                      {3, 1, 6}};
-static const sah_prompt PROMPTS[] = {{TOKENS[0], 6},  {TOKENS[1], 5}, {TOKENS[2], 2},
-                                     {TOKENS[3], 14}, {TOKENS[0], 6}, {TOKENS[4], 3}};
+static const sah_prompt PROMPTS[] = {{.tokens = TOKENS[0], .n = 6}, {.tokens = TOKENS[1], .n = 5},
+                                     {.tokens = TOKENS[2], .n = 2}, {.tokens = TOKENS[3], .n = 14},
+                                     {.tokens = TOKENS[0], .n = 6}, {.tokens = TOKENS[4], .n = 3}};
 enum { N_PROMPTS = 6, STEPS = 5 };
 
 /* ---- Arrangements -------------------------------------------------------------------------------------- */
@@ -484,8 +485,8 @@ static void check_decoding(const sah_model *model, const sah_edit *edits, size_t
     size_t d = (size_t)model->config.d_model;
     double hidden[64];
     for (size_t p = 0; p < N_PROMPTS; p++) memcpy(text[p], PROMPTS[p].tokens, PROMPTS[p].n * sizeof(int32_t));
-    assert_int_equal(sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, edits, n_edits, &decoding, &error),
-                     SAH_OK);
+    assert_int_equal(
+        sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, edits, n_edits, NULL, &decoding, &error), SAH_OK);
     for (size_t step = 0; step <= STEPS; step++) {
         int32_t n, next[N_PROMPTS];
         sah_decoding_live(decoding, &n);
@@ -568,7 +569,7 @@ static void decode_all(const sah_model *model, const sah_edit base[N_BASE], give
     sah_error error = {0};
     sah_decoding *decoding = NULL;
     size_t d = (size_t)model->config.d_model;
-    if (sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, base, N_BASE, &decoding, &error) != SAH_OK)
+    if (sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, base, N_BASE, NULL, &decoding, &error) != SAH_OK)
         fail_msg("%s", error.message);
     for (int step = 0; step < STEPS; step++) {
         int32_t next[N_PROMPTS];
@@ -682,7 +683,7 @@ static void long_prompt(const arrangement *a, int limit, const char *part)
     sah_forest *forest = NULL;
     float hidden[64];
     for (size_t n = (size_t)limit; n <= (size_t)limit + 1; n++) {
-        sah_prompt prompt = {TOKENS[3], n};
+        sah_prompt prompt = {.tokens = TOKENS[3], .n = n};
         assert_int_equal(sah_forest_new(&prompt, 1, 50, &forest, &error), SAH_OK);
         assert_int_equal(sah_forward(model, forest, NULL, 0, hidden, &error),
                          n > (size_t)limit ? SAH_BAD_ARGUMENT : SAH_OK);

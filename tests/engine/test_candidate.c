@@ -82,7 +82,7 @@ static void test_pairs_by_hand(void **state)
 {
     (void)state;
     int32_t a[] = {1, 2, 3}, b[] = {1, 2, 4, 5};
-    sah_prompt prompts[] = {{a, 3}, {b, 4}};
+    sah_prompt prompts[] = {{.tokens = a, .n = 3}, {.tokens = b, .n = 4}};
     sah_forest *forest = NULL;
     sah_forest_size size;
     sah_error error = {0};

@@ -66,7 +66,8 @@ static void compare_with_plain(const sah_model *model, const golden *g, const sa
     size_t d = (size_t)model->config.d_model;
     double *hidden = calloc(d, sizeof *hidden);
     start(g, texts);
-    if (sah_decoding_new(model, g->prompts, g->n_prompts, STEPS, some, n_edits, &decoding, &error) != SAH_OK)
+    if (sah_decoding_new(model, g->prompts, g->n_prompts, STEPS, some, n_edits, NULL, &decoding, &error) !=
+        SAH_OK)
         fail_msg("%s", error.message);
     for (int step = 0; step <= STEPS; step++) {
         int32_t n, next[MOST_PROMPTS];
@@ -118,8 +119,9 @@ static void run(const sah_model *model, const sah_prompt *prompts, size_t n_prom
     size_t d = (size_t)model->config.d_model;
     sah_edit *fitting = golden_fitting(model, edits, N_EDITS);
     start(&some, texts);
-    assert_int_equal(sah_decoding_new(model, prompts, n_prompts, STEPS, fitting, N_EDITS, &decoding, &error),
-                     SAH_OK);
+    assert_int_equal(
+        sah_decoding_new(model, prompts, n_prompts, STEPS, fitting, N_EDITS, NULL, &decoding, &error),
+        SAH_OK);
     for (int step = 0; step <= STEPS; step++) {
         int32_t n, next[MOST_PROMPTS];
         const int32_t *live = sah_decoding_live(decoding, &n);
@@ -192,9 +194,9 @@ static void test_bf16(void **state)
     start(&first, &text);
     run(model, g.prompts, g.n_prompts, 0, false, steps);
     for (int step = 0; step <= STEPS; step++) {
-        assert_int_equal(
-            sah_forest_new(&(sah_prompt){text.tokens, text.n}, 1, model->config.n_vocab, &forest, &error),
-            SAH_OK);
+        assert_int_equal(sah_forest_new(&(sah_prompt){.tokens = text.tokens, .n = text.n}, 1,
+                                        model->config.n_vocab, &forest, &error),
+                         SAH_OK);
         assert_int_equal(sah_forward(model, forest, edits, N_EDITS, whole, &error), SAH_OK);
         sah_forest_free(forest);
         double sum = 0.0, off = 0.0;
@@ -224,11 +226,13 @@ static void test_bad_tokens(void **state)
     golden_open("llama-gqa", &g);
     sah_model *model = golden_model("llama-gqa", NULL, NULL);
     sah_edit outside = {99, 0, SAH_PART_Q, SAH_OP_SCALE, 0.0f};
-    assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, 1, &outside, 1, &decoding, &error),
+    assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, 1, &outside, 1, NULL, &decoding, &error),
                      SAH_BAD_ARGUMENT);
-    assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, INT32_MAX, NULL, 0, &decoding, &error),
-                     SAH_OUT_OF_MEMORY);
-    assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, 1, NULL, 0, &decoding, &error), SAH_OK);
+    assert_int_equal(
+        sah_decoding_new(model, g.prompts, g.n_prompts, INT32_MAX, NULL, 0, NULL, &decoding, &error),
+        SAH_OUT_OF_MEMORY);
+    assert_int_equal(sah_decoding_new(model, g.prompts, g.n_prompts, 1, NULL, 0, NULL, &decoding, &error),
+                     SAH_OK);
     next[0] = model->config.n_vocab;
     assert_int_equal(sah_decoding_step(decoding, next, &error), SAH_BAD_ARGUMENT);
     sah_decoding_free(decoding);

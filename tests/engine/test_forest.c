@@ -38,7 +38,11 @@ static void test_by_hand(void **state)
 {
     (void)state;
     int32_t a[] = {5, 6, 7}, b[] = {5, 6, 8, 9}, c[] = {5, 6}, d[] = {4};
-    sah_prompt prompts[] = {{a, 3}, {b, 4}, {c, 2}, {a, 3}, {d, 1}};
+    sah_prompt prompts[] = {{.tokens = a, .n = 3},
+                            {.tokens = b, .n = 4},
+                            {.tokens = c, .n = 2},
+                            {.tokens = a, .n = 3},
+                            {.tokens = d, .n = 1}};
     sah_error error = {0};
     sah_forest *f = NULL;
     assert_int_equal(sah_forest_new(prompts, 5, 10, &f, &error), SAH_OK);
@@ -61,7 +65,7 @@ static void test_random(void **state)
         sah_prompt prompts[N];
         size_t n = 1 + (size_t)rand() % N, distinct = 0;
         for (size_t i = 0; i < n; i++) {
-            prompts[i] = (sah_prompt){tokens[i], 1 + (size_t)rand() % LENGTH};
+            prompts[i] = (sah_prompt){.tokens = tokens[i], .n = 1 + (size_t)rand() % LENGTH};
             for (size_t j = 0; j < LENGTH; j++) tokens[i][j] = rand() % 3;
         }
         /* Distinct non-empty prefixes, counted by comparing all with all. */
@@ -92,10 +96,11 @@ static void test_positions(void **state)
         sah_prompt prompts[N], all[N * LENGTH];
         size_t first[N], n = 1 + (size_t)rand() % N, total = 0;
         for (size_t i = 0; i < n; i++) {
-            prompts[i] = (sah_prompt){tokens[i], 1 + (size_t)rand() % LENGTH};
+            prompts[i] = (sah_prompt){.tokens = tokens[i], .n = 1 + (size_t)rand() % LENGTH};
             first[i] = (size_t)rand() % prompts[i].n;
             for (size_t j = 0; j < LENGTH; j++) tokens[i][j] = rand() % 2;
-            for (size_t j = first[i]; j < prompts[i].n; j++) all[total++] = (sah_prompt){tokens[i], j + 1};
+            for (size_t j = first[i]; j < prompts[i].n; j++)
+                all[total++] = (sah_prompt){.tokens = tokens[i], .n = j + 1};
         }
         sah_error error = {0};
         sah_forest *f = NULL, *plain = NULL;
@@ -131,11 +136,14 @@ static void test_refuses(void **state)
     int32_t tokens[] = {1, 9};
     sah_error error = {0};
     sah_forest *f = NULL;
-    assert_int_equal(sah_forest_new(&(sah_prompt){tokens, 2}, 1, 9, &f, &error), SAH_BAD_ARGUMENT);
-    assert_int_equal(sah_forest_new(&(sah_prompt){tokens, 0}, 1, 10, &f, &error), SAH_BAD_ARGUMENT);
-    assert_int_equal(sah_forest_new(NULL, 0, 10, &f, &error), SAH_BAD_ARGUMENT);
-    assert_int_equal(sah_forest_new_positions(&(sah_prompt){tokens, 2}, (size_t[]){2}, 1, 10, &f, &error),
+    assert_int_equal(sah_forest_new(&(sah_prompt){.tokens = tokens, .n = 2}, 1, 9, &f, &error),
                      SAH_BAD_ARGUMENT);
+    assert_int_equal(sah_forest_new(&(sah_prompt){.tokens = tokens, .n = 0}, 1, 10, &f, &error),
+                     SAH_BAD_ARGUMENT);
+    assert_int_equal(sah_forest_new(NULL, 0, 10, &f, &error), SAH_BAD_ARGUMENT);
+    assert_int_equal(
+        sah_forest_new_positions(&(sah_prompt){.tokens = tokens, .n = 2}, (size_t[]){2}, 1, 10, &f, &error),
+        SAH_BAD_ARGUMENT);
 }
 
 int main(void)

@@ -50,7 +50,7 @@ static golden tokens_of_goldens(sah_prompt *prompt)
     int32_t *tokens = calloc(json_array_size(list), sizeof *tokens);
     for (size_t i = 0; i < json_array_size(list); i++)
         tokens[i] = (int32_t)json_integer_value(json_array_get(list, i));
-    *prompt = (sah_prompt){tokens, json_array_size(list)};
+    *prompt = (sah_prompt){.tokens = tokens, .n = json_array_size(list)};
     return (golden){.n_prompts = 1, .prompts = prompt};
 }
 

@@ -2,6 +2,7 @@
 /* CSV records, and lists of queries in every form they may have. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -300,6 +301,67 @@ static void test_errors(void **state)
     expect_failure(sah_queries_read(scratch("absent.csv"), NULL, 0, &list, &error), &error, "No such file");
 }
 
+/* Reads `text` as the file `name`; "query>partner" joined by '|'. */
+static sah_status read_pairs(const char *name, const char *text, size_t limit, char joined[256],
+                             sah_error *error)
+{
+    sah_strings queries, partners;
+    const char *path = scratch(name);
+    scratch_write_text(path, text);
+    sah_status status = sah_pairs_read(path, NULL, limit, &queries, &partners, error);
+    assert_int_equal(queries.n, partners.n);
+    joined[0] = '\0';
+    for (size_t i = 0; i < queries.n; i++)
+        snprintf(joined + strlen(joined), 256 - strlen(joined), "%s%s>%s", i > 0 ? "|" : "", queries.items[i],
+                 partners.items[i]);
+    sah_strings_free(&queries);
+    sah_strings_free(&partners);
+    return status;
+}
+
+static void test_pairs(void **state)
+{
+    static const struct {
+        const char *name, *text, *pairs;
+    } CASES[] =
+        {
+            {"p.csv", "goal,partner\na,x\n,nobody\n\"b\",\"y, z\"\n", "a>x|b>y, z"},
+            {"p.csv", "partner,goal\nx,a\ny,b\n", "a>x|b>y"},
+            {"p.tsv", "goal\tpartner\na\tx\n", "a>x"},
+            {"p.jsonl", "{\"goal\":\"a\",\"partner\":\"x\"}\n{\"partner\":\"y\",\"input\":\"b\"}\n",
+             "a>x|b>y"},
+        },
+      WRONG[] = {
+          {"p.csv", "goal,other\na,x\n", "line 1: no column \"partner\""},
+          {"p.csv", "goal,partner\na,x\nb,\n", "line 3: the query has no partner"},
+          {"p.csv", "goal,partner\na\n", "line 2: the query has no partner"},
+          {"p.jsonl", "{\"goal\":\"a\",\"partner\":7}\n", "line 1: the query has no partner"},
+          {"p.jsonl", "{\"goal\":\"a\",\"partner\":\"x\\u0000y\"}\n", "NUL"},
+          {"p.jsonl", "\"a\"\n", "no partner"},
+          {"p.txt", "a\nb\n", "no column \"partner\""},
+      };
+    sah_error error;
+    sah_strings list;
+    char joined[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        expect_ok(read_pairs(CASES[i].name, CASES[i].text, 0, joined, &error), &error);
+        assert_string_equal(joined, CASES[i].pairs);
+    }
+    for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++)
+        expect_failure(read_pairs(WRONG[i].name, WRONG[i].text, 0, joined, &error), &error, WRONG[i].pairs);
+    expect_ok(read_pairs("p.csv", CASES[1].text, 1, joined, &error), &error);
+    assert_string_equal(joined, "a>x");
+    /* a list of partners: their column, else the usual one */
+    expect_ok(sah_partners_read(scratch("p.csv"), NULL, 0, &list, &error), &error);
+    assert_string_equal(list.items[1], "y");
+    sah_strings_free(&list);
+    scratch_write_text(scratch("p.csv"), "id,goal\n1,a\n");
+    expect_ok(sah_partners_read(scratch("p.csv"), NULL, 0, &list, &error), &error);
+    assert_string_equal(list.items[0], "a");
+    sah_strings_free(&list);
+}
+
 /* The list of queries that comes with the project. */
 static void test_project_data(void **state)
 {
@@ -314,9 +376,9 @@ static void test_project_data(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_csv),          cmocka_unit_test(test_csv_errors), cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_huge),         cmocka_unit_test(test_limit),      cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_project_data),
+        cmocka_unit_test(test_csv),   cmocka_unit_test(test_csv_errors),   cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_huge),  cmocka_unit_test(test_limit),        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_pairs), cmocka_unit_test(test_project_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run/interchange.h"
 #include "run/journal.h"
 #include "run/prompts.h"
 #include "run/shard.h"
@@ -31,6 +32,8 @@ typedef struct generate {
     char **prompts; /* [n] texts, and their tokens: */
     int32_t **tokens;
     size_t *n_tokens;
+    sah_run_prompts sources; /* the same tokens, with what stands in for their states */
+    sah_donors *donors; /* of the ablation, or NULL */
     sah_head *drawn; /* [n_heads] random heads */
     head_set *sets;
     size_t n_sets;
@@ -138,11 +141,19 @@ static json_t *make_settings(const generate *g)
     return NULL;
 }
 
+/* Whether partners stand in, who belong to a line. */
+static bool swaps(const generate *g)
+{
+    return g->options->ablation.op == SAH_OP_SWAP && g->options->n_heads > 0;
+}
+
 static json_t *make_header(const generate *g)
 {
+    const sah_generate_options *o = g->options;
     json_t *header = sah_journal_header("generate", g->model);
     if (header != NULL && json_object_set_new(header, "settings", make_settings(g)) == 0 &&
-        json_object_set_new(header, "queries", sah_run_strings(g->queries)) == 0)
+        json_object_set_new(header, "queries", sah_run_strings(g->queries)) == 0 &&
+        (o->n_heads == 0 || sah_interchange_note(header, &o->ablation, &o->interchange, g->queries->n)))
         return header;
     json_decref(header);
     return NULL;
@@ -178,6 +189,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     generate *g = ctx;
     const char *query = json_string_value(json_object_get(line, "query"));
     const json_t *ablated = json_object_get(line, "ablated");
+    const char *partner = json_string_value(json_object_get(line, "partner"));
     bool random = json_is_true(json_object_get(line, "random"));
     for (size_t s = 0; s < g->n_sets && query != NULL; s++) {
         const head_set *set = &g->sets[s];
@@ -187,6 +199,8 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
         for (size_t i = 0; i < g->queries->n && this_set; i++) {
             bool *done = &g->done[s * g->queries->n + i];
             if (*done || strcmp(query, g->queries->items[i]) != 0) continue;
+            if (swaps(g) && (!partner || strcmp(partner, g->options->interchange.partners->items[i]) != 0))
+                continue;
             *done = true;
             return show_line(g, set, i, line, error);
         }
@@ -215,6 +229,9 @@ static char *make_line(const generate *g, size_t query, const sah_reply *reply, 
     if (good && g->options->curve)
         good = json_object_set_new(line, "ablated", head_names(set->heads, set->n)) == 0;
     if (good && set->random) good = json_object_set_new(line, "random", json_true()) == 0;
+    if (good && swaps(g))
+        good = json_object_set_new(line, "partner",
+                                   json_string(g->options->interchange.partners->items[query])) == 0;
     char *dumped = good ? sah_json_text(line, JSON_COMPACT) : NULL;
     json_decref(line);
     return dumped;
@@ -282,8 +299,28 @@ static sah_status make_prompts(generate *g, sah_error *error)
     return status;
 }
 
+/* What stands in for the prompts' states. */
+static sah_status find_donors(generate *g, sah_error *error)
+{
+    const sah_generate_options *o = g->options;
+    sah_run_prompts *s = &g->sources;
+    if (o->n_heads == 0) return SAH_OK;
+    sah_status status = sah_interchange_check(&o->ablation, &o->interchange, g->queries->n, error);
+    if (status != SAH_OK) return status;
+    s->items = sah_alloc(g->queries->n, sizeof *s->items);
+    if (s->items == NULL) return sah_fail_memory(error, "the prompts");
+    for (size_t i = 0; i < g->queries->n; i++)
+        s->items[s->n++] = (sah_prompt){.tokens = g->tokens[i], .n = g->n_tokens[i]};
+    return sah_interchange_donors(g->model, &o->ablation, &o->interchange, g->template_, o->system, NULL, s,
+                                  &g->donors, error);
+}
+
 static void free_memory(generate *g)
 {
+    for (size_t i = 0; g->sources.sources != NULL && i < g->sources.n; i++) free(g->sources.sources[i]);
+    free(g->sources.sources);
+    free(g->sources.items);
+    sah_donors_free(g->donors);
     for (size_t i = 0; i < g->queries->n; i++) {
         if (g->prompts != NULL) free(g->prompts[i]);
         if (g->tokens != NULL) free(g->tokens[i]);
@@ -313,7 +350,9 @@ static sah_status run_set(generate *g, sah_respond_options *respond, sah_error *
                                &edits, &n_edits, error);
     for (size_t i = 0; i < g->queries->n && status == SAH_OK; i++) {
         if (done[i]) continue;
-        prompts[n] = (sah_prompt){g->tokens[i], g->n_tokens[i]};
+        prompts[n] = (sah_prompt){.tokens = g->tokens[i],
+                                  .n = g->n_tokens[i],
+                                  .source = g->donors != NULL ? g->sources.sources[i] : NULL};
         numbers[n] = i;
         g->left[n++] = i;
     }
@@ -349,6 +388,7 @@ static sah_status run_sets(generate *g, sah_error *error)
         .sampling = {o->temperature, o->top_k, o->top_p > 0.0 ? o->top_p : 1.0},
         .seed = o->seed,
         .most_tokens = (size_t)o->max_new_tokens,
+        .donors = g->donors,
         .memory = o->memory,
         .progress = o->progress,
         .user = o->user,
@@ -409,6 +449,7 @@ sah_status sah_generate(const sah_model *model, const sah_strings *queries,
     if (status == SAH_OK) status = check_heads(&g, error);
     if (status == SAH_OK) status = make_sets(&g, error);
     if (status == SAH_OK) status = make_prompts(&g, error);
+    if (status == SAH_OK) status = find_donors(&g, error);
     if (status != SAH_OK) goto done;
     header = make_header(&g);
     if (header == NULL) {

@@ -168,7 +168,7 @@ static sah_status run_one_wave(respond *r, const sah_edit *edits, size_t n_edits
     if (status == SAH_OK) status = go_on(r->options, error);
     if (status == SAH_OK)
         status = sah_decoding_new(r->model, r->prompts + r->first, r->n, (int32_t)r->options->most_tokens - 1,
-                                  edits, n_edits, &decoding, error);
+                                  edits, n_edits, r->options->donors, &decoding, error);
     if (status == SAH_OK) status = run_wave(r, decoding, error);
     sah_decoding_free(decoding);
     free(r->next);

@@ -20,6 +20,7 @@ typedef struct sah_respond_options {
     const uint64_t *numbers; /* [n_prompts] with the seed and the place they say what is drawn; may be NULL
                                 when nothing is */
     size_t most_tokens; /* of a reply, at least 1 */
+    const struct sah_donors *donors; /* of the prompts' sources; NULL where no edit asks for them */
     uint64_t memory; /* 0: a quarter of the machine's */
     sah_progress_fn progress; /* or NULL */
     void *user;

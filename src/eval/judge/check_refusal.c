@@ -53,7 +53,7 @@ sah_status sah_check_refusal(const sah_model *model, const sah_strings *queries,
     size_t n = queries->n < MOST_QUERIES ? queries->n : MOST_QUERIES;
     uint64_t done = 0, total = n * MOST_TOKENS;
     int32_t *tokens[MOST_QUERIES] = {NULL};
-    sah_prompt prompts[MOST_QUERIES];
+    sah_prompt prompts[MOST_QUERIES] = {{0}};
     sah_judge *judge = NULL;
     check c = {.model = model, .out = out};
     size_t *order = sah_alloc(queries->n, sizeof *order);

@@ -62,6 +62,22 @@ static sah_status find_refusal(sah_openings *o, sah_error *error)
     return SAH_OK;
 }
 
+/* The commonest refusal of the queries that are to give one. */
+static sah_status borrow_refusal(const sah_model *model, const sah_openings_options *options,
+                                 sah_openings *out, sah_error *error)
+{
+    sah_openings theirs;
+    sah_openings_options own = *options;
+    own.refusing = NULL;
+    sah_status status = sah_openings_new(model, options->refusing, NULL, &own, &theirs, error);
+    if (status != SAH_OK) return status;
+    out->refusal = theirs.refusal;
+    out->refusal_length = theirs.refusal_length;
+    theirs.refusal = NULL;
+    sah_openings_free(&theirs);
+    return SAH_OK;
+}
+
 /* Refusals stand at a response's beginning, if not always in its first words. */
 enum { USUAL_LENGTH = 8, USUAL_JUDGED = 64 };
 
@@ -117,6 +133,8 @@ sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, 
     if (status == SAH_OK && out->n > 0)
         status = sah_respond(model, prompts.items, prompts.n, NULL, 0, &respond, error);
     if (status == SAH_OK) status = find_refusal(out, error);
+    if (status == SAH_OK && out->refusal == NULL && options->refusing != NULL)
+        status = borrow_refusal(model, options, out, error);
     sah_judge_free(judge);
     sah_run_prompts_free(&prompts);
     if (status != SAH_OK) sah_openings_free(out);

@@ -74,7 +74,7 @@ sah_status sah_loglik_new(const sah_model *model, const sah_continuation *contin
     }
     l->model = model;
     for (size_t i = 0; i < n; i++) { /* the last token is a target alone */
-        prompts[i] = (sah_prompt){continuations[i].tokens, continuations[i].n - 1};
+        prompts[i] = (sah_prompt){.tokens = continuations[i].tokens, .n = continuations[i].n - 1};
         first[i] = continuations[i].from - 1;
     }
     status = sah_forest_new_positions(prompts, first, n, model->config.n_vocab, &l->forest, error);

@@ -137,6 +137,11 @@ sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size
     return SAH_OK;
 }
 
+bool sah_op_takes_donors(sah_op op)
+{
+    return op == SAH_OP_SWAP || op == SAH_OP_MEAN_DATA;
+}
+
 sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error)
 {
     for (size_t i = 0; i < n; i++) {
@@ -157,8 +162,8 @@ sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size
                 "head %d-%d: layer %d keeps a state by the delta rule, in which %c has another meaning "
                 "than in attention: of its heads part v can be edited, what they write",
                 edit->layer, edit->head, edit->layer, key ? 'k' : 'q');
-        if (edit->op != SAH_OP_SCALE && edit->op != SAH_OP_MEAN)
-            return sah_fail(error, SAH_BAD_ARGUMENT, "an edit's operation is scale or mean");
+        if (edit->op != SAH_OP_SCALE && edit->op != SAH_OP_MEAN && !sah_op_takes_donors(edit->op))
+            return sah_fail(error, SAH_BAD_ARGUMENT, "an edit's operation is scale, mean, swap or mean-data");
         if (edit->op == SAH_OP_SCALE && !isfinite(edit->factor))
             return sah_fail(error, SAH_BAD_ARGUMENT, "the scale of head %d-%d is not a finite number",
                             edit->layer, edit->head);

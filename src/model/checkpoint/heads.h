@@ -5,6 +5,9 @@
 
 #include "model/checkpoint/config.h"
 
+/* Whether states of other prompts take the place of a head's own. */
+bool sah_op_takes_donors(sah_op op);
+
 /* Checks edits against the model: layer, head, part, a finite factor. */
 sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size_t n, sah_error *error);
 
