@@ -335,7 +335,7 @@ static void test_family_adapters(void **state)
         snprintf(path, sizeof path, "%s/logits.json", adapter);
         expect_ok(sah_json_read(path, 1 << 20, &json, &error), &error);
         const json_t *ids = json_object_get(json, "prompt"), *want = json_object_get(json, "logits");
-        sah_prompt prompt = {tokens, json_array_size(ids)};
+        sah_prompt prompt = {.tokens = tokens, .n = json_array_size(ids)};
         const golden g = {.prompts = &prompt, .n_prompts = 1};
         for (size_t t = 0; t < prompt.n; t++) tokens[t] = (int32_t)json_integer_value(json_array_get(ids, t));
         float *wanted = calloc(json_array_size(want), sizeof *wanted);

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "program.h"
 #include "models/chain.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/writers.h"
