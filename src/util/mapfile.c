@@ -60,6 +60,7 @@ done:
 sah_status sah_mapfile_unchanged(const sah_mapfile *file, sah_error *error)
 {
     struct stat now;
+    if (file->path == NULL) return SAH_OK; /* bytes in memory */
     if (stat(file->path, &now) != 0 || now.st_dev != file->device || now.st_ino != file->inode) return SAH_OK;
     if ((size_t)now.st_size == file->size && now.st_mtim.tv_sec == file->modified.tv_sec &&
         now.st_mtim.tv_nsec == file->modified.tv_nsec) {
