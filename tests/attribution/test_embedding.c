@@ -93,6 +93,7 @@ static void test_ships(void **state)
     free(scores);
     expect_failure(sah_result_scores(memory, SAH_SCORE_EFFECT, &heads, &scores, &error), &error,
                    "no such scores");
+    sah_result_close(file);
     expect_failure(sah_result_parse("{}\n", 3, &file, &error), &error, "the result: not a result file");
 
     /* A file that is whole hands out its lines again. */
