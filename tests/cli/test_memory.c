@@ -28,6 +28,14 @@ enum { ALLOWED_MB = 72, BESIDE_MB = 32 };
 
 #define ALLOWED "72M"
 
+/* The address sanitizer takes terabytes of its own for what it knows: under it the bytes are compared, and no
+ * limit set. */
+#ifdef __SANITIZE_ADDRESS__
+static const bool limits = false;
+#else
+static const bool limits = true;
+#endif
+
 /* ---- The checkpoint ------------------------------------------------------------------------------------ */
 
 typedef struct tensor {
@@ -161,7 +169,7 @@ static int run(const char *const *arguments, const char *output, const char *mem
     if (pid == 0) {
         const rlim_t most = (rlim_t)(ALLOWED_MB + BESIDE_MB) << 20;
         const struct rlimit limit = {most, most};
-        if (limited && setrlimit(RLIMIT_DATA, &limit) != 0) _exit(126);
+        if (limited && limits && setrlimit(RLIMIT_DATA, &limit) != 0) _exit(126);
         if (freopen(said, "w", stderr) == NULL) _exit(126);
         execv(program, words);
         _exit(127);
@@ -209,12 +217,13 @@ static void check(const char *const *arguments)
     free(a);
     free(b);
     unlink(whole);
+    unlink(streamed);
+    if (!limits) return;
     assert_int_equal(run(arguments, whole, NULL, true, said), 1);
     char *line = (char *)scratch_read(said, &size);
     if (strstr(line, "not enough memory") == NULL) fail_msg("%s", line);
     free(line);
     unlink(whole);
-    unlink(streamed);
 }
 
 static const char *folder;
