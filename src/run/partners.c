@@ -9,6 +9,7 @@
 #include "run/prompts.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/json.h"
 #include "util/strings.h"
 
 /* A query's words, each once, as numbers in ascending order. */
@@ -17,12 +18,11 @@ typedef struct words {
     size_t n, capacity;
 } words;
 
-/* All texts' words, numbered as they come; a hash table with open addressing. */
+/* All texts' words, numbered as they come. */
 typedef struct vocabulary {
-    sah_strings names;
-    size_t *counts; /* [names] texts that have it */
-    size_t count_capacity;
-    size_t *slots, n_slots; /* number + 1, 0: free; a power of two */
+    json_t *numbers; /* of each word */
+    size_t *counts; /* [words] texts that have it */
+    size_t n, capacity;
 } vocabulary;
 
 /* ---- Words --------------------------------------------------------------------------------------------- */
@@ -32,47 +32,17 @@ static bool is_word_byte(unsigned char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c >= 0x80;
 }
 
-static uint64_t hash_of(const char *word, size_t size)
-{
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; i < size; i++) hash = (hash ^ (unsigned char)word[i]) * 1099511628211u;
-    return hash;
-}
-
-static bool double_slots(vocabulary *v)
-{
-    size_t n = v->n_slots > 0 ? 2 * v->n_slots : 256;
-    size_t *slots = sah_alloc(n, sizeof *slots);
-    if (slots == NULL) return false;
-    for (size_t i = 0; i < v->names.n; i++) {
-        size_t at = hash_of(v->names.items[i], strlen(v->names.items[i])) & (n - 1);
-        while (slots[at] != 0) at = (at + 1) & (n - 1);
-        slots[at] = i + 1;
-    }
-    free(v->slots);
-    v->slots = slots;
-    v->n_slots = n;
-    return true;
-}
-
 /* The word's number, a new one where it has none. */
-static sah_status number_word(vocabulary *v, const char *word, size_t size, size_t *out, sah_error *error)
+static sah_status number_word(vocabulary *v, const char *word, size_t *out, sah_error *error)
 {
-    if (2 * (v->names.n + 1) > v->n_slots && !double_slots(v)) return sah_fail_memory(error, "words");
-    size_t at = hash_of(word, size) & (v->n_slots - 1);
-    for (; v->slots[at] != 0; at = (at + 1) & (v->n_slots - 1)) {
-        const char *there = v->names.items[v->slots[at] - 1];
-        if (strlen(there) != size || memcmp(there, word, size) != 0) continue;
-        *out = v->slots[at] - 1;
-        return SAH_OK;
-    }
-    if (!sah_grow(&v->counts, &v->count_capacity, v->names.n + 1, sizeof *v->counts))
+    const json_t *there = json_object_get(v->numbers, word);
+    *out = there != NULL ? (size_t)json_integer_value(there) : v->n;
+    if (there != NULL) return SAH_OK;
+    if (!sah_grow(&v->counts, &v->capacity, v->n + 1, sizeof *v->counts) ||
+        json_object_set_new(v->numbers, word, json_integer((json_int_t)v->n)) != 0) {
         return sah_fail_memory(error, "words");
-    sah_status status = sah_strings_add(&v->names, word, size, error);
-    if (status != SAH_OK) return status;
-    *out = v->names.n - 1;
-    v->counts[*out] = 0;
-    v->slots[at] = v->names.n;
+    }
+    v->counts[v->n++] = 0;
     return SAH_OK;
 }
 
@@ -85,7 +55,7 @@ static int compare_numbers(const void *a, const void *b)
 static sah_status split(vocabulary *v, const char *text, words *out, sah_error *error)
 {
     size_t length = strlen(text);
-    char *lower = sah_alloc(length, 1);
+    char *lower = sah_alloc(length + 1, 1);
     sah_status status = lower != NULL ? SAH_OK : sah_fail_memory(error, "words");
     for (size_t i = 0; i < length && status == SAH_OK; i++)
         lower[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] + 32) : text[i];
@@ -94,7 +64,8 @@ static sah_status split(vocabulary *v, const char *text, words *out, sah_error *
         }
         size_t number = 0;
         if (n == 0) continue;
-        status = number_word(v, lower + at, n, &number, error);
+        lower[at + n] = '\0'; /* what stood there was no letter of a word */
+        status = number_word(v, lower + at, &number, error);
         if (status != SAH_OK) break;
         if (sah_grow(&out->items, &out->capacity, out->n + 1, sizeof *out->items))
             out->items[out->n++] = number;
@@ -174,7 +145,8 @@ static sah_status count_words(matching *m, sah_error *error)
     const size_t n = m->queries->n, all = n + m->from->n;
     sah_status status = SAH_OK;
     m->sets = sah_alloc(all, sizeof *m->sets);
-    if (m->sets == NULL) return sah_fail_memory(error, "words");
+    m->vocabulary.numbers = json_object();
+    if (m->sets == NULL || m->vocabulary.numbers == NULL) return sah_fail_memory(error, "words");
     for (size_t i = 0; i < all && status == SAH_OK; i++)
         status =
             split(&m->vocabulary, i < n ? m->queries->items[i] : m->from->items[i - n], &m->sets[i], error);
@@ -188,9 +160,8 @@ static void matching_free(matching *m)
     free(m->wanted);
     free(m->there);
     free(m->used);
-    sah_strings_free(&m->vocabulary.names);
+    json_decref(m->vocabulary.numbers);
     free(m->vocabulary.counts);
-    free(m->vocabulary.slots);
 }
 
 sah_status sah_partners_match(const sah_model *model, const sah_strings *queries, const sah_strings *from,
