@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "report/canvas.h"
+#include "report/html.h"
 #include "util/error.h"
 #include "util/wholefile.h"
 
@@ -167,54 +168,46 @@ static void add_paragraph(card *c, const char *class_, const char *text)
 {
     if (text == NULL || *text == '\0') return;
     if (c->html) {
-        sah_text_addf(&c->text, "<p class=\"%s\">", class_);
-        sah_add_escaped(&c->text, text);
-        sah_text_adds(&c->text, "</p>\n");
+        sah_html_paragraph(&c->text, class_, text);
     } else {
         sah_text_addf(&c->text, strcmp(class_, "answer") == 0 ? "**%s**\n\n" : "%s\n\n", text);
     }
 }
 
-static void add_cells(card *c, const char *line, size_t length, bool head)
+/* The lines, the first one names, as a table in Markdown. */
+static void add_markdown_table(sah_text *out, const char *tsv)
 {
-    const char *end = line + length;
-    size_t n = 0;
-    sah_text_adds(&c->text, c->html ? "<tr>" : "|");
-    for (const char *cell = line; cell <= end; n++) {
-        const char *tab = memchr(cell, '\t', (size_t)(end - cell));
-        size_t size = (size_t)((tab != NULL ? tab : end) - cell);
-        char *text = strndup(cell, size);
-        if (text == NULL) c->text.failed = true;
-        if (c->html) {
-            sah_text_adds(&c->text, head ? "<th>" : "<td>");
-            sah_add_escaped(&c->text, text ? text : "");
-            sah_text_adds(&c->text, head ? "</th>" : "</td>");
-        } else {
-            sah_text_addf(&c->text, " %s |", text ? text : "");
+    for (const char *line = tsv; *line != '\0';) {
+        size_t columns = 1;
+        sah_text_adds(out, "| ");
+        for (; *line != '\0' && *line != '\n'; line++) {
+            if (*line == '\t') {
+                sah_text_adds(out, " | ");
+                columns++;
+            } else {
+                sah_text_add(out, line, 1);
+            }
         }
-        free(text);
-        if (tab == NULL) break;
-        cell = tab + 1;
+        sah_text_adds(out, " |\n");
+        if (tsv != NULL) {
+            sah_text_adds(out, "|");
+            for (size_t i = 0; i < columns; i++) sah_text_adds(out, "---|");
+            sah_text_adds(out, "\n");
+            tsv = NULL; /* once, under the names */
+        }
+        line += *line == '\n';
     }
-    sah_text_adds(&c->text, c->html ? "</tr>\n" : "\n");
-    if (head && !c->html) {
-        sah_text_adds(&c->text, "|");
-        for (size_t i = 0; i <= n; i++) sah_text_adds(&c->text, "---|");
-        sah_text_adds(&c->text, "\n");
-    }
+    sah_text_adds(out, "\n");
 }
 
 /* Takes the lines, the first one names. */
 static void add_table(card *c, sah_text *rows)
 {
-    if (c->html) sah_text_adds(&c->text, "<table>\n");
-    for (const char *line = rows->data; line != NULL && *line != '\0';) {
-        const size_t length = strcspn(line, "\n");
-        add_cells(c, line, length, line == rows->data);
-        line += length + (line[length] == '\n');
-    }
-    sah_text_adds(&c->text, c->html ? "</table>\n" : "\n");
     c->text.failed = c->text.failed || rows->failed;
+    if (rows->data != NULL && c->html)
+        sah_html_table(&c->text, rows->data);
+    else if (rows->data != NULL)
+        add_markdown_table(&c->text, rows->data);
     free(rows->data);
     *rows = (sah_text){0};
 }
@@ -289,8 +282,7 @@ static const char STYLE[] =
     "body{font:16px/1.5 sans-serif;max-width:52em;margin:2em auto;padding:0 "
     "1em;color:#1d1d1f;background:#fff}"
     ".answer{font-size:1.35em;line-height:1.4}.doubt{border-left:4px solid #8a6d00;padding-left:.8em}"
-    "table{border-collapse:collapse;margin:1em "
-    "0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}"
+    ".scroll{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}"
     "th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid #88888c}"
     "td:first-child,th:first-child{text-align:left}"
     "svg{width:100%;max-width:560px;height:auto;font:12px sans-serif}svg text{fill:currentColor}"

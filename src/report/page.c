@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "report/canvas.h"
+#include "report/html.h"
 #include "report/rank.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -25,38 +26,6 @@ static const char STYLE[] =
 static const size_t LARGEST_FILE = (size_t)1 << 31;
 
 /* ---- Pieces -------------------------------------------------------------------------------------------- */
-
-/* Tab-separated lines, the first one names, as a table. */
-static void add_table(sah_text *out, const char *tsv)
-{
-    const char *tag = "th";
-    sah_text_adds(out, "<div class=\"scroll\"><table>\n");
-    for (const char *line = tsv; *line != '\0'; tag = "td") {
-        size_t length = strcspn(line, "\n");
-        sah_text_adds(out, "<tr>");
-        for (const char *cell = line;; cell++) {
-            size_t n = strcspn(cell, "\t\n");
-            char *text = strndup(cell, n);
-            if (text == NULL) out->failed = true;
-            sah_text_addf(out, "<%s>", tag);
-            sah_add_escaped(out, text ? text : "");
-            sah_text_addf(out, "</%s>", tag);
-            free(text);
-            cell += n;
-            if (*cell != '\t') break;
-        }
-        sah_text_adds(out, "</tr>\n");
-        line += length + (line[length] == '\n');
-    }
-    sah_text_adds(out, "</table></div>\n");
-}
-
-static void add_paragraph(sah_text *out, const char *class_, const char *text)
-{
-    sah_text_addf(out, class_ ? "<p class=\"%s\">" : "<p>", class_);
-    sah_add_escaped(out, text);
-    sah_text_adds(out, "</p>\n");
-}
 
 /* A member of the settings as text, whatever it is. */
 static void add_fact(sah_text *out, const char *name, const json_t *value)
@@ -116,22 +85,22 @@ static void add_warnings(sah_text *out, const sah_result *result)
                  (long long)sampled,
                  hardly ? " Where it hardly refuses, what a head's ablation changes says little about safety."
                         : "");
-        add_paragraph(out, hardly ? "note" : NULL, text);
+        sah_html_paragraph(out, hardly ? "note" : NULL, text);
         if (thinking > 0) {
             snprintf(text, sizeof text,
                      "%lld of these responses were still thinking: whether they refuse is not known.",
                      (long long)thinking);
-            add_paragraph(out, "note", text);
+            sah_html_paragraph(out, "note", text);
         }
     }
     if (info->n_screened > 0) {
         snprintf(text, sizeof text, "Screened: %zu of %zu heads have all scores; the others left the race.",
                  info->n_scored, info->n_expected);
-        add_paragraph(out, "note", text);
+        sah_html_paragraph(out, "note", text);
     } else if (info->n_scored < info->n_expected) {
         snprintf(text, sizeof text, "The run is not finished: %zu of %zu heads.", info->n_scored,
                  info->n_expected);
-        add_paragraph(out, "note", text);
+        sah_html_paragraph(out, "note", text);
     }
 }
 
@@ -175,12 +144,12 @@ static void add_steps(sah_text *out, const sah_result *result)
                       : chosen.better_than_chance ? "yes"
                                                   : "no");
     if (n > 0) {
-        add_paragraph(
+        sah_html_paragraph(
             out, NULL,
             "The greedy search: each step adds the head that turns the states most beside those before it. A "
             "step "
             "that is no better than chance found the largest of many numbers, as there always is one.");
-        add_table(out, table.data ? table.data : "");
+        sah_html_table(out, table.data ? table.data : "");
     }
     out->failed = out->failed || table.failed;
     free(table.data);
@@ -199,16 +168,16 @@ static sah_status add_heads(sah_text *out, const sah_result *result, size_t top,
     if (status == SAH_OK && result->kind == SAH_KIND_FIND) add_steps(out, result);
     if (status == SAH_OK) status = sah_rank_text(result, &options, &table, error);
     if (status == SAH_OK) {
-        add_paragraph(out, NULL, meaning(result));
-        add_table(out, table);
+        sah_html_paragraph(out, NULL, meaning(result));
+        sah_html_table(out, table);
         if (result->info.n_screened == 0)
             status = sah_concentration_text(result, SAH_FORMAT_TSV, &concentration, error);
     }
     if (concentration != NULL && status == SAH_OK) {
-        add_paragraph(
+        sah_html_paragraph(
             out, NULL,
             "Concentration: how few heads carry half of the score, and how much of the model they are.");
-        add_table(out, concentration);
+        sah_html_table(out, concentration);
     }
     sah_text_adds(out, "</section>\n");
     free(table);
@@ -271,12 +240,12 @@ static sah_status add_judged(sah_text *out, const char *path, bool *is_judged, s
         if (!*is_judged) break;
     }
     if (*is_judged) {
-        add_paragraph(
+        sah_html_paragraph(
             out, NULL,
             "Attack success rate: compliances among all responses, by the judge's rule. Degenerate responses "
             "are "
             "neither refusal nor compliance: many of them mean that the ablation broke more than safety.");
-        add_table(out, table.data ? table.data : "");
+        sah_html_table(out, table.data ? table.data : "");
         sah_text_adds(out, "</section>\n");
     }
     out->failed = out->failed || table.failed;
@@ -296,14 +265,14 @@ static sah_status add_comparison(sah_text *out, const sah_result *const *results
     sah_status status = sah_compare_text(results, n, SAH_ORDER_DEFAULT, SAH_FORMAT_TSV, &table, &refused);
     if (status == SAH_OUT_OF_MEMORY) return sah_fail_memory(error, "the page");
     if (status == SAH_OK) {
-        add_paragraph(out, NULL,
-                      "Rank correlation (Spearman) over the heads that both have, and how many of the "
-                      "highest heads they share, "
-                      "beside what two random choices would. Models of one base share general heads, "
-                      "whatever they refuse.");
-        add_table(out, table);
+        sah_html_paragraph(out, NULL,
+                           "Rank correlation (Spearman) over the heads that both have, and how many of the "
+                           "highest heads they share, "
+                           "beside what two random choices would. Models of one base share general heads, "
+                           "whatever they refuse.");
+        sah_html_table(out, table);
     } else {
-        add_paragraph(out, "note", refused.message);
+        sah_html_paragraph(out, "note", refused.message);
     }
     sah_text_adds(out, "</section>\n");
     free(table);

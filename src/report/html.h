@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pieces of a page, their texts escaped. */
+#ifndef SAH_REPORT_HTML_H
+#define SAH_REPORT_HTML_H
+
+#include "util/strings.h"
+
+/* Tab-separated lines, the first one names, as a table in a box of class "scroll". */
+void sah_html_table(sah_text *out, const char *tsv);
+/* `class_` may be NULL. */
+void sah_html_paragraph(sah_text *out, const char *class_, const char *text);
+
+#endif
