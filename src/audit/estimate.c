@@ -16,7 +16,7 @@ static double now(void)
 sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                               const sah_audit_options *options, double *seconds, sah_error *error)
 {
-    /* What sah_check_refusal() does; an opening of 8 tokens makes a sweep dearer by this (docs/performance.md). */
+    /* What sah_check_refusal() does; an opening of 8 tokens makes a sweep dearer by this (docs/method.md). */
     enum { SAMPLED = 16, SAMPLED_TOKENS = 16 };
     const double with_openings = 1.7;
     const sah_audit_plan plan = sah_audit_plan_of(options);
