@@ -72,7 +72,7 @@ static int run(const cli_options *options)
     if (out && !options->tokens && !options->prompt)
         status = add_description(model, options->json, out, &error);
     bool written = out && !ferror(out);
-    written = out && fclose(out) == 0 && written;
+    written = out && fclose(out) == 0 && written && text != NULL;
     int code = status != SAH_OK ? report_error(&error)
                : written        ? write_result(options->output, text)
                                 : out_of_memory();

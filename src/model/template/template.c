@@ -58,7 +58,8 @@ static sah_status set_variable(const char *text, sah_template_settings *out, sah
         return sah_fail(error, SAH_BAD_ARGUMENT, "template variable \"%s\": expected NAME=VALUE", text);
     if (n == 8 && memcmp(text, "messages", 8) == 0)
         return sah_fail(error, SAH_BAD_ARGUMENT, "template variable \"messages\": it is the conversation");
-    json_t *value = json_loads(equals + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
+    json_t *value = json_loadb(equals + 1, strlen(equals + 1),
+                               JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &at);
     if (value == NULL && strchr("[{\"", equals[1]) != NULL && equals[1] != '\0')
         return sah_fail(error, SAH_BAD_ARGUMENT, "template variable \"%.*s\" is not JSON: %s", (int)n, text,
                         at.text);
