@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "help.h"
 #include "machine.h"
+#include "nearest.h"
 
 static const cli_command *const commands[] = {
     &command_inspect, &command_logits, &command_ships,    &command_find,  &command_direction, &command_rank,
@@ -98,13 +100,6 @@ static void print_help(FILE *file)
           file);
 }
 
-static void print_command_help(const cli_command *command)
-{
-    printf("sahara %s - %s\n\nusage: sahara %s [OPTIONS] %s\n\n%s\n", command->name, command->summary,
-           command->name, command->arguments, command->details);
-    options_help(stdout, command->options);
-}
-
 /* Descriptors 0, 1 and 2 that came closed would be given to the next files opened, and what is printed would
  * land in a model or a result. They get /dev/null, open the wrong way round for 0 and 1, so that using them
  * fails. */
@@ -133,7 +128,7 @@ static int run_command(const cli_command *command, int argc, char **argv)
     int status;
     bool parsed = options_parse(argc, argv, command->options, &options, message);
     if (options.given[OPT_HELP]) {
-        print_command_help(command);
+        help_print(command);
         status = EXIT_DONE;
     } else if (!parsed && message[0] == '\0') {
         status = out_of_memory();
@@ -186,5 +181,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < N_COMMANDS; i++) {
         if (strcmp(commands[i]->name, name) == 0) return run_command(commands[i], argc - 2, argv + 2);
     }
-    return usage_error("no command %.100s (see sahara --help)", name);
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++) names[i] = commands[i]->name;
+    const char *meant = nearest_word(name, names, N_COMMANDS);
+    return meant != NULL ? usage_error("no command %.100s; is %s meant? (see sahara --help)", name, meant)
+                         : usage_error("no command %.100s (see sahara --help)", name);
 }

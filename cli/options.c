@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "options.h"
+#include "nearest.h"
 
 #include <errno.h>
 #include <float.h>
@@ -10,41 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
-/* What an option's value is, and where in cli_options it goes. */
-typedef enum value_kind {
-    NOTHING, /* --help */
-    FLAG, /* bool; takes no value */
-    TEXT, /* const char *, any text */
-    NAME, /* const char *, not empty: a file, a folder, a key */
-    FILE_OR_DASH, /* const char *, NULL for "-" */
-    WORD, /* const char *, one of the words of the argument */
-    CHOICE, /* an enum (or int): the place of the word among those of the argument */
-    MAYBE_CHOICE, /* the same; the first word where none of them follows */
-    COUNT, /* size_t, between low and high */
-    INT_COUNT, /* int, the same */
-    SEED, /* uint64_t, up to INT64_MAX */
-    NUMBER, /* double, the same */
-    FACTOR, /* float */
-    BYTES, /* uint64_t */
-    RANGE, /* int and behind it int: from, to */
-    PARTS, /* SAH_PART_* bits */
-    LIST, /* const char ** and behind it size_t: every value that is given, in order */
-    SHARD /* sah_shard */
-} value_kind;
-
-/* A row an option: all that the parser and the help know of it. */
-typedef struct option_spec {
-    const char *name;
-    char letter; /* 0: none */
-    const char *argument; /* NULL: a flag */
-    value_kind kind;
-    size_t place; /* in cli_options */
-    double low, high;
-    const char *help;
-} option_spec;
-
 #define PLACE(member) offsetof(cli_options, member)
-static const option_spec specs[N_OPTIONS] = {
+const option_spec options_table[N_OPTIONS] = {
     [OPT_HELP] = {"help", 'h', NULL, NOTHING, 0, 0, 0, "this text"},
     [OPT_QUIET] = {"quiet", 'q', NULL, FLAG, PLACE(quiet), 0, 0, "no progress on standard error"},
     [OPT_OUTPUT] = {"output", 'o', "FILE", FILE_OR_DASH, PLACE(output), 0, 0,
@@ -357,19 +325,19 @@ static bool set_option(cli_options *o, const option_spec *spec, const char *valu
     return false;
 }
 
-/* Whether a command that lists `options` understands `id`; the common ones every command does. */
-static bool understands(const option_id options[N_OPTIONS], option_id id)
+bool options_understood(const option_id allowed[N_OPTIONS], option_id id)
 {
     if (id == OPT_HELP || id == OPT_QUIET) return true;
-    for (int i = 0; i < N_OPTIONS && options[i] != OPT_HELP; i++)
-        if (options[i] == id) return true;
+    for (int i = 0; i < N_OPTIONS && allowed[i] != OPT_HELP; i++)
+        if (allowed[i] == id) return true;
     return false;
 }
 
 static option_id find_long(const char *name, size_t length)
 {
     for (int i = 0; i < N_OPTIONS; i++) {
-        if (strlen(specs[i].name) == length && memcmp(specs[i].name, name, length) == 0) return (option_id)i;
+        if (strlen(options_table[i].name) == length && memcmp(options_table[i].name, name, length) == 0)
+            return (option_id)i;
     }
     return N_OPTIONS;
 }
@@ -377,9 +345,22 @@ static option_id find_long(const char *name, size_t length)
 static option_id find_short(char letter)
 {
     for (int i = 0; i < N_OPTIONS; i++) {
-        if (specs[i].letter == letter) return (option_id)i;
+        if (options_table[i].letter == letter) return (option_id)i;
     }
     return N_OPTIONS;
+}
+
+/* The command's option whose name is nearest to the one written; NULL: none is near. */
+static const char *nearest_option(const option_id allowed[N_OPTIONS], const char *name, size_t length)
+{
+    const char *names[N_OPTIONS];
+    size_t n = 0;
+    char written[32] = "";
+    if (length >= sizeof written) return NULL;
+    memcpy(written, name, length);
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (options_understood(allowed, (option_id)i)) names[n++] = options_table[i].name;
+    return nearest_word(written, names, n);
 }
 
 /* Parses the option at argv[*at] and moves *at to the last word it uses. A cluster of one-letter flags
@@ -396,12 +377,16 @@ static bool parse_option(int argc, char **argv, int *at, const option_id allowed
         option_id id = is_long ? find_long(word + 2, length) : find_short(*rest);
         const char *value = is_long && word[2 + length] == '=' ? word + 2 + length + 1 : NULL;
         rest += 1;
-        if (id == N_OPTIONS || !understands(allowed, id)) {
-            snprintf(message, 512, "%s option %.*s", id == N_OPTIONS ? "unknown" : "this command has no",
-                     is_long ? (int)length + 2 : 200, word);
+        if (id == N_OPTIONS || !options_understood(allowed, id)) {
+            const int shown = is_long && length < 200 ? (int)length + 2 : 200;
+            const char *meant = is_long ? nearest_option(allowed, word + 2, length) : NULL;
+            snprintf(message, 512, "%s option %.*s%s%s%s",
+                     id == N_OPTIONS ? "unknown" : "this command has no", shown, word,
+                     meant != NULL ? "; is --" : "", meant != NULL ? meant : "",
+                     meant != NULL ? " meant?" : "");
             return false;
         }
-        const option_spec *spec = &specs[id];
+        const option_spec *spec = &options_table[id];
         if (spec->argument == NULL && value != NULL) {
             snprintf(message, 512, "--%s takes no value", spec->name);
             return false;
@@ -464,30 +449,6 @@ void options_free(cli_options *options)
     options->template_vars = NULL;
 }
 
-void options_help(FILE *file, const option_id allowed[N_OPTIONS])
-{
-    for (int i = 0; i < N_OPTIONS; i++) {
-        if (!understands(allowed, (option_id)i)) continue;
-        const option_spec *spec = &specs[i];
-        char left[64];
-        char letter[8] = "    ";
-        if (spec->letter != 0) snprintf(letter, sizeof letter, "-%c, ", spec->letter);
-        snprintf(left, sizeof left, spec->kind == MAYBE_CHOICE ? "  %s--%s [%s]" : "  %s--%s %s", letter,
-                 spec->name, spec->argument != NULL ? spec->argument : "");
-        if (strlen(left) > 31)
-            fprintf(file, "%s\n%32s", left, "");
-        else
-            fprintf(file, "%-32s", left);
-        for (const char *c = spec->help; *c != '\0'; c++) {
-            if (*c == '\n')
-                fprintf(file, "\n%32s", "");
-            else
-                fputc(*c, file);
-        }
-        fputc('\n', file);
-    }
-}
-
 size_t options_of_field(const sah_error *error, char option[64])
 {
     /* Options that do not bear their field's name. */
@@ -504,7 +465,7 @@ size_t options_of_field(const sah_error *error, char option[64])
     for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)
         if (strcmp(OTHERS[i].field, error->field) == 0) id = OTHERS[i].id;
     if (id == N_OPTIONS) return 0;
-    snprintf(option, 64, "--%s", specs[id].name);
+    snprintf(option, 64, "--%s", options_table[id].name);
     return length;
 }
 

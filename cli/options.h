@@ -142,6 +142,40 @@ typedef struct cli_options {
     const char *together;
 } cli_options;
 
+/* What an option's value is, and where in cli_options it goes. */
+typedef enum value_kind {
+    NOTHING, /* --help */
+    FLAG, /* bool; takes no value */
+    TEXT, /* const char *, any text */
+    NAME, /* const char *, not empty: a file, a folder, a key */
+    FILE_OR_DASH, /* const char *, NULL for "-" */
+    WORD, /* const char *, one of the words of the argument */
+    CHOICE, /* an enum (or int): the place of the word among those of the argument */
+    MAYBE_CHOICE, /* the same; the first word where none of them follows */
+    COUNT, /* size_t, between low and high */
+    INT_COUNT, /* int, the same */
+    SEED, /* uint64_t, up to INT64_MAX */
+    NUMBER, /* double, the same */
+    FACTOR, /* float */
+    BYTES, /* uint64_t */
+    RANGE, /* int and behind it int: from, to */
+    PARTS, /* SAH_PART_* bits */
+    LIST, /* const char ** and behind it size_t: every value that is given, in order */
+    SHARD /* sah_shard */
+} value_kind;
+
+/* A row an option: all that the parser and the help know of it. */
+typedef struct option_spec {
+    const char *name;
+    char letter; /* 0: none */
+    const char *argument; /* NULL: a flag */
+    value_kind kind;
+    size_t place; /* in cli_options */
+    double low, high;
+    const char *help;
+} option_spec;
+extern const option_spec options_table[N_OPTIONS];
+
 /* Parses argv[0..argc) (behind the command's name); `allowed` are the command's own options, OPT_HELP behind
  * the last; help and quiet come by themselves. Options may stand anywhere; "--" ends them; "-" is an argument. On
  * wrong usage writes one line for a person to `message` and returns false; the line is empty when memory is out.
@@ -150,8 +184,8 @@ bool options_parse(int argc, char **argv, const option_id allowed[N_OPTIONS], cl
                    char message[512]);
 void options_free(cli_options *options);
 
-/* The help lines of `allowed` and the common options. */
-void options_help(FILE *file, const option_id allowed[N_OPTIONS]);
+/* Whether a command with these options of its own understands `id`. */
+bool options_understood(const option_id allowed[N_OPTIONS], option_id id);
 
 /* The option that the library's message speaks of by its field, "--steps", and the length of the field's name, with
  * which the message begins; "" and 0 where it speaks of none. */
