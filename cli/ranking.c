@@ -4,6 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const rank_spare[] = {"text",
+                                  "sum",
+                                  "low",
+                                  "high",
+                                  "effect_low",
+                                  "effect_high",
+                                  "toward",
+                                  "top10",
+                                  "difference_low",
+                                  "difference_high",
+                                  "contrast_mean",
+                                  "effect_answered",
+                                  "effect_p",
+                                  "p_adjusted",
+                                  NULL};
+
 sah_rank_options options_rank(const cli_options *o)
 {
     sah_rank_options options = {.by_query = o->by_query, .top = o->top};

@@ -8,6 +8,9 @@
 /* --format, --sort, --top, --by-query. */
 sah_rank_options options_rank(const cli_options *options);
 
+/* Columns of a ranking that a narrow terminal can do without, the least needed first; NULL behind the last. */
+extern const char *const rank_spare[];
+
 /* How many heads got which verdict, for the eye: a line on standard error. */
 sah_status print_verdicts(const sah_result *result, sah_error *error);
 

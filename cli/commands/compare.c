@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "ranking.h"
+#include "table.h"
 
 /* Opens the result at `path` and looks at the step asked for, where it has steps. */
 static sah_status open_result(const char *path, size_t step, sah_result **out, sah_error *error)
@@ -60,7 +61,7 @@ static int run(const cli_options *o)
         return usage_error("compare: --format is tsv or json");
     sah_status status =
         o->contrast != NULL ? write_contrast(o, &text, &error) : write_overlap(o, &text, &error);
-    int code = status == SAH_OK ? write_result(o->output, text) : report_error(&error);
+    int code = status == SAH_OK ? table_write(o, text, rank_spare) : report_error(&error);
     free(text);
     return code;
 }

@@ -2,17 +2,11 @@
 /* sahara rank: the heads of result files in order. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "command.h"
 #include "ranking.h"
-
-static int terminal_width(void)
-{
-    struct winsize size;
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
+#include "table.h"
 
 static int run(const cli_options *o)
 {
@@ -37,7 +31,9 @@ static int run(const cli_options *o)
             !o->quiet)
             status = print_verdicts(result, &error);
     }
-    int code = status == SAH_OK ? write_result(o->output, text) : report_error(&error);
+    int code = status != SAH_OK ? report_error(&error)
+               : o->heat        ? write_result(o->output, text)
+                                : table_write(o, text, rank_spare);
     free(text);
     sah_result_close(result);
     return code;
