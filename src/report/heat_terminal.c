@@ -15,7 +15,8 @@ static const char *const shades[] = {" ", "░", "▒", "▓", "█"};
 enum {
     N_WARM = sizeof warm / sizeof *warm,
     N_COLD = sizeof cold / sizeof *cold,
-    N_SHADES = sizeof shades / sizeof *shades
+    N_SHADES = sizeof shades / sizeof *shades,
+    NOT_SCORED = 244
 };
 
 /* Which of n steps a share in [0, 1] gets. Square root: scores fall off steeply from the first few heads. */
@@ -25,19 +26,64 @@ static int step_of(double share, int n)
     return step < 0 ? 0 : step >= n ? n - 1 : step;
 }
 
-static void add_cell(sah_text *text, double value, double most, bool colour, int columns)
+static double share_of(double value, double most)
 {
-    double share = most > 0 ? fabs(value) / most : 0;
-    if (share > 1) share = 1;
-    if (isnan(value)) { /* not scored */
-        for (int i = 0; i < columns; i++) sah_text_adds(text, "·");
-    } else if (colour) {
-        int code = value < 0 ? cold[step_of(share, N_COLD)] : warm[step_of(share, N_WARM)];
-        sah_text_addf(text, "\033[48;5;%dm%*s", code, columns, "");
-    } else {
-        for (int i = 0; i < columns; i++)
-            sah_text_adds(text, value < 0 ? shades[0] : shades[step_of(share, N_SHADES)]);
+    return most > 0 ? fmin(fabs(value) / most, 1) : 0;
+}
+
+static void add_shade(sah_text *text, double value, double most, int columns)
+{
+    const char *shade = isnan(value) ? "·" /* not scored */
+                        : value < 0  ? shades[0]
+                                     : shades[step_of(share_of(value, most), N_SHADES)];
+    for (int i = 0; i < columns; i++) sah_text_adds(text, shade);
+}
+
+static int colour_code(double value, double most)
+{
+    const double share = share_of(value, most);
+    if (isnan(value)) return NOT_SCORED;
+    return value < 0 ? cold[step_of(share, N_COLD)] : warm[step_of(share, N_WARM)];
+}
+
+/* Two layers a line: the upper is the half block, the lower, where there is one, what is behind it. */
+static void add_colours(sah_text *text, const double *upper, const double *lower, int n_heads, double most,
+                        int columns)
+{
+    for (int h = 0; h < n_heads; h++) {
+        sah_text_addf(text, "\033[38;5;%d", colour_code(upper[h], most));
+        if (lower != NULL) sah_text_addf(text, ";48;5;%d", colour_code(lower[h], most));
+        sah_text_adds(text, "m");
+        for (int i = 0; i < columns; i++) sah_text_adds(text, "▀");
     }
+    sah_text_adds(text, "\033[0m\n");
+}
+
+static void add_layers(sah_text *text, const double *values, const sah_result_info *info, double most,
+                       bool colour, int columns)
+{
+    const int step = colour ? 2 : 1, n = info->n_heads;
+    for (int l = 0; l < info->n_layers; l += step) {
+        const double *row = values + l * n;
+        sah_text_addf(text, "%5d ", l);
+        if (colour) {
+            add_colours(text, row, l + 1 < info->n_layers ? row + n : NULL, n, most, columns);
+            continue;
+        }
+        for (int h = 0; h < n; h++) add_shade(text, row[h], most, columns);
+        sah_text_adds(text, "\n");
+    }
+}
+
+static void add_legend(sah_text *text, double most, bool colour)
+{
+    for (int i = 0; i < 8; i++) {
+        if (colour)
+            sah_text_addf(text, "\033[48;5;%dm ", colour_code(most * i / 7, most));
+        else
+            add_shade(text, most * i / 7, most, 1);
+    }
+    if (colour) sah_text_adds(text, "\033[0m");
 }
 
 /* values [n_layers * n_heads], NaN where nothing was scored; returns the largest, at least 0. */
@@ -80,20 +126,17 @@ sah_status sah_heat_map(const sah_result *result, sah_order order, bool colour, 
 
     double most = fill_values(result, order, ranked, n, values);
     add_column_numbers(&out, info->n_heads, columns);
-    for (int l = 0; l < info->n_layers; l++) {
-        sah_text_addf(&out, "%5d ", l);
-        for (int h = 0; h < info->n_heads; h++)
-            add_cell(&out, values[l * info->n_heads + h], most, colour, columns);
-        sah_text_adds(&out, colour ? "\033[0m\n" : "\n");
-    }
+    add_layers(&out, values, info, most, colour, columns);
     bool below = order == SAH_ORDER_DIFFERENCE || order == SAH_ORDER_EFFECT ||
                  order == SAH_ORDER_TOWARD; /* scores may be */
     sah_text_addf(&out, "layer  %s: 0 ", sah_score_name(result, order));
-    for (int i = 0; i < 8; i++) add_cell(&out, most * i / 7, most, colour, 1);
-    sah_text_addf(&out, "%s %.3g (square-root scale%s)\n", colour ? "\033[0m" : "", most,
+    add_legend(&out, most, colour);
+    const size_t n_cells = (size_t)info->n_layers * (size_t)info->n_heads;
+    sah_text_addf(&out, " %.3g (square-root scale%s%s)\n", most,
                   !below   ? ""
                   : colour ? "; blue: below 0"
-                           : "; blank: below 0 too");
+                           : "; blank: below 0 too",
+                  colour && n < n_cells ? "; grey: not scored" : "");
     if (out.failed) status = sah_fail_memory(error, "the heat map");
 
 done:

@@ -11,10 +11,10 @@
 #include "sahara.h"
 #include "util/scratch.h"
 
-#define HEADER                                                                                               \
-    "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":2,\"heads\":3,\"kv_"       \
-    "heads\":3},"                                                                                            \
-    "\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\"]"
+#define HEADER_OF(layers, heads)                                                                             \
+    "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":" layers                   \
+    ",\"heads\":" heads ",\"kv_heads\":" heads "},\"settings\":{\"part\":\"q\"},\"queries\":[\"a\",\"b\"]"
+#define HEADER HEADER_OF("2", "3")
 
 /* Shares 1, 0.36, 1/16; 0, 9/16 and a head that was not scored. */
 static const char plain[] = HEADER "}\n{\"head\":\"0-0\",\"kl\":[4,4]}\n{\"head\":\"0-1\",\"kl\":[1.44,1.44]}"
@@ -66,17 +66,23 @@ static void test_terminal(void **state)
 static void test_terminal_colours(void **state)
 {
     (void)state;
-    /* Twelve warm colours: times eleven 11, 6.6, 2.75, 0, 8.25. */
+    /* Twelve warm colours: times eleven 11, 6.6, 2.75, 0, 8.25. Layer 0 is the half block, layer 1 behind it. */
     char *text = map(plain, true, 80);
-    assert_non_null(strstr(text, "    0 \033[48;5;230m  \033[48;5;208m  \033[48;5;124m  \033[0m\n"
-                                 "    1 \033[48;5;232m  \033[48;5;214m  ··\033[0m\n"));
+    assert_non_null(strstr(text, "    0 \033[38;5;230;48;5;232m▀▀\033[38;5;208;48;5;214m▀▀"
+                                 "\033[38;5;124;48;5;244m▀▀\033[0m\nlayer"));
+    assert_non_null(strstr(text, "square-root scale; grey: not scored"));
     free(text);
     /* Half of eleven steps and, of six cold colours, half of five; halves are rounded up, and what is below -4
      * is as cold as it gets. */
-    text = map(contrast, true, 80);
-    assert_non_null(strstr(text, "    0 \033[48;5;230m  \033[48;5;202m  \033[48;5;19m  \033[0m\n"
-                                 "    1 \033[48;5;21m  \033[48;5;232m  \033[48;5;124m  \033[0m\n"));
-    assert_non_null(strstr(text, "blue: below 0"));
+    text = map(contrast, true, 12);
+    assert_non_null(strstr(text, "    0 \033[38;5;230;48;5;21m▀\033[38;5;202;48;5;232m▀"
+                                 "\033[38;5;19;48;5;124m▀\033[0m\nlayer"));
+    assert_non_null(strstr(text, "blue: below 0)"));
+    free(text);
+    /* The last of an odd number of layers has nothing behind it. */
+    text = map(HEADER_OF("1", "2") "}\n{\"head\":\"0-0\",\"kl\":[4,4]}\n{\"head\":\"0-1\",\"kl\":[0,0]}\n",
+               true, 80);
+    assert_non_null(strstr(text, "    0 \033[38;5;230m▀▀\033[38;5;232m▀▀\033[0m\nlayer"));
     free(text);
 }
 
