@@ -55,6 +55,9 @@ INCLUDE_bench := -Isrc
 COMPILE   = $(CC) $(FLAGS) $(HARDEN) $(WARNINGS) -fPIC -fvisibility=hidden $(CPPFLAGS_) $(CFLAGS) -MMD -MP
 LIBS      = $(PACKAGE_LIBS) $(LINKED)
 
+# Where shells look for completion, below share/.
+COMPLETIONS := bash-completion/completions/sahara zsh/site-functions/_sahara fish/vendor_completions.d/sahara.fish
+
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 PACKAGE_LIBS   := $(shell pkg-config --libs $(PACKAGES))
 
@@ -220,6 +223,11 @@ install: all $(if $(shell command -v scdoc),man)
 	ln -sf libsahara.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsahara.so
 	install -m 644 $(BUILD)/sahara.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
+	@if $(BUILD)/sahara --version > /dev/null 2>&1; then \
+	    cd $(DESTDIR)$(PREFIX)/share && mkdir -p $(dir $(COMPLETIONS)) && \
+	    for file in $(COMPLETIONS); do case $$file in bash*) shell=bash ;; zsh*) shell=zsh ;; *) shell=fish ;; esac; \
+	        $(abspath $(BUILD))/sahara completion $$shell > $$file || exit 1; done; \
+	else echo "$(BUILD)/sahara does not run here: completion of shells left out"; fi
 	@if command -v scdoc > /dev/null; then \
 	    install -d $(DESTDIR)$(MANDIR)/man1 && \
 	    install -m 644 $(filter %.1,$(MAN_PAGES)) $(DESTDIR)$(MANDIR)/man1/; \

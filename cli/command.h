@@ -19,7 +19,11 @@ typedef struct cli_command {
 /* One per file of this folder. */
 extern const cli_command command_inspect, command_logits, command_ships, command_find, command_direction,
     command_rank, command_compare, command_generate, command_judge, command_utility, command_ablate,
-    command_graft, command_bench, command_report, command_merge, command_audit;
+    command_graft, command_bench, command_report, command_merge, command_audit, command_completion;
+
+/* All of them, in the order in which help lists them. */
+extern const cli_command *const cli_commands[];
+extern const size_t n_cli_commands;
 
 /* Exit statuses (cli.md: 0 done, 1 failed, 2 wrong usage, 130 interrupted). */
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };

@@ -16,11 +16,12 @@
 #include "machine.h"
 #include "nearest.h"
 
-static const cli_command *const commands[] = {
+const cli_command *const cli_commands[] = {
     &command_inspect, &command_logits, &command_ships,    &command_find,  &command_direction, &command_rank,
     &command_compare, &command_report, &command_generate, &command_judge, &command_utility,   &command_ablate,
-    &command_graft,   &command_bench,  &command_merge,    &command_audit};
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
+    &command_graft,   &command_bench,  &command_merge,    &command_audit, &command_completion};
+enum { N_COMMANDS = sizeof cli_commands / sizeof *cli_commands };
+const size_t n_cli_commands = N_COMMANDS;
 
 int report_error(const sah_error *error)
 {
@@ -91,7 +92,7 @@ static void print_help(FILE *file)
           "usage: sahara COMMAND [OPTIONS] ARGUMENTS\n\n",
           file);
     for (int i = 0; i < N_COMMANDS; i++)
-        fprintf(file, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(file, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
     fputs("\n  sahara COMMAND --help      what a command does, and its options\n"
           "  sahara --version           the version\n\n"
           "MODEL is a Hugging Face directory or a .gguf file. QUERIES is CSV, TSV, JSON or plain text, - "
@@ -179,10 +180,10 @@ int main(int argc, char **argv)
         return finish(EXIT_DONE);
     }
     for (int i = 0; i < N_COMMANDS; i++) {
-        if (strcmp(commands[i]->name, name) == 0) return run_command(commands[i], argc - 2, argv + 2);
+        if (strcmp(cli_commands[i]->name, name) == 0) return run_command(cli_commands[i], argc - 2, argv + 2);
     }
     const char *names[N_COMMANDS];
-    for (int i = 0; i < N_COMMANDS; i++) names[i] = commands[i]->name;
+    for (int i = 0; i < N_COMMANDS; i++) names[i] = cli_commands[i]->name;
     const char *meant = nearest_word(name, names, N_COMMANDS);
     return meant != NULL ? usage_error("no command %.100s; is %s meant? (see sahara --help)", name, meant)
                          : usage_error("no command %.100s (see sahara --help)", name);
