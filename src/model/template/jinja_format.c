@@ -331,7 +331,8 @@ static bool add_formatted(sah_jrun *run, sah_jbuffer *buffer, sah_jv v, sah_jtex
 {
     field f;
     if (!read_spec(run, spec, &f)) return false;
-    const bool number = sah_jv_is_number(v) && (v.kind != SAH_J_BOOL || f.type != '\0');
+    /* Any specification makes a bool the integer it is. */
+    const bool number = sah_jv_is_number(v) && (v.kind != SAH_J_BOOL || spec.size > 0);
     if (f.zero && f.align == '\0' && number) {
         f.fill = '0';
         f.align = '=';

@@ -142,15 +142,19 @@ static sah_jv slice_text(sah_jrun *run, sah_jtext text, int64_t from, int64_t n,
     return sah_jr_buffer_text(run, &buffer);
 }
 
+/* Its ends are those that Python writes, where the range is written as text. */
+static sah_jv slice_range(sah_jrun *run, const sah_jrange *of, int64_t from, int64_t to, int64_t n, int64_t step)
+{
+    sah_jrange *range = sah_jr_alloc(run, 1, sizeof *range);
+    if (range == NULL) return sah_jv_missing();
+    *range = (sah_jrange){of->start + from * of->step, of->start + to * of->step, 0, (size_t)n};
+    if (__builtin_mul_overflow(of->step, step, &range->step))
+        return sah_jr_fail(run, "an integer that needs more than 64 bits");
+    return (sah_jv){.kind = SAH_J_RANGE, .range = range};
+}
+
 static sah_jv slice_items(sah_jrun *run, sah_jv v, int64_t from, int64_t n, int64_t step)
 {
-    if (v.kind == SAH_J_RANGE) {
-        sah_jrange *range = sah_jr_alloc(run, 1, sizeof *range);
-        if (range == NULL) return sah_jv_missing();
-        const int64_t first = v.range->start + from * v.range->step, stride = v.range->step * step;
-        *range = (sah_jrange){first, first + n * stride, stride, (size_t)n};
-        return (sah_jv){.kind = SAH_J_RANGE, .range = range};
-    }
     sah_jv list = sah_jr_list(run, v.kind, (size_t)n);
     if (!sah_jr_step(run, (size_t)n)) return sah_jv_missing();
     for (int64_t i = 0; i < n && !run->failed; i++) sah_jr_push(run, list, v.list->items[from + i * step]);
@@ -160,23 +164,24 @@ static sah_jv slice_items(sah_jrun *run, sah_jv v, int64_t from, int64_t n, int6
 sah_jv sah_jr_slice(sah_jrun *run, sah_jv v, sah_jv start, sah_jv stop, sah_jv step)
 {
     size_t length;
-    int64_t from, to, by = 1;
+    int64_t from, to, asked = 1;
     if (v.kind != SAH_J_TEXT && v.kind != SAH_J_LIST && v.kind != SAH_J_TUPLE && v.kind != SAH_J_RANGE)
         return sah_jr_type_error(run, v, "'%s' object cannot be sliced", sah_jv_type(v));
     sah_jr_length(run, v, &length);
     if (step.kind == SAH_J_INT || step.kind == SAH_J_BOOL)
-        by = sah_jv_integer(step);
+        asked = sah_jv_integer(step);
     else if (step.kind != SAH_J_MISSING && step.kind != SAH_J_NONE)
         return sah_jr_type_error(run, step, "slice indices must be integers or None");
-    if (by == 0) return sah_jr_fail(run, "slice step cannot be zero");
+    if (asked == 0) return sah_jr_fail(run, "slice step cannot be zero");
     const int64_t n = (int64_t)length;
-    if (by > n) by = n + 1; /* as far as any item is away: keeps the arithmetic below in range */
-    if (by < -n) by = -n - 1;
+    /* As far as any item is away: keeps the arithmetic below in range. */
+    const int64_t by = asked > n ? n + 1 : asked < -n ? -n - 1 : asked;
     if (!slice_end(run, start, by < 0 ? n - 1 : 0, n, by, &from) ||
         !slice_end(run, stop, by < 0 ? -1 : n, n, by, &to))
         return sah_jv_missing();
     const int64_t span = by > 0 ? to - from : from - to, stride = by > 0 ? by : -by;
     const int64_t count = span > 0 ? (span - 1) / stride + 1 : 0;
+    if (v.kind == SAH_J_RANGE) return slice_range(run, v.range, from, to, count, asked);
     return v.kind == SAH_J_TEXT ? slice_text(run, *v.text, from, count, by)
                                 : slice_items(run, v, from, count, by);
 }

@@ -26,11 +26,13 @@ static sah_jv m_copy(sah_jrun *run, sah_jv self, const sah_jv *a)
     return self; /* nothing can change it */
 }
 
+/* A tuple has the first two. */
 static const sah_jbuiltin list_methods[] = {
     {"count", "value", 1, m_items_count, NULL},
     {"index", "value", 1, m_items_index, NULL},
     {"copy", "", 0, m_copy, NULL},
 };
+enum { TUPLE_METHODS = 2 };
 
 static sah_jv m_get(sah_jrun *run, sah_jv self, const sah_jv *a)
 {
@@ -118,8 +120,9 @@ const sah_jbuiltin *sah_jinja_method_named(sah_jkind kind, sah_jtext name)
     case SAH_J_TEXT:
         return sah_jinja_text_method_named(name);
     case SAH_J_LIST:
-    case SAH_J_TUPLE:
         return FIND(list_methods, name);
+    case SAH_J_TUPLE:
+        return sah_jinja_find_builtin(list_methods, TUPLE_METHODS, name);
     case SAH_J_DICT:
         return FIND(dict_methods, name);
     case SAH_J_LOOP:
