@@ -5,6 +5,7 @@
 #include <string.h>
 
 const char *const rank_spare[] = {"text",
+                                  "effect_reason",
                                   "sum",
                                   "low",
                                   "high",
@@ -20,19 +21,23 @@ const char *const rank_spare[] = {"text",
                                   "p_adjusted",
                                   NULL};
 
+sah_order options_order(const cli_options *o)
+{
+    if (!o->sort) return SAH_ORDER_DEFAULT;
+    return strcmp(o->sort, "mean") == 0     ? SAH_ORDER_MEAN
+           : strcmp(o->sort, "count") == 0  ? SAH_ORDER_COUNT
+           : strcmp(o->sort, "effect") == 0 ? SAH_ORDER_EFFECT
+           : strcmp(o->sort, "toward") == 0 ? SAH_ORDER_TOWARD
+                                            : SAH_ORDER_DIFFERENCE;
+}
+
 sah_rank_options options_rank(const cli_options *o)
 {
-    sah_rank_options options = {.by_query = o->by_query, .top = o->top};
+    sah_rank_options options = {.order = options_order(o), .by_query = o->by_query, .top = o->top};
     if (o->format)
         options.format = strcmp(o->format, "json") == 0        ? SAH_FORMAT_JSON
                          : strcmp(o->format, "reference") == 0 ? SAH_FORMAT_REFERENCE
                                                                : SAH_FORMAT_TSV;
-    if (o->sort)
-        options.order = strcmp(o->sort, "mean") == 0     ? SAH_ORDER_MEAN
-                        : strcmp(o->sort, "count") == 0  ? SAH_ORDER_COUNT
-                        : strcmp(o->sort, "effect") == 0 ? SAH_ORDER_EFFECT
-                        : strcmp(o->sort, "toward") == 0 ? SAH_ORDER_TOWARD
-                                                         : SAH_ORDER_DIFFERENCE;
     return options;
 }
 
@@ -64,6 +69,8 @@ sah_status print_verdicts(const sah_result *result, sah_error *error)
         fprintf(stderr, "by signed effect (%zu refused, %zu answered queries):", info->n_refused,
                 info->n_answered);
         print_counts(by_effect);
+    } else if (info->effect_reason[0] != '\0') {
+        fprintf(stderr, "by signed effect all heads are undecided: %s\n", info->effect_reason);
     }
     return SAH_OK;
 }

@@ -5,6 +5,9 @@
 
 #include "options.h"
 
+/* --sort. */
+sah_order options_order(const cli_options *options);
+
 /* --format, --sort, --top, --by-query. */
 sah_rank_options options_rank(const cli_options *options);
 

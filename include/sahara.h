@@ -827,6 +827,9 @@ sah_status sah_check(const char *path, const sah_model_options *options, sah_che
 /* One or several result files of the same model and settings, their queries one behind another. */
 typedef struct sah_result sah_result;
 
+/* So many queries that are refused, and as many that are answered, a verdict by effect takes. */
+enum { SAH_LEAST_OPENINGS = 8 };
+
 typedef struct sah_result_info {
     char command[16]; /* ships, find or direction */
     char model_name[256];
@@ -841,7 +844,10 @@ typedef struct sah_result_info {
     size_t n_refused, n_answered; /* ships with openings: all its queries, contrast ones too, by whether the
                                      unablated model refuses them, those left out whose response is still thinking;
                                      else 0 */
-    bool effect_judged; /* heads have verdicts on their signed effect: two queries of either kind, no race */
+    bool
+        effect_judged; /* heads are told apart by their signed effect: SAH_LEAST_OPENINGS openings of either kind, no
+                           race */
+    char effect_reason[128]; /* why all heads are SAH_UNDECIDED by their effect; else empty */
 } sah_result_info;
 
 /* Reads the files ("-": standard input) of ships, find or direction. A last line that was cut short is left
@@ -927,7 +933,7 @@ typedef enum sah_order {
     SAH_ORDER_MEAN,
     SAH_ORDER_COUNT, /* by top_ten, then mean */
     SAH_ORDER_DIFFERENCE,
-    SAH_ORDER_EFFECT, /* what weakens refusals most first */
+    SAH_ORDER_EFFECT, /* how much refusals weaken, less twice what answers change: above 0 it is mostly refusals */
     SAH_ORDER_TOWARD /* what makes refusing likeliest, on answered queries, first */
 } sah_order;
 
@@ -1003,6 +1009,8 @@ sah_status sah_heat_map(const sah_result *result, sah_order order, bool colour, 
                         sah_error *error);
 
 typedef struct sah_report_options {
+    sah_order
+        order; /* of tables and maps; results of a page that have no such scores are ordered by default */
     size_t top; /* heads of a table; 0: 20 */
     size_t step; /* of find, for a picture */
 } sah_report_options;

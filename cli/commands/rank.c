@@ -27,8 +27,7 @@ static int run(const cli_options *o)
         status = o->concentration ? sah_concentration_text(result, options.format, &text, &error)
                  : o->heat ? sah_heat_map(result, options.order, colour, terminal_width(), &text, &error)
                            : sah_rank_text(result, &options, &text, &error);
-        if (status == SAH_OK && (info->judged || info->effect_judged) && !o->by_query && !o->concentration &&
-            !o->quiet)
+        if (status == SAH_OK && !o->by_query && !o->concentration && !o->quiet)
             status = print_verdicts(result, &error);
     }
     int code = status != SAH_OK ? report_error(&error)
@@ -55,7 +54,7 @@ const cli_command command_rank = {
         "have the\n"
         "signed effect, nats a token, on refused and on answered queries, and a verdict by it; --sort effect "
         "puts\n"
-        "the heads first whose ablation weakens refusals most.\n",
+        "the heads first whose ablation weakens refusals most, less twice what it does to answers.\n",
     .options = {OPT_TOP, OPT_BY_QUERY, OPT_FORMAT, OPT_SORT, OPT_HEAT, OPT_STEP, OPT_CONCENTRATION,
                 OPT_OUTPUT},
     .least = 1,

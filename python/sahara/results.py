@@ -101,8 +101,9 @@ class _Scored(Result):
     def ranking(self, order: str = "default") -> "list[dict[str, Any]]":
         """The heads, highest first, each a dictionary: `head`, `layer`, `index`, scores with 95 % intervals and, where
         there are contrast queries, `verdict`: "safety", "general", "undecided" or "negligible". What the result does
-        not have is NaN, or "" for a verdict. `order`: default, mean, count, difference or effect."""
-        orders = ["default", "mean", "count", "difference", "effect"]
+        not have is NaN, or "" for a verdict. `order`: default, mean, count, difference, effect or
+        toward."""
+        orders = ["default", "mean", "count", "difference", "effect", "toward"]
         if order not in orders:
             raise BadArgument("order %r: one of %s" % (order, ", ".join(orders)))
         return self._ranked(orders.index(order))

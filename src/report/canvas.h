@@ -19,14 +19,17 @@ typedef struct sah_canvas {
 
 /* Width and height of a result's heat map. */
 void sah_map_size(const sah_result *result, double *width, double *height);
-/* Layers down, heads across, in colour: light to blue for what is above 0, light to brown below, grey where
- * nothing was scored; the square root of the score, as scores fall off steeply. */
-sah_status sah_map_draw(const sah_result *result, const sah_canvas *canvas, sah_error *error);
+/* What `order` goes by, layers down, heads across, in colour: light to blue for what is above 0, light to brown
+ * below, grey where nothing was scored; the square root of the score, as scores fall off steeply. */
+sah_status sah_map_draw(const sah_result *result, sah_order order, const sah_canvas *canvas,
+                        sah_error *error);
 
 /* The heat map as SVG; `inline_`: part of a page, whose text colour it takes, without ground of its own. */
-sah_status sah_map_svg(const sah_result *result, bool inline_, sah_text *out, sah_error *error);
+sah_status sah_map_svg(const sah_result *result, sah_order order, bool inline_, sah_text *out,
+                       sah_error *error);
 /* As PNG, at twice the size in pixels; *data for free(). */
-sah_status sah_map_png(const sah_result *result, unsigned char **data, size_t *size, sah_error *error);
+sah_status sah_map_png(const sah_result *result, sah_order order, unsigned char **data, size_t *size,
+                       sah_error *error);
 
 /* Text inside HTML or XML: & < > " ' as entities; what XML cannot hold (control characters) as U+FFFD. */
 void sah_add_escaped(sah_text *out, const char *text);

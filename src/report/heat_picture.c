@@ -53,10 +53,10 @@ static void draw_legend(const sah_canvas *c, double y, double least, double most
     c->text(c->ctx, LEFT, y + CELL + 2 * SIZE + 8, SIZE, SAH_LEFT, name);
 }
 
-sah_status sah_map_draw(const sah_result *result, const sah_canvas *canvas, sah_error *error)
+sah_status sah_map_draw(const sah_result *result, sah_order order, const sah_canvas *canvas, sah_error *error)
 {
     const sah_result_info *info = &result->info;
-    const sah_order order = sah_order_of(result, SAH_ORDER_DEFAULT);
+    order = sah_order_of(result, order);
     size_t n, n_cells = (size_t)info->n_layers * (size_t)info->n_heads;
     double most = 0, least = 0;
     sah_ranked *ranked = NULL;

@@ -102,6 +102,22 @@ static void add_warnings(sah_text *out, const sah_result *result)
                  info->n_expected);
         sah_html_paragraph(out, "note", text);
     }
+    if (info->effect_reason[0] != '\0') {
+        snprintf(text, sizeof text, "By the signed effect all heads are undecided: %s.", info->effect_reason);
+        sah_html_paragraph(out, "note", text);
+    }
+}
+
+/* The order, where the result has such scores; else the default. */
+static sah_order order_for(const sah_result *result, sah_order order)
+{
+    const sah_result_info *info = &result->info;
+    const bool has = order == SAH_ORDER_EFFECT       ? info->n_refused > 0
+                     : order == SAH_ORDER_TOWARD     ? info->n_answered > 0
+                     : order == SAH_ORDER_COUNT      ? result->kind == SAH_KIND_SHIPS
+                     : order == SAH_ORDER_DIFFERENCE ? sah_result_has_difference(result)
+                                                     : true;
+    return has ? order : SAH_ORDER_DEFAULT;
 }
 
 static const char *meaning(const sah_result *result)
@@ -155,15 +171,18 @@ static void add_steps(sah_text *out, const sah_result *result)
     free(table.data);
 }
 
-static sah_status add_heads(sah_text *out, const sah_result *result, size_t top, sah_error *error)
+static sah_status add_heads(sah_text *out, const sah_result *result, const sah_report_options *shown,
+                            sah_error *error)
 {
-    sah_rank_options options = {.format = SAH_FORMAT_TSV, .order = SAH_ORDER_DEFAULT, .top = top};
+    const sah_rank_options options = {.format = SAH_FORMAT_TSV,
+                                      .order = order_for(result, shown->order),
+                                      .top = shown->top > 0 ? shown->top : 20};
     char *table = NULL, *concentration = NULL;
     add_heading(out, result->info.command, result->files[0].header);
     add_facts(out, result->files[0].path, result->files[0].header);
     add_warnings(out, result);
     sah_text_adds(out, "<figure class=\"scroll\">\n");
-    sah_status status = sah_map_svg(result, true, out, error);
+    sah_status status = sah_map_svg(result, options.order, true, out, error);
     sah_text_adds(out, "</figure>\n");
     if (status == SAH_OK && result->kind == SAH_KIND_FIND) add_steps(out, result);
     if (status == SAH_OK) status = sah_rank_text(result, &options, &table, error);
@@ -257,12 +276,15 @@ static sah_status add_judged(sah_text *out, const char *path, bool *is_judged, s
 /* ---- The page ------------------------------------------------------------------------------------------ */
 
 /* Results that cannot be compared are no failure: the page says why. */
-static sah_status add_comparison(sah_text *out, const sah_result *const *results, size_t n, sah_error *error)
+static sah_status add_comparison(sah_text *out, const sah_result *const *results, size_t n, sah_order order,
+                                 sah_error *error)
 {
     sah_error refused = {0};
     char *table = NULL;
     sah_text_adds(out, "<section>\n<h2>Agreement</h2>\n");
-    sah_status status = sah_compare_text(results, n, SAH_ORDER_DEFAULT, SAH_FORMAT_TSV, &table, &refused);
+    for (size_t i = 0; i < n; i++)
+        if (order_for(results[i], order) != order) order = SAH_ORDER_DEFAULT;
+    sah_status status = sah_compare_text(results, n, order, SAH_FORMAT_TSV, &table, &refused);
     if (status == SAH_OUT_OF_MEMORY) return sah_fail_memory(error, "the page");
     if (status == SAH_OK) {
         sah_html_paragraph(out, NULL,
@@ -279,7 +301,8 @@ static sah_status add_comparison(sah_text *out, const sah_result *const *results
     return SAH_OK;
 }
 
-static sah_status make_page(const char *const *paths, size_t n, size_t top, sah_text *out, sah_error *error)
+static sah_status make_page(const char *const *paths, size_t n, const sah_report_options *options,
+                            sah_text *out, sah_error *error)
 {
     sah_status status = SAH_OK;
     size_t n_results = 0;
@@ -297,10 +320,10 @@ static sah_status make_page(const char *const *paths, size_t n, size_t top, sah_
         status = add_judged(out, paths[i], &judged, error);
         if (judged || status != SAH_OK) continue;
         status = sah_result_open(&paths[i], 1, &results[n_results], error);
-        if (status == SAH_OK) status = add_heads(out, results[n_results++], top, error);
+        if (status == SAH_OK) status = add_heads(out, results[n_results++], options, error);
     }
     if (status == SAH_OK && n_results > 1)
-        status = add_comparison(out, (const sah_result *const *)results, n_results, error);
+        status = add_comparison(out, (const sah_result *const *)results, n_results, options->order, error);
     sah_text_addf(
         out,
         "<footer><p>Made by Sahara %s. What the words mean: docs/method.md.</p></footer>\n</body>\n</html>\n",
@@ -333,13 +356,13 @@ sah_status sah_report(const char *const *paths, size_t n, const sah_report_optio
             return sah_fail(error, SAH_BAD_ARGUMENT, "%s is one of the results; write to another file",
                             output);
     if (page) {
-        status = make_page(paths, n, options->top > 0 ? options->top : 20, &text, error);
+        status = make_page(paths, n, options, &text, error);
     } else {
         status = sah_result_open(paths, n, &result, error);
         if (status == SAH_OK) status = sah_result_select(result, options->step, error);
         if (status == SAH_OK)
-            status =
-                png ? sah_map_png(result, &pixels, &size, error) : sah_map_svg(result, false, &text, error);
+            status = png ? sah_map_png(result, options->order, &pixels, &size, error)
+                         : sah_map_svg(result, options->order, false, &text, error);
     }
     if (status == SAH_OK)
         status = png ? sah_file_write(output, pixels, size, error)

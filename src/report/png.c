@@ -47,7 +47,8 @@ static cairo_status_t keep(void *closure, const unsigned char *data, unsigned le
     return out->failed ? CAIRO_STATUS_NO_MEMORY : CAIRO_STATUS_SUCCESS;
 }
 
-sah_status sah_map_png(const sah_result *result, unsigned char **data, size_t *size, sah_error *error)
+sah_status sah_map_png(const sah_result *result, sah_order order, unsigned char **data, size_t *size,
+                       sah_error *error)
 {
     double width, height;
     sah_text out = {0};
@@ -62,7 +63,7 @@ sah_status sah_map_png(const sah_result *result, unsigned char **data, size_t *s
     cairo_scale(cairo, ZOOM, ZOOM);
     cairo_select_font_face(cairo, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
     rectangle(cairo, 0, 0, width, height, 0xffffff, NULL);
-    sah_status status = sah_map_draw(result, &canvas, error);
+    sah_status status = sah_map_draw(result, order, &canvas, error);
     if (status == SAH_OK) {
         cairo_status_t drawn = cairo_status(cairo);
         if (drawn == CAIRO_STATUS_SUCCESS) drawn = cairo_surface_write_to_png_stream(surface, keep, &out);

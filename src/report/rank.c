@@ -228,8 +228,8 @@ double sah_score_of(sah_order order, const sah_ranked *r)
         return (double)r->top_ten;
     case SAH_ORDER_DIFFERENCE:
         return r->difference;
-    case SAH_ORDER_EFFECT:
-        return -r->effect;
+    case SAH_ORDER_EFFECT: /* twice: above 0, what weakens is mostly refusals, as the verdict asks */
+        return -r->effect - (isnan(r->effect_answered) ? 0 : 2 * fabs(r->effect_answered));
     case SAH_ORDER_TOWARD:
         return r->toward;
     case SAH_ORDER_DEFAULT:
@@ -321,7 +321,7 @@ const char *sah_score_name(const sah_result *result, sah_order order)
     case SAH_ORDER_DIFFERENCE:
         return ships ? "mean KL less mean contrast KL, nats" : "shift less contrast shift, degrees";
     case SAH_ORDER_EFFECT:
-        return "how much refusals weaken, nats a token";
+        return "how much refusals weaken less twice what answers change, nats a token";
     case SAH_ORDER_TOWARD:
         return "how much likelier a refusal becomes, nats a token";
     case SAH_ORDER_DEFAULT:

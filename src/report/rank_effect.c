@@ -127,7 +127,10 @@ sah_status sah_rank_effects(const sah_result *r, sah_ranked *items, sah_error *e
         }
         out->opening_kl = n > 0 ? sum / (double)n : NAN;
         interval(&w, h, out);
-        if (r->info.effect_judged) judge(&w, h, out);
+        if (r->info.effect_judged)
+            judge(&w, h, out);
+        else if (r->info.effect_reason[0] != '\0')
+            out->effect_verdict = SAH_UNDECIDED;
     }
     weakening_free(&w);
     return status;

@@ -18,7 +18,7 @@ enum { TEN = 10 };
 /* A column of the table: a number of sah_ranked (8 bytes each), or one of the fields that are not. */
 typedef struct column {
     const char *name;
-    enum { NUMBER, TOP_TEN, VERDICT, EFFECT_VERDICT } holds;
+    enum { NUMBER, TOP_TEN, VERDICT, EFFECT_VERDICT, EFFECT_REASON } holds;
     size_t offset;
 } column;
 
@@ -47,6 +47,7 @@ static const column effect_columns[] = {{"effect", NUMBER_OF(effect)},
 static const column opening_columns[] = {{"opening_kl", NUMBER_OF(opening_kl)}};
 static const column effect_verdict_columns[] = {{"effect_p", NUMBER_OF(effect_p)},
                                                 {"effect_verdict", EFFECT_VERDICT, 0}};
+static const column effect_reason_columns[] = {{"effect_reason", EFFECT_REASON, 0}};
 enum { MOST_COLUMNS = 24 };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -81,17 +82,23 @@ static columns columns_of(const sah_result *result)
     if (result->info.judged) add_columns(&out, verdict_columns, COUNT(verdict_columns));
     if (result->effects.n > 0) add_columns(&out, effect_columns, COUNT(effect_columns));
     if (sah_result_has_opening_kl(result)) add_columns(&out, opening_columns, COUNT(opening_columns));
-    if (result->info.effect_judged) add_columns(&out, effect_verdict_columns, COUNT(effect_verdict_columns));
+    const bool few = result->info.effect_reason[0] != '\0';
+    if (result->info.effect_judged || few)
+        add_columns(&out, effect_verdict_columns, COUNT(effect_verdict_columns));
+    if (few) add_columns(&out, effect_reason_columns, COUNT(effect_reason_columns));
     return out;
 }
 
-static void add_value(sah_text *text, const column *c, const sah_ranked *r, bool tsv)
+static void add_value(sah_text *text, const sah_result *result, const column *c, const sah_ranked *r,
+                      bool tsv)
 {
     if (c->holds == TOP_TEN) {
         sah_text_addf(text, "%zu", r->top_ten);
     } else if (c->holds == VERDICT || c->holds == EFFECT_VERDICT) {
         sah_selectivity verdict = c->holds == VERDICT ? r->verdict : r->effect_verdict;
         sah_text_addf(text, tsv ? "%s" : "\"%s\"", sah_selectivity_name(verdict));
+    } else if (c->holds == EFFECT_REASON) {
+        sah_text_addf(text, tsv ? "%s" : "\"%s\"", result->info.effect_reason);
     } else {
         double value;
         memcpy(&value, (const char *)r + c->offset, sizeof value);
@@ -99,14 +106,15 @@ static void add_value(sah_text *text, const column *c, const sah_ranked *r, bool
     }
 }
 
-static void add_row(sah_text *text, size_t rank, const sah_ranked *r, const columns *shown, bool tsv)
+static void add_row(sah_text *text, const sah_result *result, size_t rank, const sah_ranked *r,
+                    const columns *shown, bool tsv)
 {
     sah_text_addf(text, tsv ? "%zu\t%d-%d" : "{\"rank\":%zu,\"head\":\"%d-%d\"", rank, r->head.layer,
                   r->head.head);
     for (size_t i = 0; i < shown->n; i++) {
         sah_text_adds(text, tsv ? "\t" : ",");
         if (!tsv) sah_text_addf(text, "\"%s\":", shown->items[i].name);
-        add_value(text, &shown->items[i], r, tsv);
+        add_value(text, result, &shown->items[i], r, tsv);
     }
     sah_text_adds(text, tsv ? "\n" : "}\n");
 }
@@ -126,7 +134,7 @@ static sah_status write_table(const sah_result *result, const sah_rank_options *
         for (size_t i = 0; i < shown.n; i++) sah_text_addf(text, "\t%s", shown.items[i].name);
         sah_text_adds(text, "\n");
     }
-    for (size_t i = 0; i < n; i++) add_row(text, i + 1, &ranked[i], &shown, tsv);
+    for (size_t i = 0; i < n; i++) add_row(text, result, i + 1, &ranked[i], &shown, tsv);
     free(ranked);
     return SAH_OK;
 }

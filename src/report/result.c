@@ -2,6 +2,7 @@
 /* Results: one file, or several as one, and the step that is looked at. */
 #include "report/result.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,14 +145,30 @@ static sah_status merge_effects(sah_result *r, sah_error *error)
     return SAH_OK;
 }
 
+/* How many queries are of a kind; `opened`: and have an opening, whose effect every head has or none. */
+static size_t count_kind(const sah_result *r, sah_opening_kind kind, bool opened)
+{
+    size_t n = 0;
+    for (size_t q = 0; q < r->effects.n; q++)
+        n += r->effects.kinds[q] == kind && !(opened && isnan(r->effects.values[SAH_EFFECT][q]));
+    return n;
+}
+
 static void count_refused(sah_result *r)
 {
-    r->info.n_refused = r->info.n_answered = 0;
-    for (size_t q = 0; q < r->effects.n; q++) {
-        r->info.n_refused += r->effects.kinds[q] == SAH_OPENING_REFUSES;
-        r->info.n_answered += r->effects.kinds[q] == SAH_OPENING_ANSWERS;
-    }
-    r->info.effect_judged = r->info.n_refused > 1 && r->info.n_answered > 1 && r->info.n_screened == 0;
+    sah_result_info *info = &r->info;
+    info->n_refused = count_kind(r, SAH_OPENING_REFUSES, false);
+    info->n_answered = count_kind(r, SAH_OPENING_ANSWERS, false);
+    info->effect_judged = false;
+    info->effect_reason[0] = '\0';
+    if (r->effects.n == 0 || info->n_scored == 0 || info->n_screened > 0) return;
+    const size_t refused = count_kind(r, SAH_OPENING_REFUSES, true),
+                 answered = count_kind(r, SAH_OPENING_ANSWERS, true);
+    info->effect_judged = refused >= SAH_LEAST_OPENINGS && answered >= SAH_LEAST_OPENINGS;
+    if (!info->effect_judged)
+        snprintf(info->effect_reason, sizeof info->effect_reason,
+                 "%zu refused and %zu answered queries: a verdict takes %d of either kind", refused, answered,
+                 SAH_LEAST_OPENINGS);
 }
 
 /* The effects of the heads chosen[] of a result, those of other[] of another behind them. */

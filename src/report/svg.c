@@ -59,7 +59,8 @@ static void text(void *ctx, double x, double y, double size, sah_anchor anchor, 
     sah_text_adds(out, "</text>\n");
 }
 
-sah_status sah_map_svg(const sah_result *result, bool inline_, sah_text *out, sah_error *error)
+sah_status sah_map_svg(const sah_result *result, sah_order order, bool inline_, sah_text *out,
+                       sah_error *error)
 {
     double width, height;
     sah_canvas canvas = {rectangle, text, out};
@@ -73,7 +74,7 @@ sah_status sah_map_svg(const sah_result *result, bool inline_, sah_text *out, sa
     sah_add_escaped(out, result->info.model_name);
     sah_text_adds(out, "</title>\n");
     if (!inline_) rectangle(out, 0, 0, width, height, 0xffffff, NULL);
-    sah_status status = sah_map_draw(result, &canvas, error);
+    sah_status status = sah_map_draw(result, order, &canvas, error);
     sah_text_adds(out, "</svg>\n");
     return status == SAH_OK && out->failed ? sah_fail_memory(error, "the heat map") : status;
 }

@@ -143,7 +143,8 @@ static sah_jv slice_text(sah_jrun *run, sah_jtext text, int64_t from, int64_t n,
 }
 
 /* Its ends are those that Python writes, where the range is written as text. */
-static sah_jv slice_range(sah_jrun *run, const sah_jrange *of, int64_t from, int64_t to, int64_t n, int64_t step)
+static sah_jv slice_range(sah_jrun *run, const sah_jrange *of, int64_t from, int64_t to, int64_t n,
+                          int64_t step)
 {
     sah_jrange *range = sah_jr_alloc(run, 1, sizeof *range);
     if (range == NULL) return sah_jv_missing();
