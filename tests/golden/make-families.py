@@ -5,8 +5,10 @@ gives, plain and with heads ablated inside its attention.
 
     pip install torch==2.13.0 transformers==5.24.0 gguf==0.19.0
     make-families.py [--seed N] [--layers N] [--width N] [--out FOLDER] [NAME ...]
+    make-families.py --random N [--seed N] --out FOLDER [FAMILY ...]
 
-Without arguments the committed ones. Other seeds and shapes give other models to try: tests/engine/test_golden reads every folder of
+Without arguments the committed ones. Other seeds and shapes give other models to try, --random so many of every family with settings of their own
+(family_shapes.py), in float32 or 16 bits: tests/engine/test_golden reads every folder of
 tests/golden/models, or the one that SAHARA_GOLDEN names. Edits of q and k act behind the rotation, where scaling and means over heads are the
 same as before it."""
 import argparse
@@ -27,6 +29,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, AutoModelFo
 from transformers.masking_utils import eager_mask
 
 import family_gguf
+import family_shapes
+
+tf.utils.logging.disable_progress_bar()
 
 HERE = Path(__file__).resolve().parent
 VOCAB = 48
@@ -172,7 +177,7 @@ def hook_falcon(model):
     """Falcon's attention is its own: q and k are edited where they have been rotated, heads' outputs in front of the projection."""
     module = sys.modules["transformers.models.falcon.modeling_falcon"]
     layers = [layer.self_attention for layer in model.transformer.h]
-    rotate, turn = module.apply_rotary_pos_emb, iter(())
+    rotate, turn = vars(module).setdefault("own_rotary", module.apply_rotary_pos_emb), iter(())
 
     def rotated(q, k, *more):
         nonlocal turn
@@ -291,16 +296,15 @@ def pack_mxfp4(folder, seed):
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def make(name, args):
+def make(name, config, with_gguf, args, dtype=None):
+    """`dtype`: of the files, where that is not float32."""
     global GATED
-    build, with_gguf = MODELS[name]
     folder = args.out / f"family-{name}"
     shutil.rmtree(folder, ignore_errors=True)
-    config = build(args)
     falcon = config.model_type == "falcon"
     types = getattr(config, "layer_types", None) or []
-    GATED = {} if L in types else None
-    how = {"dtype": torch.float32, "attn_implementation": "eager" if falcon else "golden"}
+    GATED = {} if hasattr(config, "linear_num_value_heads") else None
+    how = {"dtype": torch.float32, "attn_implementation": "eager" if falcon else "golden", "experts_implementation": "eager"}
     model = AutoModelForCausalLM.from_config(config, **how).eval()
     with torch.no_grad():
         draw(model, zlib.crc32(f"{name} {args.seed}".encode()))
@@ -311,6 +315,8 @@ def make(name, args):
                 if weight.ndim > 1:
                     weight.copy_(weight.half())
             raw = family_gguf.quantise(model, np.random.default_rng(zlib.crc32(f"{name} {args.seed}".encode())))
+    if dtype:
+        model.to(dtype)
     model.save_pretrained(folder, save_original_format=name not in FUSED)
     (folder / "generation_config.json").unlink(missing_ok=True)
     if "mxfp4" in name:
@@ -327,7 +333,7 @@ def make(name, args):
     deltas = [config.linear_num_value_heads if L in types and types[i] == L else 0 for i in range(config.num_hidden_layers)]
     for case in cases(config.num_hidden_layers, heads, kv, PARTS[:3] if falcon else PARTS, deltas):
         logits = run(model, case)
-        if case and not all(e["part"] == "k" and e["op"] == "mean" and kv == 1 for e in case):
+        if case and not args.random and not all(e["part"] == "k" and e["op"] == "mean" and kv == 1 for e in case):
             assert max((a - b).abs().max() for a, b in zip(logits, plain)) > 1e-3, (name, case)
         lines.append(json.dumps({"edits": case, "logits": [rounded(x) for x in logits]}, separators=(",", ":")))
     with torch.no_grad():
@@ -348,12 +354,20 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--random", type=int, default=0, help="so many models of each family with settings drawn from the seed")
     parser.add_argument("--out", type=Path, default=HERE / "models")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for name in args.names or MODELS:
-        make(name, args)
+    if not args.random:
+        for name in args.names or MODELS:
+            build, with_gguf = MODELS[name]
+            make(name, build(args), with_gguf, args)
+        return
+    for family in args.names or family_shapes.FAMILIES:
+        for i in range(args.random):
+            rng = np.random.default_rng(zlib.crc32(f"{family} {args.seed} {i}".encode()))
+            make(f"{family}-{args.seed}-{i}", family_shapes.drawn(family, rng), False, args, rng.choice([None, torch.bfloat16, torch.float16], p=[0.6, 0.2, 0.2]))
 
 
 main()
