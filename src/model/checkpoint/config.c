@@ -69,8 +69,7 @@ static sah_status refuse_unknown(const json_t *json, const char *where, const sa
     return SAH_OK;
 }
 
-static sah_status read_activation(const json_t *json, const char *where, const sah_family *f, sah_config *c,
-                                  sah_error *error)
+bool sah_activation_named(const char *name, sah_activation *out)
 {
     static const struct {
         const char *name;
@@ -85,14 +84,20 @@ static sah_status read_activation(const json_t *json, const char *where, const s
                  {"gelu_python_tanh", SAH_ACT_GELU_TANH},
                  {"relu", SAH_ACT_RELU},
                  {"relu2", SAH_ACT_RELU_SQUARED}};
-    const char *key = f->activation_key != NULL ? f->activation_key : "hidden_act", *name;
-    sah_status status = sah_json_string(json, key, f->activation, &name, where, error);
-    if (status != SAH_OK) return status;
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         if (strcmp(NAMES[i].name, name) != 0) continue;
-        c->activation = NAMES[i].activation;
-        return SAH_OK;
+        *out = NAMES[i].activation;
+        return true;
     }
+    return false;
+}
+
+static sah_status read_activation(const json_t *json, const char *where, const sah_family *f, sah_config *c,
+                                  sah_error *error)
+{
+    const char *key = f->activation_key != NULL ? f->activation_key : "hidden_act", *name;
+    sah_status status = sah_json_string(json, key, f->activation, &name, where, error);
+    if (status != SAH_OK || sah_activation_named(name, &c->activation)) return status;
     return sah_fail(error, SAH_NOT_SUPPORTED,
                     "%s: activation %s is not supported: silu, gelu, gelu_pytorch_tanh and relu are", where,
                     name);
@@ -213,7 +218,8 @@ static sah_status read_windows(const json_t *json, const char *where, const sah_
             status = sah_json_int(json, "max_window_layers", 28, 0, INT32_MAX, &first, where, error);
         if (status == SAH_OK && silent && wanted) window = 4096;
     }
-    if (status == SAH_OK && f->windows == SAH_WINDOW_PATTERN)
+    if (status == SAH_OK && f->windows == SAH_WINDOW_PATTERN &&
+        json_array_size(json_object_get(json, "layer_types")) == 0)
         status = sah_json_int(json, "sliding_window_pattern", pattern, 0, INT32_MAX, &pattern, where, error);
     if (status != SAH_OK) return status;
     if (f->windows == SAH_WINDOW_NONE || !wanted) window = 0;
@@ -235,12 +241,12 @@ static sah_status read_windows(const json_t *json, const char *where, const sah_
 
 /* ---- All of it ----------------------------------------------------------------------------------------- */
 
-static sah_status read_bias(const json_t *json, sah_biases biases, const char *key, bool *out,
-                            const char *where, sah_error *error)
+static sah_status read_bias(const json_t *json, sah_biases biases, const char *own, const char *key,
+                            bool *out, const char *where, sah_error *error)
 {
     const bool usual = biases == SAH_BIAS_ALWAYS || biases == SAH_BIAS_BY_KEY_ELSE_YES;
     *out = usual;
-    return biases >= SAH_BIAS_BY_KEY ? sah_json_bool(json, key, usual, out, where, error) : SAH_OK;
+    return biases >= SAH_BIAS_BY_KEY ? sah_json_bool(json, own != NULL ? own : key, usual, out, where, error) : SAH_OK;
 }
 
 static sah_status read_config(const json_t *json, const char *where, const sah_family *f, sah_config *c,
@@ -252,9 +258,13 @@ static sah_status read_config(const json_t *json, const char *where, const sah_f
     if (status == SAH_OK) status = read_sizes(json, where, f, c, error);
     if (status == SAH_OK && f->positions == NULL) status = sah_rope_from_json(json, where, f, c, error);
     if (status == SAH_OK) status = read_windows(json, where, f, c, error);
-    if (status == SAH_OK) status = read_bias(json, f->qkv_bias, "attention_bias", &c->qkv_bias, where, error);
-    if (status == SAH_OK) status = read_bias(json, f->o_bias, "attention_bias", &c->o_bias, where, error);
-    if (status == SAH_OK) status = read_bias(json, f->mlp_bias, "mlp_bias", &c->mlp_bias, where, error);
+    if (status == SAH_OK)
+        status =
+            read_bias(json, f->qkv_bias, f->qkv_bias_key, "attention_bias", &c->qkv_bias, where, error);
+    if (status == SAH_OK)
+        status = read_bias(json, f->o_bias, f->o_bias_key, "attention_bias", &c->o_bias, where, error);
+    if (status == SAH_OK)
+        status = read_bias(json, f->mlp_bias, f->mlp_bias_key, "mlp_bias", &c->mlp_bias, where, error);
     if (status == SAH_OK)
         status = sah_json_bool(json, "tie_word_embeddings", f->tied, &c->tied, where, error);
     if (status == SAH_OK)

@@ -17,5 +17,7 @@ sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah
 /* For the two readers above: what the family says of every model of its, and what must hold between the sizes. */
 void sah_config_of_family(const sah_family *family, sah_config *config);
 sah_status sah_config_check(const sah_config *config, const char *where, sah_error *error);
+/* By the name that transformers has for it; false: none that is supported. */
+bool sah_activation_named(const char *name, sah_activation *out);
 
 #endif

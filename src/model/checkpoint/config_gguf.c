@@ -335,13 +335,6 @@ static bool first_has(const sah_gguf *gguf, const char *first, const char *secon
            sah_tensors_find(&gguf->tensors, second) != NULL;
 }
 
-static void set_activation(const sah_family *f, sah_config *c)
-{
-    c->activation = strcmp(f->activation, "silu") == 0   ? SAH_ACT_SILU
-                    : strcmp(f->activation, "gelu") == 0 ? SAH_ACT_GELU
-                                                         : SAH_ACT_GELU_TANH;
-}
-
 sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah_family **family,
                                 sah_error *error)
 {
@@ -357,7 +350,7 @@ sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah
     sah_config_of_family(f, out);
     const char *key =
         f->norm == SAH_NORM_LAYER ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
-    set_activation(f, out);
+    sah_activation_named(f->activation, &out->activation); /* the format does not say which */
     status = refuse_unknown(&r, f, error);
     if (status == SAH_OK) status = read_sizes(&r, f, out, error);
     if (status == SAH_OK) status = check_widths(&r, out, error);

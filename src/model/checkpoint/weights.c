@@ -288,9 +288,24 @@ static sah_status find_layer_vector(const search *s, int layer, const sah_vector
         (vector == SAH_VECTOR_DELTA_RATE || vector == SAH_VECTOR_DELTA_RATE_BIAS ||
          vector == SAH_VECTOR_DELTA_KERNEL))
         status = convert_delta(s, layer, vector, place, error);
-    if (status != SAH_OK || bias == NULL || s->c->config.norm != SAH_NORM_LAYER) return status;
+    if (status != SAH_OK || bias == NULL || s->c->config.norm != SAH_NORM_LAYER || s->family->bare_norms)
+        return status;
     bias_name(name);
     return find_vector(s, name, length, bias, error);
+}
+
+/* Of several names for a vector: whether this one is to be taken. */
+static bool vector_is_meant(const search *s, int layer, const sah_vector_name *n)
+{
+    const char *own = s->c->is_gguf ? n->gguf : n->hugging_face;
+    char name[NAME_BYTES];
+    bool is_last = true;
+    if (*sah_vector_place(&s->c->layers[layer], n->vector) != NULL) return false;
+    for (const sah_vector_name *other = n + 1; other->hugging_face != NULL; other++)
+        is_last = is_last && other->vector != n->vector;
+    if (is_last || own == NULL) return is_last;
+    layer_name(s, layer, own, "", name);
+    return sah_tensors_find(s->c->tensors, name) != NULL;
 }
 
 static sah_status find_layer(const search *s, int layer, sah_error *error)
@@ -300,7 +315,7 @@ static sah_status find_layer(const search *s, int layer, sah_error *error)
         if (sah_layer_has(&s->c->config, layer, n->role) && is_meant(s, layer, n))
             status = find_layer_matrix(s, layer, n, error);
     for (const sah_vector_name *n = s->family->vectors; n->hugging_face != NULL && status == SAH_OK; n++)
-        if (sah_layer_has_vector(&s->c->config, layer, n->vector))
+        if (sah_layer_has_vector(&s->c->config, layer, n->vector) && vector_is_meant(s, layer, n))
             status = find_layer_vector(s, layer, n, error);
     return status;
 }
@@ -320,7 +335,7 @@ static sah_status find_final_norm(const search *s, sah_error *error)
     sah_status status = find_vector(s, name, width, &c->final_norm, error);
     if (status == SAH_OK && s->family->norm_add > 0 && !c->is_gguf)
         status = with_added(s, c->final_norm, s->family->norm_add, &c->final_norm, error);
-    if (status != SAH_OK || c->config.norm != SAH_NORM_LAYER) return status;
+    if (status != SAH_OK || c->config.norm != SAH_NORM_LAYER || s->family->bare_norms) return status;
     bias_name(name);
     return find_vector(s, name, width, &c->final_norm_bias, error);
 }

@@ -35,7 +35,8 @@ typedef struct sah_matrix_name {
     sah_cut gguf_cut;
 } sah_matrix_name;
 
-/* Name of a vector in a layer, with ".weight" where it has that, and its length. */
+/* Name of a vector in a layer, with ".weight" where it has that, and its length. Of several names for a vector the
+ * first counts whose tensor is there. */
 typedef struct sah_vector_name {
     sah_vector vector;
     const char *hugging_face, *gguf;
@@ -86,13 +87,15 @@ typedef struct sah_family {
     const char *width_key, *ff_key, *layers_key, *heads_key, *positions_key;
     const char *keys[8]; /* settings that other families refuse and this one understands */
 
-    sah_biases qkv_bias, o_bias, mlp_bias; /* of key: "attention_bias", "mlp_bias" */
+    sah_biases qkv_bias, o_bias, mlp_bias;
+    const char *qkv_bias_key, *o_bias_key, *mlp_bias_key; /* NULL: "attention_bias", and "mlp_bias" */
     sah_window_rule windows;
     int pattern; /* every so many-th layer sees all positions; 0: none by itself */
     int default_window;
     bool layers_differ; /* in key heads or the MLP's width */
     sah_qk_norm qk_norm;
     sah_norm_kind norm;
+    bool bare_norms; /* layer norms add no biases */
     sah_residual residual;
     bool plain; /* the MLP has no gate */
     bool neighbours; /* rotary pairs are neighbours */
