@@ -9,10 +9,12 @@ import torch
 
 import gguf_files
 
-ARCHITECTURES = {"gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
+ARCHITECTURES = {"gemma": "GEMMA", "cohere": "COMMAND_R", "cohere2": "COHERE2", "exaone4": "EXAONE4", "seed_oss": "SEED_OSS", "ernie4_5": "ERNIE4_5", "arcee": "ARCEE",
+                 "starcoder2": "STARCODER2", "stablelm": "STABLELM", "nemotron": "NEMOTRON", "gpt_neox": "GPTNEOX", "falcon": "FALCON",
+                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
                  "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
-PERMUTED = {"smollm3", "granite", "granitemoehybrid", "mixtral"}
+PERMUTED = {"arcee", "smollm3", "granite", "granitemoehybrid", "mixtral"}
 
 
 def permuted(rows, heads):
@@ -98,15 +100,23 @@ def keys(writer, c):
         writer.add_feed_forward_length(getattr(c, "shared_intermediate_size", c.intermediate_size))
     expert_keys(writer, c)
     writer.add_head_count_kv([c.num_key_value_heads] * c.num_hidden_layers if kind == "granitemoehybrid" else c.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(c.rms_norm_eps)
+    layer_norm = [getattr(c, key) for key in ("layer_norm_eps", "norm_epsilon", "norm_eps") if hasattr(c, key)]
+    if layer_norm:
+        writer.add_layer_norm_eps(layer_norm[0])
+    else:
+        writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     rope = c.rope_parameters.get("full_attention", c.rope_parameters)
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1.0)))
-    if kind in ("gemma2", "gemma3_text", "glm4", "glm4_moe", "qwen3_moe", "gpt_oss"):
+    if kind in ("gemma", "seed_oss", "ernie4_5", "arcee", "exaone4", "nemotron", "gemma2", "gemma3_text", "glm4", "glm4_moe", "qwen3_moe", "gpt_oss"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    if kind in ("gemma2", "gemma3_text", "gpt_oss"):
+    if kind in ("gemma2", "gemma3_text", "gpt_oss", "cohere2") or kind == "exaone4" and c.sliding_window:
         writer.add_sliding_window(c.sliding_window)
+    if kind.startswith("cohere"):
+        writer.add_logit_scale(c.logit_scale)
+    if kind == "stablelm":
+        writer.add_parallel_residual(c.use_parallel_residual)
     if kind in HYBRIDS:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
@@ -142,7 +152,7 @@ def pieces(key, values, c):
         values = permuted(values, c.num_attention_heads if ".q_proj." in key else c.num_key_value_heads)
     if kind == "gpt2" and key.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
         values = values.T.copy()
-    if kind in ("gemma2", "gemma3_text") and key.endswith("norm.weight"):
+    if kind in ("gemma", "gemma2", "gemma3_text", "nemotron") and key.endswith("norm.weight"):
         values = values + 1
     if kind == "gpt_oss" and ".experts." in key:
         own = key.replace("_proj_bias", "_proj.bias") if key.endswith("_bias") else key + ".weight"

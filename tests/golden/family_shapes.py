@@ -258,9 +258,59 @@ def gpt_oss(d, kind):
                 rope_parameters=rope(d, dim, ("default", "yarn")))
 
 
+def gemma(d, kind):
+    c, dim = sizes(d)
+    return kind(**c, attention_bias=d.flag(), hidden_act=d.of("gelu_pytorch_tanh", "gelu", "silu"), rope_parameters=rope(d, dim))
+
+
+def cohere(d, kind):
+    c, dim = sizes(d, False)
+    more = dict(sliding_window=d.of(None, 2, 4), **d.of({}, dict(layer_types=types(d, c)))) if kind is tf.Cohere2Config else {}
+    return kind(**c, **more, logit_scale=d.of(0.0625, 2.0), attention_bias=d.flag(), rope_parameters=rope(d, dim))
+
+
+def exaone4(d, kind):
+    c, dim = sizes(d)
+    window = d.of(None, 2, 4)
+    return kind(**c, sliding_window=window, layer_types=[F] * c["num_hidden_layers"] if window is None else types(d, c), rope_parameters=rope(d, dim))
+
+
+def seed_oss(d, kind):
+    c, dim = sizes(d)
+    return kind(**c, attention_bias=d.flag(), attention_out_bias=d.flag(), mlp_bias=d.flag(), rope_parameters=rope(d, dim))
+
+
+def ernie(d, kind):
+    c, dim = sizes(d)
+    return kind(**c, use_bias=d.flag(), rope_parameters=rope(d, dim))
+
+
+def arcee(d, kind):
+    c, dim = sizes(d)
+    return kind(**c, attention_bias=d.flag(), mlp_bias=d.flag(), rope_parameters=rope(d, dim))
+
+
+def starcoder2(d, kind):
+    c, dim = sizes(d, False)
+    return kind(**c, use_bias=d.flag(), sliding_window=d.of(None, 3), hidden_act=d.of("gelu_pytorch_tanh", "gelu"), rope_parameters=rope(d, dim))
+
+
+def stablelm(d, kind):
+    c, dim = sizes(d, False)
+    return kind(**c, use_qkv_bias=d.flag(), use_parallel_residual=d.flag(), rope_parameters=rope(d, dim, ("default", "linear"), (0.25, 0.5, 1.0)))
+
+
+def nemotron(d, kind):
+    c, dim = sizes(d)
+    return kind(**c, attention_bias=d.flag(), mlp_bias=d.flag(), rope_parameters=rope(d, dim, ("default", "linear"), (0.25, 0.5, 1.0)))
+
+
 # family -> (its settings, the configuration's class)
 FAMILIES = {
     "llama": (llama, tf.LlamaConfig), "mistral": (mistral, tf.MistralConfig), "ministral": (ministral, tf.MinistralConfig), "ministral3": (ministral3, tf.Ministral3Config),
+    "gemma": (gemma, tf.GemmaConfig), "cohere": (cohere, tf.CohereConfig), "cohere2": (cohere, tf.Cohere2Config), "exaone4": (exaone4, tf.Exaone4Config),
+    "seed-oss": (seed_oss, tf.SeedOssConfig), "ernie4-5": (ernie, tf.Ernie4_5Config), "arcee": (arcee, tf.ArceeConfig), "starcoder2": (starcoder2, tf.Starcoder2Config),
+    "stablelm": (stablelm, tf.StableLmConfig), "nemotron": (nemotron, tf.NemotronConfig),
     "qwen2": (qwen, tf.Qwen2Config), "qwen3": (qwen, tf.Qwen3Config), "gemma2": (gemma2, tf.Gemma2Config), "gemma3": (gemma3, tf.Gemma3TextConfig),
     "gemma4": (gemma4, tf.Gemma4TextConfig), "phi3": (phi3, tf.Phi3Config), "olmo2": (olmo2, tf.Olmo2Config), "olmo3": (olmo3, tf.Olmo3Config),
     "smollm3": (smollm3, tf.SmolLM3Config), "granite": (granite, tf.GraniteConfig), "granite4": (granite4, tf.GraniteMoeHybridConfig), "glm": (glm, tf.GlmConfig),

@@ -15,7 +15,7 @@ static sah_status find_family(const json_t *json, const char *where, const sah_f
 {
     const char *architecture = json_string_value(json_array_get(json_object_get(json, "architectures"), 0));
     const char *type = json_string_value(json_object_get(json, "model_type"));
-    char names[768];
+    char names[1024];
     if (architecture == NULL && type == NULL) {
         return sah_fail(error, SAH_FAILED, "%s: names neither \"architectures\" nor \"model_type\"", where);
     }

@@ -312,7 +312,7 @@ static sah_status find_family(const sah_gguf *gguf, const char *where, const sah
 {
     const char *name;
     size_t length;
-    char names[768], key[KEY_BYTES];
+    char names[1024], key[KEY_BYTES];
     int64_t experts;
     sah_status status = sah_gguf_string(gguf, "general.architecture", &name, &length, error);
     if (status != SAH_OK) return status;
