@@ -54,6 +54,10 @@ def base(a, **more):
                 pad_token_id=0, **more)
 
 
+def small(a, **more):
+    return base(a, layers=max(a.layers - 1, 1), **more)
+
+
 def granite4(a, **more):
     return base(a, shared_intermediate_size=a.width + 16, layer_types=[F] * a.layers, num_local_experts=0, num_experts_per_tok=0, mamba_n_heads=a.width // 4,
                 embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2, logits_scaling=2.0, **more)
@@ -115,6 +119,9 @@ MODELS = {
         "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), False),
     "falcon": (lambda a: tf.FalconConfig(vocab_size=VOCAB, hidden_size=a.width, num_hidden_layers=a.layers, num_attention_heads=4,
                                          max_position_embeddings=128, bos_token_id=1, eos_token_id=2), False),
+    "seed-oss": (lambda a: tf.SeedOssConfig(**small(a, head_dim=12, attention_out_bias=True, mlp_bias=True)), True),
+    "ernie4-5": (lambda a: tf.Ernie4_5Config(**small(a, head_dim=12, use_bias=True)), True),
+    "arcee": (lambda a: tf.ArceeConfig(**small(a, head_dim=12, mlp_bias=True)), True),
     "llama-yarn": (lambda a: tf.LlamaConfig(**base(a, rope_parameters={**YARN, "attention_factor": 1.3, "truncate": False})), False),
     "mixtral": (lambda a: tf.MixtralConfig(**base(a, num_local_experts=5, sliding_window=4)), False),
     "mixtral-gguf": (lambda a: tf.MixtralConfig(**base(a, layers=2, num_local_experts=4)), True),
@@ -240,7 +247,7 @@ def draw(model, seed):
             continue
         values = torch.randn(weight.shape, generator=generator)
         if "norm" in key or "ln_" in key:
-            centred = type(model).__name__.startswith(("Gemma2", "Gemma3")) or (GATED is not None and "linear_attn" not in key)  # stored less 1
+            centred = type(model).__name__.startswith(("GemmaFor", "Gemma2", "Gemma3", "Nemotron")) or (GATED is not None and "linear_attn" not in key)  # stored less 1
             values = (0 if centred or key.endswith("bias") else 1) + 0.3 * values
         elif key.endswith(".bias"):
             values = 0.3 * values

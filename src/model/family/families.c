@@ -26,6 +26,9 @@
     X(gpt2) \
     X(gpt_neox) \
     X(falcon) \
+    X(seed_oss) \
+    X(ernie4_5) \
+    X(arcee) \
     X(mixtral) \
     X(qwen2_moe) \
     X(qwen3_moe) \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Llama 1 to 3, SmolLM2, Vicuna and all that is built like them; Mistral and Ministral, with windows; SmolLM3, with
- * layers that do not rotate. */
+ * layers that do not rotate; Seed-OSS, with biases of its own; ERNIE 4.5, which pairs neighbours; Arcee, without gates. */
 #include "model/family/family.h"
 #include "util/error.h"
 
@@ -141,5 +141,86 @@ const sah_family sah_family_smollm3 = {
     .read_gguf = read_smollm3_gguf,
     .prefixes = {"model.", ""},
     .matrices = matrices,
+    .vectors = vectors,
+};
+
+/* ---- Relatives ----------------------------------------------------------------------------------------- */
+
+static const sah_vector_name seed_vectors[] = {
+    {SAH_VECTOR_ATTENTION_NORM, "input_layernorm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},
+    {SAH_VECTOR_MLP_NORM, "post_attention_layernorm.weight", "post_attention_norm.weight", SAH_WIDTH_MODEL},
+    {0},
+};
+
+const sah_family sah_family_seed_oss = {
+    .name = "seed_oss",
+    .title = "Seed-OSS",
+    .architectures = {"SeedOssForCausalLM"},
+    .model_types = {"seed_oss"},
+    .gguf = "seed_oss",
+    .kv_heads = 8,
+    .head_dim = 128,
+    .max_positions = 524288,
+    .theta = 10000,
+    .epsilon = 1e-6,
+    .activation = "silu",
+    .qkv_bias = SAH_BIAS_BY_KEY_ELSE_YES,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .o_bias_key = "attention_out_bias",
+    .mlp_bias = SAH_BIAS_BY_KEY,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = seed_vectors,
+};
+
+const sah_family sah_family_ernie4_5 = {
+    .name = "ernie4_5",
+    .title = "ERNIE 4.5",
+    .architectures = {"Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM"},
+    .model_types = {"ernie4_5"},
+    .gguf = "ernie4_5",
+    .kv_heads = 2,
+    .head_dim = 128,
+    .max_positions = 131072,
+    .theta = 500000,
+    .epsilon = 1e-5,
+    .tied = true,
+    .activation = "silu",
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .mlp_bias = SAH_BIAS_BY_KEY,
+    .qkv_bias_key = "use_bias",
+    .o_bias_key = "use_bias",
+    .mlp_bias_key = "use_bias",
+    .neighbours = true,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = vectors,
+};
+
+static const sah_matrix_name arcee_matrices[] = {
+    SAH_LLAMA_ATTENTION,
+    {SAH_ROLE_UP, "mlp.up_proj", SAH_CUT_NONE, "ffn_up", SAH_CUT_NONE},
+    {SAH_ROLE_DOWN, "mlp.down_proj", SAH_CUT_NONE, "ffn_down", SAH_CUT_NONE},
+    {0},
+};
+
+const sah_family sah_family_arcee = {
+    .name = "arcee",
+    .title = "Arcee",
+    .architectures = {"ArceeForCausalLM"},
+    .model_types = {"arcee"},
+    .gguf = "arcee",
+    .max_positions = 4096,
+    .theta = 10000,
+    .epsilon = 1e-5,
+    .activation = "relu2",
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .mlp_bias = SAH_BIAS_BY_KEY,
+    .plain = true,
+    .permuted = true,
+    .prefixes = {"model.", ""},
+    .matrices = arcee_matrices,
     .vectors = vectors,
 };
