@@ -82,6 +82,7 @@ def gemma4(a, layers, **more):
 
 # name -> (config of the shape arguments, what is written as GGUF beside it)
 MODELS = {
+    "gemma": (lambda a: tf.GemmaConfig(**small(a, head_dim=12, hidden_act="gelu")), True),
     "gemma2": (lambda a: tf.Gemma2Config(**base(a, head_dim=8, query_pre_attn_scalar=12, sliding_window=4)), False),
     "gemma2-gguf": (lambda a: tf.Gemma2Config(**base(a, head_dim=8, query_pre_attn_scalar=8, sliding_window=4, attn_logit_softcapping=20.0,
                                                      final_logit_softcapping=10.0)), True),

@@ -12,6 +12,7 @@
     X(ministral3) \
     X(qwen2) \
     X(qwen3) \
+    X(gemma) \
     X(gemma2) \
     X(gemma3) \
     X(gemma4) \

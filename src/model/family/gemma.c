@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gemma 2 and the text part of Gemma 3: norms in front of and behind either branch, stored less 1; embeddings times
- * the root of their width; windows in some layers. */
+/* Gemma 1, 2 and the text part of Gemma 3: norms stored less 1, embeddings times the root of their width; from the
+ * second on norms behind either branch as well, and windows in some layers. */
 #include <math.h>
 
 #include "model/family/family.h"
 #include "util/error.h"
 
 static const sah_matrix_name matrices[] = {SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, {0}};
+static const sah_vector_name vectors1[] = {SAH_LLAMA_NORMS, {0}};
 static const sah_vector_name vectors2[] = {SAH_GEMMA_NORMS, {0}};
 static const sah_vector_name vectors3[] = {SAH_GEMMA_NORMS, SAH_HEAD_NORMS, {0}};
 
@@ -89,6 +90,47 @@ static sah_status read_gguf3(const sah_gguf *gguf, const char *where, sah_config
     scale_embeddings(c);
     return SAH_OK;
 }
+
+/* The first files say "gelu" and mean its approximation by tanh. */
+static sah_status read_json1(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    if (json_is_true(json_object_get(json, "use_bidirectional_attention")))
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"use_bidirectional_attention\" is not supported",
+                        where);
+    if (c->activation == SAH_ACT_GELU) c->activation = SAH_ACT_GELU_TANH;
+    scale_embeddings(c);
+    return SAH_OK;
+}
+
+static sah_status read_gguf1(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+{
+    (void)gguf, (void)where, (void)error;
+    scale_embeddings(c);
+    return SAH_OK;
+}
+
+const sah_family sah_family_gemma = {
+    .name = "gemma",
+    .title = "Gemma",
+    .architectures = {"GemmaForCausalLM"},
+    .model_types = {"gemma"},
+    .gguf = "gemma",
+    .kv_heads = 16,
+    .head_dim = 256,
+    .max_positions = 8192,
+    .theta = 10000,
+    .epsilon = 1e-6,
+    .tied = true,
+    .activation = "gelu_pytorch_tanh",
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .norm_add = 1,
+    .read_json = read_json1,
+    .read_gguf = read_gguf1,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = vectors1,
+};
 
 const sah_family sah_family_gemma2 = {
     .name = "gemma2",
