@@ -27,6 +27,9 @@
     X(gpt2) \
     X(gpt_neox) \
     X(falcon) \
+    X(cohere) \
+    X(cohere2) \
+    X(exaone4) \
     X(seed_oss) \
     X(ernie4_5) \
     X(arcee) \
