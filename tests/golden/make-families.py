@@ -128,6 +128,13 @@ MODELS = {
     "seed-oss": (lambda a: tf.SeedOssConfig(**small(a, head_dim=12, attention_out_bias=True, mlp_bias=True)), True),
     "ernie4-5": (lambda a: tf.Ernie4_5Config(**small(a, head_dim=12, use_bias=True)), True),
     "arcee": (lambda a: tf.ArceeConfig(**small(a, head_dim=12, mlp_bias=True)), True),
+    "starcoder2": (lambda a: tf.Starcoder2Config(**small(a)), True),
+    "starcoder2-windows": (lambda a: tf.Starcoder2Config(**small(a, use_bias=False, sliding_window=4)), False),
+    "stablelm": (lambda a: tf.StableLmConfig(**small(a, use_qkv_bias=True)), True),
+    "stablelm-parallel": (lambda a: tf.StableLmConfig(**small(a, use_parallel_residual=True, rope_parameters={
+        "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), True),
+    "nemotron": (lambda a: tf.NemotronConfig(**small(a, head_dim=12, rope_parameters={
+        "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), True),
     "llama-yarn": (lambda a: tf.LlamaConfig(**base(a, rope_parameters={**YARN, "attention_factor": 1.3, "truncate": False})), False),
     "mixtral": (lambda a: tf.MixtralConfig(**base(a, num_local_experts=5, sliding_window=4)), False),
     "mixtral-gguf": (lambda a: tf.MixtralConfig(**base(a, layers=2, num_local_experts=4)), True),

@@ -33,6 +33,9 @@
     X(seed_oss) \
     X(ernie4_5) \
     X(arcee) \
+    X(starcoder2) \
+    X(stablelm) \
+    X(nemotron) \
     X(mixtral) \
     X(qwen2_moe) \
     X(qwen3_moe) \
