@@ -265,7 +265,7 @@ def gemma(d, kind):
 
 def cohere(d, kind):
     c, dim = sizes(d, False)
-    more = dict(sliding_window=d.of(None, 2, 4), **d.of({}, dict(layer_types=types(d, c)))) if kind is tf.Cohere2Config else {}
+    more = dict(sliding_window=d.of(2, 4), **d.of({}, dict(layer_types=types(d, c)))) if kind is tf.Cohere2Config else {}
     return kind(**c, **more, logit_scale=d.of(0.0625, 2.0), attention_bias=d.flag(), rope_parameters=rope(d, dim))
 
 

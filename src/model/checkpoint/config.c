@@ -246,7 +246,8 @@ static sah_status read_bias(const json_t *json, sah_biases biases, const char *o
 {
     const bool usual = biases == SAH_BIAS_ALWAYS || biases == SAH_BIAS_BY_KEY_ELSE_YES;
     *out = usual;
-    return biases >= SAH_BIAS_BY_KEY ? sah_json_bool(json, own != NULL ? own : key, usual, out, where, error) : SAH_OK;
+    return biases >= SAH_BIAS_BY_KEY ? sah_json_bool(json, own != NULL ? own : key, usual, out, where, error)
+                                     : SAH_OK;
 }
 
 static sah_status read_config(const json_t *json, const char *where, const sah_family *f, sah_config *c,
@@ -259,8 +260,7 @@ static sah_status read_config(const json_t *json, const char *where, const sah_f
     if (status == SAH_OK && f->positions == NULL) status = sah_rope_from_json(json, where, f, c, error);
     if (status == SAH_OK) status = read_windows(json, where, f, c, error);
     if (status == SAH_OK)
-        status =
-            read_bias(json, f->qkv_bias, f->qkv_bias_key, "attention_bias", &c->qkv_bias, where, error);
+        status = read_bias(json, f->qkv_bias, f->qkv_bias_key, "attention_bias", &c->qkv_bias, where, error);
     if (status == SAH_OK)
         status = read_bias(json, f->o_bias, f->o_bias_key, "attention_bias", &c->o_bias, where, error);
     if (status == SAH_OK)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cohere's Command R (both branches from one layer norm without biases, neighbours in pairs, logits scaled), its second
- * generation, and EXAONE 4 (norms behind the branches alone): in both of these, layers without a window do not rotate. */
+/* Cohere's Command R (both branches from one layer norm without biases, neighbours in pairs, logits scaled), its
+ * second generation, and EXAONE 4 (norms behind the branches alone): in these two, layers without a window do not
+ * rotate. */
 #include <math.h>
 
 #include "model/family/family.h"
@@ -69,8 +70,8 @@ static sah_status read_cohere2_gguf(const sah_gguf *gguf, const char *where, sah
 /* What these two share. */
 #define COHERE                                                                                               \
     .max_positions = 8192, .epsilon = 1e-5, .tied = true, .activation = "silu",                              \
-    .epsilon_key = "layer_norm_eps", .keys = {"logit_scale", "logits_scaling"},                              \
-    .qkv_bias = SAH_BIAS_BY_KEY, .o_bias = SAH_BIAS_BY_KEY, .norm = SAH_NORM_LAYER, .bare_norms = true,      \
+    .epsilon_key = "layer_norm_eps", .keys = {"logit_scale", "logits_scaling"}, .qkv_bias = SAH_BIAS_BY_KEY, \
+    .o_bias = SAH_BIAS_BY_KEY, .norm = SAH_NORM_LAYER, .bare_norms = true,                                   \
     .residual = SAH_RESIDUAL_PARALLEL, .neighbours = true, .prefixes = {"model.", ""}, .matrices = matrices, \
     .vectors = cohere_vectors
 

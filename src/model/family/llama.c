@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Llama 1 to 3, SmolLM2, Vicuna and all that is built like them; Mistral and Ministral, with windows; SmolLM3, with
- * layers that do not rotate; Seed-OSS, with biases of its own; ERNIE 4.5, which pairs neighbours; Arcee, without gates. */
+ * layers that do not rotate; Seed-OSS, with biases of its own; ERNIE 4.5, which pairs neighbours; Arcee, without
+ * gates. */
 #include "model/family/family.h"
 #include "util/error.h"
 
