@@ -155,6 +155,16 @@ static void test_layers(void **state)
          "\"no_rope_layers\": [0, 1, 1, 0]}",
          {0, 0, 0, 0},
          {-1, 0, 0, -1}},
+        {"{\"architectures\": [\"Cohere2ForCausalLM\"], \"sliding_window\": 5}", {5, 5, 5, 0}, {0, 0, 0, -1}},
+        {"{\"architectures\": [\"Exaone4ForCausalLM\"], \"num_key_value_heads\": 2, \"sliding_window\": 5, "
+         "\"sliding_window_pattern\": \"LLLG\", \"layer_types\": [\"sliding_attention\", \"full_attention\", "
+         "\"sliding_attention\", \"full_attention\"]}",
+         {5, 0, 5, 0},
+         {0, -1, 0, -1}},
+        {"{\"architectures\": [\"Exaone4ForCausalLM\"], \"num_key_value_heads\": 2, \"sliding_window\": "
+         "null}",
+         {0, 0, 0, 0},
+         {0, 0, 0, 0}},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         sah_config config;
@@ -300,7 +310,7 @@ static void test_refusals(void **state)
         const char *changes, *part;
     } CASES[] = {
         {"{\"architectures\": [\"BertModel\"]}", "architecture BertModel is not supported"},
-        {"{\"architectures\": \"-\", \"model_type\": \"gemma\"}", "architecture gemma is not supported"},
+        {"{\"architectures\": \"-\", \"model_type\": \"bert\"}", "architecture bert is not supported"},
         {"{\"architectures\": [], \"model_type\": \"-\"}", "neither \"architectures\" nor \"model_type\""},
         {"{\"hidden_act\": \"mish\"}", "activation mish is not supported"},
         {"{\"num_local_experts\": 8}", "\"num_local_experts\" is not supported"},
