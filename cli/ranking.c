@@ -74,3 +74,47 @@ sah_status print_verdicts(const sah_result *result, sah_error *error)
     }
     return SAH_OK;
 }
+
+/* The first `most` of the heads with this verdict: ": 2-6, 3-3, ..." */
+static void print_heads(const sah_ranked *ranked, size_t n, sah_selectivity verdict, size_t most)
+{
+    size_t printed = 0;
+    for (size_t i = 0; i < n && printed <= most; i++) {
+        if (ranked[i].verdict != verdict) continue;
+        if (printed == most)
+            fputs(", ...", stderr);
+        else
+            fprintf(stderr, "%s %d-%d", printed > 0 ? "," : ":", ranked[i].head.layer, ranked[i].head.head);
+        printed++;
+    }
+}
+
+sah_status tell_heads(const char *path, sah_error *error)
+{
+    enum { NAMED = 8 };
+    sah_result *result = NULL;
+    sah_ranked *ranked = NULL;
+    size_t n = 0, counts[SAH_NEGLIGIBLE + 1] = {0};
+    if (strcmp(path, "-") == 0) return SAH_OK;
+    sah_status status = sah_result_open(&path, 1, &result, error);
+    if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
+    if (status == SAH_OK && n > 0) {
+        for (size_t i = 0; i < n; i++) counts[ranked[i].verdict]++;
+        if (sah_result_describe(result)->judged) {
+            fprintf(stderr, "%zu of %zu heads %s safety", counts[SAH_SAFETY], n,
+                    counts[SAH_SAFETY] == 1 ? "is" : "are");
+            print_heads(ranked, n, SAH_SAFETY, NAMED);
+            fprintf(stderr, "; %zu %s undecided.", counts[SAH_UNDECIDED],
+                    counts[SAH_UNDECIDED] == 1 ? "is" : "are");
+        } else {
+            fprintf(stderr,
+                    "%d-%d has the highest mean, %.3g nats; which heads are general only harmless queries "
+                    "(--contrast) tell.",
+                    ranked[0].head.layer, ranked[0].head.head, ranked[0].mean);
+        }
+        fprintf(stderr, " All of them: sahara rank %s\n", path);
+    }
+    free(ranked);
+    sah_result_close(result);
+    return status;
+}

@@ -17,4 +17,7 @@ extern const char *const rank_spare[];
 /* How many heads got which verdict, for the eye: a line on standard error. */
 sah_status print_verdicts(const sah_result *result, sah_error *error);
 
+/* What a run of ships found, in two sentences on standard error; `path` is its journal, "-" for none. */
+sah_status tell_heads(const char *path, sah_error *error);
+
 #endif

@@ -3,6 +3,8 @@
  * both. */
 #include "scoring.h"
 
+#include <math.h>
+
 sah_status read_contrast(const cli_options *o, const char *path, sah_strings *contrast, sah_error *error)
 {
     if (path == NULL) return SAH_OK;
@@ -100,6 +102,24 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
                 "warning: %zu of %zu responses are still thinking then: they count neither as refused nor as "
                 "answered\n",
                 thinking, all->n);
+    return SAH_OK;
+}
+
+sah_status scoring_estimate(const cli_options *o, const char *default_template, size_t sweeps,
+                            const cli_scoring *s, sah_error *error)
+{
+    const double worth_saying = 30;
+    sah_estimate estimate;
+    if (o->quiet) return SAH_OK;
+    sah_status status = sah_sweep_estimate(s->model, &s->queries, s->contrast, default_template, &s->options,
+                                           &estimate, error);
+    estimate.seconds *= (double)sweeps;
+    if (status != SAH_OK || estimate.seconds < worth_saying) return status;
+    fprintf(stderr, "%zu heads x %zu queries: about ", estimate.heads, estimate.queries);
+    if (estimate.seconds < 90 * 60)
+        fprintf(stderr, "%.0f min\n", fmax(estimate.seconds / 60, 1));
+    else
+        fprintf(stderr, "%.1f h\n", estimate.seconds / 3600);
     return SAH_OK;
 }
 

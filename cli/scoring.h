@@ -35,6 +35,9 @@ sah_status scoring_open(const cli_options *options, const char *default_template
 /* The openings of the queries, unless --opening 0: says how many are refused, and warns when hardly any is. */
 sah_status scoring_openings(const cli_options *options, const char *default_template, cli_scoring *scoring,
                             sah_error *error);
+/* Before a run of more than half a minute, how long it will take: so many sweeps over all heads. */
+sah_status scoring_estimate(const cli_options *options, const char *default_template, size_t sweeps,
+                            const cli_scoring *scoring, sah_error *error);
 void scoring_close(cli_scoring *scoring);
 
 #endif

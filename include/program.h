@@ -16,6 +16,20 @@ sah_status sah_find_conclude(const char *path, bool *done, sah_error *error);
  * that follow from them. `*done` is false where lines are missing. A file of another command is left alone. */
 sah_status sah_utility_conclude(const char *path, bool *done, sah_error *error);
 
+/* What a sweep is about to do, and about how long that will take. */
+typedef struct sah_estimate {
+    size_t heads, queries; /* contrast queries among them */
+    double operations; /* floating-point ones, without those of openings */
+    double seconds;
+} sah_estimate;
+
+/* Of sah_ships(), or one step of sah_find(), over all heads of the options' ranges (shards share them), from the
+ * operations that remain after sharing and a hundredth of a second's measurement of this machine. `contrast` may be
+ * NULL; `default_template` is the command's. */
+sah_status sah_sweep_estimate(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                              const char *default_template, const sah_run_options *options, sah_estimate *out,
+                              sah_error *error);
+
 /* The result as text for a person, or as one JSON object; `*text` is for free(). */
 sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
 

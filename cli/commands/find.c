@@ -46,6 +46,8 @@ static int run(const cli_options *o)
     int usage = interchange_usage(o, "find");
     if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "sahara", &s, &error);
+    if (status == SAH_OK && !o->screen)
+        status = scoring_estimate(o, "sahara", find.shortlist > 0 ? 1 : find.steps, &s, &error);
     if (status == SAH_OK) {
         status = sah_find(s.model, &s.queries, s.contrast, &s.options, &find, s.output, &error);
         progress_end(&s.progress);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara ships: the Ships score of every head for every query. */
+#include "ranking.h"
 #include "scoring.h"
 
 static int run(const cli_options *o)
@@ -13,6 +14,7 @@ static int run(const cli_options *o)
     if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "ships", &s, &error);
     if (status == SAH_OK) status = scoring_openings(o, "ships", &s, &error);
+    if (status == SAH_OK && !o->screen) status = scoring_estimate(o, "ships", 1, &s, &error);
     if (status == SAH_OK) {
         size_t top = o->top > 0 ? o->top : 10;
         status = o->screen
@@ -20,6 +22,7 @@ static int run(const cli_options *o)
                      : sah_ships(s.model, &s.queries, s.contrast, &s.options, s.output, &error);
         progress_end(&s.progress);
     }
+    if (status == SAH_OK && !o->quiet) status = tell_heads(s.output, &error);
     scoring_close(&s);
     return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
