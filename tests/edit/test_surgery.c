@@ -56,6 +56,12 @@ static const source SOURCES[] = {
     {"family-gpt2", NULL, 1e-4},
     {"family-gpt2", "model-f32.gguf", 1e-4},
     {"family-falcon", NULL, 1e-4},
+    {"family-gpt-neox", "model-f32.gguf", 1e-4},
+    {"family-falcon", "model-f32.gguf", 1e-4},
+    {"family-arcee", "model-f32.gguf", 1e-4},
+    {"family-stablelm-parallel", NULL, 1e-4},
+    {"family-starcoder2", "model-f32.gguf", 1e-4},
+    {"family-cohere2", NULL, 1e-4},
     {"family-glm", NULL, 1e-4},
     {"family-glm4", "model-f32.gguf", 1e-4},
     /* A norm over all heads, norms behind the branches, experts. */

@@ -8,12 +8,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dirent.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
 const char *golden_root(void)
 {
     const char *other = getenv("SAHARA_GOLDEN");
     return other != NULL ? other : "tests/golden/models";
+}
+
+char **golden_folders(size_t *n)
+{
+    struct dirent **found;
+    char path[512];
+    *n = 0;
+    int all = scandir(golden_root(), &found, NULL, alphasort);
+    char **names = calloc(all > 0 ? (size_t)all : 1, sizeof *names);
+    for (int i = 0; i < all; i++) {
+        snprintf(path, sizeof path, "%s/%s/golden.json", golden_root(), found[i]->d_name);
+        if (found[i]->d_name[0] != '.' && access(path, F_OK) == 0) names[(*n)++] = strdup(found[i]->d_name);
+        free(found[i]);
+    }
+    if (all >= 0) free(found);
+    return names;
 }
 
 void golden_open(const char *directory, golden *out)
@@ -66,14 +85,18 @@ sah_edit *golden_edits(const golden *g, size_t index, size_t *n)
     return edits;
 }
 
-sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t n)
+sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t *n)
 {
-    sah_edit *out = calloc(n + 1, sizeof *out);
-    for (size_t i = 0; i < n; i++) {
-        out[i] = edits[i];
-        if (sah_config_layer(&model->config, edits[i].layer).mixer == SAH_MIXER_DELTA)
-            out[i].part = SAH_PART_V;
+    sah_edit *out = calloc(*n + 1, sizeof *out);
+    size_t left = 0;
+    for (size_t i = 0; i < *n; i++) {
+        if (edits[i].layer >= model->config.n_layers) continue;
+        const sah_layer_kind kind = sah_config_layer(&model->config, edits[i].layer);
+        out[left] = edits[i];
+        if (kind.mixer == SAH_MIXER_DELTA) out[left].part = SAH_PART_V;
+        left += edits[i].head < (out[left].part == SAH_PART_K ? kind.n_kv_heads : kind.n_heads);
     }
+    *n = left;
     return out;
 }
 

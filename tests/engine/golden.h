@@ -16,14 +16,18 @@ typedef struct golden {
 /* Where the folders lie: tests/golden/models, or what SAHARA_GOLDEN names. */
 const char *golden_root(void);
 
+/* Names of all folders there that have golden numbers; the caller frees each, and the list. */
+char **golden_folders(size_t *n);
+
 void golden_open(const char *directory, golden *out); /* fails the test */
 void golden_close(golden *g);
 
 /* The edits of a case; the caller frees. */
 sah_edit *golden_edits(const golden *g, size_t index, size_t *n);
 
-/* The same edits, of v where a layer has no q and k that could be edited; the caller frees. */
-sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t n);
+/* The same edits as far as the model has their heads, of v where a layer has no q and k that could be edited; *n is how
+ * many there are, and then how many are left. The caller frees. */
+sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t *n);
 
 /* Logits of a prompt in a case, and the largest magnitude among all logits of the case. */
 double golden_logit(const golden *g, size_t index, size_t prompt, size_t token);

@@ -99,9 +99,10 @@ static void test_against_plain(void **state)
     assert_true(g.n_prompts >= 2);
     for (int tiles = 0; tiles < 2; tiles++) {
         sah_model *model = golden_model(*state, NULL, &(sah_model_options){.generates = tiles == 1});
-        sah_edit *some = golden_fitting(model, edits, N_EDITS);
+        size_t n_some = N_EDITS;
+        sah_edit *some = golden_fitting(model, edits, &n_some);
         compare_with_plain(model, &g, NULL, 0);
-        compare_with_plain(model, &g, some, N_EDITS);
+        compare_with_plain(model, &g, some, n_some);
         free(some);
         sah_model_close(model);
     }
@@ -117,10 +118,11 @@ static void run(const sah_model *model, const sah_prompt *prompts, size_t n_prom
     grown texts[MOST_PROMPTS];
     golden some = {.prompts = (sah_prompt *)(uintptr_t)prompts, .n_prompts = n_prompts};
     size_t d = (size_t)model->config.d_model;
-    sah_edit *fitting = golden_fitting(model, edits, N_EDITS);
+    size_t n_fitting = N_EDITS;
+    sah_edit *fitting = golden_fitting(model, edits, &n_fitting);
     start(&some, texts);
     assert_int_equal(
-        sah_decoding_new(model, prompts, n_prompts, STEPS, fitting, N_EDITS, NULL, &decoding, &error),
+        sah_decoding_new(model, prompts, n_prompts, STEPS, fitting, n_fitting, NULL, &decoding, &error),
         SAH_OK);
     for (int step = 0; step <= STEPS; step++) {
         int32_t n, next[MOST_PROMPTS];

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include <dirent.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -41,8 +40,6 @@ static void add_folder(const char *name)
 {
     char path[512];
     struct dirent **files;
-    snprintf(path, sizeof path, "%s/%s/golden.json", golden_root(), name);
-    if (access(path, F_OK) != 0) return;
     snprintf(path, sizeof path, "%s/%s", golden_root(), name);
     int n = scandir(path, &files, NULL, alphasort);
     for (int i = 0; i < n; i++) {
@@ -56,13 +53,13 @@ static void add_folder(const char *name)
 /* Every folder that has golden numbers. */
 static void find_sources(void)
 {
-    struct dirent **folders;
-    int n = scandir(golden_root(), &folders, NULL, alphasort);
-    for (int i = 0; i < n; i++) {
-        if (folders[i]->d_name[0] != '.') add_folder(folders[i]->d_name);
+    size_t n;
+    char **folders = golden_folders(&n);
+    for (size_t i = 0; i < n; i++) {
+        add_folder(folders[i]);
         free(folders[i]);
     }
-    if (n >= 0) free(folders);
+    free(folders);
 }
 
 /* The issue of every number: within 1e-4 of the case's largest logit. */

@@ -174,8 +174,8 @@ static void test_one_by_one(void **state)
     golden g;
     golden_open(name, &g);
     sah_model *model = golden_model(name, NULL, NULL);
-    const size_t n_base = sizeof base / sizeof *base;
-    sah_edit *fitting = golden_fitting(model, base, n_base);
+    size_t n_base = sizeof base / sizeof *base;
+    sah_edit *fitting = golden_fitting(model, base, &n_base);
     for (size_t i = 0; i < sizeof ablations / sizeof *ablations; i++) {
         compare_one_by_one(model, &g, NULL, 0, &ablations[i]);
         compare_one_by_one(model, &g, fitting, n_base, &ablations[i]);
@@ -314,8 +314,24 @@ static void test_outside_the_model(void **state)
     golden_close(&g);
 }
 
+/* All models that SAHARA_GOLDEN names: those of other seeds and shapes. */
+static int run_others(void)
+{
+    size_t n;
+    char **folders = golden_folders(&n);
+    struct CMUnitTest *tests = calloc(n + 1, sizeof *tests);
+    for (size_t i = 0; i < n; i++)
+        tests[i] = (struct CMUnitTest){folders[i], test_one_by_one, NULL, NULL, folders[i]};
+    int failed = _cmocka_run_group_tests("sweep", tests, n, NULL, NULL);
+    for (size_t i = 0; i < n; i++) free(folders[i]);
+    free(folders);
+    free(tests);
+    return failed;
+}
+
 int main(void)
 {
+    if (getenv("SAHARA_GOLDEN") != NULL) return run_others();
     const struct CMUnitTest tests[] = {
         {"every head alone: llama-mha", test_one_by_one, NULL, NULL, "llama-mha"},
         {"every head alone: llama-gqa", test_one_by_one, NULL, NULL, "llama-gqa"},
@@ -325,6 +341,8 @@ int main(void)
         {"every head alone: qwen3.5", test_one_by_one, NULL, NULL, "family-qwen3-5"},
         {"every head alone: qwen3.5, delta last", test_one_by_one, NULL, NULL, "family-qwen3-5-delta-last"},
         {"every head alone: qwen3-next", test_one_by_one, NULL, NULL, "family-qwen3-next"},
+        {"every head alone: stablelm, parallel", test_one_by_one, NULL, NULL, "family-stablelm-parallel"},
+        {"every head alone: cohere2", test_one_by_one, NULL, NULL, "family-cohere2"},
         cmocka_unit_test(test_cut_anyhow),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_outside_the_model),

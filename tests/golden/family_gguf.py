@@ -90,6 +90,17 @@ def keys(writer, c):
     if extra:
         writer.add_nextn_predict_layers(extra)
     writer.add_head_count(c.num_attention_heads)
+    if kind == "falcon":
+        writer.add_feed_forward_length(c.ffn_hidden_size)
+        writer.add_head_count_kv(1)
+        writer.add_layer_norm_eps(c.layer_norm_epsilon)
+        return
+    if kind == "gpt_neox":
+        writer.add_feed_forward_length(c.intermediate_size)
+        writer.add_parallel_residual(c.use_parallel_residual)
+        writer.add_rope_dimension_count(int(head_dim * c.rope_parameters["partial_rotary_factor"]))
+        writer.add_layer_norm_eps(c.layer_norm_eps)
+        return
     if kind == "gpt2":
         writer.add_feed_forward_length(c.n_inner or 4 * c.n_embd)
         writer.add_layer_norm_eps(c.layer_norm_epsilon)
@@ -150,6 +161,9 @@ def pieces(key, values, c):
     kind = c.model_type
     if kind in PERMUTED and (".q_proj." in key or ".k_proj." in key):
         values = permuted(values, c.num_attention_heads if ".q_proj." in key else c.num_key_value_heads)
+    if kind == "gpt_neox" and "query_key_value" in key:  # q, k, v of each head to those of all heads
+        by_head = values.reshape(c.num_attention_heads, 3, -1, *values.shape[1:])
+        values = np.concatenate([by_head[:, part].reshape(-1, *values.shape[1:]) for part in range(3)])
     if kind == "gpt2" and key.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
         values = values.T.copy()
     if kind in ("gemma", "gemma2", "gemma3_text", "nemotron") and key.endswith("norm.weight"):
