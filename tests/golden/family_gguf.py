@@ -11,10 +11,10 @@ import gguf_files
 
 ARCHITECTURES = {"gemma": "GEMMA", "cohere": "COMMAND_R", "cohere2": "COHERE2", "exaone4": "EXAONE4", "seed_oss": "SEED_OSS", "ernie4_5": "ERNIE4_5", "arcee": "ARCEE",
                  "starcoder2": "STARCODER2", "stablelm": "STABLELM", "nemotron": "NEMOTRON", "gpt_neox": "GPTNEOX", "falcon": "FALCON",
-                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "glm4": "GLM4", "gpt2": "GPT2",
+                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
                  "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
-PERMUTED = {"arcee", "smollm3", "granite", "granitemoehybrid", "mixtral"}
+PERMUTED = {"arcee", "smollm3", "granite", "granitemoe", "granitemoehybrid", "mixtral"}
 
 
 def permuted(rows, heads):
@@ -68,6 +68,8 @@ def expert_keys(writer, c):
     writer.add_expert_used_count(c.num_experts_per_tok)
     if hasattr(c, "moe_intermediate_size"):
         writer.add_expert_feed_forward_length(c.moe_intermediate_size)
+    if getattr(c, "shared_intermediate_size", 0):
+        writer.add_expert_shared_feed_forward_length(c.shared_intermediate_size)
     if hasattr(c, "shared_expert_intermediate_size"):
         writer.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
     if c.model_type == "glm4_moe":
@@ -108,7 +110,8 @@ def keys(writer, c):
     if kind == "gemma4_text":
         return gemma4_keys(writer, c)
     if hasattr(c, "intermediate_size"):
-        writer.add_feed_forward_length(getattr(c, "shared_intermediate_size", c.intermediate_size))
+        dense = not getattr(c, "num_local_experts", 0)
+        writer.add_feed_forward_length(getattr(c, "shared_intermediate_size", c.intermediate_size) if dense else c.intermediate_size)
     expert_keys(writer, c)
     writer.add_head_count_kv([c.num_key_value_heads] * c.num_hidden_layers if kind == "granitemoehybrid" else c.num_key_value_heads)
     layer_norm = [getattr(c, key) for key in ("layer_norm_eps", "norm_epsilon", "norm_eps") if hasattr(c, key)]
@@ -183,12 +186,21 @@ def pieces(key, values, c):
         return [(key.replace("e_score_correction_bias", "e_score_correction.bias"), values)]
     if kind in HYBRIDS:
         return hybrid_pieces(key, values, c)
-    if "shared_mlp.input_linear" in key:
-        half = len(values) // 2
-        return [(key.replace("shared_mlp.input_linear", "mlp.gate_proj"), values[:half]), (key.replace("shared_mlp.input_linear", "mlp.up_proj"), values[half:])]
+    if key.endswith("block_sparse_moe.experts.gate_up_proj"):
+        half = values.shape[1] // 2
+        return [(key.replace("block_sparse_moe.experts.gate_up_proj", f"mlp.experts.{part}_proj.weight"), own) for part, own in (("gate", values[:, :half]), ("up", values[:, half:]))]
+    if key.endswith("block_sparse_moe.experts.down_proj"):
+        return [(key.replace("block_sparse_moe", "mlp") + ".weight", values)]
+    if key.endswith("block_sparse_moe.router.weight"):
+        return [(key.replace("block_sparse_moe.router", "mlp.gate"), values)]
+    if "shared_mlp." in key:
+        own, half = "mlp.shared_mlp" if getattr(c, "num_local_experts", 0) else "mlp", len(values) // 2
+        if "output_linear" in key:
+            return [(key.replace("shared_mlp.output_linear", own + ".down_proj"), values)]
+        return [(key.replace("shared_mlp.input_linear", f"{own}.{part}_proj"), part_values) for part, part_values in (("gate", values[:half]), ("up", values[half:]))]
     if key.endswith(("sinks", "layer_scalar")):
         key += ".weight"
-    return [(key.replace("shared_mlp.output_linear", "mlp.down_proj"), values)]
+    return [(key, values)]
 
 
 OTHER_BLOCKS = importlib.import_module("make-formats").GGUF_BLOCKS
@@ -275,7 +287,8 @@ def gemma4_keys(writer, c):
 
 def write(path, model, c, raw=None, mxfp4=False):
     """`raw`: bytes and types of tensors that are written as these."""
-    arch = getattr(gguf.MODEL_ARCH, ARCHITECTURES[c.model_type])
+    experts = c.model_type == "granitemoehybrid" and c.num_local_experts > 0
+    arch = getattr(gguf.MODEL_ARCH, ARCHITECTURES["granitemoe" if experts else c.model_type])
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(path.parent.name)
     keys(writer, c)

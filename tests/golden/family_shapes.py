@@ -166,6 +166,15 @@ def granite4(d, kind):
                 mamba_d_head=4, position_embedding_type=d.of("rope", None), num_local_experts=0, num_experts_per_tok=0)
 
 
+def granite_moe(d, kind):
+    c, dim = sizes(d, False)
+    if kind is not tf.GraniteMoeConfig:
+        c.update(shared_intermediate_size=d.of(7, 12))
+    if kind is tf.GraniteMoeHybridConfig:
+        c.update(layer_types=[F] * c["num_hidden_layers"], mamba_n_heads=c["hidden_size"] * 2 // 4, mamba_d_head=4, position_embedding_type=d.of("rope", None))
+    return kind(**c, **multipliers(d), **experts(d, c, "num_local_experts"), attention_bias=d.flag(), rope_parameters=rope(d, dim))
+
+
 def glm(d, kind):
     c, dim = sizes(d)
     setting = rope(d, dim, ("default", "linear", "yarn"), (0.5, 0.25, 1.0))
@@ -313,7 +322,8 @@ FAMILIES = {
     "stablelm": (stablelm, tf.StableLmConfig), "nemotron": (nemotron, tf.NemotronConfig),
     "qwen2": (qwen, tf.Qwen2Config), "qwen3": (qwen, tf.Qwen3Config), "gemma2": (gemma2, tf.Gemma2Config), "gemma3": (gemma3, tf.Gemma3TextConfig),
     "gemma4": (gemma4, tf.Gemma4TextConfig), "phi3": (phi3, tf.Phi3Config), "olmo2": (olmo2, tf.Olmo2Config), "olmo3": (olmo3, tf.Olmo3Config),
-    "smollm3": (smollm3, tf.SmolLM3Config), "granite": (granite, tf.GraniteConfig), "granite4": (granite4, tf.GraniteMoeHybridConfig), "glm": (glm, tf.GlmConfig),
+    "smollm3": (smollm3, tf.SmolLM3Config), "granite": (granite, tf.GraniteConfig), "granite4": (granite4, tf.GraniteMoeHybridConfig), "granite-moe": (granite_moe, tf.GraniteMoeConfig),
+    "granite-moe-shared": (granite_moe, tf.GraniteMoeSharedConfig), "granite4-moe": (granite_moe, tf.GraniteMoeHybridConfig), "glm": (glm, tf.GlmConfig),
     "glm4": (glm, tf.Glm4Config), "gpt2": (gpt2, tf.GPT2Config), "gpt-neox": (gpt_neox, tf.GPTNeoXConfig), "falcon": (falcon, tf.FalconConfig),
     "mixtral": (mixtral, tf.MixtralConfig), "qwen2-moe": (qwen2_moe, tf.Qwen2MoeConfig), "qwen3-moe": (qwen3_moe, tf.Qwen3MoeConfig), "olmoe": (olmoe, tf.OlmoeConfig),
     "glm4-moe": (glm4_moe, tf.Glm4MoeConfig), "qwen3-5": (hybrid, tf.Qwen3_5TextConfig), "qwen3-next": (mixture_hybrid, tf.Qwen3NextConfig),

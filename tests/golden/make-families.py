@@ -63,6 +63,11 @@ def granite4(a, **more):
                 embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2, logits_scaling=2.0, **more)
 
 
+def granite_moe(a, **more):
+    return {**small(a, num_local_experts=5, num_experts_per_tok=2, embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2, logits_scaling=2.0,
+                    **more), "intermediate_size": 12}
+
+
 def hybrid(a, types, key_heads, heads, **more):
     """`heads` value heads of layers of the delta rule, beside the 4 of attention; layers by `types`, over again where there are more."""
     layers = more.pop("layers", a.layers)
@@ -104,6 +109,10 @@ MODELS = {
     "granite": (lambda a: tf.GraniteConfig(**base(a, embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2,
                                                   logits_scaling=2.0)), True),
     "granite4": (lambda a: tf.GraniteMoeHybridConfig(**granite4(a, position_embedding_type="rope")), True),
+    "granite-moe": (lambda a: tf.GraniteMoeConfig(**granite_moe(a)), True),
+    "granite-moe-shared": (lambda a: tf.GraniteMoeSharedConfig(**granite_moe(a, shared_intermediate_size=8, attention_bias=True)), False),
+    "granite4-moe": (lambda a: tf.GraniteMoeHybridConfig(**{**granite_moe(a, shared_intermediate_size=8, position_embedding_type="rope"),
+        "layer_types": [F] * max(a.layers - 1, 1), "mamba_n_heads": a.width // 4}), True),
     "granite4-nope": (lambda a: tf.GraniteMoeHybridConfig(**granite4(a, attention_bias=True)), False),
     "glm": (lambda a: tf.GlmConfig(**base(a, head_dim=8)), False),
     "glm4": (lambda a: tf.Glm4Config(**base(a, head_dim=8, attention_bias=True)), True),
@@ -166,7 +175,7 @@ MODELS = {
 }
 FUSED = ("qwen3-5-moe",)  # saved as published: those of all experts in one tensor
 QUANTISED = ("qwen3-moe-quantised",)  # GGUF alone, experts in every type of it
-ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight", "mlp.router.weight")
+ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight", "mlp.router.weight", "block_sparse_moe.router.weight")
 
 
 def edit(states, layer, part):

@@ -58,7 +58,6 @@ sah_layout sah_layout_of(const sah_family *family, const sah_config *config, int
                          sah_cut cut, bool gguf, size_t *all)
 {
     const size_t q = sah_width_of(config, layer, SAH_WIDTH_Q), kv = sah_width_of(config, layer, SAH_WIDTH_KV),
-                 ff = sah_width_of(config, layer, SAH_WIDTH_FF),
                  D = sah_width_of(config, layer, SAH_WIDTH_HEAD);
     const size_t number = role == SAH_ROLE_Q ? 0 : role == SAH_ROLE_K ? 1 : 2;
     const bool q_or_k = role == SAH_ROLE_Q || role == SAH_ROLE_K;
@@ -69,9 +68,11 @@ sah_layout sah_layout_of(const sah_family *family, const sah_config *config, int
     case SAH_CUT_QKV_BY_HEAD:
         *all = q + 2 * kv;
         return (sah_layout){.first = number * D, .run = D, .stride = 3 * D};
-    case SAH_CUT_GATE_UP:
-        *all = 2 * ff;
-        return part(role == SAH_ROLE_UP ? ff : 0, ff);
+    case SAH_CUT_GATE_UP: {
+        const size_t rows = sah_width_of(config, layer, sah_role_of(role)->rows);
+        *all = 2 * rows;
+        return part(role == SAH_ROLE_UP || role == SAH_ROLE_SHARED_UP ? rows : 0, rows);
+    }
     case SAH_CUT_Q_GATE:
         *all = 2 * q;
         return (sah_layout){.first = role == SAH_ROLE_Q ? 0 : D, .run = D, .stride = 2 * D};

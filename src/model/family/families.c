@@ -21,6 +21,7 @@
     X(olmo3) \
     X(smollm3) \
     X(granite) \
+    X(granitemoe) \
     X(granitemoehybrid) \
     X(glm) \
     X(glm4) \
