@@ -371,8 +371,11 @@ static void test_refusals(void **state)
 #undef GEMMA4
 #define GRANITE4  "\"architectures\": [\"GraniteMoeHybridForCausalLM\"], \"shared_intermediate_size\": 8"
 #define ATTENTION "\"attention\", \"full_attention\", \"attention\""
-        {"{" GRANITE4 ", \"layer_types\": [" ATTENTION ", \"attention\"]}",
-         "with 8 experts is not supported"},
+        {"{" GRANITE4 ", \"num_local_experts\": 2, \"num_experts_per_tok\": 3, \"layer_types\": [" ATTENTION
+         ", \"attention\"]}",
+         "3 of 2 experts"},
+        {"{" GRANITE4 ", \"layer_types\": [" ATTENTION ", \"linear_attention\"]}",
+         "layer type linear_attention is not supported"},
         {"{" GRANITE4 ", \"num_local_experts\": 0}", "does not name attention for each of 4 layers"},
         {"{" GRANITE4 ", \"num_local_experts\": 0, \"layer_types\": [" ATTENTION ", \"mamba\"]}",
          "layer type mamba is not supported"},
