@@ -733,5 +733,6 @@ int main(void)
                                        (void *)(uintptr_t)&ARRANGEMENTS[i]};
     tests[N_ARRANGEMENTS] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
     tests[N_ARRANGEMENTS + 1] = (struct CMUnitTest)cmocka_unit_test(test_no_attention);
+    cmocka_set_test_filter(getenv("SAHARA_TEST_ONLY")); /* scripts/mutate; NULL: all */
     return cmocka_run_group_tests_name("arrangements of a layer", tests, NULL, NULL);
 }
