@@ -3,6 +3,7 @@
 #
 #   CC=clang          another compiler            WERROR=1     warnings are errors
 #   BUILD=folder      another build folder        SANITIZE=1   address and undefined-behaviour sanitizers
+#                                                 THREADS=1    the thread sanitizer (clang)
 #   PREFIX, DESTDIR   where `make install` puts things
 
 ifeq ($(origin CC),default)
@@ -14,6 +15,7 @@ PREFIX   ?= /usr/local
 LIBDIR   ?= $(PREFIX)/lib
 MANDIR   ?= $(PREFIX)/share/man
 FUZZTIME ?= 60
+FUZZ_CC  ?= clang
 
 VERSION := $(shell sed -n 's/^\#define SAH_VERSION  *"\(.*\)"/\1/p' include/sahara.h)
 SONAME  := libsahara.so.$(firstword $(subst ., ,$(VERSION)))
@@ -28,6 +30,9 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(if $(WERROR),-Werror)
 OPTIMISE := -O3
 ifdef SANITIZE
 OPTIMISE := -O1 -DSAH_NO_CLONES -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+endif
+ifdef THREADS
+OPTIMISE := -O1 -DSAH_NO_CLONES -fno-omit-frame-pointer -fsanitize=thread -Wno-pass-failed
 endif
 
 # Model files come from strangers: what a fault could do is bounded by the compiler, too (docs/security.md).
@@ -87,7 +92,7 @@ MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 STATIC := $(BUILD)/libsahara.a
 SHARED := $(BUILD)/libsahara.so
 
-.PHONY: all lib test mutate asan interop fuzz bench man install format clean help FORCE
+.PHONY: all lib test mutate asan interop fuzz fuzz-long bench man install format clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -102,6 +107,7 @@ help:
 	@echo "make asan       the same under the address and undefined-behaviour sanitizers, in build-asan/"
 	@echo "make interop    edited checkpoints in other programs (tests/interop/README.md)"
 	@echo "make fuzz       run every fuzz target for FUZZTIME=$(FUZZTIME) seconds (clang), in build-fuzz/"
+	@echo "make fuzz-long  ten million inputs for each of them"
 	@echo "make bench      build and run the programs of bench/"
 	@echo "make man        the manual pages (needs scdoc)"
 	@echo "make install    to PREFIX=$(PREFIX) under DESTDIR"
@@ -191,21 +197,19 @@ asan:
 interop: $(BUILD)/sahara
 	@BUILD=$(BUILD) tests/interop/run
 
-# The library is built with coverage for libFuzzer; what a target has found stays in build-fuzz/corpus/. It begins
-# with what lies in fuzz/seeds/TARGET and builds with the words of fuzz/TARGET.dict, where there are such.
+# The library is built with coverage for libFuzzer; what a target has found stays in build-fuzz/corpus/ (scripts/fuzz).
+FUZZ_BUILD = --no-print-directory CC="$(FUZZ_CC)" BUILD=build-fuzz SANITIZE=1 EXTRA_FLAGS="-fsanitize=fuzzer-no-link -Wno-pass-failed" fuzzers
 fuzz:
-	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SANITIZE=1 \
-	    EXTRA_FLAGS=-fsanitize=fuzzer-no-link run-fuzzers
+	@$(MAKE) $(FUZZ_BUILD)
+	@scripts/fuzz $(FUZZTIME)
 
-.PHONY: run-fuzzers
-run-fuzzers: $(FUZZERS)
-	@set -e; for target in $(FUZZERS); do \
-	    corpus=$(BUILD)/corpus/$$(basename $$target); mkdir -p $$corpus; \
-	    seeds=fuzz/seeds/$$(basename $$target); test -d $$seeds || seeds=; \
-	    words=fuzz/$$(basename $$target).dict; test -f $$words && words=-dict=$$words || words=; \
-	    echo "== $$target"; $$target $$words -max_total_time=$(FUZZTIME) -timeout=10 -print_final_stats=1 \
-	        -artifact_prefix=$$corpus. $$corpus $$seeds; \
-	done
+# Ten million inputs a format, however long it takes.
+fuzz-long:
+	@$(MAKE) $(FUZZ_BUILD)
+	@scripts/fuzz 1000000 10000000
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
 
 bench: all $(BENCHES)
 	@set -e; for program in $(BENCHES); do echo "== $$program"; $$program; done

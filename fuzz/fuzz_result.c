@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes as a result file: resumed as a journal, read, ranked, drawn, reported and merged with itself. Whatever a
+ * line may be, none of it ends in a signal, and every failure says why in one line. Statistics take long: they are made
+ * of inputs of some sizes only. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz_input.h"
+#include "run/journal.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static fuzz_folder folder;
+static int file;
+
+static void remove_folder(void)
+{
+    fuzz_folder_remove(&folder);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    fuzz_folder_make(&folder);
+    atexit(remove_folder);
+    file = fuzz_named(&folder, "result.jsonl");
+    return 0;
+}
+
+/* A failure says why, in one line. */
+static bool good(sah_status status, const sah_error *error)
+{
+    if (status != SAH_OK && (error->message[0] == '\0' || strchr(error->message, '\n') != NULL)) abort();
+    return status == SAH_OK;
+}
+
+static sah_status count(void *ctx, const json_t *line, size_t number, sah_error *error)
+{
+    (void)line;
+    (void)number;
+    (void)error;
+    ++*(size_t *)ctx;
+    return SAH_OK;
+}
+
+/* Resumed with its own header, which must then be there unchanged; its lines are there again the next time. */
+static void resume(const char *path)
+{
+    sah_error error = {0};
+    json_t *header = NULL;
+    size_t lines[2] = {0, 0};
+    if (!good(sah_journal_read_header(path, "ships", &header, &error), &error) || header == NULL) return;
+    for (size_t turn = 0; turn < 2; turn++) {
+        sah_journal *journal = NULL;
+        if (good(sah_journal_open(path, header, count, &lines[turn], (sah_line_sink){0}, &journal, &error),
+                 &error)) {
+            if (turn == 0 && good(sah_journal_add(journal, "{}", 2, &error), &error)) lines[0]++;
+        } else if (turn == 1 && lines[0] > 0) {
+            abort();
+        }
+        sah_journal_close(journal, NULL);
+        if (turn == 0 && lines[0] == 0) break;
+    }
+    if (lines[0] > 0 && lines[0] != lines[1]) abort();
+    json_decref(header);
+}
+
+static void read_result(const char *path)
+{
+    sah_error error = {0};
+    sah_result *result = NULL;
+    char *text = NULL;
+    if (!good(sah_result_open(&path, 1, &result, &error), &error)) return;
+    const sah_rank_options by_query = {.format = SAH_FORMAT_JSON, .by_query = true};
+    if (good(sah_rank_text(result, &(sah_rank_options){0}, &text, &error), &error)) free(text);
+    if (good(sah_rank_text(result, &by_query, &text, &error), &error)) free(text);
+    if (good(sah_heat_map(result, SAH_ORDER_DEFAULT, false, 80, &text, &error), &error)) free(text);
+    if (good(sah_concentration_text(result, SAH_FORMAT_TSV, &text, &error), &error)) free(text);
+    const sah_result *both[] = {result, result};
+    if (good(sah_compare_text(both, 2, SAH_ORDER_DEFAULT, SAH_FORMAT_JSON, &text, &error), &error))
+        free(text);
+    sah_result_close(result);
+}
+
+static void report(const char *path)
+{
+    sah_error error = {0};
+    const fuzz_path page = fuzz_path_in(&folder, "page.html");
+    if (good(sah_report(&path, 1, &(sah_report_options){0}, page.text, &error), &error)) unlink(page.text);
+}
+
+static void merge(const char *path)
+{
+    sah_error error = {0};
+    sah_merge_report told = {0};
+    const char *const both[] = {path, path};
+    const fuzz_path merged = fuzz_path_in(&folder, "merged.jsonl");
+    good(sah_merge(both, 2, merged.text, &told, &error), &error);
+    sah_merge_report_free(&told);
+    unlink(merged.text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const fuzz_path path = fuzz_path_in(&folder, "result.jsonl");
+    fuzz_named_set(file, data, size);
+    if (size % 8 == 0) read_result(path.text);
+    if (size % 8 == 4) report(path.text);
+    merge(path.text);
+    resume(path.text);
+    return 0;
+}
