@@ -98,6 +98,7 @@ static job job_of(const sah_config *config, int layer, sah_role role)
         break;
     case SAH_ROLE_O:
     case SAH_ROLE_DELTA_O:
+    case SAH_ROLE_CONVOLUTION_O:
         j.part = SAH_PART_V;
         j.op = SAH_OP_SCALE;
         j.columns = true;
@@ -213,7 +214,7 @@ static sah_dtype new_type(const void *context, size_t index, const float *values
 static sah_status check_mean(const sah_config *config, int layer, sah_error *error)
 {
     const sah_layer_kind kind = sah_config_layer(config, layer);
-    if (kind.mixer == SAH_MIXER_DELTA || config->attention_gate) {
+    if (kind.mixer != SAH_MIXER_ATTENTION || config->attention_gate) {
         return sah_fail(
             error, SAH_BAD_ARGUMENT,
             "the mean of v: in layer %d of a %s model gates stand behind the heads, so no weights "

@@ -5,6 +5,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "engine/convolution.h"
 #include "engine/cpu/elementwise.h"
 #include "engine/delta.h"
 #include "engine/inputs.h"
@@ -31,9 +32,10 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
     int64_t width = weights->apart ? 2 * kv : sah_layer_qkv_width(c, kind);
     float *rows = states->qkv + copy * pass->nodes.n * width;
     sah_attention at = {.n_heads = kind->n_heads, .n_kv_heads = kind->n_kv_heads, .head_dim = kind->head_dim};
-    if (kind->mixer == SAH_MIXER_DELTA) {
+    if (kind->mixer != SAH_MIXER_ATTENTION) {
         bool all = view == &pass->nodes || view->single;
-        at.z = all ? rows + sah_delta_gate(c, kind) : states->q + copy * view->n * z_width;
+        int64_t from = kind->mixer == SAH_MIXER_DELTA ? sah_delta_gate(c, kind) : 0;
+        at.z = all ? rows + from : states->q + copy * view->n * z_width;
         at.z_stride = all ? width : z_width;
     } else {
         at.scale = c->attention_scale > 0.0f ? c->attention_scale : 1.0f / sqrtf((float)kind->head_dim);
@@ -82,7 +84,11 @@ static sah_status mix(const sah_pass *pass, int layer, const sah_states *states,
     if (weights->kind.mixer == SAH_MIXER_ATTENTION)
         return sah_attend(pass->workspace, at, view->segments, view->n_segments, error);
     int64_t width = sah_layer_qkv_width(&pass->model->config, &weights->kind);
-    return sah_delta_mix(pass, layer, at, states->qkv + copy * pass->nodes.n * width, states->kept, error);
+    float *rows = states->qkv + copy * pass->nodes.n * width;
+    if (weights->kind.mixer == SAH_MIXER_DELTA)
+        return sah_delta_mix(pass, layer, at, rows, states->kept, error);
+    sah_convolution_mix(pass, layer, at, rows, states->kept);
+    return SAH_OK;
 }
 
 /* z of one copy. */

@@ -67,13 +67,18 @@ static void add_mlp(const sah_config *c, int layer, double rows, sah_operations 
 }
 
 /* `heads` heads of a layer: scores and the mixture of values, D multiply-adds a pair each. Or of the delta rule:
- * what is read, written and read again of a state, at every node. */
+ * what is read, written and read again of a state, at every node; or a convolution's sums. */
 static void add_attention(const sah_config *c, const sah_forest_size *size, int layer, double heads,
                           sah_operations *sum)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
     if (kind.mixer == SAH_MIXER_DELTA) {
         sum->attention += 6.0 * heads * size->nodes * c->delta.key_dim * kind.head_dim;
+        return;
+    }
+    if (kind.mixer == SAH_MIXER_CONVOLUTION) {
+        double rows = layer == c->n_layers - 1 ? size->ends : size->nodes;
+        sum->attention += 2.0 * heads * rows * c->delta.kernel * kind.head_dim;
         return;
     }
     double pairs = kind.window > 0 ? size->window_pairs : size->pairs;
@@ -88,7 +93,7 @@ static void add_layer(const sah_config *c, const sah_forest_size *size, int laye
     double d = c->d_model, z = (double)kind.n_heads * kind.head_dim;
     double all = (double)sah_layer_qkv_width(c, &kind), q = (double)sah_layer_q_width(c, &kind);
     double rows = layer == c->n_layers - 1 ? size->ends : size->nodes;
-    if (kind.mixer == SAH_MIXER_DELTA) q = 0; /* its states need every node */
+    if (kind.mixer != SAH_MIXER_ATTENTION) q = 0; /* its states need every node */
     sum->qkv += 2.0 * d * (size->nodes * (all - q) + rows * q);
     add_attention(c, size, layer, kind.n_heads, sum);
     sum->output += 2.0 * rows * z * d;

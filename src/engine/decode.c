@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/convolution.h"
 #include "engine/delta.h"
 #include "engine/donors.h"
 #include "engine/forward.h"
@@ -55,7 +56,8 @@ static bool is_attention(const sah_config *c, int layer)
 static size_t kept_width(const sah_config *c, int layer)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
-    if (!is_attention(c, layer)) return (size_t)sah_delta_kept(c, &kind);
+    if (kind.mixer == SAH_MIXER_DELTA) return (size_t)sah_delta_kept(c, &kind);
+    if (kind.mixer == SAH_MIXER_CONVOLUTION) return (size_t)sah_convolution_kept(c, &kind);
     if (kind.borrows > 0) return 0;
     return 2 * (size_t)kind.n_kv_heads * (size_t)kind.head_dim;
 }

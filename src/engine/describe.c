@@ -51,15 +51,16 @@ static void add_provenance(sah_text *text, const json_t *record)
     }
 }
 
-/* Heads of the layers of attention; and where there are others, of how many layers and how many heads. */
+/* Heads of the layers of attention; and where there are others, how many layers and what is theirs. */
 static void add_heads(sah_text *text, const sah_model_info *i, const sah_config *c)
 {
     sah_layer_kind attention = {.n_heads = i->n_heads, .head_dim = i->head_dim}, delta = attention;
-    int n_delta = 0;
+    int n_delta = 0, n_convolutions = 0;
     for (int l = c->n_layers - 1; l >= 0; l--) {
         const sah_layer_kind kind = sah_config_layer(c, l);
         bool is_delta = kind.mixer == SAH_MIXER_DELTA;
         n_delta += is_delta;
+        n_convolutions += kind.mixer == SAH_MIXER_CONVOLUTION;
         if (is_delta)
             delta = kind;
         else if (c->delta.key_heads > 0)
@@ -70,6 +71,9 @@ static void add_heads(sah_text *text, const sah_model_info *i, const sah_config 
     if (n_delta > 0)
         sah_text_addf(text, "delta rule     in %d of %d layers, %d heads, %d key heads, width %d\n", n_delta,
                       c->n_layers, delta.n_heads, c->delta.key_heads, delta.head_dim);
+    if (n_convolutions > 0)
+        sah_text_addf(text, "convolutions   in %d of %d layers, over %d positions\n", n_convolutions,
+                      c->n_layers, c->delta.kernel);
 }
 
 static char *as_text(const sah_model_info *i, const sah_config *config, const json_t *provenance)

@@ -258,23 +258,31 @@ static stack delta_stack(const sah_layer_files *f)
                    6};
 }
 
+/* [columns, kernel] by position first. */
+static sah_status read_kernel(const sah_tensor *tensor, int columns, int kernel, float **out,
+                              sah_error *error)
+{
+    float *by_column = NULL;
+    sah_status status = read_vector(tensor, columns * kernel, &by_column, error);
+    if (status != SAH_OK) return status;
+    *out = sah_alloc_aligned((size_t)columns * (size_t)kernel, sizeof **out);
+    for (int i = 0; i < columns && *out; i++)
+        for (int j = 0; j < kernel; j++) (*out)[j * columns + i] = by_column[i * kernel + j];
+    free(by_column);
+    return *out ? SAH_OK : sah_fail_memory(error, "weights");
+}
+
 static sah_status read_delta(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
                              sah_error *error)
 {
-    int kernel = model->config.delta.kernel, H = layer->kind.n_heads,
-        columns = (int)(2 * f->delta_q.rows + f->delta_v.rows);
-    float *by_column = NULL;
+    const int H = layer->kind.n_heads, columns = (int)(2 * f->delta_q.rows + f->delta_v.rows);
     sah_delta_layer *delta = &layer->delta;
     sah_status status = read_vector(f->delta_rate, H, &delta->rate, error);
     if (status == SAH_OK) status = read_vector(f->delta_rate_bias, H, &delta->rate_bias, error);
     if (status == SAH_OK) status = read_vector(f->delta_norm, layer->kind.head_dim, &delta->norm, error);
-    if (status == SAH_OK) status = read_vector(f->delta_kernel, columns * kernel, &by_column, error);
-    if (status != SAH_OK) return status;
-    delta->kernel = sah_alloc_aligned((size_t)columns * (size_t)kernel, sizeof *delta->kernel);
-    for (int i = 0; i < columns && delta->kernel; i++)
-        for (int j = 0; j < kernel; j++) delta->kernel[j * columns + i] = by_column[i * kernel + j];
-    free(by_column);
-    return delta->kernel ? SAH_OK : sah_fail_memory(error, "weights");
+    return status == SAH_OK
+               ? read_kernel(f->delta_kernel, columns, model->config.delta.kernel, &delta->kernel, error)
+               : status;
 }
 
 sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_error *error)
@@ -291,6 +299,8 @@ sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_e
     vector_part gate_up_bias[] = {bias_of(&f->gate, f->gate_bias), bias_of(&f->up, f->up_bias)};
     sah_status status = SAH_OK;
     if (layer->kind.mixer == SAH_MIXER_DELTA) status = read_delta(model, f, layer, error);
+    if (layer->kind.mixer == SAH_MIXER_CONVOLUTION)
+        status = read_kernel(f->convolution_kernel, c->d_model, c->delta.kernel, &layer->delta.kernel, error);
     if (status == SAH_OK && layer->kind.experts) status = read_experts(model, f, &layer->experts, error);
     if (status == SAH_OK)
         status = read_norm(f->input_norm, f->input_norm_bias, c->d_model, &layer->attention_norm, error);
@@ -315,8 +325,11 @@ sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_e
 sah_status sah_layer_pack(const sah_model *model, int l, sah_layer *layer, sah_error *error)
 {
     const sah_layer_files *f = &model->checkpoint->layers[l];
-    sah_status status = layer->kind.mixer == SAH_MIXER_DELTA ? pack(model, delta_stack(f), &layer->qkv, error)
-                                                             : pack_attention(model, f, layer, error);
+    const stack in = {{whole(&f->convolution_in)}, 1};
+    sah_status status = layer->kind.mixer == SAH_MIXER_ATTENTION ? pack_attention(model, f, layer, error)
+                        : layer->kind.mixer == SAH_MIXER_DELTA
+                            ? pack(model, delta_stack(f), &layer->qkv, error)
+                            : pack(model, in, &layer->qkv, error);
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
     if (status == SAH_OK)
         status = layer->kind.experts ? pack_experts(model, f, &layer->experts, error)
@@ -372,7 +385,7 @@ static void count_values(const sah_model *model, int l, uint64_t *all, uint64_t 
         values_of(&f->q) + values_of(&f->attention_gate) + values_of(&f->k) +
             values_of(model->layers[l].kind.v_is_k ? &f->k : &f->v) + values_of(&f->delta_q) +
             values_of(&f->delta_k) + values_of(&f->delta_v) + values_of(&f->delta_gate) +
-            values_of(&f->delta_write) + values_of(&f->delta_keep),
+            values_of(&f->delta_write) + values_of(&f->delta_keep) + values_of(&f->convolution_in),
         values_of(&f->o),
         values_of(&f->down),
         values_of(&f->shared_down),

@@ -32,7 +32,7 @@ typedef struct sah_expert_layer {
     float *shared_router; /* [d] or NULL */
 } sah_expert_layer;
 
-/* What a layer of the gated delta rule has beside its projections (delta.h). */
+/* What a layer of the gated delta rule has beside its projections (delta.h); a convolution the kernel alone. */
 typedef struct sah_delta_layer {
     float *kernel; /* [kernel, columns]: of the convolution, by position first */
     float *rate, *rate_bias; /* [H] */
@@ -40,8 +40,7 @@ typedef struct sah_delta_layer {
 } sah_delta_layer;
 
 typedef struct sah_layer {
-    bool
-        apart; /* the last layer, unless it is of the delta rule: q is needed of the prompts' last tokens only */
+    bool apart; /* the last layer, where it has attention: q is needed of the prompts' last tokens only */
     sah_weights *qkv; /* [(H + 2 Hkv) D, d], or where they are apart: */
     sah_weights *q,
         *kv; /* [H D, d], [2 Hkv D, d]. Gates of the heads, where a model has them, lie behind q; layers
@@ -56,7 +55,7 @@ typedef struct sah_layer {
     float *q_norm, *k_norm; /* [D], or [H D] and [Hkv D], or NULL */
     float *qkv_bias, *o_bias, *gate_up_bias, *down_bias; /* or NULL; gate and up as in the file */
     float *sinks; /* [H] or NULL */
-    sah_delta_layer delta; /* whose rows, by qkv, are delta.h's */
+    sah_delta_layer delta; /* whose rows, by qkv, are delta.h's or convolution.h's */
     sah_weights *input_gate, *input_out; /* [P, d], [d, P] (inputs.h), or NULL */
     sah_norm input_out_norm; /* [d] */
     float *scale; /* [1] of all that leaves the layer, or NULL */

@@ -27,7 +27,7 @@ typedef struct plain {
     double *normed; /* [d] */
     double *gate, *up; /* [d_ff], or the widest expert's */
     double *gates; /* [H D] */
-    double *delta; /* what delta_rule() keeps */
+    double *delta; /* what delta_rule() or convolution() keeps */
     double *given; /* [n, layers * P] (inputs.h) */
     double *scores; /* [n] */
     double *rope; /* [D / 2] */
@@ -293,6 +293,29 @@ static void delta_rule(plain *p, int layer)
     edit(p, layer, SAH_PART_V, p->z, H, p->edited_z);
 }
 
+/* A short convolution (convolution.h): p->edited_z. */
+static void convolution(plain *p, int layer)
+{
+    const sah_layer_files *w = &p->checkpoint->layers[layer];
+    const int d = p->d, kernel = p->c->delta.kernel;
+    double *u = p->delta, *row = u + p->n * d;
+    for (int t = 0; t < p->n; t++) {
+        norm(p, p->x + t * d, w->input_norm, w->input_norm_bias, p->normed);
+        multiply(p, &w->convolution_in, NULL, p->normed, row);
+        vector(p, w->convolution_kernel);
+        for (int i = 0; i < d; i++) {
+            double sum = 0.0;
+            u[t * d + i] = row[i] * row[2 * d + i];
+            for (int j = 0; j < kernel; j++) {
+                int from = t - (kernel - 1) + j;
+                if (from >= 0) sum += (double)p->row[i * kernel + j] * u[from * d + i];
+            }
+            p->z[t * d + i] = row[d + i] * sum;
+        }
+    }
+    edit(p, layer, SAH_PART_V, p->z, 1, p->edited_z);
+}
+
 /* How much of the last position's branch comes through. */
 static void show_factor(plain *p, int layer)
 {
@@ -312,7 +335,9 @@ static void show_factor(plain *p, int layer)
 static void mix(plain *p, int layer)
 {
     const sah_layer_files *w = &p->checkpoint->layers[layer];
-    (p->kind.mixer == SAH_MIXER_DELTA ? delta_rule : self_attention)(p, layer);
+    if (p->kind.mixer == SAH_MIXER_ATTENTION) self_attention(p, layer);
+    if (p->kind.mixer == SAH_MIXER_DELTA) delta_rule(p, layer);
+    if (p->kind.mixer == SAH_MIXER_CONVOLUTION) convolution(p, layer);
     show(p, SAH_PLACE_HEADS, layer, p->edited_z, p->H * p->D);
     for (int t = 0; t < p->n; t++)
         multiply(p, &w->o, w->o_bias, p->edited_z + t * p->H * p->D, p->branch + t * p->d);
@@ -510,8 +535,10 @@ static bool allocate(plain *p)
     size_t columns = 2 * (size_t)(delta->key_heads * delta->key_dim) + H * D;
     size_t states = (n + 1) * columns + H * D + 2 * H + H * D * (size_t)delta->key_dim;
     p->gates = sah_alloc(H * D, sizeof(double));
-    p->delta = sah_alloc(delta->key_dim > 0 ? states : 1, sizeof(double));
+    if (delta->key_dim == 0) states = (n + 3) * d;
+    p->delta = sah_alloc(delta->kernel > 0 ? states : 1, sizeof(double));
     if (columns * (size_t)delta->kernel > longest) longest = columns * (size_t)delta->kernel;
+    if (3 * d > longest) longest = 3 * d;
     const size_t given = (size_t)p->c->input_width * (size_t)p->c->n_layers;
     if (given > longest) longest = given;
     p->given = sah_alloc(n * given + 1, sizeof(double));

@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include "engine/cpu/elementwise.h"
+#include "engine/convolution.h"
 #include "engine/delta.h"
 #include "util/error.h"
 
@@ -16,6 +17,7 @@ int64_t sah_layer_q_width(const sah_config *config, const sah_layer_kind *kind)
 int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind)
 {
     if (kind->mixer == SAH_MIXER_DELTA) return sah_delta_width(config, kind);
+    if (kind->mixer == SAH_MIXER_CONVOLUTION) return sah_convolution_width(kind);
     const int64_t kv = kind->borrows > 0 ? 0 : 2 * (int64_t)kind->n_kv_heads * kind->head_dim;
     return sah_layer_q_width(config, kind) + kv;
 }
@@ -135,7 +137,8 @@ sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const fl
     const sah_layer_kind *kind = &weights->kind;
     int n_heads = kind->n_heads, n_kv_heads = kind->borrows > 0 ? 0 : kind->n_kv_heads;
     projection all = {weights, weights->qkv, weights->qkv_bias, n_heads, n_kv_heads, n_kv_heads};
-    if (kind->mixer == SAH_MIXER_DELTA) all.q_heads = all.k_heads = all.v_heads = 0; /* delta.h goes on */
+    if (kind->mixer != SAH_MIXER_ATTENTION) /* delta.h or convolution.h goes on */
+        all.q_heads = all.k_heads = all.v_heads = 0;
     if (!weights->apart) return project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
     projection q_alone = {weights, weights->q, weights->qkv_bias, n_heads, 0, 0};
     projection kv = {weights, weights->kv, NULL, 0, n_kv_heads, n_kv_heads};

@@ -77,6 +77,9 @@ static const source SOURCES[] = {
     {"family-qwen3-5", NULL, 1e-4},
     {"family-qwen3-5", "model-f32.gguf", 1e-4},
     {"family-qwen3-next", NULL, 1e-4},
+    /* Convolutions beside attention. */
+    {"family-lfm2", NULL, 1e-4},
+    {"family-lfm2", "model-f32.gguf", 1e-4},
 };
 
 enum { N_SOURCES = sizeof SOURCES / sizeof *SOURCES };
@@ -108,9 +111,10 @@ static void test_table(void **state)
     const sah_qk_norm norm = model->config.qk_norm;
     int attention = 0; /* the first layer that has it */
     while (sah_config_layer(&model->config, attention).mixer != SAH_MIXER_ATTENTION) attention++;
-    const bool hybrid = model->config.delta.key_heads > 0;
-    char there[32];
+    const bool hybrid = attention > 0;
+    char there[32], all[32];
     snprintf(there, sizeof there, "%d-1,%d-0", attention, attention);
+    snprintf(all, sizeof all, "0-%d,1-0,1-1", sah_config_layer(&model->config, 0).n_heads > 1);
     golden g;
     size_t n;
     sah_model_close(model);
@@ -121,7 +125,7 @@ static void test_table(void **state)
         if (CELLS[i].parts != SAH_PART_V &&
             (norm == SAH_QK_NORM_HEAD ? !zero : norm && CELLS[i].op == SAH_OP_MEAN))
             continue; /* refused */
-        const char *heads = one_key_head ? "0-0,1-0" : "0-1,1-0,1-1";
+        const char *heads = one_key_head ? "0-0,1-0" : all;
         if (hybrid && CELLS[i].parts != SAH_PART_V) heads = there;
         if (one_key_head && CELLS[i].parts == SAH_PART_K && CELLS[i].op == SAH_OP_MEAN)
             continue; /* it is its own mean */

@@ -93,7 +93,7 @@ sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t *
         if (edits[i].layer >= model->config.n_layers) continue;
         const sah_layer_kind kind = sah_config_layer(&model->config, edits[i].layer);
         out[left] = edits[i];
-        if (kind.mixer == SAH_MIXER_DELTA) out[left].part = SAH_PART_V;
+        if (kind.mixer != SAH_MIXER_ATTENTION) out[left].part = SAH_PART_V;
         left += edits[i].head < (out[left].part == SAH_PART_K ? kind.n_kv_heads : kind.n_heads);
     }
     *n = left;

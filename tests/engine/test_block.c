@@ -285,6 +285,20 @@ static void delta_rule_with_experts(random_shape *s) /* Qwen3-Next */
     s->kinds[3].head_dim = 12;
 }
 
+/* LFM2: two layers of convolutions to one of attention. */
+static void convolutions(random_shape *s)
+{
+    s->config.qk_norm = SAH_QK_NORM_HEAD;
+    s->config.delta.kernel = 3;
+    s->kinds_differ = true;
+    for (int l = 0; l < RANDOM_LAYERS; l++) {
+        if (l == 2) continue;
+        s->kinds[l].mixer = SAH_MIXER_CONVOLUTION;
+        s->kinds[l].n_heads = s->kinds[l].n_kv_heads = 1;
+        s->kinds[l].head_dim = s->config.d_model;
+    }
+}
+
 typedef struct arrangement {
     const char *name;
     void (*set)(random_shape *shape);
@@ -319,6 +333,7 @@ static const arrangement ARRANGEMENTS[] = {
     {"gated heads", gated_heads},
     {"delta rule", delta_rule},
     {"delta rule with experts", delta_rule_with_experts},
+    {"convolutions", convolutions},
 };
 enum { N_ARRANGEMENTS = sizeof ARRANGEMENTS / sizeof *ARRANGEMENTS };
 
@@ -355,8 +370,11 @@ enum { N_BASE = sizeof BASE / sizeof *BASE };
 static void base_of(const sah_model *model, sah_edit out[N_BASE])
 {
     memcpy(out, BASE, sizeof BASE);
-    for (int i = 0; i < N_BASE; i++)
-        if (sah_config_layer(&model->config, out[i].layer).mixer == SAH_MIXER_DELTA) out[i].part = SAH_PART_V;
+    for (int i = 0; i < N_BASE; i++) {
+        const sah_layer_kind kind = sah_config_layer(&model->config, out[i].layer);
+        if (kind.mixer != SAH_MIXER_ATTENTION) out[i].part = SAH_PART_V;
+        out[i].head %= kind.n_heads;
+    }
 }
 
 static double distance(const float *a, const double *b, size_t n)
@@ -448,7 +466,7 @@ static void check_sweep(const sah_model *model, const sah_edit *base, size_t n_b
     for (int l = 0; l < c->n_layers; l++) {
         const sah_layer_kind kind = sah_config_layer(c, l);
         int heads = ablation->parts == SAH_PART_K ? kind.n_kv_heads : kind.n_heads;
-        if (kind.mixer == SAH_MIXER_DELTA && ablation->parts != SAH_PART_V) continue;
+        if (kind.mixer != SAH_MIXER_ATTENTION && ablation->parts != SAH_PART_V) continue;
         for (int h = 0; h < heads; h++) candidates[n++] = sah_candidate_of(c, (sah_head){l, h}, ablation);
     }
     collected got = {.d = d, .hidden = calloc(n * N_PROMPTS * d, sizeof *got.hidden)};
@@ -596,7 +614,7 @@ static bool sweep_all(const sah_model *model, const sah_edit base[N_BASE], uint6
         size_t n = 0;
         for (int l = 0; l < c->n_layers; l++) {
             const sah_layer_kind kind = sah_config_layer(c, l);
-            if (kind.mixer == SAH_MIXER_DELTA && STREAMED[i].parts != SAH_PART_V) continue;
+            if (kind.mixer != SAH_MIXER_ATTENTION && STREAMED[i].parts != SAH_PART_V) continue;
             if (l == 1 && i == 1) continue; /* a layer without candidates */
             for (int h = 0; h < kind.n_heads; h++)
                 candidates[n++] = sah_candidate_of(c, (sah_head){l, h}, &STREAMED[i]);
@@ -722,6 +740,13 @@ static void test_no_attention(void **state)
     assert_int_equal(sah_edits_check(&model->config, &outside, 1, &error), SAH_BAD_ARGUMENT);
     assert_non_null(strstr(error.message, "2-4"));
     assert_int_equal(sah_edits_check(&model->config, &last, 1, &error), SAH_OK);
+    sah_model_close(model);
+    const sah_edit key = {1, 0, SAH_PART_K, SAH_OP_SCALE, 0}, whole = {1, 0, SAH_PART_V, SAH_OP_SCALE, 0};
+    while (a->set != convolutions) a++;
+    model = open_arrangement(a, &(sah_model_options){.threads = 1});
+    assert_int_equal(sah_edits_check(&model->config, &key, 1, &error), SAH_BAD_ARGUMENT);
+    assert_non_null(strstr(error.message, "head 1-0: layer 1 is a convolution, which has no k"));
+    assert_int_equal(sah_edits_check(&model->config, &whole, 1, &error), SAH_OK);
     sah_model_close(model);
 }
 

@@ -260,6 +260,8 @@ int main(void)
         {"every step: qwen3.5", test_against_plain, NULL, NULL, "family-qwen3-5"},
         {"every step: qwen3.5, delta last", test_against_plain, NULL, NULL, "family-qwen3-5-delta-last"},
         {"every step: qwen3-next", test_against_plain, NULL, NULL, "family-qwen3-next"},
+        {"every step: lfm2", test_against_plain, NULL, NULL, "family-lfm2"},
+        {"whatever the batch: lfm2", test_independence, NULL, NULL, "family-lfm2"},
         {"whatever the batch: llama-gqa", test_independence, NULL, NULL, "llama-gqa"},
         {"whatever the batch: mistral-swa", test_independence, NULL, NULL, "mistral-swa"},
         {"whatever the batch: qwen3", test_independence, NULL, NULL, "qwen3"},

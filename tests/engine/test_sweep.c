@@ -88,7 +88,7 @@ static sah_candidate *all_heads(const sah_model *model, const sah_ablation *abla
         for (int l = 0; l < c->n_layers; l++) {
             const sah_layer_kind kind = sah_config_layer(c, l);
             if (h >= (ablation->parts == SAH_PART_K ? kind.n_kv_heads : kind.n_heads)) continue;
-            if (kind.mixer == SAH_MIXER_DELTA && ablation->parts != SAH_PART_V) continue;
+            if (kind.mixer != SAH_MIXER_ATTENTION && ablation->parts != SAH_PART_V) continue;
             candidates[(*n)++] = sah_candidate_of(c, (sah_head){l, h}, ablation);
         }
     return candidates;
@@ -341,6 +341,7 @@ int main(void)
         {"every head alone: qwen3.5", test_one_by_one, NULL, NULL, "family-qwen3-5"},
         {"every head alone: qwen3.5, delta last", test_one_by_one, NULL, NULL, "family-qwen3-5-delta-last"},
         {"every head alone: qwen3-next", test_one_by_one, NULL, NULL, "family-qwen3-next"},
+        {"every head alone: lfm2", test_one_by_one, NULL, NULL, "family-lfm2"},
         {"every head alone: stablelm, parallel", test_one_by_one, NULL, NULL, "family-stablelm-parallel"},
         {"every head alone: cohere2", test_one_by_one, NULL, NULL, "family-cohere2"},
         cmocka_unit_test(test_cut_anyhow),

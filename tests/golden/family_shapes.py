@@ -261,6 +261,14 @@ def mixture_hybrid(d, kind):
     return hybrid(d, kind, True)
 
 
+def lfm2(d, kind):
+    c, dim = sizes(d, False)
+    n = c["num_hidden_layers"]
+    layers = dict(layer_types=d.rng.permutation([F] + ["conv"] * (n - 1)).tolist()) if d.flag() else dict(full_attn_idxs=[d.of(*range(n))])
+    return kind(**c, **layers, conv_L_cache=d.of(2, 3, 5), block_auto_adjust_ff_dim=d.flag(), block_multiple_of=d.of(4, 16), block_ffn_dim_multiplier=d.of(1.0, 1.3),
+                rope_parameters=rope(d, dim))
+
+
 def gpt_oss(d, kind):
     c, dim = sizes(d)
     return kind(**c, **experts(d, c, "num_local_experts"), sliding_window=d.of(2, 4), attention_bias=d.flag(), swiglu_limit=d.of(0.7, 7.0), **d.of({}, dict(layer_types=types(d, c))),
@@ -327,7 +335,7 @@ FAMILIES = {
     "glm4": (glm, tf.Glm4Config), "gpt2": (gpt2, tf.GPT2Config), "gpt-neox": (gpt_neox, tf.GPTNeoXConfig), "falcon": (falcon, tf.FalconConfig),
     "mixtral": (mixtral, tf.MixtralConfig), "qwen2-moe": (qwen2_moe, tf.Qwen2MoeConfig), "qwen3-moe": (qwen3_moe, tf.Qwen3MoeConfig), "olmoe": (olmoe, tf.OlmoeConfig),
     "glm4-moe": (glm4_moe, tf.Glm4MoeConfig), "qwen3-5": (hybrid, tf.Qwen3_5TextConfig), "qwen3-next": (mixture_hybrid, tf.Qwen3NextConfig),
-    "qwen3-5-moe": (mixture_hybrid, tf.Qwen3_5MoeTextConfig), "gpt-oss": (gpt_oss, tf.GptOssConfig),
+    "qwen3-5-moe": (mixture_hybrid, tf.Qwen3_5MoeTextConfig), "lfm2": (lfm2, tf.Lfm2Config), "gpt-oss": (gpt_oss, tf.GptOssConfig),
 }
 
 

@@ -170,6 +170,8 @@ MODELS = {
                                                               shared_expert_intermediate_size=12)), True),
     "qwen3-5-moe": (lambda a: tf.Qwen3_5MoeTextConfig(**{k: v for k, v in hybrid(a, [L, F], 1, 2, layers=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12,
                                                          shared_expert_intermediate_size=8).items() if k != "intermediate_size"}), True),
+    "lfm2": (lambda a: tf.Lfm2Config(**base(a, block_auto_adjust_ff_dim=False, layer_types=(["conv", F] * a.layers)[:a.layers])), True),
+    "lfm2-attention-last": (lambda a: tf.Lfm2Config(**small(a, block_multiple_of=8, conv_L_cache=4, full_attn_idxs=[max(a.layers - 2, 0)])), False),
     "gpt-oss": (lambda a: tf.GptOssConfig(**gpt_oss(a, layers=2, layer_types=[F, S], swiglu_limit=0.7)), False),
     "gpt-oss-mxfp4": (lambda a: tf.GptOssConfig(**gpt_oss(a)), True),
 }
@@ -227,6 +229,18 @@ def hook_falcon(model):
     module.apply_rotary_pos_emb = rotated
     for i, layer in enumerate(layers):
         layer.dense.register_forward_pre_hook(before_dense(i))
+
+
+def hook_convolutions(model):
+    """What LFM2's convolutions write, in front of their projection: one head, whose mean over the heads is itself."""
+    def before(layer):
+        def hook(_, inputs):
+            return (edit(inputs[0][:, None], layer, "v")[:, 0],)
+        return hook
+
+    for i, layer in enumerate(model.model.layers):
+        if hasattr(layer, "conv"):
+            layer.conv.out_proj.register_forward_pre_hook(before(i))
 
 
 def hook_hybrid(model):
@@ -355,14 +369,15 @@ def make(name, config, with_gguf, args, dtype=None):
         hook_falcon(model)
     if GATED is not None:
         hook_hybrid(model)
+    hook_convolutions(model) if "conv" in types else None
     plain, lines = run(model, []), []
     config.allow_global_per_layer_attribute_access = True
     kv = [layer.self_attn.k_proj.out_features // layer.self_attn.head_dim for layer in model.model.layers if hasattr(layer.self_attn, "k_proj")] if "gemma4" in name else []
     heads, kv = config.num_attention_heads, 1 if falcon else min(kv + [getattr(config, "num_key_value_heads", config.num_attention_heads)])
-    deltas = [config.linear_num_value_heads if L in types and types[i] == L else 0 for i in range(config.num_hidden_layers)]
+    deltas = [1 if t == "conv" else 0 for t in types] if "conv" in types else [config.linear_num_value_heads if L in types and types[i] == L else 0 for i in range(config.num_hidden_layers)]
     for case in cases(config.num_hidden_layers, heads, kv, PARTS[:3] if falcon else PARTS, deltas):
         logits = run(model, case)
-        if case and not args.random and not all(e["part"] == "k" and e["op"] == "mean" and kv == 1 for e in case):
+        if case and not args.random and not all(e["op"] == "mean" and (e["part"] == "k" and kv == 1 or deltas[e["layer"]] == 1) for e in case):
             assert max((a - b).abs().max() for a, b in zip(logits, plain)) > 1e-3, (name, case)
         lines.append(json.dumps({"edits": case, "logits": [rounded(x) for x in logits]}, separators=(",", ":")))
     with torch.no_grad():

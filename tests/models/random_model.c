@@ -105,6 +105,9 @@ static void make_layer(maker *m, const random_shape *s, int l)
     bool borrows = kind.borrows > 0;
     if (kind.mixer == SAH_MIXER_DELTA) {
         make_delta(m, &kind, f);
+    } else if (kind.mixer == SAH_MIXER_CONVOLUTION) {
+        f->convolution_in = matrix(m, 3 * d, d);
+        f->convolution_kernel = tensor_of(m, (size_t)d, (size_t)c->delta.kernel, -0.8, 0.8);
     } else {
         f->q = matrix(m, q, d);
         if (!borrows) f->k = matrix(m, kv, d);

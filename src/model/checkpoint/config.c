@@ -350,7 +350,7 @@ sah_status sah_config_check(const sah_config *c, const char *where, sah_error *e
     for (int l = 0; l < c->n_layers; l++) {
         const sah_layer_kind kind = sah_config_layer(c, l);
         const sah_delta *delta = &c->delta;
-        if (kind.n_heads % kind.n_kv_heads != 0)
+        if (kind.n_kv_heads < 1 || kind.n_heads % kind.n_kv_heads != 0)
             return sah_fail(error, SAH_FAILED, "%s: %d heads cannot share %d key/value heads evenly", where,
                             kind.n_heads, kind.n_kv_heads);
         if (kind.mixer == SAH_MIXER_ATTENTION && kind.head_dim % 2 != 0)

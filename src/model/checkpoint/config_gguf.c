@@ -87,9 +87,9 @@ static sah_status refuse_unknown(const reader *r, const sah_family *f, sah_error
     return status;
 }
 
-/* What may be a number for each layer: *out is the largest; true: they differ. */
+/* What may be a number of at least `low` for each layer: *out is the largest; true: they differ. */
 static sah_status read_by_layer(const reader *r, const sah_config *c, const char *suffix, int64_t otherwise,
-                                int64_t high, int *out, bool *differ, sah_error *error)
+                                int64_t low, int64_t high, int *out, bool *differ, sah_error *error)
 {
     char key[KEY_BYTES];
     int64_t first = 0, here;
@@ -97,9 +97,10 @@ static sah_status read_by_layer(const reader *r, const sah_config *c, const char
     *out = 0;
     for (int l = 0; l < c->n_layers; l++) {
         sah_status status =
-            sah_gguf_int_of(r->gguf, key, (size_t)l, (size_t)c->n_layers, otherwise, 1, high, &here, error);
+            sah_gguf_int_of(r->gguf, key, (size_t)l, (size_t)c->n_layers, otherwise, low, high, &here, error);
         if (status != SAH_OK) return status;
-        if (here == 0) return sah_fail(error, SAH_FAILED, "%s: metadata key %s is missing", r->where, key);
+        if (here < low || (l == c->n_layers - 1 && here == 0 && *out == 0))
+            return sah_fail(error, SAH_FAILED, "%s: metadata key %s is missing", r->where, key);
         if (l == 0) first = here;
         *differ = *differ || here != first;
         if (here > *out) *out = (int)here;
@@ -112,13 +113,15 @@ static sah_status read_layers(const reader *r, const sah_family *f, sah_config *
 {
     static const char *const SUFFIXES[] = {"attention.head_count_kv", "feed_forward_length"};
     bool differ = false;
+    const int64_t no_keys = f->layers_differ ? 0 : 1; /* the fewest: layers without attention have none */
     int narrow = 0; /* files of experts alone have that width at least */
     sah_status status = read_size(r, "expert_feed_forward_length", -1, SAH_MAX_WIDTH, &narrow, error);
     if (narrow < 0) narrow = 0;
     if (status == SAH_OK)
-        status = read_by_layer(r, c, SUFFIXES[0], c->n_heads, SAH_MAX_HEADS, &c->n_kv_heads, &differ, error);
+        status = read_by_layer(r, c, SUFFIXES[0], c->n_heads, no_keys, SAH_MAX_HEADS, &c->n_kv_heads, &differ,
+                               error);
     if (status == SAH_OK)
-        status = read_by_layer(r, c, SUFFIXES[1], narrow, SAH_MAX_WIDTH, &c->d_ff, &differ, error);
+        status = read_by_layer(r, c, SUFFIXES[1], narrow, 1, SAH_MAX_WIDTH, &c->d_ff, &differ, error);
     if (status != SAH_OK || !differ) return status;
     if (!f->layers_differ)
         return sah_fail(error, SAH_NOT_SUPPORTED,
@@ -129,7 +132,7 @@ static sah_status read_layers(const reader *r, const sah_family *f, sah_config *
         char key[KEY_BYTES];
         int64_t heads = 0, width = 0;
         status = sah_gguf_int_of(r->gguf, key_of(r, SUFFIXES[0], key), (size_t)l, (size_t)c->n_layers,
-                                 c->n_heads, 1, SAH_MAX_HEADS, &heads, error);
+                                 c->n_heads, no_keys, SAH_MAX_HEADS, &heads, error);
         if (status == SAH_OK)
             status = sah_gguf_int_of(r->gguf, key_of(r, SUFFIXES[1], key), (size_t)l, (size_t)c->n_layers,
                                      narrow, 1, SAH_MAX_WIDTH, &width, error);

@@ -156,6 +156,11 @@ sah_status sah_edits_check(const sah_config *config, const sah_edit *edits, size
             return sah_fail(error, SAH_BAD_ARGUMENT,
                             "head %d-%d is outside the model: %d layers of %d %sheads", edit->layer,
                             edit->head, config->n_layers, heads, key ? "key " : "");
+        if (edit->part != SAH_PART_V && kind.mixer == SAH_MIXER_CONVOLUTION)
+            return sah_fail(error, SAH_BAD_ARGUMENT,
+                            "head %d-%d: layer %d is a convolution, which has no %c: part v can be edited, "
+                            "what it writes",
+                            edit->layer, edit->head, edit->layer, key ? 'k' : 'q');
         if (edit->part != SAH_PART_V && kind.mixer == SAH_MIXER_DELTA)
             return sah_fail(
                 error, SAH_BAD_ARGUMENT,

@@ -280,7 +280,8 @@ static sah_status find_layer_vector(const search *s, int layer, const sah_vector
     char name[NAME_BYTES];
     if (own == NULL) return SAH_OK;
     layer_name(s, layer, own, "", name);
-    const int n_dims = vector != SAH_VECTOR_DELTA_KERNEL ? 1 : s->c->is_gguf ? 2 : 3;
+    const bool convolution = vector == SAH_VECTOR_DELTA_KERNEL || vector == SAH_VECTOR_CONVOLUTION_KERNEL;
+    const int n_dims = !convolution ? 1 : s->c->is_gguf ? 2 : 3;
     sah_status status = find(s, name, n_dims, dims, place, error);
     if (status == SAH_OK && sah_vector_of(vector)->centred && s->family->norm_add > 0 && !s->c->is_gguf)
         status = with_added(s, *place, s->family->norm_add, place, error);
@@ -329,7 +330,8 @@ static sah_status find_final_norm(const search *s, sah_error *error)
     char name[NAME_BYTES];
     const char *own = s->family->final_norm != NULL ? s->family->final_norm : "norm";
     if (c->is_gguf)
-        snprintf(name, sizeof name, "output_norm.weight");
+        snprintf(name, sizeof name, "%s.weight",
+                 s->family->gguf_final_norm != NULL ? s->family->gguf_final_norm : "output_norm");
     else
         snprintf(name, sizeof name, "%s%s.weight", s->prefix, own);
     sah_status status = find_vector(s, name, width, &c->final_norm, error);

@@ -45,7 +45,8 @@
     X(qwen3_5) \
     X(qwen3_next) \
     X(qwen3_5_moe) \
-    X(gpt_oss)
+    X(gpt_oss) \
+    X(lfm2)
 /* clang-format on */
 
 #define DECLARE(name) extern const sah_family sah_family_##name;

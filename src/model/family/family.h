@@ -110,6 +110,7 @@ typedef struct sah_family {
     const char *prefixes[4];
     const char *layers; /* NULL: "layers" */
     const char *embedding, *final_norm, *head; /* NULL: "embed_tokens", "norm", "lm_head" (without prefix) */
+    const char *gguf_final_norm; /* NULL: "output_norm" */
     const char *positions; /* learned positions, in place of a rotation; NULL: none */
     const char
         *inputs[3]; /* what layers are given of each token: a table, a projection of the embedding, and its

@@ -18,6 +18,9 @@ static const sah_role_info roles[SAH_N_ROLES] = {
     [SAH_ROLE_DELTA_KEEP] = {PLACE(delta_keep), 0, false, SAH_WIDTH_HEADS, SAH_WIDTH_MODEL,
                              SAH_HALF_ATTENTION},
     [SAH_ROLE_DELTA_O] = {PLACE(o), 0, false, SAH_WIDTH_MODEL, SAH_WIDTH_Q, SAH_HALF_ATTENTION},
+    [SAH_ROLE_CONVOLUTION_IN] = {PLACE(convolution_in), 0, false, SAH_WIDTH_CONVOLUTION, SAH_WIDTH_MODEL,
+                                 SAH_HALF_ATTENTION},
+    [SAH_ROLE_CONVOLUTION_O] = {PLACE(o), 0, false, SAH_WIDTH_MODEL, SAH_WIDTH_MODEL, SAH_HALF_ATTENTION},
     [SAH_ROLE_GATE] = {PLACE(gate), PLACE(gate_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
     [SAH_ROLE_UP] = {PLACE(up), PLACE(up_bias), true, SAH_WIDTH_FF, SAH_WIDTH_MODEL, SAH_HALF_MLP},
     [SAH_ROLE_DOWN] = {PLACE(down), PLACE(down_bias), true, SAH_WIDTH_MODEL, SAH_WIDTH_FF, SAH_HALF_MLP},
@@ -55,6 +58,7 @@ static const sah_vector_info vectors[SAH_N_VECTORS] = {
     [SAH_VECTOR_DELTA_RATE_BIAS] = {PLACE(delta_rate_bias), 0, false, SAH_HALF_ATTENTION, true, false},
     [SAH_VECTOR_DELTA_NORM] = {PLACE(delta_norm), 0, false, SAH_HALF_ATTENTION, true, false},
     [SAH_VECTOR_DELTA_KERNEL] = {PLACE(delta_kernel), 0, false, SAH_HALF_ATTENTION, true, false},
+    [SAH_VECTOR_CONVOLUTION_KERNEL] = {PLACE(convolution_kernel), 0, false, SAH_HALF_ATTENTION, true, false},
 };
 #undef PLACE
 
@@ -66,22 +70,24 @@ const sah_role_info *sah_role_of(sah_role role)
 bool sah_layer_has(const sah_config *c, int layer, sah_role role)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
-    const bool delta = kind.mixer == SAH_MIXER_DELTA;
+    const bool attention = kind.mixer == SAH_MIXER_ATTENTION;
     if ((role == SAH_ROLE_K || role == SAH_ROLE_V) && kind.borrows > 0) return false;
     if (role == SAH_ROLE_V && kind.v_is_k) return false;
     if (role == SAH_ROLE_INPUT_GATE || role == SAH_ROLE_INPUT_OUT) return c->input_width > 0;
-    if (role == SAH_ROLE_ATTENTION_GATE) return !delta && c->attention_gate;
-    if (role >= SAH_ROLE_DELTA_Q && role <= SAH_ROLE_DELTA_O) return delta;
+    if (role == SAH_ROLE_ATTENTION_GATE) return attention && c->attention_gate;
+    if (role >= SAH_ROLE_DELTA_Q && role <= SAH_ROLE_DELTA_O) return kind.mixer == SAH_MIXER_DELTA;
+    if (role == SAH_ROLE_CONVOLUTION_IN || role == SAH_ROLE_CONVOLUTION_O)
+        return kind.mixer == SAH_MIXER_CONVOLUTION;
     if (role == SAH_ROLE_SHARED_ROUTER && !c->experts.shared_gate) return false;
     if (role >= SAH_ROLE_SHARED_GATE) return kind.experts && c->experts.shared_width > 0;
     if (role >= SAH_ROLE_ROUTER) return kind.experts;
-    return roles[role].half == SAH_HALF_ATTENTION ? !delta : !kind.experts;
+    return roles[role].half == SAH_HALF_ATTENTION ? attention : !kind.experts;
 }
 
 bool sah_layer_has_vector(const sah_config *c, int layer, sah_vector vector)
 {
     const sah_layer_kind kind = sah_config_layer(c, layer);
-    const bool delta = kind.mixer == SAH_MIXER_DELTA;
+    const bool attention = kind.mixer == SAH_MIXER_ATTENTION;
     switch (vector) {
     case SAH_VECTOR_CORRECTION:
         return kind.experts;
@@ -89,14 +95,16 @@ bool sah_layer_has_vector(const sah_config *c, int layer, sah_vector vector)
         return c->input_width > 0;
     case SAH_VECTOR_K_NORM:
         if (kind.borrows > 0) return false;
-        return !delta && c->qk_norm != SAH_QK_NORM_NONE;
+        return attention && c->qk_norm != SAH_QK_NORM_NONE;
     case SAH_VECTOR_Q_NORM:
-        return !delta && c->qk_norm != SAH_QK_NORM_NONE;
+        return attention && c->qk_norm != SAH_QK_NORM_NONE;
     case SAH_VECTOR_DELTA_RATE:
     case SAH_VECTOR_DELTA_RATE_BIAS:
     case SAH_VECTOR_DELTA_NORM:
     case SAH_VECTOR_DELTA_KERNEL:
-        return delta;
+        return kind.mixer == SAH_MIXER_DELTA;
+    case SAH_VECTOR_CONVOLUTION_KERNEL:
+        return kind.mixer == SAH_MIXER_CONVOLUTION;
     default:
         return true;
     }
@@ -152,6 +160,8 @@ size_t sah_width_of(const sah_config *c, int layer, sah_width width)
         return keys;
     case SAH_WIDTH_DELTA_ROWS:
         return 2 * keys + head * (size_t)kind.n_heads;
+    case SAH_WIDTH_CONVOLUTION:
+        return 3 * (size_t)c->d_model;
     case SAH_WIDTH_FF:
         return (size_t)kind.d_ff;
     case SAH_WIDTH_INPUT:

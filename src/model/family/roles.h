@@ -57,6 +57,8 @@ typedef struct sah_layer_files {
     const sah_tensor *delta_rate, *delta_rate_bias; /* [H] A_log and dt_bias */
     const sah_tensor *delta_norm; /* [D] */
     /* A mixture of experts: those of all experts under one another. */
+    sah_matrix convolution_in; /* [3 d, d]; what is in front of a convolution (convolution.h) */
+    const sah_tensor *convolution_kernel; /* [d, kernel] */
     sah_matrix router, expert_gate, expert_up, expert_down;
     sah_matrix shared_gate, shared_up, shared_down, shared_router; /* the last [1, d] */
     const sah_tensor *router_bias, *router_correction; /* [n]; the second counts for the choice alone */
@@ -77,6 +79,8 @@ typedef enum sah_role {
     SAH_ROLE_DELTA_WRITE,
     SAH_ROLE_DELTA_KEEP,
     SAH_ROLE_DELTA_O, /* the same place as SAH_ROLE_O, which layers of attention have */
+    SAH_ROLE_CONVOLUTION_IN,
+    SAH_ROLE_CONVOLUTION_O, /* likewise */
     SAH_ROLE_GATE,
     SAH_ROLE_UP,
     SAH_ROLE_DOWN,
@@ -102,6 +106,7 @@ typedef enum sah_width {
     SAH_WIDTH_HEADS, /* one number a query head */
     SAH_WIDTH_DELTA_KEY, /* all key heads of the delta rule */
     SAH_WIDTH_DELTA_ROWS, /* those twice, and all value heads */
+    SAH_WIDTH_CONVOLUTION, /* three times the model */
     SAH_WIDTH_FF,
     SAH_WIDTH_INPUT,
     SAH_WIDTH_EXPERTS, /* one number an expert */
@@ -146,6 +151,7 @@ typedef enum sah_vector {
     SAH_VECTOR_DELTA_RATE_BIAS,
     SAH_VECTOR_DELTA_NORM,
     SAH_VECTOR_DELTA_KERNEL,
+    SAH_VECTOR_CONVOLUTION_KERNEL,
     SAH_N_VECTORS
 } sah_vector;
 

@@ -70,15 +70,16 @@ typedef enum sah_activation {
 } sah_activation;
 
 /* What mixes positions in a layer. */
-typedef enum sah_mixer { SAH_MIXER_ATTENTION, SAH_MIXER_DELTA } sah_mixer;
+typedef enum sah_mixer { SAH_MIXER_ATTENTION, SAH_MIXER_DELTA, SAH_MIXER_CONVOLUTION } sah_mixer;
 
 /* What a layer has of its own. */
 typedef struct sah_layer_kind {
     sah_mixer mixer;
     int window; /* a position sees the last so many tokens, itself included; 0: all before it */
     int rope; /* which of the model's rotary settings; -1: no rotation */
-    int n_heads; /* of a delta layer, its value heads; 0 is taken for the model's */
-    int head_dim, n_kv_heads; /* a delta layer has as many n_kv_heads as n_heads */
+    int n_heads; /* of a delta layer, its value heads; of a convolution 1, as wide as the model; 0 is taken for the
+                    model's */
+    int head_dim, n_kv_heads; /* where there is no attention as many n_kv_heads as n_heads */
     bool experts; /* a mixture of experts in place of the MLP */
     bool
         v_is_k; /* values are what the projection of keys gives, before that is normed and turned (Gemma 4) */
@@ -87,10 +88,10 @@ typedef struct sah_layer_kind {
                     0: its own */
 } sah_layer_kind;
 
-/* What layers of the gated delta rule have beside their value heads. */
+/* What layers of the gated delta rule have beside their value heads; and layers of convolutions. */
 typedef struct sah_delta {
     int key_heads, key_dim; /* key_heads divides the value heads */
-    int kernel; /* positions that the convolution in front sees, the own included */
+    int kernel; /* positions that a convolution sees, the own included */
 } sah_delta;
 
 /* How a router makes its choice and the weights of the chosen. */
