@@ -10,7 +10,7 @@ import torch
 import gguf_files
 
 ARCHITECTURES = {"gemma": "GEMMA", "cohere": "COMMAND_R", "cohere2": "COHERE2", "exaone4": "EXAONE4", "seed_oss": "SEED_OSS", "ernie4_5": "ERNIE4_5", "arcee": "ARCEE",
-                 "starcoder2": "STARCODER2", "stablelm": "STABLELM", "nemotron": "NEMOTRON", "lfm2": "LFM2", "gpt_neox": "GPTNEOX", "falcon": "FALCON",
+                 "starcoder2": "STARCODER2", "stablelm": "STABLELM", "nemotron": "NEMOTRON", "lfm2": "LFM2", "lfm2_moe": "LFM2MOE", "gpt_neox": "GPTNEOX", "falcon": "FALCON",
                  "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
                  "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
@@ -113,7 +113,10 @@ def keys(writer, c):
         dense = not getattr(c, "num_local_experts", 0)
         writer.add_feed_forward_length(getattr(c, "shared_intermediate_size", c.intermediate_size) if dense else c.intermediate_size)
     expert_keys(writer, c)
-    if kind == "lfm2":
+    if kind.startswith("lfm2"):
+        if kind == "lfm2_moe":
+            writer.add_leading_dense_block_count(c.num_dense_layers)
+            writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
         writer.add_shortconv_l_cache(c.conv_L_cache)
         writer.add_head_count_kv([c.num_key_value_heads if t != "conv" else 0 for t in c.layer_types])
         writer.add_layer_norm_rms_eps(c.norm_eps)
@@ -170,8 +173,15 @@ def pieces(key, values, c):
     kind = c.model_type
     if kind in PERMUTED and (".q_proj." in key or ".k_proj." in key):
         values = permuted(values, c.num_attention_heads if ".q_proj." in key else c.num_key_value_heads)
-    if kind == "lfm2" and key.endswith("conv.conv.weight"):
+    if kind.startswith("lfm2") and key.endswith("conv.conv.weight"):
         return [(key, values.squeeze(1))]
+    if key.endswith("feed_forward.experts.gate_up_proj"):
+        half = values.shape[1] // 2
+        return [(key.replace("gate_up_proj", "gate_proj.weight"), values[:, :half]), (key.replace("gate_up_proj", "up_proj.weight"), values[:, half:])]
+    if key.endswith("feed_forward.experts.down_proj"):
+        return [(key + ".weight", values)]
+    if key.endswith("feed_forward.expert_bias"):
+        return [(key + ".bias", values)]
     if kind == "gpt_neox" and "query_key_value" in key:  # q, k, v of each head to those of all heads
         by_head = values.reshape(c.num_attention_heads, 3, -1, *values.shape[1:])
         values = np.concatenate([by_head[:, part].reshape(-1, *values.shape[1:]) for part in range(3)])

@@ -269,6 +269,13 @@ def lfm2(d, kind):
                 rope_parameters=rope(d, dim))
 
 
+def lfm2_moe(d, kind):
+    c, dim = sizes(d, False)
+    n = c["num_hidden_layers"]
+    return kind(**c, **experts(d, c), layer_types=d.rng.permutation([F] + ["conv"] * (n - 1)).tolist(), conv_L_cache=d.of(2, 3, 5), num_dense_layers=d.of(*range(n + 1)),
+                moe_intermediate_size=d.of(5, 8), norm_topk_prob=d.flag(), routed_scaling_factor=d.of(1.0, 1.5), rope_parameters=rope(d, dim))
+
+
 def gpt_oss(d, kind):
     c, dim = sizes(d)
     return kind(**c, **experts(d, c, "num_local_experts"), sliding_window=d.of(2, 4), attention_bias=d.flag(), swiglu_limit=d.of(0.7, 7.0), **d.of({}, dict(layer_types=types(d, c))),
@@ -335,7 +342,7 @@ FAMILIES = {
     "glm4": (glm, tf.Glm4Config), "gpt2": (gpt2, tf.GPT2Config), "gpt-neox": (gpt_neox, tf.GPTNeoXConfig), "falcon": (falcon, tf.FalconConfig),
     "mixtral": (mixtral, tf.MixtralConfig), "qwen2-moe": (qwen2_moe, tf.Qwen2MoeConfig), "qwen3-moe": (qwen3_moe, tf.Qwen3MoeConfig), "olmoe": (olmoe, tf.OlmoeConfig),
     "glm4-moe": (glm4_moe, tf.Glm4MoeConfig), "qwen3-5": (hybrid, tf.Qwen3_5TextConfig), "qwen3-next": (mixture_hybrid, tf.Qwen3NextConfig),
-    "qwen3-5-moe": (mixture_hybrid, tf.Qwen3_5MoeTextConfig), "lfm2": (lfm2, tf.Lfm2Config), "gpt-oss": (gpt_oss, tf.GptOssConfig),
+    "qwen3-5-moe": (mixture_hybrid, tf.Qwen3_5MoeTextConfig), "lfm2": (lfm2, tf.Lfm2Config), "lfm2-moe": (lfm2_moe, tf.Lfm2MoeConfig), "gpt-oss": (gpt_oss, tf.GptOssConfig),
 }
 
 

@@ -172,12 +172,14 @@ MODELS = {
                                                          shared_expert_intermediate_size=8).items() if k != "intermediate_size"}), True),
     "lfm2": (lambda a: tf.Lfm2Config(**base(a, block_auto_adjust_ff_dim=False, layer_types=(["conv", F] * a.layers)[:a.layers])), True),
     "lfm2-attention-last": (lambda a: tf.Lfm2Config(**small(a, block_multiple_of=8, conv_L_cache=4, full_attn_idxs=[max(a.layers - 2, 0)])), False),
+    "lfm2-moe": (lambda a: tf.Lfm2MoeConfig(**base(a, layer_types=([F, "conv"] * a.layers)[:a.layers], num_dense_layers=min(1, a.layers - 1), num_experts=5,
+                                                   num_experts_per_tok=2, moe_intermediate_size=8, routed_scaling_factor=1.0)), True),
     "gpt-oss": (lambda a: tf.GptOssConfig(**gpt_oss(a, layers=2, layer_types=[F, S], swiglu_limit=0.7)), False),
     "gpt-oss-mxfp4": (lambda a: tf.GptOssConfig(**gpt_oss(a)), True),
 }
 FUSED = ("qwen3-5-moe",)  # saved as published: those of all experts in one tensor
 QUANTISED = ("qwen3-moe-quantised",)  # GGUF alone, experts in every type of it
-ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight", "mlp.router.weight", "block_sparse_moe.router.weight")
+ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight", "mlp.router.weight", "block_sparse_moe.router.weight", "feed_forward.gate.weight")
 
 
 def edit(states, layer, part):

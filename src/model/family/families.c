@@ -46,7 +46,8 @@
     X(qwen3_next) \
     X(qwen3_5_moe) \
     X(gpt_oss) \
-    X(lfm2)
+    X(lfm2) \
+    X(lfm2_moe)
 /* clang-format on */
 
 #define DECLARE(name) extern const sah_family sah_family_##name;

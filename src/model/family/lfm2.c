@@ -1,31 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LFM2: short convolutions in most layers, attention in the others. */
+/* LFM2: short convolutions in most layers, attention in the others; the first layers dense, experts in the rest, or
+ * all dense. */
 #include <stdio.h>
 #include <string.h>
 
-#include "model/family/family.h"
+#include "model/family/experts.h"
 #include "util/error.h"
 
-static const sah_matrix_name matrices[] = {
-    {SAH_ROLE_Q, "self_attn.q_proj", SAH_CUT_NONE, "attn_q", SAH_CUT_NONE},
-    {SAH_ROLE_K, "self_attn.k_proj", SAH_CUT_NONE, "attn_k", SAH_CUT_NONE},
-    {SAH_ROLE_V, "self_attn.v_proj", SAH_CUT_NONE, "attn_v", SAH_CUT_NONE},
-    {SAH_ROLE_O, "self_attn.out_proj", SAH_CUT_NONE, "attn_output", SAH_CUT_NONE},
-    {SAH_ROLE_CONVOLUTION_IN, "conv.in_proj", SAH_CUT_NONE, "shortconv.in_proj", SAH_CUT_NONE},
-    {SAH_ROLE_CONVOLUTION_O, "conv.out_proj", SAH_CUT_NONE, "shortconv.out_proj", SAH_CUT_NONE},
-    {SAH_ROLE_GATE, "feed_forward.w1", SAH_CUT_NONE, "ffn_gate", SAH_CUT_NONE},
-    {SAH_ROLE_UP, "feed_forward.w3", SAH_CUT_NONE, "ffn_up", SAH_CUT_NONE},
-    {SAH_ROLE_DOWN, "feed_forward.w2", SAH_CUT_NONE, "ffn_down", SAH_CUT_NONE},
-    {0},
-};
-static const sah_vector_name vectors[] = {
-    {SAH_VECTOR_ATTENTION_NORM, "operator_norm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},
-    {SAH_VECTOR_MLP_NORM, "ffn_norm.weight", "ffn_norm.weight", SAH_WIDTH_MODEL},
-    {SAH_VECTOR_Q_NORM, "self_attn.q_layernorm.weight", "attn_q_norm.weight", SAH_WIDTH_HEAD},
-    {SAH_VECTOR_K_NORM, "self_attn.k_layernorm.weight", "attn_k_norm.weight", SAH_WIDTH_HEAD},
-    {SAH_VECTOR_CONVOLUTION_KERNEL, "conv.conv.weight", "shortconv.conv.weight", SAH_WIDTH_MODEL},
-    {0},
-};
+#define MIXERS                                                                                               \
+    {SAH_ROLE_Q, "self_attn.q_proj", SAH_CUT_NONE, "attn_q", SAH_CUT_NONE},                                  \
+        {SAH_ROLE_K, "self_attn.k_proj", SAH_CUT_NONE, "attn_k", SAH_CUT_NONE},                              \
+        {SAH_ROLE_V, "self_attn.v_proj", SAH_CUT_NONE, "attn_v", SAH_CUT_NONE},                              \
+        {SAH_ROLE_O, "self_attn.out_proj", SAH_CUT_NONE, "attn_output", SAH_CUT_NONE},                       \
+        {SAH_ROLE_CONVOLUTION_IN, "conv.in_proj", SAH_CUT_NONE, "shortconv.in_proj", SAH_CUT_NONE},          \
+        {SAH_ROLE_CONVOLUTION_O, "conv.out_proj", SAH_CUT_NONE, "shortconv.out_proj", SAH_CUT_NONE},         \
+        {SAH_ROLE_GATE, "feed_forward.w1", SAH_CUT_NONE, "ffn_gate", SAH_CUT_NONE},                          \
+        {SAH_ROLE_UP, "feed_forward.w3", SAH_CUT_NONE, "ffn_up", SAH_CUT_NONE},                              \
+    {                                                                                                        \
+        SAH_ROLE_DOWN, "feed_forward.w2", SAH_CUT_NONE, "ffn_down", SAH_CUT_NONE                             \
+    }
+static const sah_matrix_name matrices[] = {MIXERS, {0}};
+static const sah_matrix_name expert_matrices[] = {MIXERS, SAH_EXPERTS("feed_forward", "w1", "w3", "w2"), {0}};
+#define VECTORS                                                                                              \
+    {SAH_VECTOR_ATTENTION_NORM, "operator_norm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},                \
+        {SAH_VECTOR_MLP_NORM, "ffn_norm.weight", "ffn_norm.weight", SAH_WIDTH_MODEL},                        \
+        {SAH_VECTOR_Q_NORM, "self_attn.q_layernorm.weight", "attn_q_norm.weight", SAH_WIDTH_HEAD},           \
+        {SAH_VECTOR_K_NORM, "self_attn.k_layernorm.weight", "attn_k_norm.weight", SAH_WIDTH_HEAD},           \
+    {                                                                                                        \
+        SAH_VECTOR_CONVOLUTION_KERNEL, "conv.conv.weight", "shortconv.conv.weight", SAH_WIDTH_MODEL          \
+    }
+static const sah_vector_name vectors[] = {VECTORS, {0}};
+static const sah_vector_name expert_vectors[] = {
+    VECTORS, {SAH_VECTOR_CORRECTION, "feed_forward.expert_bias", "exp_probs_b.bias", SAH_WIDTH_EXPERTS}, {0}};
 
 /* The layer's output in front of its projection counts as one head. */
 static void set_convolution(sah_config *c, int layer)
@@ -46,14 +52,13 @@ static sah_status check(const sah_config *c, const char *where, sah_error *error
         c->n_heads, c->head_dim, c->d_model);
 }
 
-/* Files from before transformers had the family name the width of the MLP and the tied head in their own way. */
+/* Files from before transformers had the family name the width of the MLP in their own way. */
 static sah_status read_width(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     int64_t width, multiple;
     double times;
     bool adjust;
     sah_status status = sah_json_int(json, "block_ff_dim", c->d_ff, 1, SAH_MAX_WIDTH, &width, where, error);
-    if (status == SAH_OK) status = sah_json_bool(json, "tie_embedding", c->tied, &c->tied, where, error);
     if (status == SAH_OK)
         status = sah_json_bool(json, "block_auto_adjust_ff_dim", true, &adjust, where, error);
     if (status == SAH_OK)
@@ -79,7 +84,7 @@ static bool listed(const json_t *list, int layer)
     return false;
 }
 
-static sah_status read_json(const json_t *json, const char *where, sah_config *c, sah_error *error)
+static sah_status read_layers(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     int64_t kernel;
     bool bias;
@@ -89,7 +94,7 @@ static sah_status read_json(const json_t *json, const char *where, sah_config *c
     if (status == SAH_OK) status = sah_json_bool(json, "conv_bias", false, &bias, where, error);
     if (status == SAH_OK && bias)
         status = sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"conv_bias\" is not supported", where);
-    if (status == SAH_OK) status = read_width(json, where, c, error);
+    if (status == SAH_OK) status = sah_json_bool(json, "tie_embedding", c->tied, &c->tied, where, error);
     if (status != SAH_OK) return status;
     if (json_array_size(types) > 0 && json_array_size(types) != (size_t)c->n_layers)
         return sah_fail(error, SAH_FAILED, "%s: \"layer_types\" has %zu entries for %d layers", where,
@@ -107,11 +112,18 @@ static sah_status read_json(const json_t *json, const char *where, sah_config *c
     return check(c, where, error);
 }
 
+static sah_status read_json(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    sah_status status = read_width(json, where, c, error);
+    return status == SAH_OK ? read_layers(json, where, c, error) : status;
+}
+
 /* Layers of convolutions have no key heads there, and the tensors of one. */
-static sah_status read_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+static sah_status read_layers_gguf(const sah_gguf *gguf, const char *key, const char *where, sah_config *c,
+                                   sah_error *error)
 {
     int64_t kernel;
-    sah_status status = sah_gguf_int(gguf, "lfm2.shortconv.l_cache", 3, 1, SAH_MAX_KERNEL, &kernel, error);
+    sah_status status = sah_gguf_int(gguf, key, 3, 1, SAH_MAX_KERNEL, &kernel, error);
     if (status != SAH_OK) return status;
     if (!sah_config_by_layer(c)) return sah_fail_memory(error, where);
     c->delta.kernel = (int)kernel;
@@ -126,29 +138,72 @@ static sah_status read_gguf(const sah_gguf *gguf, const char *where, sah_config 
     return check(c, where, error);
 }
 
+static sah_status read_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+{
+    return read_layers_gguf(gguf, "lfm2.shortconv.l_cache", where, c, error);
+}
+
+/* What these two share. */
+#define LFM2                                                                                                 \
+    .kv_heads = 8, .max_positions = 128000, .theta = 1e6, .epsilon = 1e-5, .tied = true,                     \
+    .activation = "silu", .epsilon_key = "norm_eps", .ff_times = 4, .qk_norm = SAH_QK_NORM_HEAD,             \
+    .own_types = true, .layers_differ = true, .prefixes = {"model.", ""}, .final_norm = "embedding_norm",    \
+    .gguf_final_norm = "token_embd_norm"
+
 const sah_family sah_family_lfm2 = {
     .name = "lfm2",
     .title = "LFM2",
     .architectures = {"Lfm2ForCausalLM"},
     .model_types = {"lfm2"},
     .gguf = "lfm2",
-    .kv_heads = 8,
-    .max_positions = 128000,
-    .theta = 1e6,
-    .epsilon = 1e-5,
-    .tied = true,
-    .activation = "silu",
-    .epsilon_key = "norm_eps",
-    .ff_key = "intermediate_size",
-    .ff_times = 4,
-    .qk_norm = SAH_QK_NORM_HEAD,
-    .own_types = true,
-    .layers_differ = true,
+    LFM2,
     .read_json = read_json,
     .read_gguf = read_gguf,
-    .prefixes = {"model.", ""},
-    .final_norm = "embedding_norm",
-    .gguf_final_norm = "token_embd_norm",
     .matrices = matrices,
     .vectors = vectors,
+};
+
+/* ---- Experts ------------------------------------------------------------------------------------------- */
+
+static sah_status read_moe(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    sah_experts *e = &c->experts;
+    int64_t dense;
+    double scale;
+    bool correction;
+    sah_status status = sah_read_experts(json, 32, 4, "moe_intermediate_size", 1792, e, where, error);
+    if (status == SAH_OK)
+        status = sah_json_int(json, "num_dense_layers", 2, 0, INT32_MAX, &dense, where, error);
+    if (status == SAH_OK) status = sah_json_bool(json, "norm_topk_prob", true, &e->normalise, where, error);
+    if (status == SAH_OK) status = sah_json_number(json, "routed_scaling_factor", 1, &scale, where, error);
+    if (status == SAH_OK) status = sah_json_bool(json, "use_expert_bias", true, &correction, where, error);
+    if (status == SAH_OK && !correction)
+        status = sah_fail(error, SAH_NOT_SUPPORTED, "%s: \"use_expert_bias\" false is not supported", where);
+    if (status == SAH_OK) status = read_layers(json, where, c, error);
+    if (status != SAH_OK) return status;
+    e->router = SAH_ROUTER_SIGMOID;
+    e->scale = (float)scale;
+    for (int l = 0; l < c->n_layers; l++) c->layer_kind[l].experts = l >= dense;
+    return SAH_OK;
+}
+
+static sah_status read_moe_gguf(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
+{
+    sah_status status = read_layers_gguf(gguf, "lfm2moe.shortconv.l_cache", where, c, error);
+    if (status != SAH_OK) return status;
+    return sah_read_experts_gguf(gguf, "lfm2moe", SAH_ROUTER_SIGMOID, SAH_NORMALISE_ALWAYS, where, c, error);
+}
+
+const sah_family sah_family_lfm2_moe = {
+    .name = "lfm2_moe",
+    .title = "LFM2-MoE",
+    .architectures = {"Lfm2MoeForCausalLM"},
+    .model_types = {"lfm2_moe"},
+    .gguf = "lfm2moe",
+    LFM2,
+    .keys = {"num_experts", "num_local_experts"},
+    .read_json = read_moe,
+    .read_gguf = read_moe_gguf,
+    .matrices = expert_matrices,
+    .vectors = expert_vectors,
 };
