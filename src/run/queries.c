@@ -157,20 +157,26 @@ static bool looks_like_yaml(const sah_query_source *s)
     return false;
 }
 
-/* Forms that a name or a first line tells, and that are not read. (sah_expect_text() knows those that are not
- * text.) */
-static sah_status refuse_form(const sah_query_source *s, const char *end, sah_error *error)
+static const char advice[] =
+    "not supported as a list of queries: write CSV, TSV, JSON or a text with one query a line";
+
+/* Forms that a name tells, and that are not read. (sah_expect_text() knows those that are not text.) */
+static sah_status refuse_name(const char *where, const char *end, sah_error *error)
 {
     static const char *const yaml[] = {".yaml", ".yml", NULL};
     static const char *const other[] = {".parquet", ".arrow",   ".feather", ".avro", ".orc", ".xlsx", ".xls",
                                         ".ods",     ".numbers", ".pkl",     ".toml", ".xml", NULL};
+    if (is_one_of(end, yaml)) return sah_fail(error, SAH_FAILED, "%s: YAML is %s", where, advice);
+    if (is_one_of(end, other)) return sah_fail(error, SAH_FAILED, "%s: %s is %s", where, end, advice);
+    return SAH_OK;
+}
+
+/* One that the first line tells. */
+static sah_status refuse_form(const sah_query_source *s, const char *end, sah_error *error)
+{
     static const char *const text[] = {".txt", ".csv", ".tsv", ".tab", NULL};
-    static const char advice[] =
-        "not supported as a list of queries: write CSV, TSV, JSON or a text with one "
-        "query a line";
-    if (is_one_of(end, yaml) || (!is_one_of(end, text) && looks_like_yaml(s)))
+    if (!is_one_of(end, text) && looks_like_yaml(s))
         return sah_fail(error, SAH_FAILED, "%s: YAML is %s", s->where, advice);
-    if (is_one_of(end, other)) return sah_fail(error, SAH_FAILED, "%s: %s is %s", s->where, end, advice);
     return SAH_OK;
 }
 
@@ -226,8 +232,9 @@ static sah_status read_file(const char *path, sah_query_source s, sah_error *err
     s.size = size - skip;
     s.where = strcmp(path, "-") == 0 ? "standard input" : path;
     status = sah_expect_text(s.where, data, size, "a list of queries", error);
+    if (status == SAH_OK && s.size > 0) status = refuse_name(s.where, ending(path), error);
     if (status == SAH_OK) status = check_text(&s, error);
-    if (status == SAH_OK) status = read_any(path, &s, error);
+    if (status == SAH_OK && !sah_query_is_blank(s.text, s.size)) status = read_any(path, &s, error);
     if (status == SAH_OK && s.out->n == 0)
         status = sah_fail(error, SAH_FAILED, "%s: no queries in it", s.where);
     if (status != SAH_OK) {

@@ -40,22 +40,33 @@ static int find_column(const sah_query_source *s, const sah_strings *header, boo
     return -1;
 }
 
+/* To the first line that is not blank, which is the header. */
+static void to_header(table *t)
+{
+    t->at = 0;
+    t->line = 1;
+    for (size_t i = 0; i < t->s->size && strchr(" \t\r\n", t->s->text[i]) != NULL; i++) {
+        const bool pair = t->s->text[i] == '\r' && i + 1 < t->s->size && t->s->text[i + 1] == '\n';
+        if (pair || (t->s->text[i] != '\n' && t->s->text[i] != '\r')) continue;
+        t->at = i + 1;
+        t->line++;
+    }
+}
+
 /* Reads the header with the first of the separators that finds the column, else with the first of all.
  * *column -1: none does. */
 static sah_status read_header(table *t, const char *separators, int *column, bool *again, sah_error *error)
 {
     *column = -1;
     for (const char *c = separators; *column < 0 && *c != '\0'; c++) {
-        t->at = 0;
-        t->line = 1;
+        to_header(t);
         t->separator = *c;
         sah_status status = next_record(t, error);
         if (status == SAH_OUT_OF_MEMORY) return status;
         if (status == SAH_OK) *column = find_column(t->s, &t->fields, again);
     }
     if (*column >= 0) return SAH_OK;
-    t->at = 0;
-    t->line = 1;
+    to_header(t);
     t->separator = separators[0];
     return next_record(t, error);
 }
@@ -93,18 +104,20 @@ sah_status sah_query_read_table(const sah_query_source *s, const char *separator
     int column;
     bool again = false;
     sah_status status = read_header(&t, separators, &column, &again, error);
+    char place[40];
+    snprintf(place, sizeof place, "line %zu", t.begin);
     if (status == SAH_OK && column < 0)
-        status = sah_query_fail_column(s, "line 1", "column", &t.fields, error);
+        status = sah_query_fail_column(s, place, "column", &t.fields, error);
     else if (status == SAH_OK && again)
-        status = sah_fail(error, SAH_FAILED, "%s: line 1: two columns are named \"%s\"", s->where,
+        status = sah_fail(error, SAH_FAILED, "%s: %s: two columns are named \"%s\"", s->where, place,
                           t.fields.items[column]);
     const size_t names = t.fields.n;
     size_t partner = 0;
     while (partner < names && strcmp(t.fields.items[partner], SAH_COLUMN_PARTNER) != 0) partner++;
     if (status == SAH_OK && s->partners != NULL && partner == names)
         status = sah_fail(error, SAH_FAILED,
-                          "%s: line 1: no column \"" SAH_COLUMN_PARTNER "\", and no other list of partners",
-                          s->where);
+                          "%s: %s: no column \"" SAH_COLUMN_PARTNER "\", and no other list of partners",
+                          s->where, place);
     while (status == SAH_OK && !sah_query_is_full(s)) {
         status = next_record(&t, error);
         if (status != SAH_OK || t.fields.n == 0) break;
@@ -112,7 +125,6 @@ sah_status sah_query_read_table(const sah_query_source *s, const char *separator
         status = check_record(&t, names, (size_t)column, error);
         if (status != SAH_OK) break;
         const char *query = t.fields.items[column];
-        char place[40];
         snprintf(place, sizeof place, "line %zu", t.begin);
         status = sah_query_add(s, query, strlen(query), partner < t.fields.n ? t.fields.items[partner] : NULL,
                                place, error);

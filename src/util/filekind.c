@@ -87,7 +87,9 @@ static const char *container(const void *data, size_t size)
         if (size >= MAGICS[i].size && memcmp(data, MAGICS[i].bytes, MAGICS[i].size) == 0)
             return MAGICS[i].name;
     }
-    return NULL;
+    const bool parquet = size >= 8 && memcmp(data, "PAR1", 4) == 0 &&
+                         memcmp((const char *)data + size - 4, "PAR1", 4) == 0; /* at both ends */
+    return parquet ? "a Parquet file" : NULL;
 }
 
 /* By its mark, or by the NULs beside the first character, which is ASCII in nearly every file. */
