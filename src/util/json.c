@@ -78,6 +78,15 @@ sah_status sah_json_read(const char *path, size_t limit, json_t **out, sah_error
     return status;
 }
 
+sah_status sah_json_read_object(const char *path, size_t limit, json_t **out, sah_error *error)
+{
+    sah_status status = sah_json_read(path, limit, out, error);
+    if (status != SAH_OK || json_is_object(*out)) return status;
+    json_decref(*out);
+    *out = NULL;
+    return sah_fail(error, SAH_FAILED, "%s: not a JSON object", path);
+}
+
 static int add_text(const char *bytes, size_t size, void *text)
 {
     sah_text_add(text, bytes, size);

@@ -11,6 +11,9 @@
 sah_status sah_json_parse(const char *text, size_t size, const char *where, json_t **out, sah_error *error);
 sah_status sah_json_read(const char *path, size_t limit, json_t **out, sah_error *error);
 
+/* The same for a file that must hold an object. */
+sah_status sah_json_read_object(const char *path, size_t limit, json_t **out, sah_error *error);
+
 /* The value as text with jansson's flags, for free(); NULL: no memory, or not valid UTF-8. Where memory is out
  * json_dumps() may leave out keys without a word (2.14: do_dump() drops the status of dump_string()). */
 char *sah_json_text(const json_t *value, size_t flags);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
+#include "model/template/chat.h"
 #include "util/scratch.h"
 
 #define MODEL   "tests/golden/models/llama-gqa"
@@ -88,6 +89,18 @@ static void test_downloads(void **state)
     expect_refused(with("config.json", PAGE), NULL, "config.json is an HTML page, not JSON");
     expect_refused(with("config.json", ""), NULL, "config.json is empty");
     expect_refused(with("config.json", "\xFF\xFE{"), NULL, "config.json is UTF-16");
+    with("tokenizer_config.json", "[]");
+    copy(MODEL "/model.safetensors", "model.safetensors");
+    expect_refused(folder, NULL, "tokenizer_config.json: not a JSON object");
+    with("chat_template.jinja", LFS);
+    sah_chat chat;
+    sah_error error = {0};
+    expect_ok(sah_chat_from_directory(folder, &chat, &error), &error);
+    assert_null(chat.jinja);
+    assert_non_null(strstr(chat.problem, "chat_template.jinja is a Git LFS pointer, not a chat template"));
+    sah_chat_free(&chat);
+    expect_refused(with("model.safetensors", "GGUF\3aaaaaaaaaaaaaaa\1"), NULL,
+                   "a GGUF file in the place of a safetensors file");
     fresh();
     put("a.gguf", LFS);
     expect_refused(inside("a.gguf"), NULL, "a.gguf is a Git LFS pointer, not a GGUF file");

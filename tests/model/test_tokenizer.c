@@ -312,7 +312,7 @@ static void refuses_by_name(void **state)
         const char *json, *message;
     } cases[] = {
         {"", "is empty"},
-        {"[]", "\"model\" is missing"},
+        {"[]", "not a JSON object"},
         {"{\"model\":{\"type\":\"WordPiece\"}}", "\"WordPiece\""},
         {"{\"model\":{\"type\":\"BPE\"}}", "model.vocab"},
         {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":7}}", "model.merges"},

@@ -112,13 +112,26 @@ static sah_status read_long(const reader *r, const json_t *rope, sah_rope *out, 
     return SAH_OK;
 }
 
+static sah_status check_type(const reader *r, const char *type, sah_error *error)
+{
+    static const char *const known[] = {"default", "proportional", "longrope", "su",
+                                        "yarn",    "llama3",       "dynamic",  "linear"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(type, known[i]) == 0) return SAH_OK;
+    return sah_fail(
+        error, SAH_NOT_SUPPORTED,
+        "%s: rope type %s is not supported: default, linear, dynamic, llama3, yarn and longrope are",
+        r->where, type);
+}
+
 static sah_status read_scaling(const reader *r, const json_t *rope, const char *type, sah_rope *out,
                                sah_error *error)
 {
-    if (strcmp(type, "default") == 0) return SAH_OK;
+    sah_status status = check_type(r, type, error);
+    if (status != SAH_OK || strcmp(type, "default") == 0) return status;
     if (strcmp(type, "proportional") == 0) {
         out->scaling = SAH_ROPE_LINEAR;
-        sah_status status = sah_json_number(rope, "factor", 1, &out->factor, r->where, error);
+        status = sah_json_number(rope, "factor", 1, &out->factor, r->where, error);
         if (status == SAH_OK && !(out->factor > 0))
             status = sah_fail(error, SAH_FAILED, "%s: rope type %s needs a factor > 0", r->where, type);
         if (status == SAH_OK && !(out->factor < 1) && !(out->factor > 1)) out->scaling = SAH_ROPE_NONE;
@@ -126,8 +139,7 @@ static sah_status read_scaling(const reader *r, const json_t *rope, const char *
     }
     const bool is_long = strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0,
                yarn = strcmp(type, "yarn") == 0;
-    sah_status status =
-        sah_json_number(rope, "factor", is_long || yarn ? 0 : NAN, &out->factor, r->where, error);
+    status = sah_json_number(rope, "factor", is_long || yarn ? 0 : NAN, &out->factor, r->where, error);
     if (status != SAH_OK) return status;
     if (yarn && !(out->factor > 0)) {
         status = read_original(r, rope, out, error);
@@ -144,14 +156,8 @@ static sah_status read_scaling(const reader *r, const json_t *rope, const char *
         out->limit = r->c->max_positions;
         return SAH_OK;
     }
-    if (strcmp(type, "linear") == 0) {
-        out->scaling = SAH_ROPE_LINEAR;
-        return SAH_OK;
-    }
-    return sah_fail(
-        error, SAH_NOT_SUPPORTED,
-        "%s: rope type %s is not supported: default, linear, dynamic, llama3, yarn and longrope are",
-        r->where, type);
+    out->scaling = SAH_ROPE_LINEAR;
+    return SAH_OK;
 }
 
 static bool reads(const sah_family *f, const char *key)
@@ -225,9 +231,10 @@ sah_status sah_rope_from_json(const json_t *json, const char *where, const sah_f
     const json_t *rope = json_object_get(json, "rope_scaling"),
                  *other = json_object_get(json, "rope_parameters");
     double theta;
-    if ((rope != NULL && !json_is_object(rope) && !json_is_null(rope)) ||
-        (other != NULL && !json_is_object(other) && !json_is_null(other)))
-        return sah_fail(error, SAH_FAILED, "%s: rope settings that are no object", where);
+    const bool good = rope == NULL || json_is_object(rope) || json_is_null(rope);
+    if (!good || (other != NULL && !json_is_object(other) && !json_is_null(other)))
+        return sah_fail(error, SAH_FAILED, "%s: \"%s\" must be an object", where,
+                        good ? "rope_parameters" : "rope_scaling");
     sah_status status = sah_json_number(json, "rope_theta", family->theta, &theta, where, error);
     if (status != SAH_OK) return status;
     if (family->local_theta > 0) return read_both(&r, rope, other, theta, error);

@@ -98,6 +98,11 @@ sah_status sah_safetensors_read(sah_tensors *out, size_t file, sah_error *error)
                         map->size);
     }
     for (int i = LENGTH_BYTES - 1; i >= 0; i--) length = length << 8 | map->data[i];
+    if (memcmp(map->data, "GGUF", 4) == 0) {
+        return sah_fail(error, SAH_FAILED,
+                        "%s: a GGUF file in the place of a safetensors file: name the file itself",
+                        map->path);
+    }
     if (length > MAX_HEADER) {
         return sah_fail(error, SAH_FAILED, "%s: not a safetensors file: a header of %llu bytes", map->path,
                         (unsigned long long)length);

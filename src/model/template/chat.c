@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/filekind.h"
 #include "util/json.h"
 #include "util/strings.h"
 #include "util/utf8.h"
@@ -177,7 +178,7 @@ static sah_status read_if_there(const char *directory, const char *name, json_t 
     char *path;
     *out = NULL;
     sah_status status = path_if_there(directory, name, &path, error);
-    if (status == SAH_OK && path != NULL) status = sah_json_read(path, MAX_CONFIG, out, error);
+    if (status == SAH_OK && path != NULL) status = sah_json_read_object(path, MAX_CONFIG, out, error);
     free(path);
     return status;
 }
@@ -196,8 +197,12 @@ sah_status sah_chat_from_directory(const char *directory, sah_chat *out, sah_err
             find_tokens(out, config, map, json_string_value(json_object_get(model, "model_type")), error);
     if (status == SAH_OK) status = path_if_there(directory, "chat_template.jinja", &path, error);
     if (status == SAH_OK && path != NULL) {
+        sah_error why = {0};
         status = sah_file_read(path, MAX_TEMPLATE, &text, &size, error);
-        if (status == SAH_OK) status = sah_chat_set(out, text, size, error);
+        if (status == SAH_OK && sah_expect_text(path, text, size, "a chat template", &why) != SAH_OK)
+            status = set_problem(out, why.message, error);
+        else if (status == SAH_OK)
+            status = sah_chat_set(out, text, size, error);
     } else if (status == SAH_OK) {
         status = set_from_config(out, config, error);
     }

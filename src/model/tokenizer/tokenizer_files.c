@@ -18,7 +18,7 @@ static sah_status read_optional(const char *directory, const char *name, json_t 
     if (path.failed)
         status = sah_fail_memory(error, name);
     else if (access(path.data, F_OK) == 0)
-        status = sah_json_read(path.data, LARGEST_CONFIG, out, error);
+        status = sah_json_read_object(path.data, LARGEST_CONFIG, out, error);
     else if ((*out = json_object()) == NULL)
         status = sah_fail_memory(error, name);
     free(path.data);
