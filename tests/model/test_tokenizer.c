@@ -410,6 +410,74 @@ static void bos_once(void **state)
     remove_folder(&at);
 }
 
+#define ADDED                                                                                                \
+    "\"added_tokens\":[{\"content\":\"<s>\",\"id\":3,\"special\":true},{\"content\":\"</s>\",\"id\":4,"      \
+    "\"special\":true}]"
+#define FRAME(type)  "{\"type\":\"" type "\",\"sep\":[\"</s>\",4],\"cls\":[\"<s>\",3]}"
+#define SEQUENCE(of) "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"}," of "]}"
+
+/* RoBERTa's and BERT's put `cls` before a text and `sep` behind it; sequences may hold sequences. */
+static void post_processors(void **state)
+{
+    (void)state;
+    static const char *const good[] = {
+        FRAME("RobertaProcessing"),
+        FRAME("BertProcessing"),
+        SEQUENCE(FRAME("RobertaProcessing")),
+        SEQUENCE(SEQUENCE(FRAME("BertProcessing"))),
+    };
+    static const char *const bad[][2] = {
+        {"{\"type\":\"BertProcessing\",\"sep\":[\"x\",5],\"cls\":[\"<s>\",3]}",
+         "\"sep\" of the post_processor"},
+        {"{\"type\":\"BertProcessing\",\"sep\":[\"</s>\",4]}", "\"cls\" of the post_processor"},
+        {"{\"type\":\"Sequence\",\"processors\":[" FRAME("BertProcessing") "," FRAME("BertProcessing") "]}",
+         "two templates"},
+    };
+    char json[2048], message[1024];
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(json, sizeof json, "{\"post_processor\":%s," ADDED "," MODEL "}", good[i]);
+        sah_tokenizer *tokenizer = open_text(json, message);
+        if (tokenizer == NULL) fail_msg("%s", message);
+        check_ids(tokenizer, "ab", true, 3, (int32_t[]){3, 2, 4});
+        check_ids(tokenizer, "", true, 2, (int32_t[]){3, 4});
+        check_ids(tokenizer, "ab", false, 1, (int32_t[]){2});
+        sah_tokenizer_free(tokenizer);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(json, sizeof json, "{\"post_processor\":%s," ADDED "," MODEL "}", bad[i][0]);
+        assert_null(open_text(json, message));
+        assert_non_null(strstr(message, bad[i][1]));
+    }
+}
+
+/* A token that tokenizer.json calls special and a later file does not is one to split all the same (as
+ * transformers 5.24 has it). */
+static void split_special_tokens(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"added_tokens\":[{\"content\":\"ba\",\"id\":3,\"special\":true},{"
+                               "\"content\":\"bb\",\"id\":4}]," MODEL "}";
+    static const char decoder[] =
+        "\"added_tokens_decoder\":{\"3\":{\"content\":\"ba\"},\"4\":{\"content\":\"bb\"}}";
+    sah_error error = {0};
+    folder at = new_folder();
+    write_file(&at, "tokenizer.json", json);
+    for (int split = 0; split < 2; split++) {
+        char config[512];
+        sah_tokenizer *tokenizer;
+        snprintf(config, sizeof config, "{\"split_special_tokens\":%s,%s}", split ? "true" : "false",
+                 decoder);
+        write_file(&at, "tokenizer_config.json", config);
+        assert_int_equal(sah_tokenizer_from_directory(at.path, &tokenizer, &error), SAH_OK);
+        if (split)
+            check_ids(tokenizer, "bbba", false, 3, (int32_t[]){4, 1, 0});
+        else
+            check_ids(tokenizer, "bbba", false, 2, (int32_t[]){4, 3});
+        sah_tokenizer_free(tokenizer);
+    }
+    remove_folder(&at);
+}
+
 static void end_tokens(void **state)
 {
     (void)state;
@@ -764,6 +832,8 @@ int main(void)
         cmocka_unit_test(goldens_real_smollm2),
         cmocka_unit_test(refuses_by_name),
         cmocka_unit_test(bos_once),
+        cmocka_unit_test(post_processors),
+        cmocka_unit_test(split_special_tokens),
         cmocka_unit_test(end_tokens),
         cmocka_unit_test(gguf_refuses_by_name),
         cmocka_unit_test(unused_pieces_are_taken_apart),

@@ -13,6 +13,7 @@
 typedef struct added_token {
     sah_added token; /* its text belongs to the JSON it was read from */
     bool normalised, special;
+    bool once_special; /* or was, as an earlier file had it: that is what split_special_tokens goes by */
 } added_token;
 
 typedef struct added_list {
@@ -81,6 +82,7 @@ static sah_status put(added_list *list, sah_vocab *vocab, added_token added, sah
     added.token.id = id;
     vocab->items[id].special = added.special;
     if (id > list->highest) list->highest = id;
+    added.once_special = added.special || (there != NULL && there->once_special);
     if (there != NULL) {
         *there = added;
         return SAH_OK;
@@ -317,12 +319,13 @@ static sah_status add_normalised(sah_tokenizer *tokenizer, sah_added token, sah_
 
 /* Special tokens come first: of two that look the same once normalised the first counts. Where special tokens are
  * to be split they are not looked for at all. */
-static sah_status look_for(const added_list *list, bool special, sah_tokenizer *tokenizer, sah_error *error)
+static sah_status look_for(const added_list *list, bool special, bool split, sah_tokenizer *tokenizer,
+                           sah_error *error)
 {
     sah_status status = SAH_OK;
     for (size_t i = 0; i < list->n && status == SAH_OK; i++) {
         const added_token *added = &list->items[i];
-        if (added->special != special) continue;
+        if (added->special != special || (split && added->once_special)) continue;
         status = added->normalised ? add_normalised(tokenizer, added->token, error)
                                    : sah_added_add(&tokenizer->raw_added, added->token, error);
     }
@@ -351,8 +354,8 @@ sah_status sah_json_added_tokens(const json_t *own, const sah_tokenizer_files *f
                      ? put_numbered(decoder, false, names, &list, vocab, beside, error)
                      : put_numbered(files->added, true, names, &list, vocab, "added_tokens.json", error);
     if (status == SAH_OK) status = put_specials(names, &list, vocab, beside, error);
-    if (status == SAH_OK && !split) status = look_for(&list, true, tokenizer, error);
-    if (status == SAH_OK) status = look_for(&list, false, tokenizer, error);
+    if (status == SAH_OK) status = look_for(&list, true, split, tokenizer, error);
+    if (status == SAH_OK) status = look_for(&list, false, split, tokenizer, error);
     if (status != SAH_OK) sah_fail_in(error, where);
     json_decref(names);
     free(list.items);

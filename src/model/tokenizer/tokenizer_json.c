@@ -211,7 +211,32 @@ static sah_status read_template(const json_t *processor, sah_tokenizer *tokenize
                     texts);
 }
 
-static sah_status read_post_processor(const json_t *json, bool nested, sah_tokenizer *tokenizer,
+/* RoBERTa's and BERT's: "cls" before the text, "sep" behind it, each ["text", id]. */
+static sah_status read_frame(const json_t *processor, sah_tokenizer *tokenizer, const char *where,
+                             sah_error *error)
+{
+    const struct {
+        const char *key;
+        sah_ids *ids;
+    } ends[] = {{"cls", &tokenizer->prefix}, {"sep", &tokenizer->suffix}};
+    sah_status status = SAH_OK;
+    if (tokenizer->prefix.n > 0 || tokenizer->suffix.n > 0)
+        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: two templates in one post_processor are not supported",
+                        where);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && status == SAH_OK; i++) {
+        const json_t *id = json_array_get(json_object_get(processor, ends[i].key), 1);
+        const json_int_t number = json_is_integer(id) ? json_integer_value(id) : -1;
+        if (number < 0 || (size_t)number >= tokenizer->vocab.n)
+            return sah_fail(error, SAH_FAILED, "%s: \"%s\" of the post_processor has no valid id", where,
+                            ends[i].key);
+        status = sah_ids_add(ends[i].ids, (int32_t)number, error);
+    }
+    return status;
+}
+
+enum { MAX_NESTED = 8 };
+
+static sah_status read_post_processor(const json_t *json, int depth, sah_tokenizer *tokenizer,
                                       const char *where, sah_error *error)
 {
     const char *type;
@@ -222,10 +247,12 @@ static sah_status read_post_processor(const json_t *json, bool nested, sah_token
     if (status != SAH_OK) return status;
     if (strcmp(type, "ByteLevel") == 0) return SAH_OK; /* changes offsets, not ids */
     if (strcmp(type, "TemplateProcessing") == 0) return read_template(json, tokenizer, where, error);
-    if (strcmp(type, "Sequence") == 0 && !nested) {
+    if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
+        return read_frame(json, tokenizer, where, error);
+    if (strcmp(type, "Sequence") == 0 && depth < MAX_NESTED) {
         json_array_foreach(json_object_get(json, "processors"), i, item)
         {
-            if (status == SAH_OK) status = read_post_processor(item, true, tokenizer, where, error);
+            if (status == SAH_OK) status = read_post_processor(item, depth + 1, tokenizer, where, error);
         }
         return status;
     }
@@ -287,7 +314,7 @@ static sah_status read_tokenizer(const json_t *json, const char *directory, sah_
         status =
             sah_json_added_tokens(json_object_get(json, "added_tokens"), &files, tokenizer, where, error);
     if (status == SAH_OK)
-        status = read_post_processor(json_object_get(json, "post_processor"), false, tokenizer, where, error);
+        status = read_post_processor(json_object_get(json, "post_processor"), 0, tokenizer, where, error);
     if (status == SAH_OK) status = sah_tokenizer_files_ends(&files, tokenizer, error);
     json_decref(words);
     sah_tokenizer_files_free(&files);
@@ -322,7 +349,7 @@ sah_status sah_tokenizer_from_directory(const char *directory, sah_tokenizer **o
     if (path.failed || pieces.failed) {
         status = sah_fail_memory(error, "the tokenizer");
     } else if (access(path.data, F_OK) == 0) {
-        status = sah_json_read(path.data, LARGEST_TOKENIZER, &json, error);
+        status = sah_json_read_object(path.data, LARGEST_TOKENIZER, &json, error);
         if (status == SAH_OK) status = sah_tokenizer_from_json(json, directory, path.data, out, error);
     } else if (access(pieces.data, F_OK) == 0) {
         status = sah_spm_read(pieces.data, &spm, error);
