@@ -51,19 +51,19 @@ static void resume(const char *path)
     sah_error error = {0};
     json_t *header = NULL;
     size_t lines[2] = {0, 0};
+    bool added = false;
     if (!good(sah_journal_read_header(path, "ships", &header, &error), &error) || header == NULL) return;
     for (size_t turn = 0; turn < 2; turn++) {
         sah_journal *journal = NULL;
-        if (good(sah_journal_open(path, header, count, &lines[turn], (sah_line_sink){0}, &journal, &error),
-                 &error)) {
-            if (turn == 0 && good(sah_journal_add(journal, "{}", 2, &error), &error)) lines[0]++;
-        } else if (turn == 1 && lines[0] > 0) {
-            abort();
-        }
+        const bool opened =
+            good(sah_journal_open(path, header, count, &lines[turn], (sah_line_sink){0}, &journal, &error),
+                 &error);
+        if (opened && turn == 0) added = good(sah_journal_add(journal, "{}", 2, &error), &error);
         sah_journal_close(journal, NULL);
-        if (turn == 0 && lines[0] == 0) break;
+        if (!opened && turn == 1) abort();
+        if (!added) break;
     }
-    if (lines[0] > 0 && lines[0] != lines[1]) abort();
+    if (added && lines[0] + 1 != lines[1]) abort();
     json_decref(header);
 }
 
