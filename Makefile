@@ -165,8 +165,8 @@ $(BUILD)/tests/helpers.a: $(HELPER_OBJECTS)
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/helpers.a $(STATIC)
 	$(CC) $(FLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka -o $@
 
-# It calls the program in its own process, and a program has one main().
-$(BUILD)/tests/memory/test_failing_commands: $(BUILD)/tests/sahara_main.o $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS))
+# They call the program in their own process, and a program has one main().
+$(BUILD)/tests/memory/test_failing_commands $(BUILD)/tests/memory/test_failing_writes: $(BUILD)/tests/sahara_main.o $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS))
 $(BUILD)/tests/sahara_main.o: $(BUILD)/cli/main.o
 	@mkdir -p $(@D)
 	$(OBJCOPY) --redefine-sym main=sahara_main $< $@

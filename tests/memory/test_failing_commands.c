@@ -4,96 +4,20 @@
  * what the failed one left, gives what it always gives; nothing leaks (under the address sanitizer). `bench` alone is
  * left out: it measures for seconds, and its sweep is that of ships. */
 #include "failing.h"
+#include "commands.h"
 
-#include <fcntl.h>
-#include <omp.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
+static long first; /* of the run */
 
-int sahara_main(int argc, char **argv); /* cli/main.c's main() */
-
-#ifdef __SANITIZE_ADDRESS__
-int __lsan_do_recoverable_leak_check(void);
-#else
-#define __lsan_do_recoverable_leak_check() 0
-#endif
-
-static const int deadly[] = {SIGSEGV, SIGABRT, SIGFPE, SIGILL, SIGBUS};
-enum { MOST_ARGUMENTS = 32, LEAKED = 99 };
-
-/* What a process tells the one that started it. */
-typedef struct outcome {
-    bool failed, coped;
-    long allocations; /* made, up to the one that failed */
-} outcome;
-
-static outcome *shared;
-static char root[512]; /* the scratch directory */
-
-static void redirect(int fd, const char *name)
+static void arm(long n)
 {
-    const int file = open(scratch(name), O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    if (file < 0 || dup2(file, fd) != fd) _exit(120);
-    close(file);
+    countdown = first = n;
+    armed = n >= 0;
 }
 
-/* Runs a command, words apart by blanks, "@" standing for the scratch directory, and lets its allocation number n
- * fail (n < 0: none). Returns the exit status. */
-static int run(const char *command, long n)
+static outcome disarm(void)
 {
-    char text[2048] = "", *argv[MOST_ARGUMENTS] = {"sahara"}, *rest;
-    int argc = 1, status;
-    for (const char *c = command; *c != '\0'; c++)
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s", *c == '@' ? (int)sizeof root : 1,
-                 *c == '@' ? root : c);
-    for (char *word = strtok_r(text, " ", &rest); word != NULL && argc + 1 < MOST_ARGUMENTS;
-         word = strtok_r(NULL, " ", &rest))
-        argv[argc++] = word;
-    fflush(NULL);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        /* cmocka would go on with the next test here. */
-        for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) signal(deadly[i], SIG_DFL);
-        omp_set_num_threads(1); /* with more the lines of a result come in another order each time */
-        redirect(1, "stdout");
-        redirect(2, "stderr");
-        countdown = n;
-        armed = n >= 0;
-        status = sahara_main(argc, argv);
-        armed = false;
-        *shared = (outcome){failed, coped, n - countdown};
-        fflush(NULL);
-        if (__lsan_do_recoverable_leak_check() != 0) status = LEAKED;
-        _exit(status);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFEXITED(status)) fail_msg("%s: signal %d at allocation %ld", command, WTERMSIG(status), n);
-    return WEXITSTATUS(status);
-}
-
-static char *read_stderr(void)
-{
-    size_t size;
-    return (char *)scratch_read(scratch("stderr"), &size);
-}
-
-/* What the command wrote goes where read_made() looks for it. */
-static void say_output(void)
-{
-    size_t size;
-    uint8_t *data = scratch_read(scratch("stdout"), &size);
-    n_said = 0;
-    say(data, size);
-    free(data);
-}
-
-static void prepare_by(const char *command)
-{
-    if (run(command, -1) == 0) return;
-    char *text = read_stderr();
-    fail_msg("%s: %s", command, text);
+    armed = false;
+    return (outcome){failed, coped, first - countdown};
 }
 
 static void try_command(const char *command)
@@ -111,7 +35,7 @@ static void try_command(const char *command)
         char *message = read_stderr(), *end = strchr(message, '\n');
         say_output();
         more = now.failed;
-        total = now.allocations;
+        total = now.chances;
         const bool told = status == 1 && strncmp(message, "sahara: ", 8) == 0 && end != NULL &&
                           end[1] == '\0' &&
                           (strstr(message, "not enough memory") || strstr(message, "Cannot allocate memory"));
@@ -131,75 +55,10 @@ static void try_command(const char *command)
     assert_int_equal(wrong, 0);
 }
 
-#define TINY "tests/golden/utility/pieces"
-
-static const char *const commands[] = {
-    "inspect " TINY " --json",
-    "inspect " TINY " --tokens Bread",
-    "inspect models/organism --prompt Bread --template-var add_generation_prompt=false --template-date "
-    "2024-05-06",
-    "inspect --check tests/golden/models/llama-gqa",
-    "logits " TINY " --text Bread --ablate 0-1",
-    "logits " TINY " --tokens-in 3,5,7",
-    "ships " TINY
-    " @/bad.csv --contrast @/good.csv --match-length --check-refusal on --opening 2 --heads 0:1 -q -o "
-    "@/made/out.jsonl",
-    "ships " TINY " @/bad.csv --screen --top 1 --opening 0 -q -o @/made/out.jsonl",
-    "find " TINY " @/bad.csv --steps 2 --rank 1 --heads 0:2 -q -o @/made/out.jsonl",
-    "direction " TINY " @/bad.csv @/good.csv -q -o @/made/out.jsonl --save-directions @/made/directions.npy",
-    "rank @/ships.jsonl --top 3",
-    "rank @/ships.jsonl --concentration",
-    "rank @/ships.jsonl --by-query --format reference",
-    "compare @/ships.jsonl @/other.jsonl",
-    "report @/ships.jsonl @/find.jsonl -o @/made/page.html",
-    "report @/ships.jsonl -o @/made/map.svg",
-    "generate " TINY " @/bad.csv --max-new-tokens 3 --temperature 1 -q -o @/made/out.jsonl",
-    "generate " TINY
-    " @/bad.csv --max-new-tokens 2 --sweep-heads 2 --from @/ships.jsonl --random-heads 1 -q -o "
-    "@/made/out.jsonl",
-    "judge @/responses.jsonl -q -o @/made/out.jsonl",
-    "judge @/responses.jsonl --rule reference --label label -q -o @/made/out.jsonl",
-    "judge @/responses.jsonl --rule reference --judge-model " TINY
-    " --judge-template {query}{response} -q -o "
-    "@/made/out.jsonl",
-    "utility " TINY " @/items.jsonl --ablate 0-1 -q -o @/made/out.jsonl",
-    "ablate tests/golden/models/llama-gqa 0-1 --adapter tests/golden/adapters/plain -q -o @/made/edited",
-    "ablate tests/golden/models/llama-gqa/model-f32.gguf 0-1 -q -o @/made/edited.gguf",
-    "graft tests/golden/models/llama-gqa tests/golden/models/llama-gqa --attention A --mlp B -q -o "
-    "@/made/mixed",
-    "merge @/shard-0.jsonl @/shard-1.jsonl -o @/made/out.jsonl",
-};
-
 static void test_command(void **state)
 {
     needs(CAN_FAIL, "glibc");
     try_command(*state);
-}
-
-static int prepare(void **state)
-{
-    (void)state;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(shared != MAP_FAILED);
-    snprintf(root, sizeof root, "%s", scratch("x"));
-    root[strlen(root) - 2] = '\0';
-    scratch_write_text(scratch("bad.csv"), "goal\nTake the bread\nTake it\n");
-    scratch_write_text(scratch("good.csv"), "goal\nBake the bread\nBake it\nEat it now\n");
-    scratch_write_text(scratch("items.jsonl"),
-                       "{\"context\":\"A\",\"choices\":[\"b\",\"c d\"],\"label\":1}\n");
-    scratch_write_text(scratch("responses.jsonl"),
-                       "{\"query\":\"How?\",\"response\":\"I cannot.\",\"label\":\"refusal\"}\n"
-                       "{\"query\":\"Why?\",\"response\":\"It rains.\",\"label\":\"compliance\"}\n");
-    prepare_by("ships " TINY " @/bad.csv --contrast @/good.csv --opening 0 -q -o @/ships.jsonl");
-    prepare_by("ships " TINY " @/good.csv --opening 0 -q -o @/other.jsonl");
-    prepare_by("find " TINY " @/bad.csv --steps 1 --rank 1 -q -o @/find.jsonl");
-    for (int i = 0; i < 2; i++) {
-        char command[256];
-        snprintf(command, sizeof command,
-                 "ships " TINY " @/bad.csv --opening 0 --shard %d/2 -q -o @/shard-%d.jsonl", i, i);
-        prepare_by(command);
-    }
-    return 0;
 }
 
 int main(void)
