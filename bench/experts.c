@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/mlp.h"
 #include "engine/precision.h"
 #include "util/splitmix.h"
@@ -34,7 +35,8 @@ static void read_rows(const void *inputs, size_t row, size_t n, float *out)
 static sah_status make(int64_t outputs, int64_t inputs, sah_weights **out, sah_error *error)
 {
     size_t n = (size_t)inputs;
-    return sah_weights_new(outputs, inputs, SAH_PRECISION_F32, false, read_rows, &n, out, error);
+    return sah_weights_new(sah_cpu(), outputs, inputs, (sah_packing){.precision = SAH_PRECISION_F32},
+                           read_rows, &n, out, error);
 }
 
 static sah_status measure(const shape *s, sah_error *error)
@@ -48,7 +50,7 @@ static sah_status measure(const shape *s, sah_error *error)
     e->experts = calloc((size_t)s->n, sizeof *e->experts);
     model.config.d_model = s->d;
     model.config.experts = (sah_experts){.n = s->n, .active = s->active, .width = s->width, .scale = 1};
-    sah_status status = sah_workspace_new(1, &pass.workspace, error);
+    sah_status status = sah_workspace_new(sah_cpu(), 1, &pass.workspace, error);
     if (status == SAH_OK) status = make(s->n, s->d, &e->router, error);
     for (int i = 0; i < s->n && status == SAH_OK; i++) {
         e->experts[i] = (sah_mlp_slice){.from = (int64_t)i * s->width, .n = s->width};

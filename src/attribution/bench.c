@@ -6,6 +6,7 @@
 
 #include "run/prompts.h"
 #include "attribution/ships.h"
+#include "engine/cpu/product.h"
 #include "engine/precision.h"
 #include "util/alloc.h"
 #include "util/json.h"

@@ -38,6 +38,7 @@ typedef struct layer_parts {
     double *values[N_SETS]; /* [n] projections of one head, one per query */
     double *means[N_SETS]; /* [SAH_RESAMPLES] of those */
     float *row; /* [H D] of Wo */
+    float *behind; /* [d] weights of the norm behind it */
 } layer_parts;
 
 /* ---- The pass ------------------------------------------------------------------------------------------ */
@@ -117,15 +118,16 @@ static void mean_outputs(const direction *a, size_t layer, layer_parts *p)
 static void read_output_weights(const direction *a, size_t layer, layer_parts *p)
 {
     const sah_matrix *wo = &a->model->checkpoint->layers[layer].o;
-    const float *behind = a->model->layers[layer].attention_out_norm.weight;
+    const sah_tensor *norm = a->model->checkpoint->layers[layer].attention_out_norm;
     size_t D = a->D;
     float *row = p->row;
+    if (norm) sah_vector_read(norm, p->behind);
     memset(p->onto, 0, a->H * D * sizeof(double));
     for (size_t h = 0; h < a->H; h++)
         p->along[h] = p->along_difference[h] = p->square[h] = p->square_difference[h] = 0.0;
     for (size_t j = 0; j < a->d; j++) {
         sah_matrix_read(wo, j, 1, row);
-        if (behind) sah_vector_scale(row, (int)(a->H * D), behind[j]);
+        if (norm) sah_vector_scale(row, (int)(a->H * D), p->behind[j]);
         for (size_t h = 0; h < a->H; h++) {
             double write[N_SETS] = {0.0, 0.0};
             for (size_t i = h * D; i < (h + 1) * D; i++) {
@@ -199,7 +201,7 @@ static sah_status parts_new(const direction *a, layer_parts *p, sah_error *error
     size_t HD = a->width;
     bool good = (p->unit = sah_alloc(a->d, sizeof(double))) && (p->onto = sah_alloc(HD, sizeof(double))) &&
                 (p->along = sah_alloc(4 * a->most, sizeof(double))) &&
-                (p->row = sah_alloc(HD, sizeof(float)));
+                (p->row = sah_alloc(HD, sizeof(float))) && (p->behind = sah_alloc(a->d, sizeof(float)));
     for (int set = 0; set < N_SETS && good; set++)
         good = (p->mean_z[set] = sah_alloc(HD, sizeof(double))) &&
                (p->values[set] = sah_alloc(a->n[set], sizeof(double))) &&
@@ -222,6 +224,7 @@ static void parts_free(layer_parts *p)
     free(p->onto);
     free(p->along);
     free(p->row);
+    free(p->behind);
 }
 
 static sah_status take_layers(direction *a, int fixed_layer, sah_head_part *out, sah_error *error)

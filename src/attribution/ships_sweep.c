@@ -2,12 +2,10 @@
 #include "attribution/ships_sweep.h"
 
 #include <math.h>
-#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cpu/kl.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -28,8 +26,8 @@ typedef struct probe_base {
 
 /* One sweep thread's memory, made when first used. */
 typedef struct thread_memory {
-    float *logits; /* [rows, n_vocab] */
-    double *scratch; /* [workspace threads, n_vocab] */
+    float *logits; /* [rows, n_vocab] in the device's memory */
+    sah_row_score *rows; /* [rows] */
     score *scores; /* [candidates at a time * probes] */
     size_t capacity;
 } thread_memory;
@@ -40,7 +38,7 @@ typedef struct scores {
     bool opening_kl;
     size_t n_vocab, rows;
     const sah_head *heads;
-    double *p; /* [divergences, n_vocab] behind `base` */
+    double *p; /* [divergences, n_vocab] behind `base`, in the device's memory */
     probe_base *base; /* [n probes] */
     double *sums; /* [4, n_queries] a head's scores on their way to `take` */
     thread_memory *threads; /* [n_threads] */
@@ -50,10 +48,13 @@ typedef struct scores {
     pthread_mutex_t taking;
 } scores;
 
-/* ln p of a token; `log_sum` is the logits' log-sum-exp. */
-static double log_p(const float *logits, int32_t token, double log_sum)
+/* What is asked of a row of logits of a probe. */
+static sah_row_score question(const scores *s, size_t index)
 {
-    return (double)logits[token] - log_sum;
+    const sah_probe *probe = &s->probes->items[index];
+    const probe_base *base = &s->base[index];
+    return (sah_row_score){.base = base->kl.p != NULL ? &base->kl : NULL,
+                           .token = {probe->own, probe->refusal}};
 }
 
 /* ---- The unablated model ------------------------------------------------------------------------------- */
@@ -63,89 +64,81 @@ static bool has_divergence(const scores *s, const sah_probe *probe)
     return probe->first || (s->opening_kl && probe->own >= 0);
 }
 
-/* False: a logit is not finite. */
-static bool prepare_probe(const scores *s, size_t index, const float *logits, double *scratch, double **p)
+/* *finite: whether all logits are. */
+static sah_status prepare_probe(const scores *s, sah_workspace *workspace, size_t index, const float *logits,
+                                double **p, bool *finite, sah_error *error)
 {
-    const sah_probe *probe = &s->probes->items[index];
+    const sah_device *device = s->model->device;
+    const int64_t V = (int64_t)s->n_vocab;
     probe_base *base = &s->base[index];
-    if (has_divergence(s, probe)) {
-        base->kl.p = *p;
-        *p += s->n_vocab;
-        if (!sah_kl_prepare(logits, s->n_vocab, scratch, &base->kl)) return false;
-    }
-    if (probe->own < 0 && probe->refusal < 0) return true;
-    double log_sum = sah_log_sum_exp(logits, s->n_vocab, scratch);
-    if (probe->own >= 0) base->own = log_p(logits, probe->own, log_sum);
-    if (probe->refusal >= 0) base->refusal = log_p(logits, probe->refusal, log_sum);
-    return !isnan(log_sum);
+    sah_row_score row = question(s, index);
+    sah_status status = device->score(workspace, logits, 1, V, &row, error);
+    base->own = row.log_p[0];
+    base->refusal = row.log_p[1];
+    *finite = !isnan(row.log_p[0]) && !isnan(row.log_p[1]);
+    if (status != SAH_OK || !has_divergence(s, &s->probes->items[index])) return status;
+    base->kl.p = *p;
+    *p += V;
+    status = device->distribution(workspace, logits, V, &base->kl, error);
+    *finite = *finite && !isnan(base->kl.log_p_sum);
+    return status;
 }
 
 static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
 {
     scores *s = ctx;
+    const sah_device *device = s->model->device;
     size_t V = s->n_vocab, d = (size_t)s->model->config.d_model, n_probes = s->probes->n;
     sah_workspace *workspace = NULL;
     double *p = s->p;
-    float *logits = sah_alloc_aligned(s->rows * V, sizeof *logits);
-    double *scratch = sah_alloc_aligned(V, sizeof *scratch);
-    sah_status status = SAH_OK;
-    if (logits == NULL || scratch == NULL) status = sah_fail_memory(error, "logits");
-    if (status == SAH_OK) status = sah_workspace_new(s->model->threads, &workspace, error);
+    float *logits = sah_device_alloc(device, s->rows * V, sizeof *logits);
+    sah_status status = logits != NULL ? sah_workspace_new(device, s->model->threads, &workspace, error)
+                                       : sah_fail_memory(error, "logits");
     for (size_t from = 0; from < n_probes && status == SAH_OK; from += s->rows) {
         size_t n = n_probes - from < s->rows ? n_probes - from : s->rows;
         status = sah_lm_head(s->model, workspace, hidden + from * d, (int64_t)n, logits, error);
         for (size_t i = 0; i < n && status == SAH_OK; i++) {
-            if (prepare_probe(s, from + i, logits + i * V, scratch, &p)) continue;
+            bool finite;
+            status = prepare_probe(s, workspace, from + i, logits + i * V, &p, &finite, error);
+            if (status != SAH_OK || finite) continue;
             status = sah_fail(error, SAH_FAILED,
                               "the logits of prompt %zu are not finite; the checkpoint may be damaged",
                               s->probes->items[from + i].query + 1);
         }
     }
     sah_workspace_free(workspace);
-    free(logits);
-    free(scratch);
+    sah_device_free(device, logits);
     return status;
 }
 
 /* ---- One ablated head after another -------------------------------------------------------------------- */
 
-static bool make_room(const scores *s, thread_memory *memory, int workspace_threads, size_t n_scores)
+static bool make_room(const scores *s, thread_memory *memory, size_t n_scores)
 {
     if (memory->logits == NULL)
-        memory->logits = sah_alloc_aligned(s->rows * s->n_vocab, sizeof *memory->logits);
-    if (memory->scratch == NULL)
-        memory->scratch = sah_alloc_aligned((size_t)workspace_threads * s->n_vocab, sizeof *memory->scratch);
-    return memory->logits != NULL && memory->scratch != NULL &&
+        memory->logits = sah_device_alloc(s->model->device, s->rows * s->n_vocab, sizeof *memory->logits);
+    if (memory->rows == NULL) memory->rows = sah_alloc(s->rows, sizeof *memory->rows);
+    return memory->logits != NULL && memory->rows != NULL &&
            sah_grow(&memory->scores, &memory->capacity, n_scores, sizeof *memory->scores);
-}
-
-static score score_row(const scores *s, size_t index, const float *logits, double *scratch)
-{
-    const sah_probe *probe = &s->probes->items[index];
-    const probe_base *base = &s->base[index];
-    score out = {0};
-    if (base->kl.p != NULL) out.kl = sah_kl(&base->kl, logits, s->n_vocab, scratch);
-    if (probe->own < 0 && probe->refusal < 0) return out;
-    double log_sum = sah_log_sum_exp(logits, s->n_vocab, scratch);
-    if (probe->own >= 0) out.own = log_p(logits, probe->own, log_sum) - base->own;
-    if (probe->refusal >= 0) out.refusal = log_p(logits, probe->refusal, log_sum) - base->refusal;
-    return out;
 }
 
 /* The scores of n rows of logits, the first of which is score `first` of its unit: a row's probe is its index
  * modulo the probes. */
-static void score_rows(const scores *s, const thread_memory *memory, sah_workspace *workspace, size_t first,
-                       size_t n)
+static sah_status score_rows(const scores *s, const thread_memory *memory, sah_workspace *workspace,
+                             size_t first, size_t n, sah_error *error)
 {
-    int threads = sah_workspace_threads(workspace);
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_SCORE);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (size_t i = 0; i < n; i++) {
-        double *scratch = memory->scratch + (size_t)(threads > 1 ? omp_get_thread_num() : 0) * s->n_vocab;
+    for (size_t i = 0; i < n; i++) memory->rows[i] = question(s, (first + i) % s->probes->n);
+    sah_status status = s->model->device->score(workspace, memory->logits, (int64_t)n, (int64_t)s->n_vocab,
+                                                memory->rows, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++) {
+        const sah_row_score *row = &memory->rows[i];
+        const probe_base *base = &s->base[(first + i) % s->probes->n];
         memory->scores[first + i] =
-            score_row(s, (first + i) % s->probes->n, memory->logits + i * s->n_vocab, scratch);
+            (score){row->kl, row->log_p[0] - base->own, row->log_p[1] - base->refusal};
     }
     sah_workspace_enter(workspace, before);
+    return status;
 }
 
 /* Sums over each query's probes, as means a token; false where one is not finite. */
@@ -202,12 +195,11 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
     thread_memory *memory = &s->threads[thread];
     size_t n_scores = (size_t)n * s->probes->n, d = (size_t)s->model->config.d_model;
     sah_status status = SAH_OK;
-    if (!make_room(s, memory, sah_workspace_threads(workspace), n_scores))
-        return sah_fail_memory(error, "logits");
+    if (!make_room(s, memory, n_scores)) return sah_fail_memory(error, "logits");
     for (size_t from = 0; from < n_scores && status == SAH_OK; from += s->rows) {
         size_t rows = n_scores - from < s->rows ? n_scores - from : s->rows;
         status = sah_lm_head(s->model, workspace, hidden + from * d, (int64_t)rows, memory->logits, error);
-        if (status == SAH_OK) score_rows(s, memory, workspace, from, rows);
+        if (status == SAH_OK) status = score_rows(s, memory, workspace, from, rows, error);
     }
     for (int32_t i = 0; i < n && status == SAH_OK; i++)
         status = hand_on(s, (size_t)which[i], memory->scores + (size_t)i * s->probes->n, error);
@@ -223,7 +215,7 @@ static sah_status make_memory(scores *s, sah_error *error)
     for (size_t i = 0; i < s->probes->n; i++) divergences += has_divergence(s, &s->probes->items[i]);
     if (!sah_mul(divergences, s->n_vocab, &numbers))
         return sah_fail_memory(error, "the distributions of all queries");
-    s->p = sah_alloc_aligned(numbers, sizeof *s->p);
+    s->p = sah_device_alloc(s->model->device, numbers, sizeof *s->p);
     s->base = sah_alloc(s->probes->n, sizeof *s->base);
     s->sums = sah_alloc(s->probes->n_queries, 4 * sizeof *s->sums);
     s->threads = sah_alloc((size_t)s->n_threads, sizeof *s->threads);
@@ -235,14 +227,14 @@ static sah_status make_memory(scores *s, sah_error *error)
 static void free_memory(scores *s)
 {
     for (int i = 0; i < s->n_threads && s->threads != NULL; i++) {
-        free(s->threads[i].logits);
-        free(s->threads[i].scratch);
+        sah_device_free(s->model->device, s->threads[i].logits);
+        free(s->threads[i].rows);
         free(s->threads[i].scores);
     }
     free(s->threads);
     free(s->base);
     free(s->sums);
-    free(s->p);
+    sah_device_free(s->model->device, s->p);
     pthread_mutex_destroy(&s->taking);
 }
 

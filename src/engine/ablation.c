@@ -79,31 +79,6 @@ bool sah_plan_touches(const sah_plan *plan, int head)
     return plan->q[head] || plan->v[head] || plan->k[head / plan->group];
 }
 
-/* One head's states among the layer's: rows of n heads of `width`, the head's columns beginning at head * width. */
-typedef struct head_states {
-    const float *x;
-    int64_t stride, rows;
-    int head, n, width;
-} head_states;
-
-/* out [rows, width] = the head's columns under an edit, or their mean over the n heads; where a donor stands in,
- * its own as they are. */
-static void edit_states(const sah_edit *edit, const head_states *s, float *out)
-{
-    const float *x = s->x;
-    for (int64_t r = 0; r < s->rows; r++, x += s->stride, out += s->width) {
-        if (edit && edit->op == SAH_OP_SCALE) {
-            for (int i = 0; i < s->width; i++) out[i] = edit->factor * x[s->head * s->width + i];
-        } else if (edit && edit->op == SAH_OP_MEAN) {
-            memcpy(out, x, (size_t)s->width * sizeof *out);
-            for (int h = 1; h < s->n; h++) sah_vector_add(x + h * s->width, s->width, out);
-            sah_vector_scale(out, s->width, 1.0f / (float)s->n);
-        } else {
-            memcpy(out, x + s->head * s->width, (size_t)s->width * sizeof *out);
-        }
-    }
-}
-
 static bool takes_donor(const sah_edit *edit)
 {
     return edit && sah_op_takes_donors(edit->op);
@@ -112,7 +87,7 @@ static bool takes_donor(const sah_edit *edit)
 /* Rows of `out` [rows, width] that have a donor become its states, `from`, of the same head; `turned`: they are
  * behind RoPE. */
 static void stand_in(const sah_pass *pass, int layer, const sah_view *rows, const sah_donor *donor,
-                     const float *from, int64_t stride, const head_states *s, bool turned, float *out)
+                     const float *from, int64_t stride, const sah_head_states *s, bool turned, float *out)
 {
     for (int64_t r = 0; r < s->rows && rows->source; r++, out += s->width) {
         int32_t source = rows->source[r];
@@ -129,14 +104,15 @@ sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan
     int D = at->head_dim, kv = head / (at->n_heads / at->n_kv_heads);
     const sah_edit *q = plan->q[head], *k = plan->k[kv], *v = plan->v[head];
     const sah_view *view = sah_pass_view(pass, layer), *keys = kept ? &pass->kept : &pass->nodes;
-    const head_states of_q = {at->q, at->q_stride, view->n, head, at->n_heads, D},
-                      of_k = {at->k, at->k_stride, keys->n, kv, at->n_kv_heads, D},
-                      of_z = {at->z, at->z_stride, view->n, head, at->n_heads, D};
+    const sah_head_states of_q = {at->q, at->q_stride, view->n, head, at->n_heads, D},
+                          of_k = {at->k, at->k_stride, keys->n, kv, at->n_kv_heads, D},
+                          of_z = {at->z, at->z_stride, view->n, head, at->n_heads, D};
+    sah_workspace *ws = pass->workspace;
     sah_status status = SAH_OK;
     if ((takes_donor(q) || takes_donor(k) || takes_donor(v)) && !donor)
         return sah_fail(error, SAH_BAD_ARGUMENT, "nothing stands in for head %d-%d", layer, head);
     if ((v && v->op == SAH_OP_MEAN) || (!q && !k)) {
-        edit_states(v, &of_z, out);
+        ws->device->edit(ws, &of_z, v, out);
         if (takes_donor(v)) stand_in(pass, layer, view, donor, donor->z, donor->z_stride, &of_z, false, out);
         return SAH_OK;
     }
@@ -151,27 +127,25 @@ sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan
     one.z = out;
     one.z_stride = D;
     if (q) {
-        float *states =
-            sah_workspace_scratch(pass->workspace, SAH_SLOT_EDITED_Q, (size_t)view->n * (size_t)D);
+        float *states = sah_workspace_scratch(ws, SAH_SLOT_EDITED_Q, (size_t)view->n * (size_t)D);
         if (!states) return sah_fail_memory(error, "an edited head");
-        edit_states(q, &of_q, states);
+        ws->device->edit(ws, &of_q, q, states);
         if (takes_donor(q))
             stand_in(pass, layer, view, donor, donor->q, donor->q_stride, &of_q, true, states);
         one.q = states;
         one.q_stride = D;
     }
     if (k) {
-        float *states =
-            sah_workspace_scratch(pass->workspace, SAH_SLOT_EDITED_K, (size_t)keys->n * (size_t)D);
+        float *states = sah_workspace_scratch(ws, SAH_SLOT_EDITED_K, (size_t)keys->n * (size_t)D);
         if (!states) return sah_fail_memory(error, "an edited head");
-        edit_states(k, &of_k, states);
+        ws->device->edit(ws, &of_k, k, states);
         if (takes_donor(k))
             stand_in(pass, layer, keys, donor, donor->k, donor->k_stride, &of_k, true, states);
         one.k = states;
         one.k_stride = D;
     }
-    status = sah_attend(pass->workspace, &one, view->segments, view->n_segments, error);
-    if (status == SAH_OK && v && v->op == SAH_OP_SCALE) sah_vector_scale(out, (int)(view->n * D), v->factor);
+    status = sah_attend(pass, &one, view, error);
+    if (status == SAH_OK && v && v->op == SAH_OP_SCALE) ws->device->scale(ws, out, view->n * D, v->factor);
     if (status == SAH_OK && takes_donor(v))
         stand_in(pass, layer, view, donor, donor->z, donor->z_stride, &of_z, false, out);
     return status;

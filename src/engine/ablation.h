@@ -4,7 +4,6 @@
 #ifndef SAH_ENGINE_ABLATION_H
 #define SAH_ENGINE_ABLATION_H
 
-#include "engine/cpu/attention.h"
 #include "engine/donors.h"
 #include "engine/pass.h"
 #include "model/checkpoint/heads.h"

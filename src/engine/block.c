@@ -2,22 +2,22 @@
 #include "engine/block.h"
 
 #include <math.h>
-#include <omp.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "engine/convolution.h"
 #include "engine/cpu/elementwise.h"
 #include "engine/delta.h"
 #include "engine/inputs.h"
 #include "engine/mlp.h"
+#include "util/alloc.h"
 #include "util/error.h"
 
 /* Shows the ends among the rows of a view. */
 static sah_status show(const sah_pass *pass, const sah_view *view, sah_place place, int layer,
                        const float *states, int64_t stride, int64_t width, sah_error *error)
 {
-    const int32_t *which = view == &pass->ends ? NULL : pass->ends.node;
-    return sah_show(pass->observer, place, layer, states, stride, width, which, (int32_t)pass->ends.n, error);
+    const sah_rows rows = {states, stride, view == &pass->ends ? NULL : pass->ends.node};
+    return sah_show(pass->observer, pass->workspace, place, layer, rows, (int32_t)pass->ends.n, width, error);
 }
 
 sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states *states, int64_t copy)
@@ -42,7 +42,6 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
         at.softcap = c->attention_softcap;
         at.sinks = weights->sinks;
         at.window = kind->window;
-        at.single = view->single;
         at.z = weights->apart ? states->q + copy * view->n * q_width : rows;
         at.q = at.z;
         at.q_stride = at.z_stride = at.gate_stride = weights->apart ? q_width : width;
@@ -65,14 +64,9 @@ static void keep(const sah_pass *pass, int layer, const sah_states *states, int6
     const sah_view *nodes = &pass->nodes;
     int64_t kept = 2 * (int64_t)weights->kind.n_kv_heads * weights->kind.head_dim;
     int64_t width = weights->apart ? kept : sah_layer_qkv_width(&pass->model->config, &weights->kind);
-    const float *qkv = states->qkv + copy * nodes->n * width;
+    const sah_rows from = {states->qkv + copy * nodes->n * width + width - kept, width, NULL};
     float *to = states->kept + copy * pass->kept.n * kept;
-    int threads = sah_workspace_threads(pass->workspace);
-#pragma omp parallel for if (threads > 1 && nodes->n > 8) num_threads(threads)
-    for (int64_t r = 0; r < nodes->n; r++) {
-        int64_t row = nodes->node ? nodes->node[r] : r;
-        memcpy(to + row * kept, qkv + (r + 1) * width - kept, (size_t)kept * sizeof(float));
-    }
+    pass->workspace->device->copy(pass->workspace, from, nodes->n, kept, to, kept, nodes->node);
 }
 
 /* z of one copy without edits. */
@@ -81,8 +75,7 @@ static sah_status mix(const sah_pass *pass, int layer, const sah_states *states,
 {
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_view *view = sah_pass_view(pass, layer);
-    if (weights->kind.mixer == SAH_MIXER_ATTENTION)
-        return sah_attend(pass->workspace, at, view->segments, view->n_segments, error);
+    if (weights->kind.mixer == SAH_MIXER_ATTENTION) return sah_attend(pass, at, view, error);
     int64_t width = sah_layer_qkv_width(&pass->model->config, &weights->kind);
     float *rows = states->qkv + copy * pass->nodes.n * width;
     if (weights->kind.mixer == SAH_MIXER_DELTA)
@@ -117,10 +110,8 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     if (status != SAH_OK) return status;
     for (int h = 0; h < at.n_heads; h++) {
         bool touched = sah_plan_touches(plan, h);
-        const float *from = touched ? edited : unedited.z + h * D;
-        int64_t stride = touched ? D : width;
-        for (int64_t r = 0; r < rows; r++)
-            memcpy(at.z + r * at.z_stride + h * D, from + r * stride, (size_t)D * sizeof *from);
+        const sah_rows from = {touched ? edited : unedited.z + h * D, touched ? D : width, NULL};
+        ws->device->copy(ws, from, rows, D, at.z + h * D, at.z_stride, NULL);
         if (touched) edited += rows * D;
     }
     return SAH_OK;
@@ -130,15 +121,12 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
 static sah_status output(const sah_pass *pass, const sah_layer *weights, const sah_attention *at,
                          int64_t from, int64_t rows, bool add, float *out, sah_error *error)
 {
-    int threads = sah_workspace_threads(pass->workspace);
     int64_t width = (int64_t)at->n_heads * at->head_dim;
     const float *z = at->z + from * at->z_stride;
     if (at->z_stride != width) {
         float *dense = sah_workspace_scratch(pass->workspace, SAH_SLOT_NORMED, (size_t)(rows * width));
         if (!dense) return sah_fail_memory(error, "a block of rows");
-#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
-        for (int64_t r = 0; r < rows; r++)
-            memcpy(dense + r * width, z + r * at->z_stride, (size_t)width * sizeof *dense);
+        sah_copy_rows(pass, (sah_rows){z, at->z_stride, NULL}, rows, width, dense);
         z = dense;
     }
     sah_status status = sah_product(pass->workspace, weights->o, rows, z, out, add, error);
@@ -176,12 +164,34 @@ static sah_status add_branch(const sah_pass *pass, int layer, const sah_attentio
 /* y = the rows of x that go on. */
 static void take_rows(const sah_pass *pass, const sah_view *view, int64_t copies, const float *x, float *y)
 {
-    int64_t d = pass->model->config.d_model, n = pass->nodes.n;
-    size_t bytes = (size_t)d * sizeof *y;
+    int64_t d = pass->model->config.d_model;
     if (x == y) return;
-    for (int64_t i = 0; i < copies; i++, x += n * d)
-        for (int64_t r = 0; r < view->n; r++, y += d)
-            memcpy(y, x + (view->node ? view->node[r] : r) * d, bytes);
+    for (int64_t i = 0; i < copies; i++, x += pass->nodes.n * d, y += view->n * d)
+        sah_copy_rows(pass, (sah_rows){x, d, view->node}, view->n, d, y);
+}
+
+/* *out [ends, d] = the branches of the ends, in the host's memory, for free() in either case. */
+static sah_status branches_of_ends(const sah_pass *pass, int layer, const sah_attention *at, float **out,
+                                   sah_error *error)
+{
+    const sah_layer *weights = &pass->model->layers[layer];
+    sah_workspace *ws = pass->workspace;
+    int64_t d = pass->model->config.d_model, n = pass->ends.n, width = (int64_t)at->n_heads * at->head_dim;
+    const sah_rows ends = {at->z, at->z_stride,
+                           sah_pass_view(pass, layer) == &pass->ends ? NULL : pass->ends.node};
+    float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(n * width)),
+          *branch = sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(n * d));
+    *out = sah_alloc((size_t)(n * d), sizeof **out);
+    sah_status status =
+        z && branch && *out ? SAH_OK : sah_fail_memory(error, "the states of the last tokens");
+    if (status == SAH_OK) {
+        sah_copy_rows(pass, ends, n, width, z);
+        const sah_attention dense = {
+            .n_heads = at->n_heads, .head_dim = at->head_dim, .z = z, .z_stride = width};
+        status = output(pass, weights, &dense, 0, n, false, branch, error);
+    }
+    if (status == SAH_OK) status = ws->device->download(branch, (size_t)(n * d) * sizeof **out, *out, error);
+    return status;
 }
 
 /* Shows how much of the ends' branches comes through. */
@@ -189,20 +199,21 @@ static sah_status show_factors(const sah_pass *pass, int layer, const sah_attent
 {
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_config *c = &pass->model->config;
-    const sah_view *view = sah_pass_view(pass, layer);
-    int64_t d = c->d_model, n = pass->ends.n;
-    float *branch = sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(d + n));
-    float *factors = branch + d;
-    if (!branch) return sah_fail_memory(error, "the states of the last tokens");
-    for (int64_t i = 0; i < n; i++) {
-        int64_t row = view == &pass->ends ? i : pass->ends.node[i];
-        factors[i] = c->residual_scale * (weights->scale ? *weights->scale : 1.0f);
-        if (!weights->attention_out_norm.weight) continue;
-        sah_status status = output(pass, weights, at, row, 1, false, branch, error);
-        if (status != SAH_OK) return status;
-        factors[i] /= sah_rms(branch, c->norm_eps, c->d_model);
+    const int64_t d = c->d_model, n = pass->ends.n;
+    const float whole = c->residual_scale * (weights->scale ? *weights->scale : 1.0f);
+    float *branch = NULL;
+    double *factors = sah_alloc((size_t)n, sizeof *factors);
+    sah_status status = factors ? SAH_OK : sah_fail_memory(error, "the states of the last tokens");
+    if (status == SAH_OK && weights->attention_out_norm.weight)
+        status = branches_of_ends(pass, layer, at, &branch, error);
+    if (status == SAH_OK) {
+        for (int64_t i = 0; i < n; i++)
+            factors[i] = (double)(branch ? whole / sah_rms(branch + i * d, c->norm_eps, c->d_model) : whole);
+        pass->observer->see(pass->observer->ctx, SAH_PLACE_FACTOR, layer, factors);
     }
-    return sah_show(pass->observer, SAH_PLACE_FACTOR, layer, factors, 1, 1, NULL, (int32_t)n, error);
+    free(branch);
+    free(factors);
+    return status;
 }
 
 static bool is_parallel(const sah_pass *pass)
@@ -253,10 +264,10 @@ void sah_block_join(const sah_pass *pass, int layer, int64_t rows, float *branch
 sah_status sah_block_finish(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error)
 {
     const float *scale = pass->model->layers[layer].scale;
-    int d = pass->model->config.d_model;
     sah_status status = is_parallel(pass) ? SAH_OK : sah_mlp(pass, layer, rows, y, error);
     if (status == SAH_OK) status = sah_inputs_join(pass, layer, rows, y, error);
-    for (int64_t r = 0; r < rows && scale; r++) sah_vector_scale(y + r * d, d, *scale);
+    if (status == SAH_OK && scale)
+        pass->workspace->device->scale(pass->workspace, y, rows * pass->model->config.d_model, *scale);
     return status;
 }
 

@@ -71,7 +71,7 @@ void sah_convolution_mix(const sah_pass *pass, int layer, const sah_attention *a
 {
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_view *nodes = &pass->nodes, *view = sah_pass_view(pass, layer);
-    const int kernel = pass->model->config.delta.kernel, threads = sah_workspace_threads(pass->workspace);
+    const int kernel = pass->model->config.delta.kernel, threads = pass->workspace->threads;
     const int64_t d = (int64_t)weights->kind.n_heads * weights->kind.head_dim, each = (kernel - 1) * d;
     const float *w = weights->delta.kernel;
     sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ATTENTION);

@@ -10,7 +10,6 @@
 #ifndef SAH_ENGINE_CONVOLUTION_H
 #define SAH_ENGINE_CONVOLUTION_H
 
-#include "engine/cpu/attention.h"
 #include "engine/pass.h"
 
 /* A row of the projection: z will lie where b is. */

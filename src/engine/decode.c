@@ -40,7 +40,7 @@ struct sah_decoding {
     /* One row a live sequence: */
     sah_segment *segments;
     int32_t *positions, *tokens, *kv_rows;
-    float *x, *hidden; /* [d] */
+    float *x, *hidden; /* [d] in the device's memory and in the host's */
     float *qkv; /* [qkv width] */
     float *q; /* [H D] */
 };
@@ -95,6 +95,7 @@ bool sah_decoding_bytes(const sah_config *c, size_t n, size_t n_tokens, size_t m
 static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *error)
 {
     const sah_config *c = &s->model->config;
+    const sah_device *device = s->model->device;
     size_t n = (size_t)s->forest->n_prompts, d = (size_t)c->d_model, rows, size, path;
     bool fits = in_runs((size_t)most_steps, &rows) && sah_mul(n, rows, &rows) &&
                 sah_add(rows, (size_t)s->forest->n_nodes, &rows) && rows <= INT32_MAX &&
@@ -113,16 +114,16 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
     s->positions = sah_alloc(n, sizeof *s->positions);
     s->tokens = sah_alloc(n, sizeof *s->tokens);
     s->kv_rows = sah_alloc(n, sizeof *s->kv_rows);
-    s->x = sah_alloc_aligned(n * d, sizeof *s->x);
+    s->x = sah_device_alloc(device, n * d, sizeof *s->x);
     s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
-    s->qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *s->qkv);
-    s->q = sah_alloc_aligned(n * (size_t)sah_q_width(c), sizeof *s->q);
+    s->qkv = sah_device_alloc(device, n * (size_t)sah_qkv_width(c), sizeof *s->qkv);
+    s->q = sah_device_alloc(device, n * (size_t)sah_q_width(c), sizeof *s->q);
     bool there = s->kv && s->free_runs && s->paths && s->lengths && s->live && s->segments && s->positions &&
                  s->tokens && s->kv_rows && s->x && s->hidden && s->qkv && s->q;
     for (int l = 0; l < c->n_layers && there; l++) {
         size = (is_attention(c, l) ? rows : n) * kept_width(c, l);
         if (size == 0) continue;
-        s->kv[l] = sah_alloc_aligned(size, sizeof **s->kv); /* pages are taken as rows are filled */
+        s->kv[l] = sah_device_alloc(device, size, sizeof **s->kv); /* pages are taken as rows are filled */
         there = s->kv[l] != NULL;
     }
     return there ? SAH_OK : sah_fail_memory(error, "the keys and values of all sequences");
@@ -131,11 +132,13 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
 void sah_decoding_free(sah_decoding *s)
 {
     if (!s) return;
-    for (int l = 0; s->kv && l < s->model->config.n_layers; l++) free(s->kv[l]);
+    const sah_device *device = s->model->device;
+    for (int l = 0; s->kv && l < s->model->config.n_layers; l++) sah_device_free(device, s->kv[l]);
     sah_workspace_free(s->pass.workspace);
     sah_plans_free(s->plans);
     sah_donor_set_free(&s->set);
     sah_forest_free(s->forest);
+    s->pass.ends = (sah_view){0}; /* the same as its nodes */
     sah_pass_end(&s->pass);
     free(s->kept_position);
     free(s->kept_source);
@@ -149,10 +152,10 @@ void sah_decoding_free(sah_decoding *s)
     free(s->positions);
     free(s->tokens);
     free(s->kv_rows);
-    free(s->x);
+    sah_device_free(device, s->x);
     free(s->hidden);
-    free(s->qkv);
-    free(s->q);
+    sah_device_free(device, s->qkv);
+    sah_device_free(device, s->q);
     free(s);
 }
 
@@ -232,7 +235,8 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
         s->pass.given = sah_alloc_aligned(n * sah_inputs_width(c), sizeof *s->pass.given);
         if (!s->pass.given) status = sah_fail_memory(error, "the layers' inputs");
     }
-    if (status == SAH_OK) status = sah_workspace_new(model->threads, &s->pass.workspace, error);
+    if (status == SAH_OK)
+        status = sah_workspace_new(model->device, model->threads, &s->pass.workspace, error);
     if (status == SAH_OK) sah_workspace_fix_rows(s->pass.workspace);
     if (status == SAH_OK)
         status = sah_donor_set_new(model, donors, edits, n_edits, s->pass.workspace, &s->set, error);
@@ -326,19 +330,12 @@ static sah_view live_rows(const sah_decoding *s)
     };
 }
 
-sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *error)
+/* All layers of a step. */
+static sah_status run_layers(sah_decoding *s, sah_error *error)
 {
-    sah_states states = {.qkv = s->qkv, .q = s->q};
-    sah_status status = append(s, tokens, error);
-    if (status != SAH_OK || s->n_live == 0) return status;
-    s->pass.nodes = s->pass.ends = live_rows(s);
-    s->pass.kept = (sah_view){.n = s->used, .position = s->kept_position, .source = s->kept_source};
-    s->pass.donors = s->set.layers;
-    sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x);
-    if (s->pass.given)
-        status =
-            sah_inputs_make(s->model, s->pass.workspace, s->tokens, s->n_live, s->x, s->pass.given, error);
     const int n = s->model->config.n_layers;
+    sah_states states = {.qkv = s->qkv, .q = s->q};
+    sah_status status = SAH_OK;
     for (int l = 0; l < n && status == SAH_OK; l++) {
         states.kept = s->kv[sah_lent_from(&s->model->config, l)];
         status = sah_layer_take(s->model, l, (l + 1) % n, error);
@@ -346,6 +343,26 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
         status = sah_block(&s->pass, l, &s->plans[l], &states, s->x, s->x, error);
         sah_layer_release(s->model, l);
     }
-    if (status == SAH_OK) sah_final_norm(s->model, s->x, s->n_live, s->hidden);
     return status;
+}
+
+sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *error)
+{
+    sah_status status = append(s, tokens, error);
+    if (status != SAH_OK || s->n_live == 0) return status;
+    const sah_view rows = live_rows(s);
+    sah_view_forget(s->model, &s->pass.nodes);
+    status = sah_view_lend(s->model, &rows, &s->pass.nodes, error);
+    s->pass.ends = s->pass.nodes;
+    s->pass.kept = (sah_view){.n = s->used, .position = s->kept_position, .source = s->kept_source};
+    s->pass.donors = s->set.layers;
+    if (status == SAH_OK) status = sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x, error);
+    if (status == SAH_OK && s->pass.given)
+        status =
+            sah_inputs_make(s->model, s->pass.workspace, s->tokens, s->n_live, s->x, s->pass.given, error);
+    if (status == SAH_OK) status = run_layers(s, error);
+    if (status != SAH_OK) return status;
+    sah_final_norm(s->model, s->pass.workspace, s->x, s->n_live, s->x);
+    const size_t bytes = (size_t)s->n_live * (size_t)s->model->config.d_model * sizeof *s->x;
+    return s->model->device->download(s->x, bytes, s->hidden, error);
 }

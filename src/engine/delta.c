@@ -243,7 +243,7 @@ static void prepare(const sah_pass *pass, const sizes *s, const sah_delta_layer 
 {
     enum { COLUMNS = 512 };
     const sah_view *nodes = &pass->nodes;
-    int threads = sah_workspace_threads(pass->workspace);
+    int threads = pass->workspace->threads;
     if (kept && !nodes->single) keep_inputs(s, &pass->ends, rows, kept, each);
 #pragma omp parallel for if (threads > 1) num_threads(threads)
     for (int64_t from = 0; from < s->conv; from += COLUMNS) {
@@ -265,7 +265,7 @@ sah_status sah_delta_mix(const sah_pass *pass, int layer, const sah_attention *a
     const sah_view *nodes = &pass->nodes, *view = sah_pass_view(pass, layer);
     const sizes s = sizes_of(&pass->model->config, &weights->kind);
     sah_workspace *ws = pass->workspace;
-    int threads = sah_workspace_threads(ws);
+    int threads = ws->threads;
     int64_t each = sah_delta_kept(&pass->model->config, &weights->kind);
     size_t size = (size_t)s.key_dim * (size_t)s.D;
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ATTENTION);

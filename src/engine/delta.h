@@ -12,7 +12,6 @@
 #ifndef SAH_ENGINE_DELTA_H
 #define SAH_ENGINE_DELTA_H
 
-#include "engine/cpu/attention.h"
 #include "engine/pass.h"
 
 /* A row of the projections: q and k of the key heads, v and gate of the value heads, then b and a, one number a

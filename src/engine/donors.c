@@ -71,11 +71,16 @@ void sah_donors_sources(const sah_donors *d, size_t donor, size_t length, size_t
     }
 }
 
-sah_status sah_donors_check(const sah_donors *donors, const sah_edit *edits, size_t n, sah_error *error)
+sah_status sah_donors_check(const sah_model *model, const sah_donors *donors, const sah_edit *edits, size_t n,
+                            sah_error *error)
 {
     for (size_t i = 0; i < n; i++) {
         const bool swap = edits[i].op == SAH_OP_SWAP;
         if (!sah_op_takes_donors(edits[i].op)) continue;
+        if (!model->device->host)
+            return sah_fail(error, SAH_NOT_SUPPORTED,
+                            "%s needs states of other prompts, which only the CPU takes, not %s",
+                            swap ? "swap" : "mean-data", model->device->name);
         if (donors && (donors->kind == SAH_DONOR_PARTNERS) == swap) continue;
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         swap ? "swap needs partners: prompts whose states stand in for the head's"
@@ -265,7 +270,7 @@ sah_status sah_donor_set_new(const sah_model *model, const sah_donors *donors, c
     size_t layers = (size_t)model->config.n_layers;
     bool any = false;
     *out = (sah_donor_set){0};
-    sah_status status = sah_donors_check(donors, edits, n_edits, error);
+    sah_status status = sah_donors_check(model, donors, edits, n_edits, error);
     for (size_t i = 0; i < n_edits; i++) any = any || sah_op_takes_donors(edits[i].op);
     if (status != SAH_OK || !any) return status;
     out->needed = sah_alloc(layers, sizeof *out->needed);

@@ -119,7 +119,7 @@ static sah_status route(const sah_pass *pass, const sah_expert_layer *weights, i
 {
     const sah_experts *e = &pass->model->config.experts;
     sah_workspace *ws = pass->workspace;
-    int threads = sah_workspace_threads(ws);
+    int threads = ws->threads;
     size_t each = (size_t)(6 * e->n); /* three doubles an expert */
     float *memory =
         sah_workspace_scratch(ws, SAH_SLOT_ROUTER, (size_t)rows * (size_t)e->n + each * (size_t)threads);
@@ -155,7 +155,7 @@ static sah_status add_expert(const sah_pass *pass, const sah_expert_layer *weigh
 {
     const sah_mlp_slice *slice = &weights->experts[expert];
     sah_workspace *ws = pass->workspace;
-    int threads = sah_workspace_threads(ws);
+    int threads = ws->threads;
     int64_t d = pass->model->config.d_model, m = to - from, given = round_rows(m);
     float *memory = sah_workspace_scratch(ws, SAH_SLOT_GATHERED, (size_t)(2 * given * d));
     if (!memory) return sah_fail_memory(error, "a block of rows");
@@ -224,7 +224,7 @@ static sah_status add_shared(const sah_pass *pass, const sah_expert_layer *weigh
 int64_t sah_experts_block(const sah_pass *pass, int64_t rows)
 {
     const sah_experts *e = &pass->model->config.experts;
-    int64_t most = (int64_t)ROWS_OF_EXPERT * sah_workspace_threads(pass->workspace) * e->n / e->active;
+    int64_t most = (int64_t)ROWS_OF_EXPERT * pass->workspace->threads * e->n / e->active;
     return most < rows ? most : rows > 0 ? rows : 1;
 }
 

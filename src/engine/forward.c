@@ -2,7 +2,6 @@
 #include "engine/forward.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/block.h"
 #include "engine/donors.h"
@@ -10,10 +9,14 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-void sah_spread_ends(const sah_forest *forest, const float *ends, int64_t d, float *hidden)
+sah_status sah_spread_ends(const sah_device *device, const sah_forest *forest, const float *ends, int64_t d,
+                           float *hidden, sah_error *error)
 {
-    for (int32_t i = 0; i < forest->n_prompts; i++)
-        memcpy(hidden + i * d, ends + forest->end_of[i] * d, (size_t)d * sizeof *ends);
+    sah_status status = SAH_OK;
+    for (int32_t i = 0; i < forest->n_prompts && status == SAH_OK; i++)
+        status =
+            device->download(ends + forest->end_of[i] * d, (size_t)d * sizeof *ends, hidden + i * d, error);
+    return status;
 }
 
 int32_t *sah_first_of_ends(const sah_forest *forest)
@@ -45,10 +48,11 @@ static sah_status run_layers(const sah_pass *pass, const sah_plan *plans, sah_st
         sah_layer_release(pass->model, l);
     }
     if (status != SAH_OK) return status;
-    return sah_show(pass->observer, SAH_PLACE_INPUT, n, ends, d, d, NULL, (int32_t)pass->ends.n, error);
+    return sah_show(pass->observer, pass->workspace, SAH_PLACE_INPUT, n, (sah_rows){ends, d, NULL},
+                    (int32_t)pass->ends.n, d, error);
 }
 
-/* Final-norm states of the ends. */
+/* Final-norm states of the ends [n_ends, d], in the device's memory. */
 static sah_status run_forest(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                              size_t n_edits, const sah_taps *taps, float *ends, sah_error *error)
 {
@@ -59,35 +63,34 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     sah_states states = {0};
     sah_lent lent = {0};
     sah_donor_set set = {0};
-    float *x = sah_alloc_aligned(n * d, sizeof *x);
-    states.qkv = sah_alloc_aligned(n * (size_t)sah_qkv_width(c), sizeof *states.qkv);
-    states.q = sah_alloc_aligned(n_ends * (size_t)sah_q_width(c), sizeof *states.q);
+    const sah_device *device = model->device;
+    float *x = sah_device_alloc(device, n * d, sizeof *x);
+    states.qkv = sah_device_alloc(device, n * (size_t)sah_qkv_width(c), sizeof *states.qkv);
+    states.q = sah_device_alloc(device, n_ends * (size_t)sah_q_width(c), sizeof *states.q);
     int32_t *sequence = taps->kv ? sah_first_of_ends(forest) : NULL;
     sah_status status = sah_pass_over(model, forest, &pass, error);
     pass.observer = taps->observer;
     pass.ends.sequence = sequence;
     if (status == SAH_OK && (!x || !states.qkv || !states.q || (taps->kv && !sequence)))
         status = sah_fail_memory(error, "the forward pass");
-    if (status == SAH_OK && !taps->kv) status = sah_lent_new(c, n, &lent, error);
+    if (status == SAH_OK && !taps->kv) status = sah_lent_new(device, c, n, &lent, error);
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &plans, error);
-    if (status == SAH_OK) status = sah_workspace_new(model->threads, &pass.workspace, error);
+    if (status == SAH_OK) status = sah_workspace_new(device, model->threads, &pass.workspace, error);
     if (status == SAH_OK && taps->kv) sah_workspace_fix_rows(pass.workspace); /* decoding goes on from it */
     if (status == SAH_OK)
         status = sah_donor_set_new(model, forest->donors, edits, n_edits, pass.workspace, &set, error);
     pass.donors = set.layers;
-    if (status == SAH_OK) {
-        sah_embed(model, forest->token, forest->depth, forest->n_nodes, x);
-        status = run_layers(&pass, plans, states, &lent, taps->kv, x, ends, error);
-    }
-    if (status == SAH_OK) sah_final_norm(model, ends, forest->n_ends, ends);
+    if (status == SAH_OK) status = sah_embed(model, forest->token, forest->depth, forest->n_nodes, x, error);
+    if (status == SAH_OK) status = run_layers(&pass, plans, states, &lent, taps->kv, x, ends, error);
+    if (status == SAH_OK) sah_final_norm(model, pass.workspace, ends, forest->n_ends, ends);
     sah_workspace_free(pass.workspace);
     sah_pass_end(&pass);
     sah_plans_free(plans);
     sah_lent_free(&lent);
     sah_donor_set_free(&set);
-    free(x);
-    free(states.qkv);
-    free(states.q);
+    sah_device_free(device, x);
+    sah_device_free(device, states.qkv);
+    sah_device_free(device, states.q);
     free(sequence);
     return status;
 }
@@ -95,7 +98,14 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
 sah_status sah_forward_ends(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                             size_t n_edits, float *ends, sah_error *error)
 {
-    return run_forest(model, forest, edits, n_edits, &(sah_taps){0}, ends, error);
+    const sah_device *device = model->device;
+    const size_t n = (size_t)forest->n_ends * (size_t)model->config.d_model;
+    float *there = device->host ? ends : sah_device_alloc(device, n, sizeof *there);
+    if (!there) return sah_fail_memory(error, "the forward pass");
+    sah_status status = run_forest(model, forest, edits, n_edits, &(sah_taps){0}, there, error);
+    if (status == SAH_OK) status = device->download(there, n * sizeof *there, ends, error);
+    if (there != ends) device->free(there);
+    return status;
 }
 
 /* The pass with the ends in memory of its own, spread over the prompts at `hidden` unless that is NULL. */
@@ -103,11 +113,12 @@ static sah_status run_prompts(const sah_model *model, const sah_forest *forest, 
                               size_t n_edits, const sah_taps *taps, float *hidden, sah_error *error)
 {
     size_t d = (size_t)model->config.d_model;
-    float *ends = sah_alloc_aligned((size_t)forest->n_ends * d, sizeof *ends);
+    float *ends = sah_device_alloc(model->device, (size_t)forest->n_ends * d, sizeof *ends);
     if (!ends) return sah_fail_memory(error, "the forward pass");
     sah_status status = run_forest(model, forest, edits, n_edits, taps, ends, error);
-    if (status == SAH_OK && hidden) sah_spread_ends(forest, ends, (int64_t)d, hidden);
-    free(ends);
+    if (status == SAH_OK && hidden)
+        status = sah_spread_ends(model->device, forest, ends, (int64_t)d, hidden, error);
+    sah_device_free(model->device, ends);
     return status;
 }
 

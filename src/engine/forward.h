@@ -7,13 +7,13 @@
 #include "engine/model.h"
 #include "engine/observer.h"
 
-/* Final-norm hidden states [n_prompts, d] of every prompt's last token. Memory: one residual and one qkv row
- * a node. Uses the model's number of threads. */
+/* Final-norm hidden states [n_prompts, d], in the host's memory, of every prompt's last token. Memory: one residual
+ * and one qkv row a node. Uses the model's number of threads. */
 sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                        size_t n_edits, float *hidden, sah_error *error);
 
 /* The same, and every layer's keys and values of every node, behind RoPE and unedited, at kv[layer]
- * [n_nodes, 2 Hkv D], but for layers that borrow theirs; of a layer of the delta rule (delta.h) the states
+ * [n_nodes, 2 Hkv D] in the device's memory, but for layers that borrow theirs; of a layer of the delta rule (delta.h) the states
  * [n_prompts, kept] of those prompts that are the first to end where they end. */
 sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                             size_t n_edits, float *const *kv, float *hidden, sah_error *error);
@@ -26,8 +26,10 @@ sah_status sah_forward_ends(const sah_model *model, const sah_forest *forest, co
 sah_status sah_forward_observe(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                                size_t n_edits, const sah_observer *observer, sah_error *error);
 
-/* hidden [n_prompts, d] of normed ends [n_ends, d]: prompts that are equal share an end. */
-void sah_spread_ends(const sah_forest *forest, const float *ends, int64_t d, float *hidden);
+/* hidden [n_prompts, d], in the host's memory, of normed ends [n_ends, d] in the device's: prompts that are equal share
+ * an end. */
+sah_status sah_spread_ends(const sah_device *device, const sah_forest *forest, const float *ends, int64_t d,
+                           float *hidden, sah_error *error);
 
 /* The first prompt of each end [n_ends], for free(). NULL: no memory. */
 int32_t *sah_first_of_ends(const sah_forest *forest);

@@ -43,7 +43,7 @@ static void gate(const sah_pass *pass, int layer, int64_t from, int64_t n, const
 {
     const sah_config *c = &pass->model->config;
     const sah_view *view = sah_pass_view(pass, layer);
-    const int width = c->input_width, threads = sah_workspace_threads(pass->workspace);
+    const int width = c->input_width, threads = pass->workspace->threads;
     sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
     for (int64_t r = 0; r < n; r++) {

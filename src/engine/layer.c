@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/model.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -54,25 +55,26 @@ static void release(const sah_model *model, const stack *s)
     }
 }
 
-/* sah_weights_new() or sah_weights_gate(). */
-typedef sah_status (*weights_fn)(int64_t, int64_t, sah_precision, bool, sah_rows_fn, const void *,
-                                 sah_weights **, sah_error *);
+static sah_packing packing_of(const sah_model *model)
+{
+    return (sah_packing){.precision = model->precision, .tiles = model->tiles};
+}
 
-static sah_status pack_with(const sah_model *model, stack s, weights_fn make, sah_weights **out,
-                            sah_error *error)
+static sah_status pack_as(const sah_model *model, stack s, sah_packing packing, sah_weights **out,
+                          sah_error *error)
 {
     size_t rows = 0;
     sah_stream_hands(model->stream);
     for (int i = 0; i < s.n; i++) rows += s.parts[i].n;
-    sah_status status = make((int64_t)rows, (int64_t)s.parts[0].matrix->columns, model->precision,
-                             model->tiles, read_stack, &s, out, error);
+    sah_status status = sah_weights_new(model->device, (int64_t)rows, (int64_t)s.parts[0].matrix->columns,
+                                        packing, read_stack, &s, out, error);
     release(model, &s);
     return status;
 }
 
 static sah_status pack(const sah_model *model, stack s, sah_weights **out, sah_error *error)
 {
-    return pack_with(model, s, sah_weights_new, out, error);
+    return pack_as(model, s, packing_of(model), out, error);
 }
 
 /* Bytes of a slice's gate and up: what stays in a second-level cache. But a slice has a least width, below
@@ -89,19 +91,15 @@ static int slices_of(const sah_model *model, int64_t inner)
     return (int)((inner + width - 1) / width);
 }
 
-/* The product with gates inside knows silu alone. */
-static weights_fn gates(const sah_model *model)
-{
-    return model->config.activation == SAH_ACT_SILU ? sah_weights_gate : sah_weights_new;
-}
-
 /* gate and up of inner values [slice->from, + slice->n). */
 static sah_status pack_gate_up(const sah_model *model, const sah_matrix *gate, const sah_matrix *up,
                                sah_mlp_slice *slice, sah_error *error)
 {
     part g = {gate, (size_t)slice->from, (size_t)slice->n}, u = {up, (size_t)slice->from, (size_t)slice->n};
     if (!model->config.gated) return pack(model, (stack){{u}, 1}, &slice->gate_up, error);
-    return pack_with(model, (stack){{g, u}, 2}, gates(model), &slice->gate_up, error);
+    sah_packing packing = packing_of(model);
+    packing.gated = model->config.activation == SAH_ACT_SILU; /* what products with gates inside know */
+    return pack_as(model, (stack){{g, u}, 2}, packing, &slice->gate_up, error);
 }
 
 /* An MLP of `inner` inner values in slices, *out [*n_slices]. */
@@ -125,8 +123,8 @@ static sah_status pack_mlp(const sah_model *model, const sah_matrix *gate, const
         status = pack_gate_up(model, gate, up, slice, error);
     }
     if (status == SAH_OK)
-        status = sah_weights_split(model->config.d_model, ends, n, model->precision, model->tiles, read_stack,
-                                   &whole_down, pieces, error);
+        status = sah_weights_split(model->device, model->config.d_model, ends, n, packing_of(model),
+                                   read_stack, &whole_down, pieces, error);
     for (int i = 0; i < n && status == SAH_OK; i++) slices[i].down = pieces[i];
     release(model, &whole_down);
     free(ends);
@@ -141,7 +139,9 @@ typedef struct vector_part {
     const sah_matrix *matrix; /* whose bias it is, or NULL */
 } vector_part;
 
-static sah_status read_vectors(const vector_part *parts, int n, float **out, sah_error *error)
+/* To the device's memory. */
+static sah_status read_vectors(const sah_device *device, const vector_part *parts, int n, float **out,
+                               sah_error *error)
 {
     size_t total = 0, at = 0;
     bool any = false;
@@ -161,12 +161,13 @@ static sah_status read_vectors(const vector_part *parts, int n, float **out, sah
         else
             sah_vector_read(parts[i].tensor, *out + at);
     }
-    return SAH_OK;
+    return sah_device_move(device, out, total, error);
 }
 
-static sah_status read_vector(const sah_tensor *tensor, int n, float **out, sah_error *error)
+static sah_status read_vector(const sah_device *device, const sah_tensor *tensor, int n, float **out,
+                              sah_error *error)
 {
-    return read_vectors(&(vector_part){tensor, (size_t)n, NULL}, 1, out, error);
+    return read_vectors(device, &(vector_part){tensor, (size_t)n, NULL}, 1, out, error);
 }
 
 static vector_part bias_of(const sah_matrix *matrix, const sah_tensor *bias)
@@ -174,10 +175,11 @@ static vector_part bias_of(const sah_matrix *matrix, const sah_tensor *bias)
     return (vector_part){bias, matrix->rows, matrix};
 }
 
-static sah_status read_bias(const sah_matrix *matrix, const sah_tensor *bias, float **out, sah_error *error)
+static sah_status read_bias(const sah_device *device, const sah_matrix *matrix, const sah_tensor *bias,
+                            float **out, sah_error *error)
 {
     const vector_part own = bias_of(matrix, bias);
-    return read_vectors(&own, 1, out, error);
+    return read_vectors(device, &own, 1, out, error);
 }
 
 /* All of a matrix, where there is one. */
@@ -191,11 +193,11 @@ static sah_status read_matrix(const sah_matrix *matrix, float **out, sah_error *
     return SAH_OK;
 }
 
-static sah_status read_norm(const sah_tensor *weight, const sah_tensor *bias, int n, sah_norm *out,
-                            sah_error *error)
+static sah_status read_norm(const sah_device *device, const sah_tensor *weight, const sah_tensor *bias, int n,
+                            sah_norm *out, sah_error *error)
 {
-    sah_status status = read_vector(weight, n, &out->weight, error);
-    return status == SAH_OK ? read_vector(bias, n, &out->bias, error) : status;
+    sah_status status = read_vector(device, weight, n, &out->weight, error);
+    return status == SAH_OK ? read_vector(device, bias, n, &out->bias, error) : status;
 }
 
 static sah_status pack_experts(const sah_model *model, const sah_layer_files *f, sah_expert_layer *layer,
@@ -207,9 +209,8 @@ static sah_status pack_experts(const sah_model *model, const sah_layer_files *f,
     layer->experts = sah_alloc((size_t)e->n, sizeof *layer->experts);
     if (!layer->experts) return sah_fail_memory(error, "weights");
     layer->n = e->n;
-    sah_status status = sah_weights_new(e->n, c->d_model, SAH_PRECISION_F32, false, read_stack, &router,
-                                        &layer->router, error);
-    release(model, &router);
+    sah_status status =
+        pack_as(model, router, (sah_packing){.precision = SAH_PRECISION_F32}, &layer->router, error);
     for (int i = 0; i < e->n && status == SAH_OK; i++) {
         sah_mlp_slice *slice = &layer->experts[i];
         part down = {&f->expert_down, (size_t)i * (size_t)c->d_model, (size_t)c->d_model};
@@ -227,12 +228,15 @@ static sah_status pack_experts(const sah_model *model, const sah_layer_files *f,
 static sah_status read_experts(const sah_model *model, const sah_layer_files *f, sah_expert_layer *layer,
                                sah_error *error)
 {
-    sah_status status = read_bias(&f->router, f->router_bias, &layer->router_bias, error);
+    const sah_device *host = sah_cpu(); /* which alone computes experts */
+    sah_status status = read_bias(host, &f->router, f->router_bias, &layer->router_bias, error);
     if (status == SAH_OK)
-        status = read_vector(f->router_correction, model->config.experts.n, &layer->correction, error);
-    if (status == SAH_OK) status = read_bias(&f->expert_gate, f->expert_gate_bias, &layer->gate_bias, error);
-    if (status == SAH_OK) status = read_bias(&f->expert_up, f->expert_up_bias, &layer->up_bias, error);
-    if (status == SAH_OK) status = read_bias(&f->expert_down, f->expert_down_bias, &layer->down_bias, error);
+        status = read_vector(host, f->router_correction, model->config.experts.n, &layer->correction, error);
+    if (status == SAH_OK)
+        status = read_bias(host, &f->expert_gate, f->expert_gate_bias, &layer->gate_bias, error);
+    if (status == SAH_OK) status = read_bias(host, &f->expert_up, f->expert_up_bias, &layer->up_bias, error);
+    if (status == SAH_OK)
+        status = read_bias(host, &f->expert_down, f->expert_down_bias, &layer->down_bias, error);
     return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
 }
 
@@ -263,7 +267,7 @@ static sah_status read_kernel(const sah_tensor *tensor, int columns, int kernel,
                               sah_error *error)
 {
     float *by_column = NULL;
-    sah_status status = read_vector(tensor, columns * kernel, &by_column, error);
+    sah_status status = read_vector(sah_cpu(), tensor, columns * kernel, &by_column, error);
     if (status != SAH_OK) return status;
     *out = sah_alloc_aligned((size_t)columns * (size_t)kernel, sizeof **out);
     for (int i = 0; i < columns && *out; i++)
@@ -275,11 +279,13 @@ static sah_status read_kernel(const sah_tensor *tensor, int columns, int kernel,
 static sah_status read_delta(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
                              sah_error *error)
 {
+    const sah_device *host = sah_cpu(); /* which alone computes the rule */
     const int H = layer->kind.n_heads, columns = (int)(2 * f->delta_q.rows + f->delta_v.rows);
     sah_delta_layer *delta = &layer->delta;
-    sah_status status = read_vector(f->delta_rate, H, &delta->rate, error);
-    if (status == SAH_OK) status = read_vector(f->delta_rate_bias, H, &delta->rate_bias, error);
-    if (status == SAH_OK) status = read_vector(f->delta_norm, layer->kind.head_dim, &delta->norm, error);
+    sah_status status = read_vector(host, f->delta_rate, H, &delta->rate, error);
+    if (status == SAH_OK) status = read_vector(host, f->delta_rate_bias, H, &delta->rate_bias, error);
+    if (status == SAH_OK)
+        status = read_vector(host, f->delta_norm, layer->kind.head_dim, &delta->norm, error);
     return status == SAH_OK
                ? read_kernel(f->delta_kernel, columns, model->config.delta.kernel, &delta->kernel, error)
                : status;
@@ -289,6 +295,7 @@ sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_e
 {
     const sah_config *c = &model->config;
     const sah_layer_files *f = &model->checkpoint->layers[l];
+    const sah_device *device = model->device;
     layer->kind = sah_config_layer(c, l);
     layer->apart = l == c->n_layers - 1 && layer->kind.mixer == SAH_MIXER_ATTENTION;
     size_t q_rows = f->q.rows, kv_rows = f->k.rows, D = (size_t)layer->kind.head_dim;
@@ -303,22 +310,27 @@ sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_e
         status = read_kernel(f->convolution_kernel, c->d_model, c->delta.kernel, &layer->delta.kernel, error);
     if (status == SAH_OK && layer->kind.experts) status = read_experts(model, f, &layer->experts, error);
     if (status == SAH_OK)
-        status = read_norm(f->input_norm, f->input_norm_bias, c->d_model, &layer->attention_norm, error);
+        status =
+            read_norm(device, f->input_norm, f->input_norm_bias, c->d_model, &layer->attention_norm, error);
     if (status == SAH_OK)
-        status = read_norm(f->post_norm, f->post_norm_bias, c->d_model, &layer->mlp_norm, error);
+        status = read_norm(device, f->post_norm, f->post_norm_bias, c->d_model, &layer->mlp_norm, error);
     if (status == SAH_OK)
-        status = read_norm(f->attention_out_norm, NULL, c->d_model, &layer->attention_out_norm, error);
-    if (status == SAH_OK) status = read_norm(f->mlp_out_norm, NULL, c->d_model, &layer->mlp_out_norm, error);
-    if (status == SAH_OK) status = read_vector(f->q_norm, (int)(row ? q_rows : D), &layer->q_norm, error);
-    if (status == SAH_OK) status = read_vector(f->k_norm, (int)(row ? kv_rows : D), &layer->k_norm, error);
-    if (status == SAH_OK) status = read_vector(f->sinks, c->n_heads, &layer->sinks, error);
-    if (status == SAH_OK) status = read_vectors(qkv_bias, 4, &layer->qkv_bias, error);
-    if (status == SAH_OK) status = read_vector(f->layer_scale, 1, &layer->scale, error);
+        status =
+            read_norm(device, f->attention_out_norm, NULL, c->d_model, &layer->attention_out_norm, error);
     if (status == SAH_OK)
-        status = read_norm(f->input_out_norm, NULL, c->d_model, &layer->input_out_norm, error);
-    if (status == SAH_OK) status = read_vectors(gate_up_bias, 2, &layer->gate_up_bias, error);
-    if (status == SAH_OK) status = read_bias(&f->o, f->o_bias, &layer->o_bias, error);
-    if (status == SAH_OK) status = read_bias(&f->down, f->down_bias, &layer->down_bias, error);
+        status = read_norm(device, f->mlp_out_norm, NULL, c->d_model, &layer->mlp_out_norm, error);
+    if (status == SAH_OK)
+        status = read_vector(device, f->q_norm, (int)(row ? q_rows : D), &layer->q_norm, error);
+    if (status == SAH_OK)
+        status = read_vector(device, f->k_norm, (int)(row ? kv_rows : D), &layer->k_norm, error);
+    if (status == SAH_OK) status = read_vector(device, f->sinks, c->n_heads, &layer->sinks, error);
+    if (status == SAH_OK) status = read_vectors(device, qkv_bias, 4, &layer->qkv_bias, error);
+    if (status == SAH_OK) status = read_vector(sah_cpu(), f->layer_scale, 1, &layer->scale, error);
+    if (status == SAH_OK)
+        status = read_norm(device, f->input_out_norm, NULL, c->d_model, &layer->input_out_norm, error);
+    if (status == SAH_OK) status = read_vectors(device, gate_up_bias, 2, &layer->gate_up_bias, error);
+    if (status == SAH_OK) status = read_bias(device, &f->o, f->o_bias, &layer->o_bias, error);
+    if (status == SAH_OK) status = read_bias(device, &f->down, f->down_bias, &layer->down_bias, error);
     return status;
 }
 
@@ -350,11 +362,11 @@ static sah_status pack_inputs(sah_model *model, sah_error *error)
     const sah_config *c = &model->config;
     const stack projection = {{whole(&files->input_projection)}, 1};
     if (c->input_width == 0) return SAH_OK;
-    sah_status status = sah_weights_new((int64_t)c->input_width * c->n_layers, c->d_model, SAH_PRECISION_F32,
-                                        false, read_stack, &projection, &model->input_projection, error);
-    release(model, &projection);
-    return status == SAH_OK ? read_vector(files->input_norm, c->input_width, &model->input_norm, error)
-                            : status;
+    sah_status status = pack_as(model, projection, (sah_packing){.precision = SAH_PRECISION_F32},
+                                &model->input_projection, error);
+    return status == SAH_OK
+               ? read_vector(sah_cpu(), files->input_norm, c->input_width, &model->input_norm, error)
+               : status;
 }
 
 sah_status sah_model_pack_ends(sah_model *model, sah_error *error)
@@ -362,7 +374,7 @@ sah_status sah_model_pack_ends(sah_model *model, sah_error *error)
     const sah_checkpoint *files = model->checkpoint;
     sah_status status = pack(model, (stack){{whole(&files->lm_head)}, 1}, &model->lm_head, error);
     if (status == SAH_OK)
-        status = read_norm(files->final_norm, files->final_norm_bias, model->config.d_model,
+        status = read_norm(model->device, files->final_norm, files->final_norm_bias, model->config.d_model,
                            &model->final_norm, error);
     if (status == SAH_OK) status = read_matrix(&files->positions, &model->positions, error);
     return status == SAH_OK ? pack_inputs(model, error) : status;
@@ -421,8 +433,8 @@ static uint64_t slice_bytes(const sah_mlp_slice *slices, int n)
 {
     uint64_t sum = 0;
     for (int i = 0; slices && i < n; i++) {
-        if (slices[i].gate_up) sum += sah_weights_bytes(slices[i].gate_up);
-        if (slices[i].down) sum += sah_weights_bytes(slices[i].down);
+        if (slices[i].gate_up) sum += slices[i].gate_up->bytes;
+        if (slices[i].down) sum += slices[i].down->bytes;
     }
     return sum;
 }
@@ -434,7 +446,7 @@ uint64_t sah_layer_bytes(const sah_layer *layer)
         layer->input_gate, layer->input_out};
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
-        if (packed[i]) sum += sah_weights_bytes(packed[i]);
+        if (packed[i]) sum += packed[i]->bytes;
     return sum + slice_bytes(layer->slices, layer->n_slices) +
            slice_bytes(layer->experts.experts, layer->experts.n) +
            slice_bytes(layer->experts.shared, layer->experts.n_shared);
@@ -470,20 +482,21 @@ void sah_layer_unpack(sah_layer *layer)
     free_slices(&layer->experts.shared, &layer->experts.n_shared);
 }
 
-void sah_layer_free(sah_layer *layer)
+void sah_layer_free(const sah_device *device, sah_layer *layer)
 {
     const sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
                               layer->mlp_out_norm, layer->input_out_norm};
     const sah_expert_layer *e = &layer->experts;
-    float *vectors[] = {layer->q_norm,       layer->k_norm,     layer->qkv_bias,        layer->o_bias,
-                        layer->gate_up_bias, layer->down_bias,  layer->sinks,           layer->scale,
-                        layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias, layer->delta.norm,
-                        e->router_bias,      e->correction,     e->gate_bias,           e->up_bias,
-                        e->down_bias,        e->shared_router};
+    float *vectors[] = {layer->q_norm,       layer->k_norm,    layer->qkv_bias, layer->o_bias,
+                        layer->gate_up_bias, layer->down_bias, layer->sinks};
+    float *of_host[] = {layer->scale,      layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias,
+                        layer->delta.norm, e->router_bias,      e->correction,     e->gate_bias,
+                        e->up_bias,        e->down_bias,        e->shared_router};
     sah_layer_unpack(layer);
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
-        free(norms[i].weight);
-        free(norms[i].bias);
+        sah_device_free(device, norms[i].weight);
+        sah_device_free(device, norms[i].bias);
     }
-    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) free(vectors[i]);
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) sah_device_free(device, vectors[i]);
+    for (size_t i = 0; i < sizeof of_host / sizeof *of_host; i++) free(of_host[i]);
 }

@@ -4,7 +4,7 @@
 #ifndef SAH_ENGINE_LAYER_H
 #define SAH_ENGINE_LAYER_H
 
-#include "engine/cpu/product.h"
+#include "engine/device.h"
 #include "model/checkpoint/checkpoint.h"
 
 /* A slice of the MLP: gate and up of some of its d_ff inner values, and what down makes of those. All that a
@@ -15,10 +15,8 @@ typedef struct sah_mlp_slice {
     sah_weights *down; /* [d, n] */
 } sah_mlp_slice;
 
-/* weight NULL: no norm stands there. */
-typedef struct sah_norm {
-    float *weight, *bias; /* bias NULL: none */
-} sah_norm;
+/* Norms, biases of attention and of the MLP, and sinks lie in the device's memory; what only the CPU computes with
+ * (experts, the delta rule) in the host's. */
 
 /* A mixture of experts. */
 typedef struct sah_expert_layer {
@@ -68,7 +66,7 @@ sah_status sah_layer_pack(const sah_model *model, int l, sah_layer *layer, sah_e
 /* Frees the matrices. */
 void sah_layer_unpack(sah_layer *layer);
 /* Frees all. */
-void sah_layer_free(sah_layer *layer);
+void sah_layer_free(const sah_device *device, sah_layer *layer);
 
 /* Bytes of the packed matrices that are there. */
 uint64_t sah_layer_bytes(const sah_layer *layer);

@@ -6,15 +6,17 @@
 
 #include "sahara.h"
 
-#include "model/family/shape.h"
+#include "engine/device.h"
 
 typedef struct sah_lent {
+    const sah_device *device;
     float **kv; /* [n_layers] of [rows, 2 Hkv D]; NULL where a layer lends nothing */
     int n_layers;
 } sah_lent;
 
 /* Memory for so many rows of every layer that lends. */
-sah_status sah_lent_new(const sah_config *config, size_t rows, sah_lent *out, sah_error *error);
+sah_status sah_lent_new(const sah_device *device, const sah_config *config, size_t rows, sah_lent *out,
+                        sah_error *error);
 void sah_lent_free(sah_lent *lent);
 
 /* Where keys and values are that a layer reads: its own, or those that it borrows. */
@@ -27,7 +29,7 @@ int64_t sah_lent_width(const sah_config *config, int layer);
 int64_t sah_lent_widths(const sah_config *config);
 
 /* The first `rows` rows of what the layers up to `layer` lend, to row `to_row` of another memory. */
-void sah_lent_copy(const sah_lent *from, const sah_config *config, int layer, int64_t to_row, int64_t rows,
-                   sah_lent *to);
+void sah_lent_copy(sah_workspace *workspace, const sah_lent *from, const sah_config *config, int layer,
+                   int64_t to_row, int64_t rows, sah_lent *to);
 
 #endif

@@ -1,30 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/mlp.h"
 
-#include <omp.h>
 #include <string.h>
 
-#include "engine/cpu/activation.h"
-#include "engine/cpu/elementwise.h"
 #include "engine/experts.h"
 #include "util/error.h"
-
-/* out [rows, n] = act(gate) * up of rows [gate | up], or act(up) of rows [up]. */
-static void activate(const sah_pass *pass, int n, const float *gate_bias, const float *up_bias, int64_t rows,
-                     float *states, float *out)
-{
-    const sah_config *c = &pass->model->config;
-    int threads = sah_workspace_threads(pass->workspace);
-    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
-    for (int64_t r = 0; r < rows; r++) {
-        float *gate = states + r * (c->gated ? 2 * n : n), *up = c->gated ? gate + n : gate;
-        if (gate_bias && c->gated) sah_vector_add(gate_bias, n, gate);
-        if (up_bias) sah_vector_add(up_bias, n, up);
-        sah_activate(c, gate, c->gated ? up : NULL, n, out + r * n);
-    }
-    sah_workspace_enter(pass->workspace, before);
-}
 
 sah_status sah_mlp_slice_product(const sah_pass *pass, const sah_mlp_slice *slice, const float *gate_bias,
                                  const float *up_bias, int64_t rows, const void *input, float *out, bool add,
@@ -37,23 +17,27 @@ sah_status sah_mlp_slice_product(const sah_pass *pass, const sah_mlp_slice *slic
         if (!gated) return sah_fail_memory(error, "a block of rows");
         return sah_product_of(ws, slice->down, rows, gated, out, add, error);
     }
-    float *gate_up =
-        sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(rows * sah_weights_outputs(slice->gate_up)));
+    float *gate_up = sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(rows * slice->gate_up->outputs));
     float *inner = sah_workspace_scratch(ws, SAH_SLOT_INNER, (size_t)(rows * slice->n));
     if (!gate_up || !inner) return sah_fail_memory(error, "a block of rows");
     sah_status status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, false, error);
     if (status != SAH_OK) return status;
-    activate(pass, (int)slice->n, gate_bias, up_bias, rows, gate_up, inner);
+    sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+    ws->device->activate(ws, &pass->model->config, slice->n, gate_bias, up_bias, rows, gate_up, inner);
+    sah_workspace_enter(ws, before);
     return sah_product(ws, slice->down, rows, inner, out, add, error);
 }
 
-/* out [rows, d] += the MLP of normed rows. */
-static sah_status add_mlp(const sah_pass *pass, const sah_layer *weights, int64_t rows, const float *normed,
-                          float *out, sah_error *error)
+/* out [rows, d] = the MLP of normed rows, or += with `add`. */
+static sah_status apply_mlp(const sah_pass *pass, const sah_layer *weights, int64_t rows, const float *normed,
+                            float *out, bool add, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     const float *gates = c->gated ? weights->gate_up_bias : NULL, *ups = weights->gate_up_bias;
-    if (weights->kind.experts) return sah_experts_add(pass, &weights->experts, rows, normed, out, error);
+    if (weights->kind.experts) {
+        if (!add) memset(out, 0, (size_t)(rows * c->d_model) * sizeof *out);
+        return sah_experts_add(pass, &weights->experts, rows, normed, out, error);
+    }
     const void *input =
         sah_product_input(pass->workspace, SAH_SLOT_INPUT, weights->slices[0].gate_up, rows, normed);
     if (!input) return sah_fail_memory(error, "a block of rows");
@@ -62,7 +46,7 @@ static sah_status add_mlp(const sah_pass *pass, const sah_layer *weights, int64_
         const sah_mlp_slice *slice = &weights->slices[i];
         sah_status status =
             sah_mlp_slice_product(pass, slice, gates ? gates + slice->from : NULL,
-                                  ups ? ups + slice->from : NULL, rows, input, out, true, error);
+                                  ups ? ups + slice->from : NULL, rows, input, out, add || i > 0, error);
         if (status != SAH_OK) return status;
     }
     sah_add_bias(pass, weights->down_bias, c->d_model, rows, out);
@@ -83,8 +67,7 @@ sah_status sah_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_
         int64_t n = rows - from < step ? rows - from : step;
         float *block = x + from * d;
         sah_norm_rows(pass, block, &weights->mlp_norm, n, normed);
-        if (branch) memset(branch, 0, (size_t)(n * d) * sizeof *branch);
-        sah_status status = add_mlp(pass, weights, n, normed, branch ? branch : block, error);
+        sah_status status = apply_mlp(pass, weights, n, normed, branch ? branch : block, !branch, error);
         if (status != SAH_OK) return status;
         if (branch) sah_join_rows(pass, &weights->mlp_out_norm, n, branch, block);
     }

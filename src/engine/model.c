@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cpu/elementwise.h"
+#include "engine/cpu/cpu.h"
+#include "engine/cpu/product.h"
 #include "engine/precision.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -24,8 +25,23 @@ static sah_status load_weights(sah_model *model, const sah_watch *watch, sah_err
     return status == SAH_OK ? sah_stream_new(model, watch, &model->stream, error) : status;
 }
 
-sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *options, sah_model **out,
-                        sah_error *error)
+/* Whether the device computes all that the model's layers are made of. */
+static sah_status check_layers(const sah_device *device, const sah_config *c, sah_error *error)
+{
+    const char *what = c->input_width > 0 ? "inputs of each layer" : NULL;
+    for (int l = 0; l < c->n_layers && !what; l++) {
+        const sah_layer_kind kind = sah_config_layer(c, l);
+        if (kind.mixer == SAH_MIXER_DELTA) what = "the gated delta rule";
+        if (kind.mixer == SAH_MIXER_CONVOLUTION) what = "short convolutions";
+        if (kind.experts) what = "mixtures of experts";
+    }
+    if (device->host || !what) return SAH_OK;
+    return sah_fail(error, SAH_NOT_SUPPORTED, "this model has %s, which only the CPU computes, not %s", what,
+                    device->name);
+}
+
+sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
+                        const sah_model_options *options, sah_model **out, sah_error *error)
 {
     sah_model *model = sah_alloc(1, sizeof *model);
     if (!model) {
@@ -37,10 +53,12 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *opt
                          : sah_processors(omp_get_max_threads(), "/sys/fs/cgroup", "/proc/self/cgroup");
     model->checkpoint = checkpoint;
     model->config = checkpoint->config;
+    model->device = device;
     model->info = checkpoint->info;
     model->memory = options->memory;
     sah_status status = sah_template_settings_new(options->template_vars, options->n_template_vars,
                                                   options->template_date, &model->template_settings, error);
+    if (status == SAH_OK) status = check_layers(device, &model->config, error);
     if (status == SAH_OK && !options->describe_only) {
         int before = omp_get_max_threads();
         omp_set_num_threads(model->threads);
@@ -48,8 +66,8 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *opt
                                       model->info.precision_note, sizeof model->info.precision_note, error);
         snprintf(model->info.precision, sizeof model->info.precision, "%s",
                  model->precision == SAH_PRECISION_BF16 ? "bf16" : "f32");
-        model->tiles =
-            options->generates && model->precision != SAH_PRECISION_BF16 && sah_product_has_tiles();
+        model->tiles = device->host && options->generates && model->precision != SAH_PRECISION_BF16 &&
+                       sah_product_has_tiles();
         if (status == SAH_OK)
             status = load_weights(model, &(sah_watch){options->progress, options->user}, error);
         if (status == SAH_OK) status = sah_tensors_unchanged(checkpoint->tensors, error);
@@ -72,18 +90,19 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
     const sah_watch watch = {options->progress, options->user};
     sah_status status =
         sah_checkpoint_load(path, options->adapter, options->describe_only, &watch, &checkpoint, error);
-    return status == SAH_OK ? sah_model_of(checkpoint, options, out, error) : status;
+    return status == SAH_OK ? sah_model_of(checkpoint, sah_cpu(), options, out, error) : status;
 }
 
 void sah_model_close(sah_model *model)
 {
     if (!model) return;
     sah_stream_free(model->stream);
-    for (int l = 0; model->layers && l < model->config.n_layers; l++) sah_layer_free(&model->layers[l]);
+    for (int l = 0; model->layers && l < model->config.n_layers; l++)
+        sah_layer_free(model->device, &model->layers[l]);
     free(model->layers);
     sah_weights_free(model->lm_head);
-    free(model->final_norm.weight);
-    free(model->final_norm.bias);
+    sah_device_free(model->device, model->final_norm.weight);
+    sah_device_free(model->device, model->final_norm.bias);
     free(model->positions);
     sah_weights_free(model->input_projection);
     free(model->input_norm);
@@ -94,8 +113,8 @@ void sah_model_close(sah_model *model)
 
 uint64_t sah_model_weight_bytes(const sah_model *model)
 {
-    uint64_t sum = sah_weights_bytes(model->lm_head);
-    if (model->input_projection) sum += sah_weights_bytes(model->input_projection);
+    uint64_t sum = model->lm_head->bytes;
+    if (model->input_projection) sum += model->input_projection->bytes;
     if (model->stream) return sah_stream_bytes(model->stream);
     for (int l = 0; l < model->config.n_layers; l++) sum += sah_layer_bytes(&model->layers[l]);
     return sum;
@@ -115,20 +134,46 @@ const sah_model_info *sah_model_describe(const sah_model *model)
     return &model->info;
 }
 
+/* *out = the host's rows where products find them: themselves, or a copy in a scratch slot. */
+static sah_status bring(sah_workspace *workspace, const float *rows, int64_t n, int64_t width,
+                        const float **out, sah_error *error)
+{
+    const size_t numbers = (size_t)(n * width);
+    *out = rows;
+    if (workspace->device->host) return SAH_OK;
+    float *there = sah_workspace_scratch(workspace, SAH_SLOT_NORMED, numbers);
+    *out = there;
+    return there ? workspace->device->upload(rows, numbers * sizeof *rows, there, error)
+                 : sah_fail_memory(error, "logits");
+}
+
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error)
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    const sah_device *device = workspace->device;
     const sah_config *c = &model->config;
-    int n = c->n_vocab;
-    sah_status status = sah_product(workspace, model->lm_head, rows, hidden, logits, false, error);
-    for (int64_t r = 0; r < rows && status == SAH_OK; r++) {
-        if (c->logit_scale < 1.0f || c->logit_scale > 1.0f)
-            sah_vector_scale(logits + r * n, n, c->logit_scale);
-        if (c->final_softcap > 0.0f) sah_softcap(logits + r * n, n, c->final_softcap);
-    }
+    const int64_t n = rows * c->n_vocab;
+    const float *x;
+    sah_status status = bring(workspace, hidden, rows, c->d_model, &x, error);
+    if (status == SAH_OK) status = sah_product(workspace, model->lm_head, rows, x, logits, false, error);
+    if (status == SAH_OK && (c->logit_scale < 1.0f || c->logit_scale > 1.0f))
+        device->scale(workspace, logits, n, c->logit_scale);
+    if (status == SAH_OK && c->final_softcap > 0.0f) device->softcap(workspace, logits, n, c->final_softcap);
     sah_workspace_enter(workspace, before);
     return status;
+}
+
+sah_status sah_lm_head_logits(const sah_model *model, sah_workspace *workspace, const float *hidden,
+                              int64_t rows, float *logits, sah_error *error)
+{
+    const size_t numbers = (size_t)rows * (size_t)model->config.n_vocab;
+    float *there = logits;
+    if (!workspace->device->host) there = sah_workspace_scratch(workspace, SAH_SLOT_BRANCH, numbers);
+    if (!there) return sah_fail_memory(error, "logits");
+    sah_status status = sah_lm_head(model, workspace, hidden, rows, there, error);
+    if (status != SAH_OK) return status;
+    return workspace->device->download(there, numbers * sizeof *logits, logits, error);
 }
 
 sah_status sah_lm_head_top(const sah_model *model, sah_workspace *workspace, const float *hidden,

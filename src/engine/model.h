@@ -10,6 +10,7 @@
 
 struct sah_model {
     sah_checkpoint *checkpoint;
+    const sah_device *device; /* that computes */
     sah_config config; /* = checkpoint->config */
     sah_precision precision; /* F32 or BF16 */
     bool tiles; /* float32 products on bfloat16 tiles where the processor has them */
@@ -26,13 +27,18 @@ struct sah_model {
     sah_model_info info;
 };
 
-/* A model of a checkpoint, which it closes, whatever comes. */
-sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_model_options *options, sah_model **out,
-                        sah_error *error);
+/* A model of a checkpoint, which it closes, whatever comes, on a device. Only the CPU computes mixtures of experts, the
+ * delta rule, short convolutions and what layers are given of tokens: a device with memory of its own refuses such models by name. */
+sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
+                        const sah_model_options *options, sah_model **out, sah_error *error);
 
-/* Rows of the LM head: logits [rows, V] of hidden [rows, d], in the calling thread alone. */
+/* Rows of the LM head: logits [rows, V] in the device's memory of hidden [rows, d] in the host's. */
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error);
+
+/* The same, to the host's memory. */
+sah_status sah_lm_head_logits(const sah_model *model, sah_workspace *workspace, const float *hidden,
+                              int64_t rows, float *logits, sah_error *error);
 
 /* tokens [rows] = the token with the highest logit of each row, the first of equals; -1: a logit is not
  * finite. Where sah_product_knows_top() of the LM head. */

@@ -6,17 +6,25 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-sah_status sah_show(const sah_observer *observer, sah_place place, int layer, const float *states,
-                    int64_t stride, int64_t width, const int32_t *which, int32_t n, sah_error *error)
+sah_status sah_show(const sah_observer *observer, sah_workspace *workspace, sah_place place, int layer,
+                    sah_rows ends, int32_t n, int64_t width, sah_error *error)
 {
     if (!observer) return SAH_OK;
-    double *rows = sah_alloc((size_t)n * (size_t)width, sizeof *rows);
-    if (!rows) return sah_fail_memory(error, "the states of the last tokens");
-    for (int32_t i = 0; i < n; i++) {
-        const float *row = states + (which ? which[i] : i) * stride;
-        for (int64_t j = 0; j < width; j++) rows[i * width + j] = (double)row[j];
+    const size_t numbers = (size_t)n * (size_t)width;
+    float *dense = sah_workspace_scratch(workspace, SAH_SLOT_SCORES, numbers);
+    float *rows = sah_alloc(numbers, sizeof *rows);
+    double *shown = sah_alloc(numbers, sizeof *shown);
+    sah_status status =
+        dense && rows && shown ? SAH_OK : sah_fail_memory(error, "the states of the last tokens");
+    if (status == SAH_OK) {
+        workspace->device->copy(workspace, ends, n, width, dense, width, NULL);
+        status = workspace->device->download(dense, numbers * sizeof *rows, rows, error);
     }
-    observer->see(observer->ctx, place, layer, rows);
+    if (status == SAH_OK) {
+        for (size_t i = 0; i < numbers; i++) shown[i] = (double)rows[i];
+        observer->see(observer->ctx, place, layer, shown);
+    }
     free(rows);
-    return SAH_OK;
+    free(shown);
+    return status;
 }

@@ -4,7 +4,7 @@
 #ifndef SAH_ENGINE_OBSERVER_H
 #define SAH_ENGINE_OBSERVER_H
 
-#include "engine/forest.h"
+#include "engine/device.h"
 
 typedef enum sah_place {
     SAH_PLACE_INPUT = 0, /* [n_ends, d] residual that enters a layer; layer n_layers: that leaves the last */
@@ -22,9 +22,8 @@ typedef struct sah_observer {
     void *ctx;
 } sah_observer;
 
-/* Shows `width` numbers of each end: row i lies at states + which[i] * stride, or at states + i * stride
- * where `which` is NULL. No observer: nothing to do. */
-sah_status sah_show(const sah_observer *observer, sah_place place, int layer, const float *states,
-                    int64_t stride, int64_t width, const int32_t *which, int32_t n, sah_error *error);
+/* Shows `width` numbers of each of n ends. No observer: nothing to do. */
+sah_status sah_show(const sah_observer *observer, sah_workspace *workspace, sah_place place, int layer,
+                    sah_rows ends, int32_t n, int64_t width, sah_error *error);
 
 #endif

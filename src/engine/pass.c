@@ -21,31 +21,38 @@ enum { BLOCK_ROWS = 256, TILE_ROWS = 16 };
 /* Blocks of nearly equal size, so that few different primitives are made. */
 int64_t sah_pass_block(const sah_pass *pass, int64_t rows)
 {
-    int64_t most = (int64_t)BLOCK_ROWS * sah_workspace_threads(pass->workspace);
+    int64_t most = (int64_t)BLOCK_ROWS * pass->workspace->threads;
     int64_t blocks = (rows + most - 1) / most;
     int64_t even = blocks > 0 ? (rows + blocks - 1) / blocks : 1;
     int64_t tiles = (even + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     return tiles < rows ? tiles : rows > 0 ? rows : 1;
 }
 
-static sah_status make_angles(const sah_rope *rope, int64_t n_positions, sah_angles *out, sah_error *error)
+static sah_status make_angles(const sah_device *device, const sah_rope *rope, int64_t n_positions,
+                              sah_angles *out, sah_error *error)
 {
     int64_t half = rope->dims / 2;
+    size_t n = (size_t)(2 * n_positions * half);
     double *frequency = sah_alloc((size_t)half, sizeof *frequency);
-    out->cosine = sah_alloc_aligned((size_t)(2 * n_positions * half), sizeof *out->cosine);
-    out->sine = out->cosine ? out->cosine + n_positions * half : NULL;
-    if (!frequency || !out->cosine) {
-        free(frequency);
-        return sah_fail_memory(error, "rotary angles");
+    float *cosine = sah_alloc_aligned(n, sizeof *cosine);
+    sah_status status = frequency && cosine ? SAH_OK : sah_fail_memory(error, "rotary angles");
+    if (status == SAH_OK) {
+        float *sine = cosine + n / 2;
+        sah_rope_frequencies(rope, frequency);
+        for (int64_t p = 0; p < n_positions; p++)
+            for (int64_t i = 0; i < half; i++) {
+                double angle = (double)p * frequency[i], factor = (double)rope->attention_factor;
+                cosine[p * half + i] = (float)(factor * cos(angle));
+                sine[p * half + i] = (float)(factor * sin(angle));
+            }
+        status = sah_device_move(device, &cosine, n, error);
     }
-    sah_rope_frequencies(rope, frequency);
-    for (int64_t p = 0; p < n_positions; p++)
-        for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * frequency[i], factor = (double)rope->attention_factor;
-            out->cosine[p * half + i] = (float)(factor * cos(angle));
-            out->sine[p * half + i] = (float)(factor * sin(angle));
-        }
     free(frequency);
+    if (status != SAH_OK) {
+        free(cosine);
+        return status;
+    }
+    *out = (sah_angles){cosine, cosine + n / 2};
     return SAH_OK;
 }
 
@@ -66,17 +73,20 @@ sah_status sah_pass_begin(const sah_model *model, int64_t n_positions, sah_pass 
                             " tokens are too many: beyond %d the model's rotary scaling changes with "
                             "the length, which is not supported",
                             n_positions, rope->limit);
-        status = make_angles(rope, n_positions, &out->angles[i], error);
+        status = make_angles(model->device, rope, n_positions, &out->angles[i], error);
     }
     return status;
 }
 
 void sah_pass_end(sah_pass *pass)
 {
+    if (!pass->model) return;
     for (int i = 0; i < SAH_MAX_ROPES; i++) {
-        free(pass->angles[i].cosine);
+        sah_device_free(pass->model->device, pass->angles[i].cosine);
         pass->angles[i] = (sah_angles){0};
     }
+    sah_view_forget(pass->model, &pass->nodes);
+    sah_view_forget(pass->model, &pass->ends);
     free(pass->given);
     pass->given = NULL;
 }
@@ -89,12 +99,10 @@ static sah_status make_inputs(const sah_model *model, const sah_forest *f, sah_p
     if (all == 0) return SAH_OK;
     float *x = sah_alloc_aligned(n * (size_t)model->config.d_model, sizeof *x);
     out->given = sah_alloc_aligned(n * all, sizeof *out->given);
-    sah_status status = x && out->given ? sah_workspace_new(model->threads, &ws, error)
+    sah_status status = x && out->given ? sah_workspace_new(model->device, model->threads, &ws, error)
                                         : sah_fail_memory(error, "the layers' inputs");
-    if (status == SAH_OK) {
-        sah_embed(model, f->token, f->depth, f->n_nodes, x);
-        status = sah_inputs_make(model, ws, f->token, f->n_nodes, x, out->given, error);
-    }
+    if (status == SAH_OK) status = sah_embed(model, f->token, f->depth, f->n_nodes, x, error);
+    if (status == SAH_OK) status = sah_inputs_make(model, ws, f->token, f->n_nodes, x, out->given, error);
     sah_workspace_free(ws);
     free(x);
     return status;
@@ -105,15 +113,14 @@ sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *
     int32_t longest = f->longest;
     if (f->donors && f->donors->forest->longest > longest) longest = f->donors->forest->longest;
     sah_status status = sah_pass_begin(model, longest, out, error);
-    out->nodes = (sah_view){
+    const sah_view nodes = {
         .n = f->n_nodes,
         .position = f->depth,
         .source = f->source,
         .segments = f->segments,
         .n_segments = f->n_segments,
     };
-    out->kept = out->nodes;
-    out->ends = (sah_view){
+    const sah_view ends = {
         .n = f->n_ends,
         .position = f->end_depth,
         .source = f->end_source,
@@ -122,7 +129,34 @@ sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *
         .segments = f->end_segments,
         .n_segments = f->n_end_segments,
     };
+    if (status == SAH_OK) status = sah_view_lend(model, &nodes, &out->nodes, error);
+    if (status == SAH_OK) status = sah_view_lend(model, &ends, &out->ends, error);
+    out->kept = nodes;
     return status == SAH_OK ? make_inputs(model, f, out, error) : status;
+}
+
+sah_status sah_view_lend(const sah_model *model, const sah_view *rows, sah_view *out, sah_error *error)
+{
+    const sah_device *device = model->device;
+    const size_t n = (size_t)rows->n, size = sizeof *rows->position;
+    const void *position = NULL, *node = NULL;
+    *out = *rows;
+    out->segments = NULL;
+    sah_status status = sah_device_lend(device, rows->position, n, size, &position, error);
+    if (status == SAH_OK) status = sah_device_lend(device, rows->node, n, size, &node, error);
+    if (status == SAH_OK)
+        status = sah_device_lend_segments(device, rows->segments, rows->n_segments, &out->segments, error);
+    out->position = position;
+    out->node = node;
+    return status;
+}
+
+void sah_view_forget(const sah_model *model, sah_view *view)
+{
+    sah_device_forget(model->device, view->position);
+    sah_device_forget(model->device, view->node);
+    sah_device_forget(model->device, view->segments);
+    *view = (sah_view){0};
 }
 
 const sah_view *sah_pass_view(const sah_pass *pass, int layer)
@@ -130,42 +164,40 @@ const sah_view *sah_pass_view(const sah_pass *pass, int layer)
     return layer == pass->model->config.n_layers - 1 ? &pass->ends : &pass->nodes;
 }
 
-void sah_embed(const sah_model *model, const int32_t *tokens, const int32_t *positions, int64_t n, float *x)
+sah_status sah_embed(const sah_model *model, const int32_t *tokens, const int32_t *positions, int64_t n,
+                     float *x, sah_error *error)
 {
     const sah_matrix *embedding = &model->checkpoint->embedding;
+    const size_t numbers = (size_t)n * (size_t)model->config.d_model;
     float scale = model->config.embedding_scale;
+    float *rows = model->device->host ? x : sah_alloc_aligned(numbers, sizeof *rows);
     int d = model->config.d_model;
+    if (!rows) return sah_fail_memory(error, "embeddings");
 #pragma omp parallel for schedule(static) if (n > 64) num_threads(model->threads)
     for (int64_t i = 0; i < n; i++) {
-        float *row = x + i * d;
+        float *row = rows + i * d;
         sah_matrix_read(embedding, (size_t)tokens[i], 1, row);
         if (scale < 1.0f || scale > 1.0f) sah_vector_scale(row, d, scale);
         if (model->positions) sah_vector_add(model->positions + (int64_t)positions[i] * d, d, row);
     }
+    sah_status status = model->device->upload(rows, numbers * sizeof *rows, x, error);
+    if (rows != x) free(rows);
+    return status;
 }
 
-/* Of one row. */
-static void norm_row(const sah_config *c, const float *x, const sah_norm *norm, float *y)
-{
-    if (c->norm == SAH_NORM_LAYER)
-        sah_layer_norm(x, norm->weight, norm->bias, c->norm_eps, c->d_model, y);
-    else
-        sah_rms_norm(x, norm->weight, c->norm_eps, c->d_model, y);
-}
+/* ---- Operations on rows -------------------------------------------------------------------------------- */
 
 void sah_norm_rows(const sah_pass *pass, const float *x, const sah_norm *norm, int64_t rows, float *y)
 {
     const sah_config *c = &pass->model->config;
-    int threads = sah_workspace_threads(pass->workspace);
-    int64_t d = c->d_model;
+    sah_workspace *ws = pass->workspace;
     if (!norm->weight) {
-        if (x != y) memcpy(y, x, (size_t)(rows * d) * sizeof *y);
+        if (x != y) sah_copy_rows(pass, (sah_rows){x, c->d_model, NULL}, rows, c->d_model, y);
         return;
     }
-    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
-    for (int64_t r = 0; r < rows; r++) norm_row(c, x + r * d, norm, y + r * d);
-    sah_workspace_enter(pass->workspace, before);
+    sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+    ws->device->norm(ws, c, norm, x, rows, y);
+    sah_workspace_enter(ws, before);
 }
 
 bool sah_joins_plainly(const sah_model *model, const sah_norm *norm)
@@ -176,31 +208,38 @@ bool sah_joins_plainly(const sah_model *model, const sah_norm *norm)
 
 void sah_join_rows(const sah_pass *pass, const sah_norm *norm, int64_t rows, float *branch, float *y)
 {
-    const sah_config *c = &pass->model->config;
-    int threads = sah_workspace_threads(pass->workspace), d = c->d_model;
-    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
-    for (int64_t r = 0; r < rows; r++) {
-        float *row = branch + r * d;
-        if (norm->weight) norm_row(c, row, norm, row);
-        sah_vector_add_scaled(row, d, c->residual_scale, y + r * d);
-    }
-    sah_workspace_enter(pass->workspace, before);
+    sah_workspace *ws = pass->workspace;
+    sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+    ws->device->join(ws, &pass->model->config, norm, branch, rows, y);
+    sah_workspace_enter(ws, before);
 }
 
 void sah_add_bias(const sah_pass *pass, const float *bias, int width, int64_t rows, float *x)
 {
-    int threads = sah_workspace_threads(pass->workspace);
+    sah_workspace *ws = pass->workspace;
     if (!bias) return;
-    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
-    for (int64_t r = 0; r < rows; r++) sah_vector_add(bias, width, x + r * width);
-    sah_workspace_enter(pass->workspace, before);
+    sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+    ws->device->add(ws, (sah_rows){bias, 0, NULL}, rows, width, 1.0f, x);
+    sah_workspace_enter(ws, before);
 }
 
-void sah_final_norm(const sah_model *model, const float *x, int64_t rows, float *hidden)
+sah_status sah_attend(const sah_pass *pass, const sah_attention *attention, const sah_view *view,
+                      sah_error *error)
 {
-    int64_t d = model->config.d_model;
-    for (int64_t r = 0; r < rows; r++)
-        norm_row(&model->config, x + r * d, &model->final_norm, hidden + r * d);
+    sah_workspace *ws = pass->workspace;
+    sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ATTENTION);
+    sah_status status = ws->device->attend(ws, attention, view, error);
+    sah_workspace_enter(ws, before);
+    return status;
+}
+
+void sah_copy_rows(const sah_pass *pass, sah_rows from, int64_t rows, int64_t width, float *to)
+{
+    pass->workspace->device->copy(pass->workspace, from, rows, width, to, width, NULL);
+}
+
+void sah_final_norm(const sah_model *model, sah_workspace *workspace, const float *x, int64_t rows,
+                    float *hidden)
+{
+    workspace->device->norm(workspace, &model->config, &model->final_norm, x, rows, hidden);
 }

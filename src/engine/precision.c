@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/cpu/product.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -23,7 +24,8 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
 {
     size_t columns = (size_t)inputs;
     sah_weights *weights = NULL;
-    sah_status result = sah_weights_new(outputs, inputs, precision, false, fill, &columns, &weights, error);
+    sah_status result = sah_weights_new(sah_cpu(), outputs, inputs, (sah_packing){.precision = precision},
+                                        fill, &columns, &weights, error);
     *rate = 0.0;
     if (result != SAH_OK) return result;
     threads = sah_threads_here(threads);
@@ -38,8 +40,8 @@ sah_status sah_product_rate(int64_t outputs, int64_t inputs, int64_t rows, sah_p
         float *x = sah_alloc_aligned((size_t)(rows * inputs), sizeof *x);
         float *y = sah_alloc_aligned((size_t)(rows * outputs), sizeof *y);
         sah_error own = {0};
-        sah_status status =
-            x && y ? sah_workspace_new(1, &workspace, &own) : sah_fail_memory(&own, "measuring products");
+        sah_status status = x && y ? sah_workspace_new(sah_cpu(), 1, &workspace, &own)
+                                   : sah_fail_memory(&own, "measuring products");
         if (status == SAH_OK) fill(&columns, 0, (size_t)rows, x);
         for (int trial = 0; trial < 5; trial++) {
 #pragma omp barrier

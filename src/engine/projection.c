@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/projection.h"
 
-#include <omp.h>
-
-#include "engine/cpu/elementwise.h"
 #include "engine/convolution.h"
 #include "engine/delta.h"
 #include "util/error.h"
@@ -44,32 +41,11 @@ int64_t sah_qkv_width(const sah_config *config)
     return most(config, sah_layer_qkv_width);
 }
 
-/* One product, and what stands behind it: which heads it makes. */
+/* One product, and what stands behind it. */
 typedef struct projection {
-    const sah_layer *layer;
     const sah_weights *weights;
-    const float *bias;
-    int q_heads, k_heads, v_heads;
+    sah_rotation rotation;
 } projection;
-
-/* `n` heads that lie side by side in a row: their norm, then RoPE of each. */
-static void turn_heads(const sah_pass *pass, const sah_layer_kind *kind, float *states, int n,
-                       const float *norm, int32_t position)
-{
-    const sah_config *c = &pass->model->config;
-    int D = kind->head_dim;
-    if (norm && n > 0 && c->qk_norm == SAH_QK_NORM_ROW)
-        sah_rms_norm(states, norm, c->norm_eps, n * D, states);
-    for (int h = 0; h < n; h++, states += D) {
-        if (norm && c->qk_norm == SAH_QK_NORM_HEAD) sah_rms_norm(states, norm, c->norm_eps, D, states);
-        if (kind->rope < 0) continue;
-        const sah_rope *rope = &c->ropes[kind->rope];
-        const sah_angles *angles = &pass->angles[kind->rope];
-        int64_t at = (int64_t)position * (rope->dims / 2);
-        (rope->neighbours ? sah_rotate_neighbours : sah_rotate)(states, angles->cosine + at,
-                                                                angles->sine + at, rope->dims);
-    }
-}
 
 void sah_turn_head(const sah_pass *pass, int layer, float *states, int32_t from, int32_t to)
 {
@@ -89,45 +65,44 @@ void sah_turn_head(const sah_pass *pass, int layer, float *states, int32_t from,
     }
 }
 
-/* The part behind the product, of rows [from, from + n) of the whole. */
-static void finish_rows(const sah_pass *pass, const projection *p, const sah_view *view, int64_t from,
-                        int64_t n, float *block)
+static sah_status project_rows(const sah_pass *pass, const sah_norm *norm, const projection *p,
+                               const sah_view *view, int64_t copies, const float *x, float *out,
+                               sah_error *error)
 {
-    const sah_config *c = &pass->model->config;
-    const sah_layer_kind *kind = &p->layer->kind;
-    int threads = sah_workspace_threads(pass->workspace), D = kind->head_dim;
-    int64_t width = sah_weights_outputs(p->weights);
-    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
-    for (int64_t r = 0; r < n; r++) {
-        float *q = block + r * width, *k = q + (c->attention_gate ? 2 : 1) * p->q_heads * D;
-        float *v = k + p->k_heads * D;
-        int32_t at = view->position[(from + r) % view->n];
-        if (p->bias) sah_vector_add(p->bias, (int)width, q);
-        turn_heads(pass, kind, q, p->q_heads, p->layer->q_norm, at);
-        turn_heads(pass, kind, k, p->k_heads, p->layer->k_norm, at);
-        for (int h = 0; h < p->v_heads && c->v_norm; h++, v += D) sah_rms_norm(v, NULL, c->norm_eps, D, v);
-    }
-    sah_workspace_enter(pass->workspace, before);
-}
-
-static sah_status project_rows(const sah_pass *pass, const projection *p, const sah_view *view,
-                               int64_t copies, const float *x, float *out, sah_error *error)
-{
+    sah_workspace *ws = pass->workspace;
     int d = pass->model->config.d_model;
-    int64_t rows = copies * view->n, width = sah_weights_outputs(p->weights),
-            step = sah_pass_block(pass, rows);
-    float *normed = sah_workspace_scratch(pass->workspace, SAH_SLOT_NORMED, (size_t)(step * d));
+    int64_t rows = copies * view->n, width = p->weights->outputs, step = sah_pass_block(pass, rows);
+    float *normed = sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d));
     if (!normed) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         int64_t n = rows - from < step ? rows - from : step;
         float *block = out + from * width;
-        sah_norm_rows(pass, x + from * d, &p->layer->attention_norm, n, normed);
-        sah_status status = sah_product(pass->workspace, p->weights, n, normed, block, false, error);
+        sah_norm_rows(pass, x + from * d, norm, n, normed);
+        sah_status status = sah_product(ws, p->weights, n, normed, block, false, error);
         if (status != SAH_OK) return status;
-        finish_rows(pass, p, view, from, n, block);
+        sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+        ws->device->rotate(ws, &pass->model->config, &p->rotation, view, from, n, width, block);
+        sah_workspace_enter(ws, before);
     }
     return SAH_OK;
+}
+
+/* Which heads a product of the layer makes, from column `column` of all that it projects on. */
+static sah_rotation rotation_of(const sah_pass *pass, const sah_layer *layer, int q_heads, int kv_heads,
+                                int64_t column)
+{
+    const sah_layer_kind *kind = &layer->kind;
+    sah_rotation rotation = {.q_heads = q_heads,
+                             .k_heads = kv_heads,
+                             .v_heads = kv_heads,
+                             .head_dim = kind->head_dim,
+                             .bias = layer->qkv_bias ? layer->qkv_bias + column : NULL,
+                             .q_norm = layer->q_norm,
+                             .k_norm = layer->k_norm};
+    if (kind->rope < 0) return rotation;
+    rotation.rope = &pass->model->config.ropes[kind->rope];
+    rotation.angles = pass->angles[kind->rope];
+    return rotation;
 }
 
 sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const float *x, const float *y,
@@ -135,16 +110,17 @@ sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const fl
 {
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_layer_kind *kind = &weights->kind;
-    int n_heads = kind->n_heads, n_kv_heads = kind->borrows > 0 ? 0 : kind->n_kv_heads;
-    projection all = {weights, weights->qkv, weights->qkv_bias, n_heads, n_kv_heads, n_kv_heads};
-    if (kind->mixer != SAH_MIXER_ATTENTION) /* delta.h or convolution.h goes on */
-        all.q_heads = all.k_heads = all.v_heads = 0;
-    if (!weights->apart) return project_rows(pass, &all, &pass->nodes, copies, x, qkv, error);
-    projection q_alone = {weights, weights->q, weights->qkv_bias, n_heads, 0, 0};
-    projection kv = {weights, weights->kv, NULL, 0, n_kv_heads, n_kv_heads};
-    if (weights->qkv_bias) kv.bias = weights->qkv_bias + sah_layer_q_width(&pass->model->config, kind);
+    const sah_norm *norm = &weights->attention_norm;
+    bool attends = kind->mixer == SAH_MIXER_ATTENTION; /* else delta.h or convolution.h goes on */
+    int q_heads = attends ? kind->n_heads : 0,
+        kv_heads = attends && kind->borrows == 0 ? kind->n_kv_heads : 0;
+    projection all = {weights->qkv, rotation_of(pass, weights, q_heads, kv_heads, 0)};
+    if (!weights->apart) return project_rows(pass, norm, &all, &pass->nodes, copies, x, qkv, error);
+    projection q_alone = {weights->q, rotation_of(pass, weights, q_heads, 0, 0)},
+               kv = {weights->kv,
+                     rotation_of(pass, weights, 0, kv_heads, sah_layer_q_width(&pass->model->config, kind))};
     sah_status status = SAH_OK;
-    if (weights->kv) status = project_rows(pass, &kv, &pass->nodes, copies, x, qkv, error);
+    if (weights->kv) status = project_rows(pass, norm, &kv, &pass->nodes, copies, x, qkv, error);
     if (status != SAH_OK) return status;
-    return project_rows(pass, &q_alone, sah_pass_view(pass, layer), copies, y, q, error);
+    return project_rows(pass, norm, &q_alone, sah_pass_view(pass, layer), copies, y, q, error);
 }

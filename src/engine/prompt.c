@@ -104,10 +104,10 @@ static sah_status logits_of(const sah_model *model, const sah_forest *forest, co
     if (sah_mul(n, d, &numbers)) hidden = sah_alloc_aligned(numbers, sizeof *hidden);
     sah_status status = hidden ? SAH_OK : sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = sah_forward(model, forest, edits, n_edits, hidden, error);
-    if (status == SAH_OK) status = sah_workspace_new(model->threads, &workspace, error);
+    if (status == SAH_OK) status = sah_workspace_new(model->device, model->threads, &workspace, error);
     for (size_t i = 0; i < n && status == SAH_OK; i += ROWS) {
         const size_t rows = n - i < ROWS ? n - i : ROWS;
-        status = sah_lm_head(model, workspace, hidden + i * d, (int64_t)rows, logits + i * V, error);
+        status = sah_lm_head_logits(model, workspace, hidden + i * d, (int64_t)rows, logits + i * V, error);
     }
     sah_workspace_free(workspace);
     free(hidden);
@@ -152,6 +152,25 @@ static void see(void *ctx, sah_place place, int layer, const double *rows)
         s->last[i] = (float)rows[i];
 }
 
+/* hidden [n_prompts, d] of the residual of the ends behind the last layer. */
+static sah_status norm_ends(const sah_model *model, const sah_forest *forest, const float *last,
+                            float *hidden, sah_error *error)
+{
+    const size_t d = (size_t)model->config.d_model, numbers = (size_t)forest->n_ends * d;
+    sah_workspace *workspace = NULL;
+    float *ends = sah_device_alloc(model->device, numbers, sizeof *ends);
+    sah_status status = ends ? sah_workspace_new(model->device, model->threads, &workspace, error)
+                             : sah_fail_memory(error, "the forward pass");
+    if (status == SAH_OK) status = model->device->upload(last, numbers * sizeof *ends, ends, error);
+    if (status == SAH_OK) {
+        sah_final_norm(model, workspace, ends, forest->n_ends, ends);
+        status = sah_spread_ends(model->device, forest, ends, (int64_t)d, hidden, error);
+    }
+    sah_workspace_free(workspace);
+    sah_device_free(model->device, ends);
+    return status;
+}
+
 sah_status sah_hidden_states(const sah_model *model, const sah_tokens *prompts, size_t n,
                              const sah_edit *edits, size_t n_edits, float *residual, float *final,
                              sah_error *error)
@@ -166,10 +185,7 @@ sah_status sah_hidden_states(const sah_model *model, const sah_tokens *prompts, 
     if (s.last == NULL) status = sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK)
         status = sah_forward_observe(model, forest, edits, n_edits, &(sah_observer){see, &s}, error);
-    if (status == SAH_OK && final != NULL) {
-        sah_final_norm(model, s.last, forest->n_ends, s.last);
-        sah_spread_ends(forest, s.last, (int64_t)d, final);
-    }
+    if (status == SAH_OK && final != NULL) status = norm_ends(model, forest, s.last, final, error);
     sah_forest_free(forest);
     free(s.last);
     return status;

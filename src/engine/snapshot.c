@@ -24,17 +24,18 @@ struct sah_base {
     omp_lock_t books; /* held for a moment; guards next, snapshots, left */
 };
 
-static void snapshot_free(sah_snapshot *s, int n_heads)
+static void snapshot_free(const sah_model *model, sah_snapshot *s)
 {
+    const sah_device *device = model->device;
     if (!s) return;
-    for (int h = 0; s->output && h < n_heads; h++) sah_weights_free(s->output[h]);
+    for (int h = 0; s->output && h < model->config.n_heads; h++) sah_weights_free(s->output[h]);
     free(s->output);
-    if (s->z_base != s->z) free(s->z_base);
-    free(s->z);
-    free(s->states.qkv);
-    free(s->states.q);
-    free(s->middle);
-    free(s->branch);
+    if (s->z_base != s->z) sah_device_free(device, s->z_base);
+    sah_device_free(device, s->z);
+    sah_device_free(device, s->states.qkv);
+    sah_device_free(device, s->states.q);
+    sah_device_free(device, s->middle);
+    sah_device_free(device, s->branch);
     free(s);
 }
 
@@ -42,11 +43,11 @@ void sah_base_free(sah_base *base)
 {
     if (!base) return;
     for (int l = 0; base->snapshots && l < base->pass.model->config.n_layers; l++)
-        snapshot_free(base->snapshots[l], base->pass.model->config.n_heads);
+        snapshot_free(base->pass.model, base->snapshots[l]);
     free(base->snapshots);
     free(base->left);
-    free(base->x);
-    free(base->ends);
+    sah_device_free(base->pass.model->device, base->x);
+    sah_device_free(base->pass.model->device, base->ends);
     sah_lent_free(&base->lent);
     omp_destroy_lock(&base->walk);
     omp_destroy_lock(&base->books);
@@ -57,6 +58,7 @@ sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sa
                         const int32_t *needed, const bool *slice, sah_base **out, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
+    const sah_device *device = pass->model->device;
     sah_base *base = sah_alloc(1, sizeof *base);
     if (!base) return sah_fail_memory(error, "the base pass");
     omp_init_lock(&base->walk);
@@ -66,17 +68,18 @@ sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sa
     base->slice = slice;
     base->left = sah_alloc((size_t)c->n_layers, sizeof *base->left);
     base->snapshots = sah_alloc((size_t)c->n_layers, sizeof(sah_snapshot *));
-    base->x = sah_alloc_aligned((size_t)forest->n_nodes * (size_t)c->d_model, sizeof *base->x);
-    base->ends = sah_alloc_aligned((size_t)forest->n_ends * (size_t)c->d_model, sizeof *base->ends);
-    sah_status status = sah_lent_new(c, (size_t)forest->n_nodes, &base->lent, error);
+    base->x = sah_device_alloc(device, (size_t)forest->n_nodes * (size_t)c->d_model, sizeof *base->x);
+    base->ends = sah_device_alloc(device, (size_t)forest->n_ends * (size_t)c->d_model, sizeof *base->ends);
+    sah_status status = sah_lent_new(device, c, (size_t)forest->n_nodes, &base->lent, error);
     if (status == SAH_OK && (!base->left || !base->snapshots || !base->x || !base->ends))
         status = sah_fail_memory(error, "the base pass");
+    if (status == SAH_OK)
+        status = sah_embed(pass->model, forest->token, forest->depth, forest->n_nodes, base->x, error);
     if (status != SAH_OK) {
         sah_base_free(base);
         return status;
     }
     memcpy(base->left, needed, (size_t)c->n_layers * sizeof *needed);
-    sah_embed(pass->model, forest->token, forest->depth, forest->n_nodes, base->x);
     *out = base;
     return SAH_OK;
 }
@@ -91,6 +94,7 @@ uint64_t sah_snapshot_bytes(const sah_config *config, const sah_forest *forest)
 static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
 {
     const sah_config *c = &base->pass.model->config;
+    const sah_device *device = base->pass.model->device;
     const sah_view *view = sah_pass_view(&base->pass, layer);
     const sah_layer *weights = &base->pass.model->layers[layer];
     size_t z_width = (size_t)(weights->kind.n_heads * weights->kind.head_dim), rows = (size_t)view->n,
@@ -102,19 +106,19 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     s->view = view;
     s->lent = &base->lent;
     s->states.kept = sah_lent_kv(&base->lent, c, layer);
-    s->states.qkv =
-        sah_alloc_aligned((size_t)base->pass.nodes.n * (size_t)sah_layer_qkv_width(c, &weights->kind), size);
-    s->states.q = apart ? sah_alloc_aligned(rows * (size_t)sah_q_width(c), size) : NULL;
-    s->z = sah_alloc_aligned(rows * z_width, size);
-    s->z_base = base->plans[layer].n_edits ? sah_alloc_aligned(rows * z_width, size) : s->z;
+    s->states.qkv = sah_device_alloc(
+        device, (size_t)base->pass.nodes.n * (size_t)sah_layer_qkv_width(c, &weights->kind), size);
+    s->states.q = apart ? sah_device_alloc(device, rows * (size_t)sah_q_width(c), size) : NULL;
+    s->z = sah_device_alloc(device, rows * z_width, size);
+    s->z_base = base->plans[layer].n_edits ? sah_device_alloc(device, rows * z_width, size) : s->z;
     s->states.z = s->z_base;
     s->states.unedited = s->z;
-    s->middle = sah_alloc_aligned(rows * (size_t)c->d_model, size);
-    s->branch = branches ? sah_alloc_aligned(rows * (size_t)c->d_model, size) : NULL;
+    s->middle = sah_device_alloc(device, rows * (size_t)c->d_model, size);
+    s->branch = branches ? sah_device_alloc(device, rows * (size_t)c->d_model, size) : NULL;
     s->output = sah_alloc((size_t)c->n_heads, sizeof(sah_weights *));
     if (!s->states.qkv || (apart && !s->states.q) || !s->z || !s->z_base || !s->middle ||
         (branches && !s->branch) || !s->output) {
-        snapshot_free(s, c->n_heads);
+        snapshot_free(base->pass.model, s);
         return NULL;
     }
     return s;
@@ -149,7 +153,8 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
     for (size_t h = 0; h < (size_t)model->layers[s->layer].kind.n_heads && status == SAH_OK; h++) {
         if (!base->slice[(size_t)(s->layer * c->n_heads) + h]) continue;
         slice_source source = {o, h * D, D, row};
-        status = sah_weights_new(c->d_model, (int64_t)D, model->precision, false, read_slice, &source,
+        status = sah_weights_new(model->device, c->d_model, (int64_t)D,
+                                 (sah_packing){.precision = model->precision}, read_slice, &source,
                                  &s->output[h], error);
     }
     free(row);
@@ -160,9 +165,9 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
 /* The branch, where it has yet to join, in scratch memory for a change; NULL otherwise, or without memory. */
 static float *copy_branch(const sah_snapshot *s, const sah_pass *pass)
 {
-    size_t n = (size_t)(s->view->n * pass->model->config.d_model);
-    float *copy = s->branch ? sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, n) : NULL;
-    if (copy) memcpy(copy, s->branch, n * sizeof *copy);
+    const int64_t d = pass->model->config.d_model, n = s->view->n;
+    float *copy = s->branch ? sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(n * d)) : NULL;
+    if (copy) sah_copy_rows(pass, (sah_rows){s->branch, d, NULL}, n, d, copy);
     return copy;
 }
 
@@ -179,13 +184,13 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
     pass.workspace = workspace;
     sah_status status = sah_layer_take(pass.model, l, sah_layer_next(pass.model, l), error);
     if (status != SAH_OK) {
-        snapshot_free(s, c->n_heads);
+        snapshot_free(base->pass.model, s);
         return status;
     }
     status = sah_block_attend(&pass, l, &base->plans[l], 1, &s->states, base->x, s->middle, s->branch, error);
     if (status == SAH_OK && base->left[l] > 0) status = pack_slices(base, s, error);
     if (status == SAH_OK) {
-        memcpy(y, s->middle, (size_t)s->view->n * (size_t)c->d_model * sizeof *y);
+        sah_copy_rows(&pass, (sah_rows){s->middle, c->d_model, NULL}, s->view->n, c->d_model, y);
         float *branch = copy_branch(s, &pass);
         if (s->branch && !branch) status = sah_fail_memory(error, "the base pass");
         if (branch) sah_block_join(&pass, l, s->view->n, branch, y);
@@ -193,7 +198,7 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
     if (status == SAH_OK) status = sah_block_finish(&pass, l, s->view->n, y, error);
     sah_layer_release(pass.model, l);
     if (status != SAH_OK || base->left[l] == 0) {
-        snapshot_free(s, c->n_heads);
+        snapshot_free(base->pass.model, s);
         s = NULL;
     }
     if (status == SAH_OK) {
@@ -261,16 +266,7 @@ void sah_base_release(sah_base *base, int layer, int32_t n)
         base->snapshots[layer] = NULL;
     }
     omp_unset_lock(&base->books);
-    snapshot_free(done, base->pass.model->config.n_heads);
-}
-
-/* out [rows, D] -= the base's output of the head. */
-static void subtract_base(const sah_snapshot *s, int head, int D, int64_t stride, float *out)
-{
-    for (int64_t r = 0; r < s->view->n; r++) {
-        const float *z = s->z_base + r * stride + (int64_t)head * D;
-        for (int i = 0; i < D; i++) out[r * D + i] -= z[i];
-    }
+    snapshot_free(base->pass.model, done);
 }
 
 sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, const sah_plan *plan,
@@ -283,7 +279,7 @@ sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, c
     sah_attention at = sah_block_states(pass, s->layer, &s->states, 0);
     sah_plan *extended = NULL;
     at.z = s->z;
-    memcpy(y, s->middle, (size_t)(rows * c->d_model) * sizeof *y);
+    sah_copy_rows(pass, (sah_rows){s->middle, c->d_model, NULL}, rows, c->d_model, y);
     float *branch = copy_branch(s, pass);
     float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(rows * at.head_dim));
     if (!z || (s->branch && !branch)) return sah_fail_memory(error, "an edited head");
@@ -292,7 +288,8 @@ sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, c
         if (!sah_candidate_edits(candidate, c, h)) continue;
         status = sah_edited_head(pass, s->layer, extended, donor, &at, h, false, z, error);
         if (status != SAH_OK) break;
-        subtract_base(s, h, at.head_dim, at.z_stride, z);
+        const sah_rows of_base = {s->z_base + (int64_t)h * at.head_dim, at.z_stride, NULL};
+        ws->device->add(ws, of_base, rows, at.head_dim, -1.0f, z);
         status = sah_product(ws, s->output[h], rows, z, branch ? branch : y, true, error);
     }
     if (status == SAH_OK && branch) sah_block_join(pass, s->layer, rows, branch, y);

@@ -110,7 +110,8 @@ static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_er
             status = sah_snapshot_candidate(s, &pass, &sw->plans[l],
                                             &sw->candidates[sw->order[u->from + u->active]], donor,
                                             y + u->active * each * d, error);
-        if (status == SAH_OK) sah_lent_copy(s->lent, c, l, u->active * f->n_nodes, f->n_nodes, &u->lent);
+        if (status == SAH_OK)
+            sah_lent_copy(w->workspace, s->lent, c, l, u->active * f->n_nodes, f->n_nodes, &u->lent);
         u->active++;
     }
     if (s) sah_base_release(sw->base, l, u->active - before);
@@ -120,29 +121,30 @@ static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_er
 
 /* ---- Workers ------------------------------------------------------------------------------------------- */
 
-static void unit_free(unit *u)
+static void unit_free(const sweep *sw, unit *u)
 {
-    free(u->x);
-    free(u->ends);
+    sah_device_free(sw->model->device, u->x);
+    sah_device_free(sw->model->device, u->ends);
     sah_lent_free(&u->lent);
 }
 
 static sah_status unit_new(const sweep *sw, unit *u, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
+    const sah_device *device = sw->model->device;
     size_t n = (size_t)sw->unit_size, d = (size_t)c->d_model, rows = n * (size_t)sw->forest->n_nodes;
-    u->x = sah_alloc_aligned(rows * d, sizeof *u->x);
-    u->ends = sah_alloc_aligned(n * (size_t)sw->forest->n_ends * d, sizeof *u->ends);
+    u->x = sah_device_alloc(device, rows * d, sizeof *u->x);
+    u->ends = sah_device_alloc(device, n * (size_t)sw->forest->n_ends * d, sizeof *u->ends);
     if (!u->x || !u->ends)
         return sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
-    return sah_lent_new(c, rows, &u->lent, error);
+    return sah_lent_new(device, c, rows, &u->lent, error);
 }
 
-static void worker_free(worker *w)
+static void worker_free(const sweep *sw, worker *w)
 {
     sah_workspace_free(w->workspace);
-    free(w->qkv);
-    free(w->q);
+    sah_device_free(sw->model->device, w->qkv);
+    sah_device_free(sw->model->device, w->q);
     free(w->hidden);
 }
 
@@ -150,11 +152,12 @@ static sah_status worker_new(const sweep *sw, worker *w, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
     const sah_forest *f = sw->forest;
+    const sah_device *device = sw->model->device;
     size_t n = (size_t)sw->unit_size, size = sizeof(float);
-    sah_status status = sah_workspace_new(sw->threads_each, &w->workspace, error);
+    sah_status status = sah_workspace_new(device, sw->threads_each, &w->workspace, error);
     if (status != SAH_OK) return status;
-    w->qkv = sah_alloc_aligned(n * (size_t)f->n_nodes * (size_t)sah_qkv_width(c), size);
-    w->q = sah_alloc_aligned(n * (size_t)f->n_ends * (size_t)sah_q_width(c), size);
+    w->qkv = sah_device_alloc(device, n * (size_t)f->n_nodes * (size_t)sah_qkv_width(c), size);
+    w->q = sah_device_alloc(device, n * (size_t)f->n_ends * (size_t)sah_q_width(c), size);
     w->hidden = sah_alloc_aligned(n * (size_t)f->n_prompts * (size_t)c->d_model, size);
     return w->qkv && w->q && w->hidden
                ? SAH_OK
@@ -196,7 +199,7 @@ static void note_books(sweep *sw, sah_workspace *ws)
     sah_workspace_count(ws, &own);
     pthread_mutex_lock(&sw->noting);
     for (int i = 0; i < SAH_N_STAGES; i++) {
-        sw->books.seconds[i] += own.seconds[i] * sah_workspace_threads(ws);
+        sw->books.seconds[i] += own.seconds[i] * ws->threads;
         sw->books.operations[i] += own.operations[i];
     }
     pthread_mutex_unlock(&sw->noting);
@@ -208,12 +211,14 @@ static sah_status deliver(sweep *sw, const worker *w, int number, const unit *u,
     const sah_forest *f = sw->forest;
     int64_t d = sw->model->config.d_model;
     int32_t n = u->to - u->from;
-    sah_final_norm(sw->model, u->ends, (int64_t)n * f->n_ends, u->ends);
-    for (int32_t i = 0; i < n; i++)
-        sah_spread_ends(f, u->ends + (int64_t)i * f->n_ends * d, d,
-                        w->hidden + (int64_t)i * f->n_prompts * d);
-    sah_status status =
-        sw->sink->take(sw->sink->ctx, number, w->workspace, sw->order + u->from, n, w->hidden, error);
+    sah_status status = SAH_OK;
+    sah_final_norm(sw->model, w->workspace, u->ends, (int64_t)n * f->n_ends, u->ends);
+    for (int32_t i = 0; i < n && status == SAH_OK; i++)
+        status = sah_spread_ends(sw->model->device, f, u->ends + (int64_t)i * f->n_ends * d, d,
+                                 w->hidden + (int64_t)i * f->n_prompts * d, error);
+    if (status == SAH_OK)
+        status =
+            sw->sink->take(sw->sink->ctx, number, w->workspace, sw->order + u->from, n, w->hidden, error);
     if (status == SAH_OK) note_progress(sw, n);
     return status;
 }
@@ -245,8 +250,8 @@ static void work(sweep *sw, int number)
     }
     if (status != SAH_OK) note_failure(sw, status, &error);
     if (w.workspace) note_books(sw, w.workspace);
-    unit_free(&u);
-    worker_free(&w);
+    unit_free(sw, &u);
+    worker_free(sw, &w);
 }
 
 static void work_all(sweep *sw)
@@ -335,9 +340,9 @@ static sah_status walk_groups(sweep *sw, sah_error *error)
     }
     for (int i = 0; sw->crew && i < sw->workers; i++) {
         if (sw->crew[i].workspace) note_books(sw, sw->crew[i].workspace);
-        worker_free(&sw->crew[i]);
+        worker_free(sw, &sw->crew[i]);
     }
-    for (int i = 0; sw->group && i < sw->group_size; i++) unit_free(&sw->group[i]);
+    for (int i = 0; sw->group && i < sw->group_size; i++) unit_free(sw, &sw->group[i]);
     free(sw->crew);
     free(sw->group);
     return status;
@@ -416,16 +421,17 @@ static int compare_layers(const void *a, const void *b, void *candidates)
 }
 
 /* *donors: whether they take any. */
-static sah_status check_candidates(const sah_config *c, const sah_forest *forest,
+static sah_status check_candidates(const sah_model *model, const sah_forest *forest,
                                    const sah_candidate *candidates, size_t n, bool *donors, sah_error *error)
 {
     *donors = false;
     if (n > INT32_MAX / 2) return sah_fail(error, SAH_BAD_ARGUMENT, "too many candidates");
     for (size_t i = 0; i < n; i++) {
-        sah_status status = sah_edits_check(c, candidates[i].edits, (size_t)candidates[i].n_edits, error);
+        sah_status status =
+            sah_edits_check(&model->config, candidates[i].edits, (size_t)candidates[i].n_edits, error);
         if (status == SAH_OK)
-            status =
-                sah_donors_check(forest->donors, candidates[i].edits, (size_t)candidates[i].n_edits, error);
+            status = sah_donors_check(model, forest->donors, candidates[i].edits,
+                                      (size_t)candidates[i].n_edits, error);
         if (status != SAH_OK) return status;
         for (int e = 0; e < candidates[i].n_edits; e++) {
             if (candidates[i].edits[e].layer != candidates[i].layer)
@@ -465,24 +471,24 @@ static sah_status run_base(sweep *sw, sah_error *error)
     int32_t *nobody = sah_alloc((size_t)c->n_layers, sizeof *nobody);
     bool *none = sah_alloc((size_t)c->n_layers * (size_t)c->n_heads, sizeof *none);
     float *hidden = sah_alloc_aligned((size_t)f->n_prompts * d, sizeof *hidden);
-    float *ends = sah_alloc_aligned((size_t)f->n_ends * d, sizeof *ends);
+    float *ends = sah_device_alloc(sw->model->device, (size_t)f->n_ends * d, sizeof *ends);
     sah_status status = nobody && none && hidden && ends ? SAH_OK : sah_fail_memory(error, "the base pass");
     int threads = sw->model->precision == SAH_PRECISION_F32 ? sw->model->threads : sw->threads_each;
-    if (status == SAH_OK) status = sah_workspace_new(threads, &ws, error);
+    if (status == SAH_OK) status = sah_workspace_new(sw->model->device, threads, &ws, error);
     if (status == SAH_OK) status = sah_base_new(&sw->pass, f, sw->plans, nobody, none, &base, error);
     if (status == SAH_OK) status = sah_base_take(base, ws, c->n_layers - 1, &unused, error);
     if (status == SAH_OK) {
-        sah_final_norm(sw->model, sah_base_ends(base), f->n_ends, ends);
-        sah_spread_ends(f, ends, c->d_model, hidden);
-        status = sw->sink->base(sw->sink->ctx, hidden, error);
+        sah_final_norm(sw->model, ws, sah_base_ends(base), f->n_ends, ends);
+        status = sah_spread_ends(sw->model->device, f, ends, c->d_model, hidden, error);
     }
+    if (status == SAH_OK) status = sw->sink->base(sw->sink->ctx, hidden, error);
     if (ws) note_books(sw, ws);
     sah_base_free(base);
     sah_workspace_free(ws);
     free(nobody);
     free(none);
     free(hidden);
-    free(ends);
+    sah_device_free(sw->model->device, ends);
     return status;
 }
 
@@ -490,7 +496,8 @@ static sah_status run_base(sweep *sw, sah_error *error)
 static sah_status lend(sweep *sw, const sah_edit *base, size_t n_base, sah_error *error)
 {
     sah_workspace *ws = NULL;
-    sah_status status = sah_workspace_new(sah_threads_here(sw->model->threads), &ws, error);
+    sah_status status =
+        sah_workspace_new(sw->model->device, sah_threads_here(sw->model->threads), &ws, error);
     if (status == SAH_OK)
         status = sah_donor_set_new(sw->model, sw->forest->donors, base, n_base, ws, &sw->set, error);
     sw->pass.donors = sw->set.layers;
@@ -525,7 +532,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sw.options = options ? options : &defaults;
 
     bool donors;
-    sah_status status = check_candidates(c, forest, candidates, n, &donors, error);
+    sah_status status = check_candidates(model, forest, candidates, n, &donors, error);
     if (status != SAH_OK) return status;
     pthread_mutex_init(&sw.telling, NULL);
     pthread_mutex_init(&sw.noting, NULL);

@@ -17,7 +17,7 @@
 /* What a score does with the sweep's results. */
 typedef struct sah_sink {
     void *ctx;
-    /* First, once, from the calling thread: final-norm hidden states of every prompt's last token under the
+    /* Hidden states lie in the host's memory. First, once, from the calling thread: final-norm hidden states of every prompt's last token under the
      * base ablation, [n_prompts, d]. */
     sah_status (*base)(void *ctx, const float *hidden, sah_error *error);
     /* Then once for every candidate, in no fixed order, several at once from `thread` (0..threads-1):

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/cpu/kl.h"
 #include "engine/donors.h"
 #include "engine/forward.h"
@@ -120,7 +121,7 @@ static void alone(const subject *s, size_t query, const int32_t *opening, size_t
     expect_ok(sah_forest_new(&path, 1, s->model->config.n_vocab, &forest, &error), &error);
     forest->donors = donors;
     expect_ok(sah_forward(s->model, forest, edits, n_edits, hidden, &error), &error);
-    expect_ok(sah_workspace_new(1, &workspace, &error), &error);
+    expect_ok(sah_workspace_new(sah_cpu(), 1, &workspace, &error), &error);
     if (logits != NULL) expect_ok(sah_lm_head(s->model, workspace, hidden, 1, logits, &error), &error);
     sah_workspace_free(workspace);
     sah_forest_free(forest);

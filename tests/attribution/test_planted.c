@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/cpu/kl.h"
 #include "attribution/subspace.h"
 #include "engine/forward.h"
@@ -145,7 +146,7 @@ static void forward(setup *s, const sah_head *heads, size_t n, float *logits)
     sah_workspace *workspace = NULL;
     expect_ok(sah_edits_new(sah_model_describe(s->model), heads, n, &Q, &edits, &n_edits, &error), &error);
     expect_ok(sah_forward(s->model, s->forest, edits, n_edits, s->hidden, &error), &error);
-    expect_ok(sah_workspace_new(1, &workspace, &error), &error);
+    expect_ok(sah_workspace_new(sah_cpu(), 1, &workspace, &error), &error);
     expect_ok(sah_lm_head(s->model, workspace, s->hidden, N_QUERIES, logits, &error), &error);
     sah_workspace_free(workspace);
     free(edits);

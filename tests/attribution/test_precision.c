@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/product.h"
 #include "engine/model.h"
 #include "engine/precision.h"
 #include "util/needs.h"

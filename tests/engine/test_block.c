@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "models/random_model.h"
+#include "engine/cpu/cpu.h"
 #include "engine/ablation.h"
 #include "engine/decode.h"
 #include "engine/forward.h"
@@ -396,7 +397,7 @@ static void check_forward(const sah_model *model, const sah_edit *edits, size_t 
     float hidden[N_PROMPTS * 64], logits[N_PROMPTS * 64];
     double plain_hidden[64], plain_logits[64];
     assert_true(d <= 64 && V <= 64);
-    assert_int_equal(sah_workspace_new(1, &ws, &error), SAH_OK);
+    assert_int_equal(sah_workspace_new(sah_cpu(), 1, &ws, &error), SAH_OK);
     assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, (int32_t)V, &forest, &error), SAH_OK);
     assert_int_equal(sah_forward(model, forest, edits, n, hidden, &error), SAH_OK);
     assert_int_equal(sah_lm_head(model, ws, hidden, N_PROMPTS, logits, &error), SAH_OK);

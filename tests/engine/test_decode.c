@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/product.h"
 #include "engine/decode.h"
 #include "engine/forward.h"
 #include "engine/plain.h"

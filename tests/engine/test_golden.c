@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/forward.h"
 #include "engine/plain.h"
 #include "golden.h"
@@ -82,7 +83,7 @@ static void check_fast(const golden *g, const sah_model *model, const char *what
     float *hidden = calloc(g->n_prompts * d, sizeof *hidden),
           *logits = calloc(g->n_prompts * V, sizeof *logits);
     double *wide = calloc(V, sizeof *wide);
-    assert_int_equal(sah_workspace_new(1, &workspace, &error), SAH_OK);
+    assert_int_equal(sah_workspace_new(sah_cpu(), 1, &workspace, &error), SAH_OK);
     assert_int_equal(sah_forest_new(g->prompts, g->n_prompts, model->config.n_vocab, &forest, &error),
                      SAH_OK);
     for (size_t c = 0; c < g->n_cases; c++) {

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/cpu/product.h"
 #include "util/needs.h"
 
@@ -38,9 +39,10 @@ static product product_new(int64_t rows, int64_t outputs, int64_t inputs, sah_pr
     product p = {.rows = rows, .outputs = outputs, .inputs = inputs};
     size_t columns = (size_t)inputs;
     sah_error error = {0};
-    assert_int_equal(
-        sah_weights_new(outputs, inputs, precision, false, read_rows, &columns, &p.weights, &error), SAH_OK);
-    assert_int_equal(sah_workspace_new(1, &p.workspace, &error), SAH_OK);
+    assert_int_equal(sah_weights_new(sah_cpu(), outputs, inputs, (sah_packing){.precision = precision},
+                                     read_rows, &columns, &p.weights, &error),
+                     SAH_OK);
+    assert_int_equal(sah_workspace_new(sah_cpu(), 1, &p.workspace, &error), SAH_OK);
     p.x = malloc((size_t)(rows * inputs) * sizeof *p.x);
     p.y = malloc((size_t)(rows * outputs) * sizeof *p.y);
     for (int64_t i = 0; i < rows * inputs; i++)

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/cpu.h"
 #include "util/splitmix.h"
 
 typedef struct maker {
@@ -162,10 +163,9 @@ sah_config random_config(void)
     return c;
 }
 
-sah_model *random_model(const random_shape *s, const sah_model_options *options, uint64_t seed)
+sah_status random_model_on(const random_shape *s, const sah_device *device, const sah_model_options *options,
+                           uint64_t seed, sah_model **out, sah_error *error)
 {
-    sah_error error = {0};
-    sah_model *model = NULL;
     maker m = {calloc(1, sizeof *m.c), seed};
     sah_checkpoint *c = m.c;
     c->config = s->config;
@@ -188,6 +188,13 @@ sah_model *random_model(const random_shape *s, const sah_model_options *options,
     c->final_norm = norm(&m, true, c->config.d_model);
     c->final_norm_bias = bias(&m, s->norm_biases, c->config.d_model);
     for (int l = 0; l < c->config.n_layers; l++) make_layer(&m, s, l);
-    if (sah_model_of(c, options, &model, &error) != SAH_OK) fail_msg("%s", error.message);
+    return sah_model_of(c, device, options, out, error);
+}
+
+sah_model *random_model(const random_shape *s, const sah_model_options *options, uint64_t seed)
+{
+    sah_error error = {0};
+    sah_model *model = NULL;
+    if (random_model_on(s, sah_cpu(), options, seed, &model, &error) != SAH_OK) fail_msg("%s", error.message);
     return model;
 }

@@ -21,7 +21,11 @@ typedef struct random_shape {
 /* RANDOM_LAYERS layers of 4 heads that share 2 key/value heads 12 wide, d 40, d_ff 56, 50 tokens. */
 sah_config random_config(void);
 
-/* The model of a shape; fails the test when it does not open. The seed decides all weights. */
+/* The model of a shape on a device, for sah_model_close(). The seed decides all weights. */
+sah_status random_model_on(const random_shape *shape, const sah_device *device,
+                           const sah_model_options *options, uint64_t seed, sah_model **out,
+                           sah_error *error);
+/* The same on the CPU; fails the test when it does not open. */
 sah_model *random_model(const random_shape *shape, const sah_model_options *options, uint64_t seed);
 
 #endif

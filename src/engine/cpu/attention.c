@@ -226,11 +226,12 @@ static void apply_gates(const sah_attention *at, const sah_segment *segment, int
                              at->z + row * at->z_stride + kv * width);
 }
 
-sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, const sah_segment *segments,
-                      int32_t n_segments, sah_error *error)
+sah_status sah_cpu_attend(sah_workspace *workspace, const sah_attention *attention, const sah_view *view,
+                          sah_error *error)
 {
-    int D = attention->head_dim, kvs = attention->n_kv_heads, threads = sah_workspace_threads(workspace);
-    int32_t longest = 0;
+    int D = attention->head_dim, kvs = attention->n_kv_heads, threads = workspace->threads;
+    const sah_segment *segments = view->segments;
+    int32_t longest = 0, n_segments = view->n_segments;
     for (int32_t i = 0; i < n_segments; i++)
         if (segments[i].depth + segments[i].n > longest) longest = segments[i].depth + segments[i].n;
     size_t n_keys = (size_t)round_up(longest);
@@ -238,18 +239,16 @@ sah_status sah_attend(sah_workspace *workspace, const sah_attention *attention, 
     float *memory = sah_workspace_scratch(workspace, SAH_SLOT_ATTENTION, each * (size_t)threads);
     if (!memory) return sah_fail_memory(error, "attention");
 
-    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_ATTENTION);
     int64_t n = (int64_t)n_segments * kvs;
 #pragma omp parallel for schedule(dynamic, 4) if (threads > 1) num_threads(threads)
     for (int64_t i = 0; i < n; i++) {
         float *own = memory + each * (size_t)(threads > 1 ? omp_get_thread_num() : 0);
         scratch s = {own, own + n_keys * (size_t)D, own + n_keys * (size_t)(D + round_up(D))};
-        if (attention->single)
+        if (view->single)
             attend_single(attention, &segments[i / kvs], (int)(i % kvs), own);
         else
             attend_segment(attention, &segments[i / kvs], (int)(i % kvs), &s);
         if (attention->gate) apply_gates(attention, &segments[i / kvs], (int)(i % kvs));
     }
-    sah_workspace_enter(workspace, before);
     return SAH_OK;
 }

@@ -9,15 +9,11 @@
 
 #include <stddef.h>
 
+#include "engine/device.h"
+
 #define SAH_KL_EPSILON 1e-12
 
-/* One query under the unablated model. */
-typedef struct sah_kl_base {
-    double *p; /* [n_vocab] p_i + e */
-    double log_p_sum; /* sum_i (p_i + e) ln(p_i + e) */
-} sah_kl_base;
-
-/* Fills base->p [n] from logits [n] (all finite) and the sum beside it. `scratch` [n]. Returns false when a
+/* Fills base->p [n], p_i + e, from logits [n] (all finite) and the sum beside it. `scratch` [n]. Returns false when a
  * logit is not finite. */
 _Bool sah_kl_prepare(const float *logits, size_t n, double *scratch, sah_kl_base *base);
 

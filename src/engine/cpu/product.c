@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/cpu/elementwise.h"
 #include "engine/cpu/tiles.h"
 #include "util/alloc.h"
@@ -118,17 +119,21 @@ enum { BF16_INPUTS = 32 };
 /* Rows of every bfloat16 product where the number of rows is fixed. */
 enum { FIXED_ROWS = 64 };
 
-struct sah_weights {
-    int64_t outputs, inputs;
+typedef struct cpu_weights {
+    sah_weights shared; /* first: sah_weights points here */
     int64_t padded; /* inputs as packed */
     dnnl_data_type_t type;
     desc_t layout;
     void *packed;
-    size_t bytes;
     bool on_tiles; /* float32 on a processor with bfloat16 tiles: instead of layout and packed */
     bool gated; /* only there: sah_product_gate() */
     sah_tiles *tiles;
-};
+} cpu_weights;
+
+static const cpu_weights *own(const sah_weights *weights)
+{
+    return (const cpu_weights *)weights;
+}
 
 /* One per process: a oneDNN engine is a handle on "the CPU" and is safe to share. */
 static dnnl_engine_t cpu_engine(void)
@@ -207,9 +212,9 @@ static dnnl_status_t describe(const product_key *key, const desc_t *layout, desc
 }
 
 /* Asks oneDNN for its layout of a [outputs, inputs] matrix. */
-static dnnl_status_t choose_layout(sah_weights *weights)
+static dnnl_status_t choose_layout(cpu_weights *weights)
 {
-    product_key key = {weights->outputs, weights->padded, LAYOUT_ROWS, weights->type, false};
+    product_key key = {weights->shared.outputs, weights->padded, LAYOUT_ROWS, weights->type, false};
     dnnl_primitive_desc_t pd = NULL;
     desc_t x, y;
     memset(&x, 0, sizeof x);
@@ -225,10 +230,10 @@ static dnnl_status_t choose_layout(sah_weights *weights)
 
 /* Packs a float32 matrix [outputs, inputs], whose rows lie `stride` apart, into the chosen layout and type.
  */
-static dnnl_status_t pack(sah_weights *weights, float *values, int64_t stride)
+static dnnl_status_t pack(cpu_weights *weights, float *values, int64_t stride)
 {
     dnnl_engine_t engine = cpu_engine();
-    dnnl_dims_t dims = {weights->padded, weights->outputs}, strides = {1, stride};
+    dnnl_dims_t dims = {weights->padded, weights->shared.outputs}, strides = {1, stride};
     dnnl_memory_t from = NULL, to = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t reorder = NULL;
@@ -281,57 +286,54 @@ static int64_t padded_inputs(int64_t inputs, dnnl_data_type_t type)
 }
 
 /* A matrix of the chosen layout, not yet filled. */
-static sah_status weights_make(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
-                               bool gated, sah_weights **out, sah_error *error)
+static sah_status weights_make(int64_t outputs, int64_t inputs, sah_packing packing, sah_weights **out,
+                               sah_error *error)
 {
-    sah_weights *weights = sah_alloc(1, sizeof *weights);
+    cpu_weights *weights = sah_alloc(1, sizeof *weights);
     if (!weights) return sah_fail_memory(error, "weights");
-    weights->outputs = outputs;
-    weights->inputs = inputs;
-    weights->type = precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
+    weights->shared = (sah_weights){.device = sah_cpu(), .outputs = outputs, .inputs = inputs};
+    weights->type = packing.precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     weights->padded = padded_inputs(inputs, weights->type);
-    weights->on_tiles = tiles && weights->type == dnnl_f32 && sah_product_has_tiles();
-    weights->gated = gated && weights->on_tiles && outputs % SAH_TILES_GATED == 0;
-    *out = weights; /* the caller frees it, whatever comes */
+    weights->on_tiles = packing.tiles && weights->type == dnnl_f32 && sah_product_has_tiles();
+    weights->gated = packing.gated && weights->on_tiles && outputs % SAH_TILES_GATED == 0;
+    *out = &weights->shared; /* the caller frees it, whatever comes */
     if (weights->on_tiles) return SAH_OK;
 
     dnnl_status_t status = choose_layout(weights);
     if (status != dnnl_success) return fail_dnnl(error, "matrix product", status);
-    weights->bytes = dnnl_memory_desc_get_size(desc_of(&weights->layout));
-    weights->packed = sah_alloc_aligned(weights->bytes, 1);
+    weights->shared.bytes = dnnl_memory_desc_get_size(desc_of(&weights->layout));
+    weights->packed = sah_alloc_aligned(weights->shared.bytes, 1);
     return weights->packed ? SAH_OK : sah_fail_memory(error, "weights");
 }
 
-static sah_status weights_fill(sah_weights *weights, float *values, int64_t stride, sah_error *error)
+static sah_status weights_fill(cpu_weights *weights, float *values, int64_t stride, sah_error *error)
 {
     if (weights->on_tiles) {
-        sah_status status = sah_tiles_new(weights->outputs, weights->inputs, values, stride, weights->gated,
-                                          &weights->tiles, error);
-        if (status == SAH_OK) weights->bytes = sah_tiles_bytes(weights->tiles);
+        sah_status status = sah_tiles_new(weights->shared.outputs, weights->shared.inputs, values, stride,
+                                          weights->gated, &weights->tiles, error);
+        if (status == SAH_OK) weights->shared.bytes = sah_tiles_bytes(weights->tiles);
         return status;
     }
     dnnl_status_t packed = pack(weights, values, stride);
     return packed == dnnl_success ? SAH_OK : fail_dnnl(error, "packing weights", packed);
 }
 
-static sah_status read_and_pack(int64_t outputs, const int64_t *ends, int n, sah_precision precision,
-                                bool tiles, bool gated, sah_rows_fn read, const void *source,
-                                sah_weights **out, sah_error *error)
+sah_status sah_cpu_pack(int64_t outputs, const int64_t *ends, int n, sah_packing packing, sah_rows_fn read,
+                        const void *source, sah_weights **out, sah_error *error)
 {
     sah_status status = SAH_OK;
     int64_t inputs = ends[n - 1];
-    int64_t stride = padded_inputs(inputs, precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32);
+    int64_t stride = padded_inputs(inputs, packing.precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32);
     size_t size;
     float *values = NULL;
     for (int i = 0; i < n; i++) out[i] = NULL;
     if (sah_mul((size_t)outputs, (size_t)stride, &size)) values = sah_alloc_aligned(size, sizeof *values);
     if (!values) return sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++)
-        status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), precision, tiles, gated, &out[i],
-                              error);
+        status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), packing, &out[i], error);
     if (status == SAH_OK) read_matrix(outputs, inputs, read, source, values, stride);
     for (int i = 0; i < n && status == SAH_OK; i++)
-        status = weights_fill(out[i], values + (i > 0 ? ends[i - 1] : 0), stride, error);
+        status = weights_fill((cpu_weights *)out[i], values + (i > 0 ? ends[i - 1] : 0), stride, error);
     free(values);
     for (int i = 0; i < n && status != SAH_OK; i++) {
         sah_weights_free(out[i]);
@@ -340,46 +342,13 @@ static sah_status read_and_pack(int64_t outputs, const int64_t *ends, int n, sah
     return status;
 }
 
-sah_status sah_weights_new(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
-                           sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
+void sah_cpu_unpack(sah_weights *shared)
 {
-    return read_and_pack(outputs, &inputs, 1, precision, tiles, false, read, source, out, error);
-}
-
-sah_status sah_weights_gate(int64_t outputs, int64_t inputs, sah_precision precision, bool tiles,
-                            sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
-{
-    return read_and_pack(outputs, &inputs, 1, precision, tiles, true, read, source, out, error);
-}
-
-sah_status sah_weights_split(int64_t outputs, const int64_t *ends, int n, sah_precision precision, bool tiles,
-                             sah_rows_fn read, const void *source, sah_weights **out, sah_error *error)
-{
-    return read_and_pack(outputs, ends, n, precision, tiles, false, read, source, out, error);
-}
-
-void sah_weights_free(sah_weights *weights)
-{
-    if (!weights) return;
+    cpu_weights *weights = (cpu_weights *)shared;
     desc_free(&weights->layout);
     free(weights->packed);
     sah_tiles_free(weights->tiles);
     free(weights);
-}
-
-int64_t sah_weights_outputs(const sah_weights *weights)
-{
-    return weights->outputs;
-}
-
-int64_t sah_weights_inputs(const sah_weights *weights)
-{
-    return weights->inputs;
-}
-
-size_t sah_weights_bytes(const sah_weights *weights)
-{
-    return weights->bytes;
 }
 
 /* ---- Workspace ----------------------------------------------------------------------------------------- */
@@ -388,41 +357,25 @@ size_t sah_weights_bytes(const sah_weights *weights)
  */
 enum { MAX_ENTRIES = 64 };
 
-struct sah_workspace {
-    int threads;
-    bool fixed_rows; /* see sah_workspace_fix_rows */
+/* A workspace's own. */
+typedef struct products {
     dnnl_stream_t stream;
     product_entry entries[MAX_ENTRIES];
     int n_entries;
     uint64_t clock;
-    float *slots[SAH_N_SLOTS];
-    size_t slot_sizes[SAH_N_SLOTS];
-    void *dnnl_scratch;
-    size_t dnnl_scratch_size;
-    sah_stage stage; /* what runs since `since` */
-    double since;
-    sah_books books;
-};
+    void *scratch;
+    size_t scratch_size;
+} products;
 
-int sah_threads_here(int threads)
+sah_status sah_cpu_start(sah_workspace *workspace, sah_error *error)
 {
-    return omp_get_active_level() < omp_get_max_active_levels() ? threads : 1;
-}
-
-sah_status sah_workspace_new(int threads, sah_workspace **out, sah_error *error)
-{
-    sah_workspace *workspace = sah_alloc(1, sizeof *workspace);
-    if (!workspace) return sah_fail_memory(error, "a workspace");
-    workspace->threads = sah_threads_here(threads);
-    workspace->since = omp_get_wtime();
+    products *p = workspace->own = sah_alloc(1, sizeof *p);
+    if (!p) return sah_fail_memory(error, "a workspace");
     dnnl_engine_t engine = cpu_engine();
-    if (!engine ||
-        dnnl_stream_create(&workspace->stream, engine, dnnl_stream_default_flags) != dnnl_success) {
-        sah_workspace_free(workspace);
-        return sah_fail(error, SAH_FAILED, "oneDNN does not start on this machine");
-    }
-    *out = workspace;
-    return SAH_OK;
+    if (engine && dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags) == dnnl_success)
+        return SAH_OK;
+    p->stream = NULL;
+    return sah_fail(error, SAH_FAILED, "oneDNN does not start on this machine");
 }
 
 static void entry_clear(product_entry *entry)
@@ -435,59 +388,20 @@ static void entry_clear(product_entry *entry)
     memset(entry, 0, sizeof *entry);
 }
 
-void sah_workspace_free(sah_workspace *workspace)
+void sah_cpu_stop(sah_workspace *workspace)
 {
-    if (!workspace) return;
-    for (int i = 0; i < workspace->n_entries; i++) entry_clear(&workspace->entries[i]);
-    for (int i = 0; i < SAH_N_SLOTS; i++) free(workspace->slots[i]);
-    if (workspace->stream) dnnl_stream_destroy(workspace->stream);
-    free(workspace->dnnl_scratch);
-    free(workspace);
-}
-
-int sah_workspace_threads(const sah_workspace *workspace)
-{
-    return workspace->threads;
-}
-
-void sah_workspace_fix_rows(sah_workspace *workspace)
-{
-    workspace->fixed_rows = has_amx();
-}
-
-float *sah_workspace_scratch(sah_workspace *workspace, sah_slot slot, size_t n)
-{
-    if (workspace->slot_sizes[slot] < n || !workspace->slots[slot]) {
-        free(workspace->slots[slot]);
-        workspace->slots[slot] = sah_alloc_aligned(n, sizeof(float));
-        workspace->slot_sizes[slot] = workspace->slots[slot] ? n : 0;
-    }
-    return workspace->slots[slot];
-}
-
-sah_stage sah_workspace_enter(sah_workspace *workspace, sah_stage stage)
-{
-    sah_stage before = workspace->stage;
-    double now = omp_get_wtime();
-    workspace->books.seconds[before] += now - workspace->since;
-    workspace->since = now;
-    workspace->stage = stage;
-    return before;
-}
-
-void sah_workspace_count(sah_workspace *workspace, sah_books *books)
-{
-    sah_workspace_enter(workspace, workspace->stage);
-    for (int i = 0; i < SAH_N_STAGES; i++) {
-        books->seconds[i] += workspace->books.seconds[i];
-        books->operations[i] += workspace->books.operations[i];
-    }
+    products *p = workspace->own;
+    if (!p) return;
+    for (int i = 0; i < p->n_entries; i++) entry_clear(&p->entries[i]);
+    if (p->stream) dnnl_stream_destroy(p->stream);
+    free(p->scratch);
+    free(p);
 }
 
 /* Makes the primitive for `key` in `entry`. The number of threads is oneDNN's at creation, so it is set
  * around it. */
 static dnnl_status_t entry_make(const sah_workspace *workspace, product_entry *entry, const product_key *key,
-                                const sah_weights *weights)
+                                const cpu_weights *weights)
 {
     dnnl_primitive_desc_t pd = NULL;
     int before = omp_get_max_threads();
@@ -511,29 +425,30 @@ static bool same_key(const product_key *a, const product_key *b)
            a->add == b->add;
 }
 
-static dnnl_status_t entry_find(sah_workspace *workspace, const product_key *key, const sah_weights *weights,
+static dnnl_status_t entry_find(sah_workspace *workspace, const product_key *key, const cpu_weights *weights,
                                 product_entry **out)
 {
-    product_entry *oldest = &workspace->entries[0];
-    workspace->clock++;
-    for (int i = 0; i < workspace->n_entries; i++) {
-        product_entry *entry = &workspace->entries[i];
+    products *p = workspace->own;
+    product_entry *oldest = &p->entries[0];
+    p->clock++;
+    for (int i = 0; i < p->n_entries; i++) {
+        product_entry *entry = &p->entries[i];
         if (same_key(&entry->key, key) &&
             dnnl_memory_desc_equal(desc_of(&entry->w), desc_of(&weights->layout))) {
-            entry->used = workspace->clock;
+            entry->used = p->clock;
             *out = entry;
             return dnnl_success;
         }
         if (entry->used < oldest->used) oldest = entry;
     }
     product_entry *entry = oldest;
-    if (workspace->n_entries < MAX_ENTRIES)
-        entry = &workspace->entries[workspace->n_entries++];
+    if (p->n_entries < MAX_ENTRIES)
+        entry = &p->entries[p->n_entries++];
     else
         entry_clear(entry);
     dnnl_status_t status = entry_make(workspace, entry, key, weights);
     if (status != dnnl_success) entry_clear(entry);
-    entry->used = workspace->clock;
+    entry->used = p->clock;
     *out = entry;
     return status;
 }
@@ -549,18 +464,24 @@ static bool need_bytes(void **buffer, size_t *size, size_t need)
     return *buffer != NULL;
 }
 
-/* Rows that a product is given: whole blocks of the fixed number where that matters. */
-static int64_t rows_given(const sah_workspace *workspace, const sah_weights *weights, int64_t rows)
+/* Whether the number of rows of a product would show in their bits, and must not. */
+static bool in_blocks(const sah_workspace *workspace, const cpu_weights *weights)
 {
-    if (!workspace->fixed_rows || weights->type != dnnl_bf16) return rows;
+    return weights->type == dnnl_bf16 && workspace->fixed_rows && has_amx();
+}
+
+/* Rows that a product is given: whole blocks of the fixed number where that matters. */
+static int64_t rows_given(const sah_workspace *workspace, const cpu_weights *weights, int64_t rows)
+{
+    if (!in_blocks(workspace, weights)) return rows;
     return (rows + FIXED_ROWS - 1) / FIXED_ROWS * FIXED_ROWS;
 }
 
-const void *sah_product_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights,
-                              int64_t rows, const float *x)
+const void *sah_cpu_input(sah_workspace *workspace, sah_slot slot, const sah_weights *shared, int64_t rows,
+                          const float *x)
 {
-    int64_t inputs = weights->inputs, padded = weights->padded, given = rows_given(workspace, weights, rows);
-    if (rows == 0) return x;
+    const cpu_weights *weights = own(shared);
+    int64_t inputs = shared->inputs, padded = weights->padded, given = rows_given(workspace, weights, rows);
     if (weights->on_tiles) {
         void *pieces = sah_workspace_scratch(workspace, slot, sah_tiles_input_floats(inputs, rows));
         if (pieces) sah_tiles_input(x, inputs, rows, workspace->threads, pieces);
@@ -580,14 +501,15 @@ const void *sah_product_input(sah_workspace *workspace, sah_slot slot, const sah
     return rounded;
 }
 
-static sah_status multiply(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
+static sah_status multiply(sah_workspace *workspace, const cpu_weights *weights, int64_t rows,
                            const void *input, float *y, bool add, sah_error *error)
 {
-    product_key key = {weights->outputs, weights->padded, rows, weights->type, add};
+    product_key key = {weights->shared.outputs, weights->padded, rows, weights->type, add};
+    products *p = workspace->own;
     product_entry *entry;
     dnnl_status_t status = entry_find(workspace, &key, weights, &entry);
     if (status != dnnl_success) return fail_dnnl(error, "matrix product", status);
-    if (!need_bytes(&workspace->dnnl_scratch, &workspace->dnnl_scratch_size, entry->scratch_bytes))
+    if (!need_bytes(&p->scratch, &p->scratch_size, entry->scratch_bytes))
         return sah_fail_memory(error, "a matrix product");
 
     dnnl_engine_t engine = cpu_engine();
@@ -598,15 +520,15 @@ static sah_status multiply(sah_workspace *workspace, const sah_weights *weights,
         status = dnnl_memory_create(&memory[1], desc_of(&weights->layout), engine, weights->packed);
     if (status == dnnl_success) status = dnnl_memory_create(&memory[2], desc_of(&entry->y), engine, y);
     if (status == dnnl_success)
-        status = dnnl_memory_create(&memory[3], desc_of(&entry->scratch), engine, workspace->dnnl_scratch);
+        status = dnnl_memory_create(&memory[3], desc_of(&entry->scratch), engine, p->scratch);
     if (status == dnnl_success) {
         dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, memory[0]},
                                        {DNNL_ARG_WEIGHTS, memory[1]},
                                        {DNNL_ARG_DST, memory[2]},
                                        {DNNL_ARG_SCRATCHPAD, memory[3]}};
-        status = dnnl_primitive_execute(entry->primitive, workspace->stream, 4, arguments);
+        status = dnnl_primitive_execute(entry->primitive, p->stream, 4, arguments);
     }
-    if (status == dnnl_success) status = dnnl_stream_wait(workspace->stream);
+    if (status == dnnl_success) status = dnnl_stream_wait(p->stream);
     for (int i = 0; i < 4; i++)
         if (memory[i]) dnnl_memory_destroy(memory[i]);
     return status == dnnl_success ? SAH_OK : fail_dnnl(error, "matrix product", status);
@@ -615,10 +537,10 @@ static sah_status multiply(sah_workspace *workspace, const sah_weights *weights,
 /* The product in blocks of FIXED_ROWS rows of input [whole blocks, padded], the last one's missing rows
  * apart.
  */
-static sah_status multiply_blocks(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
+static sah_status multiply_blocks(sah_workspace *workspace, const cpu_weights *weights, int64_t rows,
                                   const uint16_t *input, float *y, bool add, sah_error *error)
 {
-    int64_t width = weights->outputs, whole = rows - rows % FIXED_ROWS, rest = rows - whole;
+    int64_t width = weights->shared.outputs, whole = rows - rows % FIXED_ROWS, rest = rows - whole;
     sah_status status = SAH_OK;
     for (int64_t r = 0; r < whole && status == SAH_OK; r += FIXED_ROWS)
         status =
@@ -634,66 +556,44 @@ static sah_status multiply_blocks(sah_workspace *workspace, const sah_weights *w
     return status;
 }
 
-sah_status sah_product_of(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
-                          const void *input, float *y, bool add, sah_error *error)
+sah_status sah_cpu_product(sah_workspace *workspace, const sah_weights *shared, int64_t rows,
+                           const void *input, float *y, bool add, sah_error *error)
 {
-    if (rows == 0) return SAH_OK;
-    sah_stage stage = workspace->stage == SAH_STAGE_LM_HEAD ? SAH_STAGE_LM_HEAD : SAH_STAGE_PRODUCT;
-    sah_stage before = sah_workspace_enter(workspace, stage);
-    sah_status status = SAH_OK;
-    if (weights->on_tiles)
-        sah_tiles_multiply(weights->tiles, rows, input, y, add, workspace->threads);
-    else if (workspace->fixed_rows && weights->type == dnnl_bf16)
-        status = multiply_blocks(workspace, weights, rows, input, y, add, error);
-    else
-        status = multiply(workspace, weights, rows, input, y, add, error);
-    workspace->books.operations[stage] +=
-        2.0 * (double)rows * (double)weights->outputs * (double)weights->inputs;
-    sah_workspace_enter(workspace, before);
-    return status;
+    const cpu_weights *weights = own(shared);
+    if (in_blocks(workspace, weights)) return multiply_blocks(workspace, weights, rows, input, y, add, error);
+    if (!weights->on_tiles) return multiply(workspace, weights, rows, input, y, add, error);
+    sah_tiles_multiply(weights->tiles, rows, input, y, add, workspace->threads);
+    return SAH_OK;
 }
 
-sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
-                       float *y, bool add, sah_error *error)
+bool sah_cpu_gates(const sah_weights *weights)
 {
-    const void *input = sah_product_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
-    if (!input) return sah_fail_memory(error, "a matrix product");
-    return sah_product_of(workspace, weights, rows, input, y, add, error);
+    return own(weights)->gated;
 }
 
-bool sah_product_gates(const sah_weights *weights)
-{
-    return weights->gated;
-}
-
-const void *sah_product_gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights,
-                             int64_t rows, const void *input, const float *gate_bias, const float *up_bias)
+const void *sah_cpu_gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
+                         const void *input, const float *gate_bias, const float *up_bias)
 {
     size_t size = sah_tiles_input_floats(weights->outputs / 2, rows);
     void *inner = sah_workspace_scratch(workspace, slot, size);
-    if (!inner) return NULL;
-    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_PRODUCT);
-    sah_tiles_gate(weights->tiles, rows, input, gate_bias, up_bias, workspace->threads, inner);
-    workspace->books.operations[SAH_STAGE_PRODUCT] +=
-        2.0 * (double)rows * (double)weights->outputs * (double)weights->inputs;
-    sah_workspace_enter(workspace, before);
+    if (inner)
+        sah_tiles_gate(own(weights)->tiles, rows, input, gate_bias, up_bias, workspace->threads, inner);
     return inner;
 }
 
-bool sah_product_knows_top(const sah_weights *weights)
+bool sah_cpu_knows_top(const sah_weights *weights)
 {
-    return weights->on_tiles;
+    return own(weights)->on_tiles;
 }
 
-sah_status sah_product_top(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
-                           int32_t *top, sah_error *error)
+sah_status sah_cpu_top(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                       int32_t *top, sah_error *error)
 {
-    if (rows == 0) return SAH_OK;
-    float *scratch =
-        sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, sah_tiles_top_floats(weights->tiles, rows));
-    const void *input = sah_product_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
+    const sah_tiles *tiles = own(weights)->tiles;
+    float *scratch = sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, sah_tiles_top_floats(tiles, rows));
+    const void *input = sah_cpu_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
     if (!scratch || !input) return sah_fail_memory(error, "a matrix product");
-    sah_tiles_top(weights->tiles, rows, x, input, scratch, workspace->threads, top);
+    sah_tiles_top(tiles, rows, x, input, scratch, workspace->threads, top);
     return SAH_OK;
 }
 

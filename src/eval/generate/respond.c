@@ -53,7 +53,7 @@ static sah_status next_tokens(const respond *r, const int32_t *live, size_t from
 {
     if (!(r->options->sampling.temperature > 0.0) && sah_product_knows_top(r->model->lm_head))
         return sah_lm_head_top(r->model, r->workspace, hidden, (int64_t)n, r->next + from, error);
-    sah_status status = sah_lm_head(r->model, r->workspace, hidden, (int64_t)n, r->logits, error);
+    sah_status status = sah_lm_head_logits(r->model, r->workspace, hidden, (int64_t)n, r->logits, error);
     if (status == SAH_OK) pick(r, live, from, n);
     return status;
 }
@@ -191,8 +191,8 @@ sah_status sah_respond(const sah_model *model, const sah_prompt *prompts, size_t
         r.scratch = sah_alloc_aligned((size_t)model->threads * V, sizeof *r.scratch);
         there = there && r.scratch != NULL;
     }
-    sah_status status =
-        there ? sah_workspace_new(model->threads, &r.workspace, error) : sah_fail_memory(error, "logits");
+    sah_status status = there ? sah_workspace_new(model->device, model->threads, &r.workspace, error)
+                              : sah_fail_memory(error, "logits");
     if (status == SAH_OK) sah_workspace_fix_rows(r.workspace);
     for (; r.first < n && status == SAH_OK; r.first += r.n) {
         status = wave_size(&r, n - r.first, error);

@@ -133,10 +133,10 @@ sah_status sah_loglik_run(const sah_loglik *loglik, const sah_edit *edits, size_
     double *scratch = sah_alloc_aligned((size_t)model->threads * V, sizeof *scratch);
     sah_status status = ends && logits && scratch ? SAH_OK : sah_fail_memory(error, "logits");
     if (status == SAH_OK) status = sah_forward_ends(model, loglik->forest, edits, n_edits, ends, error);
-    if (status == SAH_OK) status = sah_workspace_new(model->threads, &workspace, error);
+    if (status == SAH_OK) status = sah_workspace_new(model->device, model->threads, &workspace, error);
     for (int32_t from = 0; from < n_ends && status == SAH_OK; from += rows) {
         int32_t n = n_ends - from < rows ? n_ends - from : rows;
-        status = sah_lm_head(model, workspace, ends + (size_t)from * d, n, logits, error);
+        status = sah_lm_head_logits(model, workspace, ends + (size_t)from * d, n, logits, error);
         if (status == SAH_OK && !score_rows(loglik, from, n, logits, scratch, scores))
             status = sah_fail(error, SAH_FAILED, "logits are not finite; the checkpoint may be damaged");
     }

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/cpu/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/cpu/attention.h"
+#include "engine/cpu/product.h"
+#include "engine/cpu/rows.h"
+#include "engine/cpu/score.h"
+#include "util/alloc.h"
+
+static void *alloc(size_t bytes)
+{
+    return sah_alloc_aligned(bytes, 1);
+}
+
+static sah_status copy(const void *from, size_t bytes, void *to, sah_error *error)
+{
+    (void)error;
+    if (from != to) memcpy(to, from, bytes);
+    return SAH_OK;
+}
+
+const sah_device *sah_cpu(void)
+{
+    static const sah_device cpu = {
+        .name = "cpu",
+        .host = true,
+        .alloc = alloc,
+        .free = free,
+        .upload = copy,
+        .download = copy,
+        .start = sah_cpu_start,
+        .stop = sah_cpu_stop,
+        .pack = sah_cpu_pack,
+        .unpack = sah_cpu_unpack,
+        .input = sah_cpu_input,
+        .product = sah_cpu_product,
+        .gates = sah_cpu_gates,
+        .gate = sah_cpu_gate,
+        .knows_top = sah_cpu_knows_top,
+        .top = sah_cpu_top,
+        .copy = sah_cpu_copy,
+        .add = sah_cpu_add,
+        .scale = sah_cpu_scale,
+        .norm = sah_cpu_norm,
+        .join = sah_cpu_join,
+        .rotate = sah_cpu_rotate,
+        .attend = sah_cpu_attend,
+        .edit = sah_cpu_edit,
+        .activate = sah_cpu_activate,
+        .softcap = sah_cpu_softcap,
+        .distribution = sah_cpu_distribution,
+        .score = sah_cpu_score,
+    };
+    return &cpu;
+}
