@@ -75,8 +75,39 @@ static void test_cases(void **state)
     json_decref(golden);
 }
 
+/* Of the tokens that transformers' GPT-NeoX class has without being told one is a name of its own. */
+static void test_padding(void **state)
+{
+    static const struct {
+        const char *config;
+        bool padding;
+    } cases[] = {
+        {"{\"tokenizer_class\": \"GPTNeoXTokenizer\"}", true},
+        {"{\"tokenizer_class\": \"GPTNeoXTokenizerFast\"}", true},
+        {"{\"tokenizer_class\": \"GPTNeoXTokenizer\", \"pad_token\": \"<pad>\"}", false},
+        {"{\"tokenizer_class\": \"Qwen2Tokenizer\"}", false},
+    };
+    (void)state;
+    sah_error error = {0};
+    json_t *golden = NULL;
+    char folder[512];
+    expect_ok(sah_json_read("tests/golden/tokenizer-configs.json", 1 << 24, &golden, &error), &error);
+    snprintf(folder, sizeof folder, "%s", scratch(""));
+    for (size_t f = 0; f < N_NAMES; f++) write_json(names[f], NULL);
+    write_json("tokenizer.json", json_array_get(json_object_get(golden, "bases"), 0));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sah_tokenizer *tokenizer;
+        scratch_write_text(scratch("tokenizer_config.json"), cases[i].config);
+        expect_ok(sah_tokenizer_from_directory(folder, &tokenizer, &error), &error);
+        assert_true(sah_tokenizer_id(tokenizer, "<|endoftext|>") >= 0);
+        assert_int_equal(sah_tokenizer_id(tokenizer, "<|padding|>") >= 0, cases[i].padding);
+        sah_tokenizer_free(tokenizer);
+    }
+    json_decref(golden);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_padding)};
     return cmocka_run_group_tests_name("Files beside tokenizer.json", tests, NULL, NULL);
 }

@@ -236,8 +236,11 @@ static sah_status add_defaults(json_t *names)
 {
     static const struct {
         const char *tokenizer_class;
-        const char *tokens; /* of `named`, a letter each */
-    } classes[] = {{"GPT2Tokenizer", "beu"}, {"Qwen2Tokenizer", "eup"}, {"GPTNeoXTokenizer", "beup"}};
+        const char *tokens; /* of `named`, a letter each: "<|endoftext|>" */
+        const char *padding; /* or pad_token's own */
+    } classes[] = {{"GPT2Tokenizer", "beu", NULL},
+                   {"Qwen2Tokenizer", "eup", NULL},
+                   {"GPTNeoXTokenizer", "beup", "<|padding|>"}};
     const char *name = json_string_value(json_object_get(names, "tokenizer_class"));
     for (size_t c = 0; name != NULL && c < sizeof classes / sizeof *classes; c++) {
         size_t n = strlen(classes[c].tokenizer_class);
@@ -247,7 +250,9 @@ static sah_status add_defaults(json_t *names)
         for (size_t i = 0; i < N_NAMED; i++) {
             if (strchr(classes[c].tokens, named[i][0]) == NULL || json_object_get(names, named[i]) != NULL)
                 continue;
-            if (json_object_set_new(names, named[i], json_string("<|endoftext|>")) != 0) return SAH_FAILED;
+            const bool own = named[i][0] == 'p' && classes[c].padding != NULL;
+            json_t *text = json_string(own ? classes[c].padding : "<|endoftext|>");
+            if (json_object_set_new(names, named[i], text) != 0) return SAH_FAILED;
         }
     }
     return SAH_OK;
