@@ -223,6 +223,7 @@ static void test_two_ropes(void **state)
     "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 500}, \"sliding_attention\": "               \
     "{\"rope_theta\": 30}}"
 #define TWICE "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}"
+#define OLDER "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}"
     static const struct {
         const char *changes;
         double theta, factor, local; /* factor 0: not scaled */
@@ -240,7 +241,10 @@ static void test_two_ropes(void **state)
          ", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 500, \"rope_type\": \"linear\", "
          "\"factor\": 2}}, \"rope_scaling\": {\"rope_type\": \"default\"}}",
          500, 0, 10000},
+        {"{" GEMMA ", " OLDER "}", 1e6, 0, 10000},
+        {"{" GEMMA ", " BOTH ", " OLDER "}", 500, 2, 30},
         {"{" OLMO "}", 500000, 0, 500000},
+        {"{" OLMO ", " OLDER "}", 500000, 0, 500000},
         {"{" OLMO ", \"rope_theta\": 99, \"rope_local_base_freq\": 7}", 99, 0, 500000},
         {"{" OLMO ", " BOTH ", " TWICE "}", 500, 2, 30},
     };
@@ -270,6 +274,14 @@ static void test_class_keys(void **state)
         assert_false(accepted(changes).qkv_bias);
     }
     assert_true(accepted("{" GEMMA ", \"attn_logit_softcapping\": 50}").attention_softcap == 0);
+    static const char *const UNGROUPED[] = {
+        "{\"architectures\": [\"GPTNeoXForCausalLM\"], \"model_type\": \"gpt_neox\", "
+        "\"num_key_value_heads\": 3}",
+        "{\"architectures\": [\"GPT2LMHeadModel\"], \"model_type\": \"gpt2\", \"n_embd\": 32, \"n_layer\": "
+        "4, "
+        "\"n_head\": 4, \"num_key_value_heads\": 2}",
+    };
+    for (size_t i = 0; i < 2; i++) assert_int_equal(accepted(UNGROUPED[i]).n_kv_heads, 4);
 }
 
 /* Worked by hand: theta 10000, D 4 gives 1 and 0.01 radians a position, that is 64/(2 pi) = 10.19 and 0.1019

@@ -146,9 +146,11 @@ static sah_status read_sizes(const json_t *json, const char *where, const sah_fa
     status = read_size(json, f->positions_key != NULL ? f->positions_key : "max_position_embeddings",
                        f->max_positions, INT32_MAX, &c->max_positions, where, error);
     if (status != SAH_OK) return status;
-    status =
-        read_size(json, "num_key_value_heads", assumed(json, "num_key_value_heads", f->kv_heads, c->n_heads),
-                  SAH_MAX_HEADS, &c->n_kv_heads, where, error);
+    c->n_kv_heads = c->n_heads;
+    if (!f->ungrouped)
+        status = read_size(json, "num_key_value_heads",
+                           assumed(json, "num_key_value_heads", f->kv_heads, c->n_heads), SAH_MAX_HEADS,
+                           &c->n_kv_heads, where, error);
     if (status != SAH_OK) return status;
     const int64_t derived = c->d_model % c->n_heads == 0 ? c->d_model / c->n_heads : 0;
     const int64_t width = assumed(json, "head_dim", f->head_dim, derived);

@@ -209,6 +209,10 @@ static sah_status read_both(const reader *r, const json_t *scaling, const json_t
     json_t *full = json_object();
     given = json_object_get(both, "full_attention");
     bool good = full != NULL;
+    /* Without "rope_parameters" a type is there before "rope_scaling" comes, so that its older key "type" is not
+     * looked at. */
+    if (good && !json_is_object(parameters))
+        good = json_object_set_new(full, "rope_type", json_string("default")) == 0;
     if (good && json_is_object(given)) good = json_object_update(full, (json_t *)(uintptr_t)given) == 0;
     if (good && both != scaling && json_object_size(scaling) > 0)
         good = json_object_update(full, (json_t *)(uintptr_t)scaling) == 0;

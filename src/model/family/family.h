@@ -93,6 +93,7 @@ typedef struct sah_family {
     int pattern; /* every so many-th layer sees all positions; 0: none by itself */
     int default_window;
     bool layers_differ; /* in key heads or the MLP's width */
+    bool ungrouped; /* "num_key_value_heads" is no key of it: a key head each, or as read_json says */
     sah_qk_norm qk_norm;
     sah_norm_kind norm;
     bool bare_norms; /* layer norms add no biases */
