@@ -44,15 +44,31 @@ static void round_trip(const sah_tokenizer *tokenizer, const char *text, size_t 
     free(ids);
 }
 
+/* By a tree of JSON and with the long lists read from the text: the same tokenizer, or the same message. */
 static void fuzz_json(const char *data, size_t size, const char *text, size_t text_size)
 {
     json_t *json;
-    sah_tokenizer *tokenizer;
-    if (sah_json_parse(data, size, "input", &json, NULL) != SAH_OK) return;
-    if (sah_tokenizer_from_json(json, "/nonexistent", "input", &tokenizer, NULL) == SAH_OK) {
+    sah_tokenizer *tokenizer = NULL, *lists;
+    sah_error errors[2] = {{0}};
+    sah_status status = sah_json_parse_object(data, size, "input", &json, &errors[0]);
+    if (status == SAH_OK)
+        status = sah_tokenizer_from_json(json, "/nonexistent", "input", &tokenizer, &errors[0]);
+    if (sah_tokenizer_from_text(data, size, "/nonexistent", "input", &lists, &errors[1]) != status) abort();
+    if (strcmp(errors[0].message, errors[1].message) != 0) abort();
+    if (status == SAH_OK) {
+        int32_t *ids[2] = {NULL};
+        size_t n[2];
+        if (lists->vocab.n != tokenizer->vocab.n) abort();
+        if (sah_tokenizer_encode(tokenizer, text, text_size, true, &ids[0], &n[0], NULL) !=
+            sah_tokenizer_encode(lists, text, text_size, true, &ids[1], &n[1], NULL))
+            abort();
+        if (n[0] != n[1] || (n[0] > 0 && memcmp(ids[0], ids[1], n[0] * sizeof *ids[0]) != 0)) abort();
+        free(ids[0]);
+        free(ids[1]);
         round_trip(tokenizer, text, text_size);
-        sah_tokenizer_free(tokenizer);
     }
+    sah_tokenizer_free(tokenizer);
+    sah_tokenizer_free(lists);
     json_decref(json);
 }
 

@@ -63,28 +63,50 @@ sah_status sah_json_parse(const char *text, size_t size, const char *where, json
                     at.column, at.text);
 }
 
+sah_status sah_json_read_text(const char *path, size_t limit, char **text, size_t *size, sah_error *error)
+{
+    sah_status status = sah_file_read(path, limit, text, size, error);
+    if (status != SAH_OK) return status;
+    status = sah_expect_text(path, *text, *size, "JSON", error);
+    if (status == SAH_OK && *size == 0)
+        status = sah_fail(error, SAH_FAILED, "%s is empty: was it downloaded in full?", path);
+    if (status == SAH_OK) return SAH_OK;
+    free(*text);
+    *text = NULL;
+    return status;
+}
+
 sah_status sah_json_read(const char *path, size_t limit, json_t **out, sah_error *error)
 {
     char *text;
     size_t size;
     *out = NULL;
-    sah_status status = sah_file_read(path, limit, &text, &size, error);
+    sah_status status = sah_json_read_text(path, limit, &text, &size, error);
     if (status != SAH_OK) return status;
-    status = sah_expect_text(path, text, size, "JSON", error);
-    if (status == SAH_OK && size == 0)
-        status = sah_fail(error, SAH_FAILED, "%s is empty: was it downloaded in full?", path);
-    if (status == SAH_OK) status = sah_json_parse(text, size, path, out, error);
+    status = sah_json_parse(text, size, path, out, error);
     free(text);
     return status;
+}
+
+static sah_status expect_object(const char *where, json_t **json, sah_error *error)
+{
+    if (json_is_object(*json)) return SAH_OK;
+    json_decref(*json);
+    *json = NULL;
+    return sah_fail(error, SAH_FAILED, "%s: not a JSON object", where);
+}
+
+sah_status sah_json_parse_object(const char *text, size_t size, const char *where, json_t **out,
+                                 sah_error *error)
+{
+    sah_status status = sah_json_parse(text, size, where, out, error);
+    return status == SAH_OK ? expect_object(where, out, error) : status;
 }
 
 sah_status sah_json_read_object(const char *path, size_t limit, json_t **out, sah_error *error)
 {
     sah_status status = sah_json_read(path, limit, out, error);
-    if (status != SAH_OK || json_is_object(*out)) return status;
-    json_decref(*out);
-    *out = NULL;
-    return sah_fail(error, SAH_FAILED, "%s: not a JSON object", path);
+    return status == SAH_OK ? expect_object(path, out, error) : status;
 }
 
 static int add_text(const char *bytes, size_t size, void *text)

@@ -10,8 +10,12 @@
 /* Parses one JSON text; `where` names it in errors. The result is for json_decref(). */
 sah_status sah_json_parse(const char *text, size_t size, const char *where, json_t **out, sah_error *error);
 sah_status sah_json_read(const char *path, size_t limit, json_t **out, sah_error *error);
+/* A file's text alone, refused where it is of another kind or empty; for free(). */
+sah_status sah_json_read_text(const char *path, size_t limit, char **text, size_t *size, sah_error *error);
 
-/* The same for a file that must hold an object. */
+/* The same for what must be an object. */
+sah_status sah_json_parse_object(const char *text, size_t size, const char *where, json_t **out,
+                                 sah_error *error);
 sah_status sah_json_read_object(const char *path, size_t limit, json_t **out, sah_error *error);
 
 /* The value as text with jansson's flags, for free(); NULL: no memory, or not valid UTF-8. Where memory is out

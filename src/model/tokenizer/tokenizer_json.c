@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_text.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -337,9 +338,48 @@ sah_status sah_tokenizer_from_json(const json_t *json, const char *directory, co
     return SAH_OK;
 }
 
-sah_status sah_tokenizer_from_directory(const char *directory, sah_tokenizer **out, sah_error *error)
+/* The long lists from the text, the rest by jansson: *out stays NULL where that is not the way to read it. */
+static sah_status from_lists(const char *text, size_t size, const char *directory, const char *where,
+                             sah_tokenizer **out, sah_error *error)
+{
+    sah_text rest = {0};
+    json_t *json = NULL;
+    sah_tokenizer *tokenizer = sah_tokenizer_new();
+    sah_status status = tokenizer != NULL ? sah_tokenizer_read_text(text, size, tokenizer, &rest, error)
+                                          : sah_fail_memory(error, where);
+    if (status == SAH_OK) status = sah_json_parse(rest.data, rest.size, where, &json, error);
+    if (status == SAH_OK) status = read_tokenizer(json, directory, tokenizer, where, error);
+    json_decref(json);
+    free(rest.data);
+    if (status == SAH_OK) {
+        sah_tokenizer_finish(tokenizer);
+        *out = tokenizer;
+    } else {
+        sah_tokenizer_free(tokenizer);
+    }
+    return status;
+}
+
+sah_status sah_tokenizer_from_text(const char *text, size_t size, const char *directory, const char *where,
+                                   sah_tokenizer **out, sah_error *error)
 {
     json_t *json = NULL;
+    sah_error unsaid = {0};
+    *out = NULL;
+    sah_status status = from_lists(text, size, directory, where, out, &unsaid);
+    if (status == SAH_OK) return SAH_OK;
+    if (status == SAH_OUT_OF_MEMORY) return sah_fail_memory(error, where);
+    /* Another form, or something wrong: all of it by jansson, which can say where. */
+    status = sah_json_parse_object(text, size, where, &json, error);
+    if (status == SAH_OK) status = sah_tokenizer_from_json(json, directory, where, out, error);
+    json_decref(json);
+    return status;
+}
+
+sah_status sah_tokenizer_from_directory(const char *directory, sah_tokenizer **out, sah_error *error)
+{
+    char *text = NULL;
+    size_t size;
     sah_spm spm = {0};
     sah_text path = {0}, pieces = {0};
     sah_status status = SAH_OK;
@@ -349,13 +389,13 @@ sah_status sah_tokenizer_from_directory(const char *directory, sah_tokenizer **o
     if (path.failed || pieces.failed) {
         status = sah_fail_memory(error, "the tokenizer");
     } else if (access(path.data, F_OK) == 0) {
-        status = sah_json_read_object(path.data, LARGEST_TOKENIZER, &json, error);
-        if (status == SAH_OK) status = sah_tokenizer_from_json(json, directory, path.data, out, error);
+        status = sah_json_read_text(path.data, LARGEST_TOKENIZER, &text, &size, error);
+        if (status == SAH_OK) status = sah_tokenizer_from_text(text, size, directory, path.data, out, error);
     } else if (access(pieces.data, F_OK) == 0) {
         status = sah_spm_read(pieces.data, &spm, error);
         if (status == SAH_OK) status = sah_tokenizer_from_spm(&spm, directory, pieces.data, out, error);
     }
-    json_decref(json);
+    free(text);
     sah_spm_free(&spm);
     free(path.data);
     free(pieces.data);

@@ -76,6 +76,10 @@ void sah_tokenizer_finish(sah_tokenizer *tokenizer);
 sah_status sah_tokenizer_from_json(const json_t *json, const char *directory, const char *where,
                                    sah_tokenizer **out, sah_error *error);
 
+/* The same of its text, which is faster where the vocabulary is large. */
+sah_status sah_tokenizer_from_text(const char *text, size_t size, const char *directory, const char *where,
+                                   sah_tokenizer **out, sah_error *error);
+
 /* From a SentencePiece model; `directory` holds the files beside it (tokenizer_spm.c). */
 sah_status sah_tokenizer_from_spm(const sah_spm *spm, const char *directory, const char *where,
                                   sah_tokenizer **out, sah_error *error);
