@@ -521,6 +521,15 @@ static void test_gguf_refusals(void **state)
     expect_failure(read_gguf(&w, &c, &error), &error, "general.architecture is missing");
     gguf_pair_string(&w, "general.architecture", "qwen3");
     expect_failure(read_gguf(&w, &c, &error), &error, "qwen3.block_count is missing");
+    static const char *const needed[] = {"llama.block_count", "llama.embedding_length",
+                                         "llama.feed_forward_length", "llama.attention.head_count",
+                                         "llama.context_length"};
+    gguf_pair_string(&w, "general.architecture", "llama");
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) gguf_pair_u32(&w, needed[i], 4);
+    gguf_pair_u32(&w, "llama.attention.key_length", 2);
+    gguf_pair_u32(&w, "llama.attention.value_length", 2);
+    gguf_tensor(&w, "token_embd.weight", 0, 2, (const uint64_t[]){2, 4}, 32);
+    expect_failure(read_gguf(&w, &c, &error), &error, "llama.attention.layer_norm_rms_epsilon is missing");
 }
 
 int main(void)

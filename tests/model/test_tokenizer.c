@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "model/template/chat.h"
 #include "model/tokenizer/pattern.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/tokenizer/tokenizer_parts.h"
@@ -541,7 +542,7 @@ typedef struct gguf_case {
     uint32_t all_types; /* of every token when not 9 */
 } gguf_case;
 
-enum { OWN_TYPES = 9 };
+enum { OWN_TYPES = 9, NO_SCORES = -1000 };
 static const gguf_case plain_case = {"llama", "default", "<unk>", "a b", 7, 1, -1.0F, "", NULL, OWN_TYPES};
 
 /* Opens a GGUF file of the case. "ab" is unused: a step on the way to "abc" and never a token of its own. */
@@ -563,7 +564,7 @@ static sah_tokenizer *open_case(const gguf_case *c, char message[1024])
         put_string(&out, i == 0 ? c->first : i == 4 && c->fifth != NULL ? c->fifth : tokens[i]);
     put_array(&out, "tokenizer.ggml.token_type", SAH_GGUF_I32, c->n_types);
     for (size_t i = 0; i < c->n_types; i++) put(&out, c->all_types == OWN_TYPES ? types[i] : c->all_types, 4);
-    put_array(&out, "tokenizer.ggml.scores", SAH_GGUF_F32, 7);
+    put_array(&out, c->score < NO_SCORES ? "unscored" : "tokenizer.ggml.scores", SAH_GGUF_F32, 7);
     for (size_t i = 0; i < 7; i++) {
         const float score = i == 6 ? c->score : 0.0F;
         sah_text_add(&out, (const char *)&score, sizeof score);
@@ -590,10 +591,30 @@ static sah_tokenizer *open_case(const gguf_case *c, char message[1024])
     const sah_status status = sah_tokenizer_from_gguf(&gguf, &tokenizer, &error);
     assert_int_equal(status == SAH_OK, tokenizer != NULL);
     snprintf(message, 1024, "%s", error.message);
+    sah_chat chat = {0};
+    if (tokenizer != NULL && sah_chat_from_gguf(&gguf, tokenizer, &chat, &error) != SAH_OK)
+        fail_msg("%s", error.message); /* it reads the same ids */
+    sah_chat_free(&chat);
     sah_gguf_close(&gguf);
     unlink(path);
     free(out.data);
     return tokenizer;
+}
+
+/* As llama.cpp has it: scores are 0 where there are none, and an id of 2^32 - 1 is none, so that the kind's own
+ * stands. */
+static void gguf_without_scores_and_ids(void **state)
+{
+    (void)state;
+    gguf_case c = plain_case;
+    char message[1024];
+    c.score = 2 * NO_SCORES;
+    c.bos = UINT32_MAX;
+    sah_tokenizer *tokenizer = open_case(&c, message);
+    if (tokenizer == NULL) fail_msg("%s", message);
+    assert_int_equal(sah_tokenizer_bos(tokenizer), 1);
+    check_ids(tokenizer, "cabc", true, 3, (int32_t[]){1, 4, 6});
+    sah_tokenizer_free(tokenizer);
 }
 
 static void gguf_refuses_by_name(void **state)
@@ -836,6 +857,7 @@ int main(void)
         cmocka_unit_test(split_special_tokens),
         cmocka_unit_test(end_tokens),
         cmocka_unit_test(gguf_refuses_by_name),
+        cmocka_unit_test(gguf_without_scores_and_ids),
         cmocka_unit_test(unused_pieces_are_taken_apart),
         cmocka_unit_test(gguf_known_ends),
         cmocka_unit_test(patterns_as_oniguruma_reads_them),

@@ -344,6 +344,7 @@ sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah
     const sah_tensors *tensors = &gguf->tensors;
     reader r = {gguf, tensors->files[0].path, NULL};
     const sah_family *f;
+    char whole[KEY_BYTES];
     double epsilon;
     *out = sah_config_neutral();
     sah_status status = find_family(gguf, r.where, &f, error);
@@ -360,6 +361,8 @@ sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah
     if (status == SAH_OK && f->positions == NULL) status = read_rope(&r, f, out, error);
     if (status == SAH_OK) status = read_windows(&r, f, out, error);
     if (status == SAH_OK) status = read_number(&r, key, NAN, &epsilon, error);
+    if (status == SAH_OK && sah_gguf_find(gguf, key_of(&r, key, whole)) == NULL)
+        status = sah_fail(error, SAH_FAILED, "%s: metadata key %s is missing", r.where, whole);
     if (status != SAH_OK) return status;
     out->norm_eps = (float)fmin(epsilon, 1); /* 1, as NaN becomes too, is refused below */
     out->tied = sah_tensors_find(tensors, "output.weight") == NULL;

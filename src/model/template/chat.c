@@ -234,9 +234,10 @@ sah_status sah_chat_from_gguf(const sah_gguf *gguf, const sah_tokenizer *tokeniz
     if (out->tokens == NULL) return out_of_memory(error);
     for (size_t i = 0; i < sizeof ids / sizeof *ids && tokenizer != NULL; i++) {
         int64_t id;
-        sah_status status = sah_gguf_int(gguf, ids[i].key, -1, -1, INT32_MAX, &id, error);
+        sah_status status = sah_gguf_int(gguf, ids[i].key, -1, -1, UINT32_MAX, &id, error);
         if (status != SAH_OK) return status;
-        const char *token = id >= 0 ? sah_tokenizer_token(tokenizer, (int32_t)id) : NULL;
+        /* Some writers put 2^32 - 1 for "none". */
+        const char *token = id >= 0 && id <= INT32_MAX ? sah_tokenizer_token(tokenizer, (int32_t)id) : NULL;
         if (token != NULL && sah_utf8_valid(token, strlen(token)) &&
             json_object_set_new(out->tokens, ids[i].name, json_string(token)) != 0)
             return out_of_memory(error);

@@ -124,7 +124,7 @@ static sah_status read_added(const sah_gguf *gguf, const sah_gguf_value *types, 
     return status == SAH_OK ? SAH_OK : sah_fail_in(error, "GGUF tokenizer");
 }
 
-/* A token id under `key`, -1 when it is not there. */
+/* A token id under `key`; `otherwise` (-1: none) when it is not there. */
 static sah_status token_id(const sah_gguf *gguf, const char *key, const sah_vocab *vocab, int64_t otherwise,
                            int32_t *out, sah_error *error)
 {
@@ -134,6 +134,7 @@ static sah_status token_id(const sah_gguf *gguf, const char *key, const sah_voca
     /* Some writers put 2^32 - 1 for "none". */
     if (id >= (int64_t)vocab->n && id != UINT32_MAX)
         return sah_fail(error, SAH_FAILED, "GGUF key %s is %lld, past the last token", key, (long long)id);
+    if (id == UINT32_MAX) id = otherwise; /* as llama.cpp has it */
     *out = id < (int64_t)vocab->n ? (int32_t)id : -1;
     return SAH_OK;
 }
@@ -191,17 +192,19 @@ static sah_status read_merges(const sah_gguf_value *merges, sah_merger *merger, 
 
 /* ---- SentencePiece ------------------------------------------------------------------------------------- */
 
-/* The scores of all tokens; free() frees them. */
+/* The scores of all tokens, 0 where the file has none (as llama.cpp has it); free() frees them. */
 static sah_status scores_of(const sah_gguf *gguf, size_t n, float **out, sah_error *error)
 {
     const sah_gguf_value *array;
     *out = NULL;
-    sah_status status = need_array(gguf, "tokenizer.ggml.scores", SAH_GGUF_F32, &array, error);
+    sah_status status = find_array(gguf, "tokenizer.ggml.scores", SAH_GGUF_F32, &array, error);
     if (status != SAH_OK) return status;
-    if (array->n != n) return sah_fail(error, SAH_FAILED, "GGUF has %zu tokens but %zu scores", n, array->n);
+    if (array != NULL && array->n != n)
+        return sah_fail(error, SAH_FAILED, "GGUF has %zu tokens but %zu scores", n, array->n);
     *out = sah_alloc(n, sizeof **out);
     if (*out == NULL) return sah_fail_memory(error, "the scores of tokens");
-    if (n > 0) memcpy(*out, array->bytes, n * sizeof **out);
+    for (size_t i = 0; array == NULL && i < n; i++) (*out)[i] = 0;
+    if (array != NULL && n > 0) memcpy(*out, array->bytes, n * sizeof **out);
     return SAH_OK;
 }
 
