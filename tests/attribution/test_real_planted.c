@@ -167,6 +167,10 @@ static void test_three_are_among_the_first(void **state)
  * else of some layers. */
 static void check_search(const grown *g, int layer_from, int layer_to)
 {
+#ifdef __SANITIZE_ADDRESS__
+    needs(false, "a build without sanitizers, with which searches of a real model take minutes (test_find "
+                 "has small ones)");
+#endif
     char path[512];
     const char *paths[] = {path};
     sah_error error = {0};
