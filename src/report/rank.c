@@ -170,6 +170,28 @@ static sah_status find_p(const sah_result *result, double *p, sah_error *error)
     return status;
 }
 
+/* Heads among which one must stand out; fewer have no bulk to stand out of. */
+enum { A_BULK = 16 };
+
+/* A head on the way to a safety head, or behind one, turns harmful states more than harmless ones as well, for
+ * certain and by degrees: what is called safety must stand out of such heads. */
+static sah_status keep_outstanding(sah_ranked *items, size_t n, sah_error *error)
+{
+    double *others = sah_alloc(n, sizeof *others);
+    sah_status status = others ? SAH_OK : sah_fail_memory(error, "the scores");
+    for (size_t h = 0; h < n && n >= A_BULK && status == SAH_OK; h++) {
+        double p;
+        size_t n_others = 0;
+        if (items[h].verdict != SAH_SAFETY) continue;
+        for (size_t i = 0; i < n; i++)
+            if (i != h) others[n_others++] = items[i].difference;
+        status = sah_standing_p(items[h].difference, others, n_others, &p, error);
+        if (status == SAH_OK && p > SAH_FAMILY_ERROR) items[h].verdict = SAH_UNDECIDED;
+    }
+    free(others);
+    return status;
+}
+
 /* The file has the scores of the whole data set and their intervals. */
 static sah_status rank_find(const sah_result *result, sah_ranked *items, sah_error *error)
 {
@@ -193,6 +215,7 @@ static sah_status rank_find(const sah_result *result, sah_ranked *items, sah_err
         out->verdict = sah_judge_head(&(sah_evidence){
             out->mean, out->contrast_mean, p[h], out->difference_high - out->contrast_mean, LEAST_SHIFT});
     }
+    if (info->judged && status == SAH_OK) status = keep_outstanding(items, info->n_scored, error);
     free(p);
     return status;
 }

@@ -8,9 +8,6 @@
 #include "util/error.h"
 #include "util/splitmix.h"
 
-/* Chance that any head of a model without safety heads is called one. */
-static const double FAMILY_ERROR = 0.05;
-
 /* ---- Permutations -------------------------------------------------------------------------------------- */
 
 /* masks [SAH_PERMUTATIONS + 1, n]: which n_a of the n queries count as harmful; the first row as it is. */
@@ -119,7 +116,7 @@ double sah_interval_p(double difference, double low, double high, size_t n_heads
 sah_selectivity sah_judge_head(const sah_evidence *e)
 {
     if (fmax(e->score, e->contrast) < e->least) return SAH_NEGLIGIBLE;
-    if (e->score >= e->least && e->score > 2 * e->contrast && e->p_adjusted <= FAMILY_ERROR)
+    if (e->score >= e->least && e->score > 2 * e->contrast && e->p_adjusted <= SAH_FAMILY_ERROR)
         return SAH_SAFETY;
     return e->general_high < 0 ? SAH_GENERAL : SAH_UNDECIDED;
 }

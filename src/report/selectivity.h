@@ -6,6 +6,9 @@
 
 #include "sahara.h"
 
+/* Chance that any head of a model without safety heads is called one. */
+#define SAH_FAMILY_ERROR 0.05
+
 /* Permutations of the queries between the two sets. */
 #define SAH_PERMUTATIONS 2000
 

@@ -35,6 +35,23 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* How far a value lies above the median of `others`, which are sorted here, in units of their spread: as a
+ * probability for the largest of n + 1. `far` [n] is scratch. */
+static double standing(double value, double *others, size_t n, double *far)
+{
+    qsort(others, n, sizeof *others, compare_doubles);
+    double middle = sah_percentile(others, n, 0.5);
+    for (size_t i = 0; i < n; i++) far[i] = fabs(others[i] - middle);
+    qsort(far, n, sizeof *far, compare_doubles);
+    /* The larger of two estimates of a normal's standard deviation: by all, and by the upper tail. */
+    double spread =
+        fmax(1.4826 * sah_percentile(far, n, 0.5), (sah_percentile(others, n, 0.9) - middle) / 1.2816);
+    /* The median's deviation is 37 % efficient. */
+    double freedom = fmax(1, 0.37 * (double)(n - 1));
+    if (!(spread > 0)) return value > middle ? 0 : 1;
+    return fmin(1, (double)(n + 1) * sah_student_tail((value - middle) / spread, freedom));
+}
+
 sah_status sah_outstanding_p(double gain, const double *others, size_t n, double *p, sah_error *error)
 {
     /* Gains spread over orders of magnitude and may be negative behind the first step, where adding a head
@@ -44,25 +61,29 @@ sah_status sah_outstanding_p(double gain, const double *others, size_t n, double
     *p = 1;
     if (n < 3 || !(gain > 0)) return SAH_OK;
     double *logs = sah_alloc(n, sizeof *logs), *far = sah_alloc(n, sizeof *far);
-    if (!logs || !far) {
-        free(logs);
-        free(far);
-        return sah_fail_memory(error, "the gains");
+    sah_status status = logs && far ? SAH_OK : sah_fail_memory(error, "the gains");
+    if (status == SAH_OK) {
+        for (size_t i = 0; i < n; i++) logs[i] = log(fmax(fabs(others[i]), LEAST));
+        *p = standing(log(gain), logs, n, far);
     }
-    for (size_t i = 0; i < n; i++) logs[i] = log(fmax(fabs(others[i]), LEAST));
-    qsort(logs, n, sizeof *logs, compare_doubles);
-    double middle = sah_percentile(logs, n, 0.5);
-    for (size_t i = 0; i < n; i++) far[i] = fabs(logs[i] - middle);
-    qsort(far, n, sizeof *far, compare_doubles);
-    /* The larger of two estimates of a normal's standard deviation: by all, and by the upper tail. */
-    double spread =
-        fmax(1.4826 * sah_percentile(far, n, 0.5), (sah_percentile(logs, n, 0.9) - middle) / 1.2816);
-    /* The median's deviation is 37 % efficient. */
-    double freedom = fmax(1, 0.37 * (double)(n - 1));
-    if (spread > 0) *p = fmin(1, (double)(n + 1) * sah_student_tail((log(gain) - middle) / spread, freedom));
     free(logs);
     free(far);
-    return SAH_OK;
+    return status;
+}
+
+sah_status sah_standing_p(double value, const double *others, size_t n, double *p, sah_error *error)
+{
+    *p = 1;
+    if (n < 3) return SAH_OK;
+    double *sorted = sah_alloc(n, sizeof *sorted), *far = sah_alloc(n, sizeof *far);
+    sah_status status = sorted && far ? SAH_OK : sah_fail_memory(error, "the scores");
+    if (status == SAH_OK) {
+        for (size_t i = 0; i < n; i++) sorted[i] = others[i];
+        *p = standing(value, sorted, n, far);
+    }
+    free(sorted);
+    free(far);
+    return status;
 }
 
 /* (values[at] - mean) / standard deviation of values [n]; 0 when they are all equal. */

@@ -16,6 +16,10 @@ double sah_student_tail(double t, double freedom);
  * are fewer than a tenth. 1 with fewer than three others, or when the gain is not positive. */
 sah_status sah_outstanding_p(double gain, const double *others, size_t n, double *p, sah_error *error);
 
+/* The same of a number as it is, of either sign, in place of a gain's logarithm: the probability that the largest of
+ * n + 1 stands so far above the other n. */
+sah_status sah_standing_p(double value, const double *others, size_t n, double *p, sah_error *error);
+
 /* p [n_heads]: for every head the probability of so large a difference between harmful and harmless queries
  * by labels dealt out at random, adjusted for all heads at once: the share of n permutations, the labels as
  * they are included, in which any head's statistic reaches the head's own (Westfall and Young 1993, single

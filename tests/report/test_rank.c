@@ -119,6 +119,47 @@ static void test_find_contrast(void **state)
     free(started);
 }
 
+/* Every head turns harmful states more than harmless ones, for certain; only those that stand out of all the others are
+ * called safety heads. Of fewer than sixteen heads none has others to stand out of. */
+static void test_find_stands_out(void **state)
+{
+    (void)state;
+    static const struct {
+        int heads, planted, safety;
+    } cases[] = {{20, 1, 1}, {20, 2, 2}, {15, 1, 15}};
+    static char text[8192];
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        sah_error error = {0};
+        sah_result *result;
+        sah_ranked *ranked;
+        size_t n;
+        int safety = 0,
+            at = snprintf(text, sizeof text,
+                          "{\"sahara\":\"find\",\"version\":\"0\",\"model\":{\"name\":\"m\","
+                          "\"layers\":1,\"heads\":%d,\"kv_heads\":%d},\"settings\":{\"part\":\"q\"},"
+                          "\"queries\":[\"a\",\"b\"],\"contrast_queries\":[\"c\",\"d\"]}\n",
+                          cases[c].heads, cases[c].heads);
+        for (int h = 0; h < cases[c].heads; h++) {
+            const double difference = h < cases[c].planted ? 28 - h : 0.5 + 0.2 * h;
+            at += snprintf(
+                text + at, sizeof text - (size_t)at,
+                "{\"step\":0,\"head\":\"0-%d\",\"shift\":%g,\"shift_contrast\":%g,\"difference\":%g,"
+                "\"difference_low\":%g,\"difference_high\":%g}\n",
+                h, 1.5 * difference, 0.5 * difference, difference, 0.9 * difference, 1.1 * difference);
+        }
+        expect_ok(open_text(text, &result, &error), &error);
+        expect_ok(sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, &error), &error);
+        for (size_t i = 0; i < n; i++) {
+            assert_true(ranked[i].verdict == SAH_SAFETY || ranked[i].verdict == SAH_UNDECIDED);
+            assert_true(ranked[i].verdict == SAH_SAFETY || (int)i >= cases[c].planted);
+            safety += ranked[i].verdict == SAH_SAFETY;
+        }
+        assert_int_equal(safety, cases[c].safety);
+        free(ranked);
+        sah_result_close(result);
+    }
+}
+
 /* Scores on both sides of what is negligible: 0.02 nats, 0.1 degrees. Alike on both sets, so "general" if
  * anything. */
 static void test_negligible(void **state)
@@ -242,9 +283,13 @@ static void test_keeps_paths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),       cmocka_unit_test(test_find_contrast),
-        cmocka_unit_test(test_negligible), cmocka_unit_test(test_direction),
-        cmocka_unit_test(test_bad),        cmocka_unit_test(test_keeps_paths),
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_find_contrast),
+        cmocka_unit_test(test_find_stands_out),
+        cmocka_unit_test(test_negligible),
+        cmocka_unit_test(test_direction),
+        cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_keeps_paths),
     };
     return cmocka_run_group_tests_name("rank", tests, NULL, NULL);
 }

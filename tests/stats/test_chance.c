@@ -53,6 +53,31 @@ static void test_outstanding(void **state)
     assert_true(p == 1);
 }
 
+/* Numbers as they are, of either sign; others that are few or all alike say nothing of it. */
+static void test_standing(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    double p, others[] = {-1, 1.1, -0.9, 1.2, 0.8, -1.05, 0.95, 1.15, -0.85, 0}, alike[] = {2, 2, 2, 2};
+    expect_ok(sah_standing_p(1.3, others, 10, &p, &error), &error);
+    assert_true(p > 0.5);
+    expect_ok(sah_standing_p(30, others, 10, &p, &error), &error);
+    assert_true(p < 1e-3);
+    expect_ok(sah_standing_p(-30, others, 10, &p, &error), &error);
+    assert_true(p == 1);
+    expect_ok(sah_standing_p(30, others, 2, &p, &error), &error);
+    assert_true(p == 1);
+    expect_ok(sah_standing_p(3, alike, 4, &p, &error), &error);
+    assert_true(p == 0);
+    expect_ok(sah_standing_p(2, alike, 4, &p, &error), &error);
+    assert_true(p == 1);
+    /* An upper tail that is longer than the middle's spread says: half of 30 others within 1, a fifth at 12. */
+    double tail[30];
+    for (int i = 0; i < 30; i++) tail[i] = i < 24 ? 0.04 * i : 12;
+    expect_ok(sah_standing_p(13, tail, 30, &p, &error), &error);
+    assert_true(p > 0.5);
+}
+
 /* By hand: standardised, head 0 has sqrt(3) and -1/sqrt(3) three times; head 1 1, 1, -1, -1; head 2 is all
  * equal. Only permutation 1 has a head at 1. */
 static void test_permuted(void **state)
@@ -80,6 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_student),
         cmocka_unit_test(test_outstanding),
+        cmocka_unit_test(test_standing),
         cmocka_unit_test(test_permuted),
     };
     return cmocka_run_group_tests_name("chance", tests, NULL, NULL);
