@@ -101,6 +101,9 @@ const option_spec options_table[N_OPTIONS] = {
                         "the divergence over all those tokens as well"},
     [OPT_SCREEN] = {"screen", 0, NULL, FLAG, PLACE(screen), 0, 0,
                     "only the --top highest heads (default: 10), by a race: much faster"},
+    [OPT_APART] = {"apart", 0, NULL, FLAG, PLACE(apart), 0, 0,
+                   "each part of --part alone, in one sweep: FILE.q.jsonl, FILE.v.jsonl for\n"
+                   "-o FILE.jsonl"},
     [OPT_STEPS] = {"steps", 0, "N", COUNT, PLACE(steps), 1, INT_MAX,
                    "heads to choose, one a step (default: 1)"},
     [OPT_RANK] = {"rank", 0, "R", COUNT, PLACE(rank), 1, INT_MAX, "singular vectors compared (default: 1)"},

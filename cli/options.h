@@ -79,6 +79,7 @@ typedef enum option_id {
     OPT_RANDOM_GROUPS,
     OPT_SAVE_STATES,
     OPT_SCREEN,
+    OPT_APART,
     OPT_MATCH_LENGTH,
     OPT_OPENING,
     OPT_OPENING_KL,
@@ -103,7 +104,7 @@ typedef struct cli_options {
     const char **arguments;
     int n_arguments;
 
-    bool quiet, json, by_query, heat, concentration, screen, match_length, opening_kl, check, quick;
+    bool quiet, json, by_query, heat, concentration, screen, apart, match_length, opening_kl, check, quick;
     int check_refusal; /* 0 off, 1 on; means something when given */
     const char *output; /* NULL: standard output */
     const char **template_vars; /* [n_template_vars] */

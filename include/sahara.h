@@ -425,6 +425,13 @@ sah_run_options sah_run_options_default(void);
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
+/* sah_ships() of each part of options->ablation.parts alone, in one sweep: paths [n_paths] are the journals of q, k and
+ * v, of those of the three that are there, in this order, and hold what a run of that part would write there. What the
+ * runs have in common is done once: prompts, openings, the unablated model. */
+sah_status sah_ships_apart(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                           const sah_run_options *options, const char *const *paths, size_t n_paths,
+                           sah_error *error);
+
 /* The `top` heads of highest mean Ships (with `contrast`: highest difference), exactly, without scoring all
  * heads on all queries: a race in which heads leave that have no chance any more (docs/method.md,
  * "Screening"). Lines of heads that stayed to the end have every score and "exact": true; of the others null

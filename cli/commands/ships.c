@@ -1,7 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara ships: the Ships score of every head for every query. */
+#include <stdio.h>
+#include <string.h>
+
 #include "ranking.h"
 #include "scoring.h"
+
+enum { MOST_PARTS = 3, LONGEST = 4096 };
+
+/* Scores each part of --part alone, into -o with the part's letter before its ending. */
+static sah_status score_apart(const cli_options *o, const cli_scoring *s, sah_error *error)
+{
+    static const struct {
+        unsigned part;
+        char letter;
+    } parts[MOST_PARTS] = {{SAH_PART_Q, 'q'}, {SAH_PART_K, 'k'}, {SAH_PART_V, 'v'}};
+    const char *name = strrchr(o->output, '/'), *dot = strrchr(name != NULL ? name : o->output, '.');
+    const size_t stem = dot != NULL ? (size_t)(dot - o->output) : strlen(o->output);
+    char paths[MOST_PARTS][LONGEST];
+    const char *given[MOST_PARTS];
+    size_t n = 0;
+    for (size_t i = 0; i < MOST_PARTS; i++) {
+        if (!(s->options.ablation.parts & parts[i].part)) continue;
+        const int length =
+            snprintf(paths[n], LONGEST, "%.*s.%c%s", (int)stem, o->output, parts[i].letter, o->output + stem);
+        if (length >= LONGEST) {
+            *error = (sah_error){.status = SAH_BAD_ARGUMENT};
+            snprintf(error->message, sizeof error->message, "the name after -o is too long");
+            return SAH_BAD_ARGUMENT;
+        }
+        given[n] = paths[n];
+        n++;
+    }
+    return sah_ships_apart(s->model, &s->queries, s->contrast, &s->options, given, n, error);
+}
 
 static int run(const cli_options *o)
 {
@@ -10,6 +42,10 @@ static int run(const cli_options *o)
     if (o->top > 0 && !o->screen) return usage_error("ships: --top belongs to --screen");
     if (o->screen && o->shard.count > 1 && o->together == NULL)
         return usage_error("ships: --screen with --shard needs --together DIR");
+    if (o->apart && (o->screen || o->together != NULL))
+        return usage_error("ships: --apart goes with neither --screen nor --together");
+    if (o->apart && (o->output == NULL || strcmp(o->output, "-") == 0))
+        return usage_error("ships: --apart needs -o FILE: it writes a result for each part");
     int usage = interchange_usage(o, "ships");
     if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "ships", &s, &error);
@@ -17,7 +53,8 @@ static int run(const cli_options *o)
     if (status == SAH_OK && !o->screen) status = scoring_estimate(o, "ships", 1, &s, &error);
     if (status == SAH_OK) {
         size_t top = o->top > 0 ? o->top : 10;
-        status = o->screen
+        status = o->apart ? score_apart(o, &s, &error)
+                 : o->screen
                      ? sah_ships_screen(s.model, &s.queries, s.contrast, &s.options, top, s.output, &error)
                      : sah_ships(s.model, &s.queries, s.contrast, &s.options, s.output, &error);
         progress_end(&s.progress);
@@ -40,11 +77,13 @@ const cli_command command_ships = {
         "Beside it stands the signed effect: how much less likely the beginning of the model's own answer\n"
         "becomes, in nats a token. A head that refusals rest on weakens them and leaves other answers "
         "alone.\n"
-        "--screen finds the highest heads alone, exactly and many times faster.\n"
+        "--screen finds the highest heads alone, exactly and many times faster. --part q,v ablates both of "
+        "a\n"
+        "head at once; with --apart each alone, a result each, with one loading and one sweep.\n"
         "See `sahara rank` for reading the result.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, PARTNER_OPTIONS, OPT_CONTRAST_PARTNERS, QUERY_OPTIONS,
                 SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST, OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_OPENING,
-                OPT_OPENING_KL, OPT_SCREEN, OPT_TOP, OPT_SHARD, OPT_TOGETHER},
+                OPT_OPENING_KL, OPT_APART, OPT_SCREEN, OPT_TOP, OPT_SHARD, OPT_TOGETHER},
     .least = 2,
     .most = 2,
     .run = run,

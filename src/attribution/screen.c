@@ -373,15 +373,15 @@ static sah_status run_round(race *s, sah_error *error)
     sah_probes probes = {0};
     size_t *query_of = NULL;
     size_t n = 0, racing = 0;
-    sah_head *heads = sah_alloc(s->n_heads, sizeof *heads);
+    sah_target *targets = sah_alloc(s->n_heads, sizeof *targets);
     char what[64];
-    sah_status status = heads ? SAH_OK : sah_fail_memory(error, "the heads");
+    sah_status status = targets ? SAH_OK : sah_fail_memory(error, "the heads");
     for (size_t h = 0; h < s->n_heads && status == SAH_OK; h++) {
         if (s->left[h]) continue;
         const bool own = sah_shard_has(&s->options->shard, racing++);
         if (!own || is_scored(s, h)) continue;
         s->racing[n] = h;
-        heads[n++] = s->heads[h];
+        targets[n++] = (sah_target){s->heads[h], &s->options->ablation};
     }
     if (status != SAH_OK || n == 0) goto done;
     for (int i = 0; i < 2 && status == SAH_OK; i++) status = draw(s, i, &queries[i], error);
@@ -398,15 +398,15 @@ static sah_status run_round(race *s, sah_error *error)
         .total = racing,
     };
     if (status == SAH_OK)
-        status = sah_scores(s->model, &probes, &s->options->ablation, s->options->opening_kl, heads, n,
-                            &sweep, take_scores, s, error);
+        status =
+            sah_scores(s->model, &probes, s->options->opening_kl, targets, n, &sweep, take_scores, s, error);
 
 done:
     sah_probes_free(&probes);
     free(query_of);
     sah_strings_free(&queries[0]);
     sah_strings_free(&queries[1]);
-    free(heads);
+    free(targets);
     return status;
 }
 

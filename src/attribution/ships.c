@@ -14,9 +14,11 @@
 #include "util/error.h"
 #include "util/strings.h"
 
+/* One result. */
 typedef struct ships {
     const sah_model *model;
-    const sah_run_options *options;
+    sah_run_options options;
+    const char *path;
     size_t n_queries, n_contrast;
     sah_head *heads; /* those still to do */
     size_t n_heads;
@@ -25,6 +27,13 @@ typedef struct ships {
     uint64_t n_done;
     sah_journal *journal;
 } ships;
+
+/* Results of one sweep, which differ in the part that is ablated. */
+enum { MOST_RESULTS = 3 };
+typedef struct results {
+    ships items[MOST_RESULTS];
+    size_t n;
+} results;
 
 /* Appends a list of one number a query, and with contrast that of the contrast queries; NULL: nothing. */
 static void add_lists(sah_text *line, const ships *s, const char *key, const double *values)
@@ -36,10 +45,11 @@ static void add_lists(sah_text *line, const ships *s, const char *key, const dou
     if (s->n_contrast > 0) sah_line_numbers(line, contrast_key, values + s->n_queries, s->n_contrast);
 }
 
-/* The head's line in the journal; harmful queries come first. */
+/* A head's line in its journal; harmful queries come first. Heads of one result stand behind those of another. */
 static sah_status write_head(void *ctx, size_t index, const sah_head_scores *scores, sah_error *error)
 {
-    ships *s = ctx;
+    ships *s = ((results *)ctx)->items;
+    while (index >= s->n_heads) index -= s++->n_heads;
     sah_head head = s->heads[index];
     sah_text line = {0};
     sah_text_addf(&line, "{\"head\":\"%d-%d\"", head.layer, head.head);
@@ -76,7 +86,7 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
     if (name == NULL || !sah_head_read(name, s->model->config.n_layers, s->heads_of_layer, &head) ||
         !is_list_of(json_object_get(line, "kl"), s->n_queries, false) ||
         (s->n_contrast > 0 && !is_list_of(json_object_get(line, "kl_contrast"), s->n_contrast, false)) ||
-        (s->options->openings != NULL && !is_list_of(json_object_get(line, "effect"), s->n_queries, true))) {
+        (s->options.openings != NULL && !is_list_of(json_object_get(line, "effect"), s->n_queries, true))) {
         return sah_fail(error, SAH_FAILED, "line %zu is not a score of this run; remove it to carry on",
                         number);
     }
@@ -88,52 +98,84 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
 
 /* ---- The run ------------------------------------------------------------------------------------------- */
 
-/* Sweeps the heads of this shard that the journal does not have. */
-static sah_status sweep_heads(ships *s, const sah_probes *probes, sah_sweep_report *report, sah_error *error)
+/* Keeps the heads of this shard that the journal does not have. */
+static void keep_heads_left(ships *s)
 {
-    const sah_run_options *options = s->options;
     size_t left = 0;
     for (size_t i = 0; i < s->n_heads; i++)
-        if (sah_shard_has(&options->shard, i) &&
+        if (sah_shard_has(&s->options.shard, i) &&
             !s->done[s->heads[i].layer * s->heads_of_layer + s->heads[i].head])
             s->heads[left++] = s->heads[i];
     s->n_heads = left;
+}
+
+/* Sweeps the heads that are left of all results. */
+static sah_status sweep_heads(results *r, const sah_probes *probes, sah_sweep_report *report,
+                              sah_error *error)
+{
+    const sah_run_options *options = &r->items[0].options;
+    size_t n = 0;
+    uint64_t done = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        keep_heads_left(&r->items[i]);
+        n += r->items[i].n_heads;
+        done += r->items[i].n_done;
+    }
     sah_sweep_options sweep = {
         .memory = options->memory,
         .progress = options->progress,
         .user = options->user,
         .what = "ships: heads",
-        .done = s->n_done,
-        .total = s->n_done + left,
+        .done = done,
+        .total = done + n,
         .report = report,
     };
-    if (options->progress != NULL && !options->progress(options->user, sweep.what, s->n_done, sweep.total))
+    if (options->progress != NULL && !options->progress(options->user, sweep.what, done, sweep.total))
         return sah_fail(error, SAH_INTERRUPTED, "interrupted");
-    if (left == 0) return SAH_OK;
-    return sah_scores(s->model, probes, &options->ablation, options->opening_kl, s->heads, left, &sweep,
-                      write_head, s, error);
+    if (n == 0) return SAH_OK;
+    sah_target *targets = sah_alloc(n, sizeof *targets), *next = targets;
+    if (targets == NULL) return sah_fail_memory(error, "the heads");
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t h = 0; h < r->items[i].n_heads; h++)
+            *next++ = (sah_target){r->items[i].heads[h], &r->items[i].options.ablation};
+    sah_status status =
+        sah_scores(r->items[0].model, probes, options->opening_kl, targets, n, &sweep, write_head, r, error);
+    free(targets);
+    return status;
 }
 
-static sah_status run(ships *s, const sah_strings *const lists[2], const char *path, sah_sweep_report *report,
+/* The heads of a result, and its journal with what an earlier run left there. */
+static sah_status open_result(ships *s, const sah_strings *const lists[2], sah_error *error)
+{
+    json_t *header = NULL;
+    sah_status status = sah_run_heads(s->model, &s->options, &s->heads, &s->n_heads, error);
+    s->heads_of_layer = sah_run_heads_of_layer(sah_model_describe(s->model), &s->options.ablation);
+    s->done = sah_alloc((size_t)s->model->config.n_layers * (size_t)s->heads_of_layer, sizeof *s->done);
+    if (status == SAH_OK && s->done == NULL) status = sah_fail_memory(error, "the heads");
+    if (status == SAH_OK) status = sah_ships_header(s->model, lists, &s->options, 0, &header, error);
+    if (status == SAH_OK)
+        status =
+            sah_journal_open(s->path, header, take_line, s, sah_run_sink(&s->options), &s->journal, error);
+    json_decref(header);
+    return status;
+}
+
+static sah_status run(results *r, const sah_strings *const lists[2], sah_sweep_report *report,
                       sah_error *error)
 {
     sah_probes probes = {0};
-    json_t *header = NULL;
-    sah_status status = sah_run_heads(s->model, s->options, &s->heads, &s->n_heads, error);
-    if (status == SAH_OK)
-        status = sah_probes_new(s->model, lists, s->options, SAH_SHIPS_TEMPLATE, NULL, &probes, error);
-    s->done = sah_alloc((size_t)s->model->config.n_layers * (size_t)s->heads_of_layer, sizeof *s->done);
-    if (status == SAH_OK && s->done == NULL) status = sah_fail_memory(error, "the heads");
-    if (status == SAH_OK) status = sah_ships_header(s->model, lists, s->options, 0, &header, error);
-    if (status == SAH_OK)
-        status = sah_journal_open(path, header, take_line, s, sah_run_sink(s->options), &s->journal, error);
-    if (status == SAH_OK) status = sweep_heads(s, &probes, report, error);
-    sah_status closed = sah_journal_close(s->journal, status == SAH_OK ? error : NULL);
-    if (status == SAH_OK) status = closed;
-    json_decref(header);
+    const ships *first = &r->items[0];
+    sah_status status =
+        sah_probes_new(first->model, lists, &first->options, SAH_SHIPS_TEMPLATE, NULL, &probes, error);
+    for (size_t i = 0; i < r->n && status == SAH_OK; i++) status = open_result(&r->items[i], lists, error);
+    if (status == SAH_OK) status = sweep_heads(r, &probes, report, error);
+    for (size_t i = 0; i < r->n; i++) {
+        sah_status closed = sah_journal_close(r->items[i].journal, status == SAH_OK ? error : NULL);
+        if (status == SAH_OK) status = closed;
+        free(r->items[i].heads);
+        free(r->items[i].done);
+    }
     sah_probes_free(&probes);
-    free(s->heads);
-    free(s->done);
     return status;
 }
 
@@ -205,30 +247,55 @@ sah_status sah_ships_header(const sah_model *model, const sah_strings *const lis
     return sah_run_no_header(lists[0], lists[1], options->template_, options->system, error);
 }
 
+/* Results of a run, the i-th with parts[i] ablated and in the journal paths[i]. */
+static sah_status start(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                        const sah_run_options *meant, const unsigned *parts, const char *const *paths,
+                        size_t n, sah_sweep_report *report, sah_error *error)
+{
+    if (contrast != NULL && contrast->n == 0) contrast = NULL;
+    const sah_strings *lists[2] = {queries, contrast};
+    results r = {.n = n};
+    for (size_t i = 0; i < n; i++) {
+        r.items[i] = (ships){.model = model,
+                             .options = *meant,
+                             .path = paths[i],
+                             .n_queries = queries->n,
+                             .n_contrast = contrast != NULL ? contrast->n : 0};
+        r.items[i].options.ablation.parts = parts[i];
+    }
+    if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
+    sah_status status = sah_shard_check(&meant->shard, error);
+    if (status == SAH_OK)
+        status = sah_interchange_check(&meant->ablation, &meant->interchange,
+                                       queries->n + r.items[0].n_contrast, error);
+    return status == SAH_OK ? run(&r, lists, report, error) : status;
+}
+
 sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                               const sah_run_options *options, const char *path, sah_sweep_report *report,
                               sah_error *error)
 {
-    if (contrast != NULL && contrast->n == 0) contrast = NULL;
-    const sah_strings *lists[2] = {queries, contrast};
     const sah_run_options meant = sah_run_resolve(options);
-    ships s = {
-        .model = model,
-        .options = &meant,
-        .n_queries = queries->n,
-        .n_contrast = contrast != NULL ? contrast->n : 0,
-        .heads_of_layer = sah_run_heads_of_layer(sah_model_describe(model), &meant.ablation),
-    };
-    if (queries->n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "no query to score");
-    sah_status status = sah_shard_check(&meant.shard, error);
-    if (status == SAH_OK)
-        status =
-            sah_interchange_check(&meant.ablation, &meant.interchange, s.n_queries + s.n_contrast, error);
-    return status == SAH_OK ? run(&s, lists, path, report, error) : status;
+    return start(model, queries, contrast, &meant, &meant.ablation.parts, &path, 1, report, error);
 }
 
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error)
 {
     return sah_ships_reported(model, queries, contrast, options, path, NULL, error);
+}
+
+sah_status sah_ships_apart(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                           const sah_run_options *options, const char *const *paths, size_t n_paths,
+                           sah_error *error)
+{
+    static const unsigned each[MOST_RESULTS] = {SAH_PART_Q, SAH_PART_K, SAH_PART_V};
+    const sah_run_options meant = sah_run_resolve(options);
+    unsigned parts[MOST_RESULTS];
+    size_t n = 0;
+    for (size_t i = 0; i < MOST_RESULTS; i++)
+        if (meant.ablation.parts & each[i]) parts[n++] = each[i];
+    if (n == 0 || n != n_paths)
+        return sah_fail(error, SAH_BAD_ARGUMENT, "%zu results for %zu parts", n_paths, n);
+    return start(model, queries, contrast, &meant, parts, paths, n, NULL, error);
 }

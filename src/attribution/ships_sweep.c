@@ -37,7 +37,7 @@ typedef struct scores {
     const sah_probes *probes;
     bool opening_kl;
     size_t n_vocab, rows;
-    const sah_head *heads;
+    const sah_target *targets;
     double *p; /* [divergences, n_vocab] behind `base`, in the device's memory */
     probe_base *base; /* [n probes] */
     double *sums; /* [4, n_queries] a head's scores on their way to `take` */
@@ -169,7 +169,7 @@ static bool gather(const scores *s, const score *of_probes, double *kl, double *
 /* Hands one head's scores on. */
 static sah_status hand_on(scores *s, size_t index, const score *of_probes, sah_error *error)
 {
-    sah_head head = s->heads[index];
+    sah_head head = s->targets[index].head;
     size_t n = s->probes->n_queries;
     bool openings = s->probes->own_length != NULL;
     double *kl = s->sums, *effect = kl + n, *toward = effect + n, *opening_kl = toward + n;
@@ -238,16 +238,16 @@ static void free_memory(scores *s)
     pthread_mutex_destroy(&s->taking);
 }
 
-sah_status sah_scores(const sah_model *model, const sah_probes *probes, const sah_ablation *ablation,
-                      bool opening_kl, const sah_head *heads, size_t n, const sah_sweep_options *sweep,
-                      sah_scores_fn take, void *ctx, sah_error *error)
+sah_status sah_scores(const sah_model *model, const sah_probes *probes, bool opening_kl,
+                      const sah_target *targets, size_t n, const sah_sweep_options *sweep, sah_scores_fn take,
+                      void *ctx, sah_error *error)
 {
     scores s = {
         .model = model,
         .probes = probes,
         .opening_kl = opening_kl && probes->own_length != NULL,
         .n_vocab = (size_t)model->config.n_vocab,
-        .heads = heads,
+        .targets = targets,
         .n_threads = model->threads,
         .take = take,
         .ctx = ctx,
@@ -257,7 +257,7 @@ sah_status sah_scores(const sah_model *model, const sah_probes *probes, const sa
     sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
     sah_status status = candidates ? make_memory(&s, error) : sah_fail_memory(error, "the heads");
     for (size_t i = 0; i < n && status == SAH_OK; i++)
-        candidates[i] = sah_candidate_of(&model->config, heads[i], ablation);
+        candidates[i] = sah_candidate_of(&model->config, targets[i].head, targets[i].ablation);
     if (status == SAH_OK)
         status = sah_sweep(model, probes->forest, NULL, 0, candidates, n, sweep, &sink, error);
     free(candidates);

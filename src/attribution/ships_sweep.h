@@ -17,12 +17,19 @@ typedef struct sah_head_scores {
     const double *opening_kl; /* nats a token: mean divergence along the own opening; NULL unless asked for */
 } sah_head_scores;
 
-/* Called once for every head, from one thread at a time. */
-typedef sah_status (*sah_scores_fn)(void *ctx, size_t head, const sah_head_scores *scores, sah_error *error);
+/* What is ablated at a time. */
+typedef struct sah_target {
+    sah_head head;
+    const sah_ablation *ablation; /* of the operation that the probes' donors are for */
+} sah_target;
 
-/* Scores heads [n]. `sweep` gives memory, progress and report. */
-sah_status sah_scores(const sah_model *model, const sah_probes *probes, const sah_ablation *ablation,
-                      bool opening_kl, const sah_head *heads, size_t n, const sah_sweep_options *sweep,
-                      sah_scores_fn take, void *ctx, sah_error *error);
+/* Called once for every target, from one thread at a time. */
+typedef sah_status (*sah_scores_fn)(void *ctx, size_t target, const sah_head_scores *scores,
+                                    sah_error *error);
+
+/* Scores targets [n]. `sweep` gives memory, progress and report. */
+sah_status sah_scores(const sah_model *model, const sah_probes *probes, bool opening_kl,
+                      const sah_target *targets, size_t n, const sah_sweep_options *sweep, sah_scores_fn take,
+                      void *ctx, sah_error *error);
 
 #endif
