@@ -252,7 +252,8 @@ double sah_score_of(sah_order order, const sah_ranked *r)
     case SAH_ORDER_DIFFERENCE:
         return r->difference;
     case SAH_ORDER_EFFECT: /* twice: above 0, what weakens is mostly refusals, as the verdict asks */
-        return -r->effect - (isnan(r->effect_answered) ? 0 : 2 * fabs(r->effect_answered));
+        return (r->effect_verdict == SAH_GENERAL ? 0 : -r->effect) -
+               (isnan(r->effect_answered) ? 0 : 2 * fabs(r->effect_answered));
     case SAH_ORDER_TOWARD:
         return r->toward;
     case SAH_ORDER_DEFAULT:

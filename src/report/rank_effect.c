@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "report/selectivity.h"
 #include "stats/bootstrap.h"
@@ -91,8 +92,18 @@ static void interval(weakening *w, size_t head, sah_ranked *out)
     sah_bootstrap_interval(w->differences, &out->effect_low, &out->effect_high);
 }
 
-/* A head is about safety when its ablation weakens refusals beyond chance and does less than half as much to
- * answers, in either direction. */
+/* Whether the head surely changes answers by more than is negligible; uses up the differences. */
+static bool changes_answers(weakening *w)
+{
+    double low, high;
+    memcpy(w->differences, w->answered_means, SAH_RESAMPLES * sizeof *w->differences);
+    sah_bootstrap_interval(w->differences, &low, &high);
+    return low > LEAST_EFFECT || high < -LEAST_EFFECT;
+}
+
+/* A head is about safety when its ablation weakens refusals beyond chance and leaves answers as they are: it does
+ * less than half as much to them, in either direction, and no more than is negligible. A head that breaks both, but
+ * refusals more, is general. */
 static void judge(weakening *w, size_t head, sah_ranked *out)
 {
     double low, high, times = out->effect_answered > 0 ? -2 : 2; /* the answered mean is -effect_answered */
@@ -105,6 +116,8 @@ static void judge(weakening *w, size_t head, sah_ranked *out)
     out->effect_verdict = sah_judge_head(&evidence);
     if (out->effect_verdict == SAH_SAFETY && out->effect_high > -LEAST_EFFECT)
         out->effect_verdict = SAH_UNDECIDED;
+    if (fabs(out->effect_answered) > LEAST_EFFECT && out->effect_verdict != SAH_GENERAL)
+        out->effect_verdict = changes_answers(w) ? SAH_GENERAL : SAH_UNDECIDED;
 }
 
 sah_status sah_rank_effects(const sah_result *r, sah_ranked *items, sah_error *error)
