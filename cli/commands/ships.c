@@ -9,7 +9,7 @@
 enum { MOST_PARTS = 3, LONGEST = 4096 };
 
 /* Scores each part of --part alone, into -o with the part's letter before its ending. */
-static sah_status score_apart(const cli_options *o, const cli_scoring *s, sah_error *error)
+static sah_status score_apart(const cli_options *o, cli_scoring *s, sah_error *error)
 {
     static const struct {
         unsigned part;
@@ -32,7 +32,17 @@ static sah_status score_apart(const cli_options *o, const cli_scoring *s, sah_er
         given[n] = paths[n];
         n++;
     }
-    return sah_ships_apart(s->model, &s->queries, s->contrast, &s->options, given, n, error);
+    sah_status status = sah_ships_apart(s->model, &s->queries, s->contrast, &s->options, given, n, error);
+    progress_end(&s->progress);
+    for (size_t i = 0; i < n && status == SAH_OK && !o->quiet; i++) status = tell_heads(given[i], error);
+    return status;
+}
+
+static size_t n_parts(const cli_options *o)
+{
+    size_t n = 0;
+    for (unsigned parts = o->ablation.parts; parts != 0; parts &= parts - 1) n++;
+    return n > 0 ? n : 1;
 }
 
 static int run(const cli_options *o)
@@ -50,7 +60,8 @@ static int run(const cli_options *o)
     if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "ships", &s, &error);
     if (status == SAH_OK) status = scoring_openings(o, "ships", &s, &error);
-    if (status == SAH_OK && !o->screen) status = scoring_estimate(o, "ships", 1, &s, &error);
+    if (status == SAH_OK && !o->screen)
+        status = scoring_estimate(o, "ships", o->apart ? n_parts(o) : 1, &s, &error);
     if (status == SAH_OK) {
         size_t top = o->top > 0 ? o->top : 10;
         status = o->apart ? score_apart(o, &s, &error)
@@ -59,7 +70,7 @@ static int run(const cli_options *o)
                      : sah_ships(s.model, &s.queries, s.contrast, &s.options, s.output, &error);
         progress_end(&s.progress);
     }
-    if (status == SAH_OK && !o->quiet) status = tell_heads(s.output, &error);
+    if (status == SAH_OK && !o->quiet && !o->apart) status = tell_heads(s.output, &error);
     scoring_close(&s);
     return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
