@@ -25,24 +25,37 @@ bool sah_sharing_merges(const sah_sharing *sharing)
     return false;
 }
 
-/* A row with its adapter, between the places of its values. */
-static void merge_row(const sah_matrix *m, size_t row, float *line, float *values)
+/* A row of the tensor, whose first is row `first` of the matrix, with its adapter, between the places of its values. */
+static void merge_row(const sah_matrix *m, size_t first, size_t row, float *line, float *values)
 {
     for (size_t c = 0; c < m->columns; c++) line[c] = values[sah_matrix_at(m, row, c)];
-    sah_lora_add(m->lora, row, 1, m->columns, line);
+    sah_lora_add(m->lora, first + row, 1, m->columns, line);
     for (size_t c = 0; c < m->columns; c++) values[sah_matrix_at(m, row, c)] = line[c];
 }
 
-static sah_status merge(const sah_matrix *m, float *values, sah_error *error)
+/* Which rows of a matrix lie in the tensor: all, or those of one expert. */
+static void rows_in(const sah_matrix *m, const sah_tensor *tensor, size_t *first, size_t *n)
+{
+    *first = 0;
+    *n = m->rows;
+    if (m->blocks == NULL) return;
+    while (*first + m->block_rows < m->rows && sah_tensor_whole(m->blocks[*first / m->block_rows]) != tensor)
+        *first += m->block_rows;
+    *n = m->block_rows;
+}
+
+static sah_status merge(const sah_matrix *m, const sah_tensor *tensor, float *values, sah_error *error)
 {
     bool failed = false;
+    size_t first, n;
+    rows_in(m, tensor, &first, &n);
 #pragma omp parallel
     {
         float *line = sah_alloc_aligned(m->columns, sizeof *line);
 #pragma omp for schedule(static)
-        for (size_t row = 0; row < m->rows; row++) {
+        for (size_t row = 0; row < n; row++) {
             if (line != NULL)
-                merge_row(m, row, line, values);
+                merge_row(m, first, row, line, values);
             else
 #pragma omp atomic write
                 failed = true;
@@ -60,7 +73,7 @@ sah_status sah_values_read(const sah_tensor *tensor, const sah_sharing *sharing,
     for (size_t from = 0; from < n; from += CHUNK)
         sah_tensor_read(tensor, from, n - from < CHUNK ? n - from : CHUNK, out + from);
     for (int i = 0; i < sharing->n && status == SAH_OK; i++)
-        if (sharing->items[i]->lora != NULL) status = merge(sharing->items[i], out, error);
+        if (sharing->items[i]->lora != NULL) status = merge(sharing->items[i], tensor, out, error);
     return status;
 }
 

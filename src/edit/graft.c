@@ -149,7 +149,7 @@ static void take_layer(graft *g, sah_rewrite *rewrite, const sah_graft_options *
         const sah_matrix *own = sah_role_matrix(to, (sah_role)r);
         take(g, rewrite, own->tensor, matrix->tensor, matrix, side);
         for (size_t b = 1; own->blocks != NULL && b < own->rows / own->block_rows; b++)
-            take(g, rewrite, own->blocks[b], matrix->blocks[b], NULL, side);
+            take(g, rewrite, own->blocks[b], matrix->blocks[b], matrix, side);
         if (sah_role_bias(to, (sah_role)r) != NULL)
             take(g, rewrite, *sah_role_bias(to, (sah_role)r), *sah_role_bias(from, (sah_role)r), NULL, side);
     }

@@ -120,6 +120,8 @@ static sah_status add_jobs(surgery *s, int layer, sah_error *error)
         job j = job_of(config, layer, role);
         j.matrix = sah_role_matrix(f, role);
         status = add_job(s, j.matrix->tensor, j, error);
+        for (size_t b = 1; j.matrix->blocks != NULL && b < j.matrix->rows / j.matrix->block_rows; b++)
+            if (status == SAH_OK) status = add_job(s, j.matrix->blocks[b], j, error);
         j.single = true;
         if (status == SAH_OK && role <= SAH_ROLE_V) status = add_job(s, *sah_role_bias(f, role), j, error);
     }

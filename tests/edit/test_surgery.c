@@ -330,9 +330,16 @@ static void test_family_adapters(void **state)
 {
     (void)state;
     static const char *const MODEL[][2] = {
-        {"phi3", ""},       {"phi3", "/model-f32.gguf"}, {"gpt-neox", ""}, {"gpt2", ""},
-        {"falcon", ""},     {"gpt2", "/model-f32.gguf"}, {"glm4", ""},     {"glm4", "/model-f32.gguf"},
-        {"qwen3-next", ""}, {"qwen3-moe", ""},           {"qwen3-5", ""},  {"qwen3-5", "/model-f32.gguf"},
+        {"phi3", ""},        {"phi3", "/model-f32.gguf"},
+        {"gpt-neox", ""},    {"gpt2", ""},
+        {"falcon", ""},      {"gpt2", "/model-f32.gguf"},
+        {"glm4", ""},        {"glm4", "/model-f32.gguf"},
+        {"qwen3-next", ""},  {"qwen3-moe", ""},
+        {"qwen3-5", ""},     {"qwen3-5", "/model-f32.gguf"},
+        {"mixtral", ""},     {"mixtral-modules", ""},
+        {"granite-moe", ""}, {"granite-moe", "/model-f32.gguf"},
+        {"qwen3-5-moe", ""}, {"qwen3-5-moe", "/model-f32.gguf"},
+        {"lfm2-moe", ""},    {"lfm2-moe", "/model-f32.gguf"},
     };
     for (size_t i = 0; i < sizeof MODEL / sizeof *MODEL; i++) {
         sah_error error = {0};
@@ -340,7 +347,9 @@ static void test_family_adapters(void **state)
         int32_t tokens[32];
         json_t *json;
         size_t n;
-        snprintf(model, sizeof model, MODELS "family-%s%s", MODEL[i][0], MODEL[i][1]);
+        const char *variant = strstr(MODEL[i][0], "-modules");
+        const size_t name = variant != NULL ? (size_t)(variant - MODEL[i][0]) : strlen(MODEL[i][0]);
+        snprintf(model, sizeof model, MODELS "family-%.*s%s", (int)name, MODEL[i][0], MODEL[i][1]);
         snprintf(adapter, sizeof adapter, "tests/golden/adapters/family-%s", MODEL[i][0]);
         snprintf(path, sizeof path, "%s/logits.json", adapter);
         expect_ok(sah_json_read(path, 1 << 20, &json, &error), &error);
@@ -374,6 +383,16 @@ static void test_family_adapters(void **state)
         free(wanted);
         json_decref(json);
     }
+}
+
+/* Experts whose parameters may lie turned take none. */
+static void test_turned_experts(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    const sah_surgery_options options = {.adapter = "tests/golden/adapters/family-mixtral"};
+    expect_failure(sah_surgery(MODELS "family-gpt-oss", &options, fresh(""), NULL, &error), &error,
+                   "mlp.experts.base_layer is not supported in this model");
 }
 
 static void test_inexact_is_refused(void **state)
@@ -457,18 +476,24 @@ int main(void)
 {
     enum { N = N_SOURCES };
     static char names[N][128];
-    struct CMUnitTest tests[N + 10] = {
-        cmocka_unit_test(test_rest_stays),       cmocka_unit_test(test_files),
-        cmocka_unit_test(test_widening_is_told), cmocka_unit_test(test_provenance),
-        cmocka_unit_test(test_v_mean),           cmocka_unit_test(test_adapter),
-        cmocka_unit_test(test_family_adapters),  cmocka_unit_test(test_inexact_is_refused),
-        cmocka_unit_test(test_places),           cmocka_unit_test(test_nothing_half_written),
+    struct CMUnitTest tests[N + 11] = {
+        cmocka_unit_test(test_rest_stays),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_widening_is_told),
+        cmocka_unit_test(test_provenance),
+        cmocka_unit_test(test_v_mean),
+        cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_family_adapters),
+        cmocka_unit_test(test_turned_experts),
+        cmocka_unit_test(test_inexact_is_refused),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_nothing_half_written),
     };
     signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < N; i++) {
         snprintf(names[i], sizeof names[i], "%s %s", SOURCES[i].directory,
                  SOURCES[i].file ? SOURCES[i].file : "safetensors");
-        tests[10 + i] = (struct CMUnitTest){names[i], test_table, NULL, NULL, (void *)(uintptr_t)&SOURCES[i]};
+        tests[11 + i] = (struct CMUnitTest){names[i], test_table, NULL, NULL, (void *)(uintptr_t)&SOURCES[i]};
     }
     return cmocka_run_group_tests_name("surgery", tests, NULL, NULL);
 }

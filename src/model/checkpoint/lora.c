@@ -37,7 +37,6 @@ static sah_status refuse_unknown(const settings *s, bool turned, sah_error *erro
                                        "layer_replication",
                                        "use_bdlora",
                                        "trainable_token_indices",
-                                       "target_parameters",
                                        "alora_invocation_tokens",
                                        "arrow_config",
                                        "kasa_config",
@@ -156,12 +155,10 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
     char path[NAME_BYTES / 2], name[NAME_BYTES];
     size_t rank = 0, rows;
     float *whole = NULL;
+    if (n->cut >= SAH_CUT_EXPERTS) return SAH_OK;
     module_path(c, layer, n->hugging_face, path);
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
     if (sah_tensors_find(adapter, name) == NULL) return SAH_OK; /* a lone B is refused as unused */
-    if (n->cut >= SAH_CUT_EXPERTS)
-        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: an adapter of %s is not supported: experts take none",
-                        s->where, path);
     const sah_layout layout = sah_layout_of(c->family, &c->config, layer, n->role, n->cut, false, &rows);
     sah_lora *lora = &c->loras[c->n_loras++];
     sah_status status = module_settings(s, path, &rank, &lora->scaling, error);
@@ -178,6 +175,141 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
     if (lora->b == NULL) return sah_fail_memory(error, "the adapter");
     matrix->lora = lora;
     return SAH_OK;
+}
+
+/* ---- Experts ------------------------------------------------------------------------------------------- */
+
+/* An empty pair of the experts of a matrix: B is 0. NULL: no memory. */
+static sah_lora *new_of_experts(sah_checkpoint *c, sah_matrix *matrix, size_t rank)
+{
+    const size_t n = (size_t)c->config.experts.n;
+    sah_lora *lora = &c->loras[c->n_loras++];
+    size_t values;
+    *lora = (sah_lora){.rank = (int)rank, .scaling = 1, .block_rows = matrix->rows / n};
+    if (sah_mul(n * rank, matrix->columns, &values)) lora->a = sah_alloc_aligned(values, sizeof *lora->a);
+    if (sah_mul(matrix->rows, rank, &values)) lora->b = sah_alloc_aligned(values, sizeof *lora->b);
+    if (lora->a == NULL || lora->b == NULL) return NULL;
+    memset(lora->a, 0, n * rank * matrix->columns * sizeof *lora->a);
+    memset(lora->b, 0, matrix->rows * rank * sizeof *lora->b);
+    matrix->lora = lora;
+    return lora;
+}
+
+/* A module an expert (`n->hugging_face` has its number): what PEFT made of models that kept them apart. Some of the
+ * experts may have none, and ranks may differ. */
+static sah_status attach_modules(sah_checkpoint *c, const settings *s, const sah_tensors *adapter, int layer,
+                                 const sah_matrix_name *n, sah_error *error)
+{
+    sah_matrix *matrix = sah_role_matrix(&c->layers[layer], n->role);
+    const size_t experts = (size_t)c->config.experts.n, rows = matrix->rows / experts;
+    const char *number = strstr(n->hugging_face, "%d");
+    char own[NAME_BYTES / 4], path[NAME_BYTES / 2], name[NAME_BYTES];
+    size_t most = 0, rank;
+    float scaling;
+    sah_status status = SAH_OK;
+    for (int pass = 0; pass < 2; pass++) { /* the largest rank first, then the pairs */
+        sah_lora *lora = NULL;
+        if (pass == 1 && most == 0) return SAH_OK;
+        if (pass == 1 && (lora = new_of_experts(c, matrix, most)) == NULL)
+            return sah_fail_memory(error, "the adapter");
+        for (size_t e = 0; e < experts; e++) {
+            float *a = NULL, *b = NULL;
+            snprintf(own, sizeof own, "%.*s%zu%s", (int)(number - n->hugging_face), n->hugging_face, e,
+                     number + 2);
+            module_path(c, layer, own, path);
+            snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
+            if (sah_tensors_find(adapter, name) == NULL) continue;
+            status = module_settings(s, path, &rank, &scaling, error);
+            if (status != SAH_OK) return status;
+            if (rank > most) most = rank;
+            if (pass == 0) continue;
+            status = read_factor(s, adapter, path, "lora_A", rank, matrix->columns, &a, error);
+            if (status == SAH_OK) status = read_factor(s, adapter, path, "lora_B", rows, rank, &b, error);
+            if (status == SAH_OK)
+                memcpy(lora->a + e * most * matrix->columns, a, rank * matrix->columns * sizeof *a);
+            for (size_t r = 0; r < rows && status == SAH_OK; r++)
+                for (size_t k = 0; k < rank; k++)
+                    lora->b[(e * rows + r) * most + k] = scaling * b[r * rank + k];
+            free(a);
+            free(b);
+            if (status != SAH_OK) return status;
+        }
+    }
+    return SAH_OK;
+}
+
+/* The rows [first, first + rows of an expert) of one factor of all experts: A [experts, rank, columns] and
+ * B [outputs, rank, experts], as PEFT keeps a parameter [experts, outputs, inputs]. */
+static sah_status spread(sah_checkpoint *c, sah_matrix *matrix, size_t rank, float scaling, size_t first,
+                         const float *a, const float *b, sah_error *error)
+{
+    const size_t n = (size_t)c->config.experts.n, rows = matrix->rows / n;
+    sah_lora *lora = new_of_experts(c, matrix, rank);
+    if (lora == NULL) return sah_fail_memory(error, "the adapter");
+    memcpy(lora->a, a, n * rank * matrix->columns * sizeof *a);
+    for (size_t row = 0; row < matrix->rows; row++)
+        for (size_t k = 0; k < rank; k++)
+            lora->b[row * rank + k] = scaling * b[((first + row % rows) * rank + k) * n + row / rows];
+    return SAH_OK;
+}
+
+/* Where the experts' parameters lie in the model as transformers 5 has it. */
+static void experts_path(const sah_checkpoint *c, int layer, bool inner, char path[NAME_BYTES / 2])
+{
+    char own[NAME_BYTES / 4];
+    snprintf(own, sizeof own, "%s%s", c->family->experts != NULL ? c->family->experts : "mlp.experts",
+             inner ? ".base_layer" : "");
+    module_path(c, layer, own, path);
+}
+
+/* The pair of a parameter of all experts: "gate_up_proj" or "down_proj", told by its shape; of two the first one's name
+ * is the inner. */
+static sah_status attach_parameter(sah_checkpoint *c, const settings *s, const sah_tensors *adapter,
+                                   int layer, bool inner, sah_error *error)
+{
+    sah_layer_files *f = &c->layers[layer];
+    const size_t n = (size_t)c->config.experts.n, width = (size_t)c->config.experts.width,
+                 d = (size_t)c->config.d_model;
+    char path[NAME_BYTES / 2], outer[NAME_BYTES / 2], name[NAME_BYTES];
+    float *a = NULL, *b = NULL, scaling;
+    size_t rank = 0;
+    experts_path(c, layer, inner, path);
+    experts_path(c, layer, false, outer);
+    snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
+    const sah_tensor *tensor = sah_tensors_find(adapter, name);
+    if (tensor == NULL) return SAH_OK;
+    const bool down = tensor->n_dims == 2 && tensor->dims[1] == width && width != d;
+    if (c->config.experts.bias || d == width || d == 2 * width)
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: an adapter of %s is not supported in this model: which way its experts' "
+                        "parameters are turned cannot be told",
+                        s->where, path);
+    if ((down ? f->expert_down.lora : f->expert_gate.lora) != NULL)
+        return sah_fail(error, SAH_FAILED, "%s: two adapters of the same experts in layer %d", s->where,
+                        layer);
+    snprintf(name, sizeof name, "%s.%s", outer, down ? "down_proj" : "gate_up_proj");
+    sah_status status = module_settings(s, name, &rank, &scaling, error);
+    if (status == SAH_OK)
+        status = read_factor(s, adapter, path, "lora_A", n * rank, down ? width : d, &a, error);
+    if (status == SAH_OK)
+        status = read_factor(s, adapter, path, "lora_B", down ? d : 2 * width, n * rank, &b, error);
+    if (status == SAH_OK)
+        status = spread(c, down ? &f->expert_down : &f->expert_gate, rank, scaling, 0, a, b, error);
+    if (status == SAH_OK && !down) status = spread(c, &f->expert_up, rank, scaling, width, a, b, error);
+    free(a);
+    free(b);
+    return status;
+}
+
+static sah_status attach_experts(sah_checkpoint *c, const settings *s, const sah_tensors *adapter, int layer,
+                                 sah_error *error)
+{
+    sah_status status = SAH_OK;
+    if (!sah_layer_has(&c->config, layer, SAH_ROLE_EXPERT_DOWN)) return SAH_OK;
+    for (const sah_matrix_name *n = c->family->matrices; n->hugging_face != NULL && status == SAH_OK; n++)
+        if (n->cut == SAH_CUT_EXPERTS) status = attach_modules(c, s, adapter, layer, n, error);
+    if (status == SAH_OK) status = attach_parameter(c, s, adapter, layer, true, error);
+    return status == SAH_OK ? attach_parameter(c, s, adapter, layer, false, error) : status;
 }
 
 /* A tensor that belongs to no pair: an adapted embedding or LM head, a saved module, a layer too many. */
@@ -216,9 +348,11 @@ sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_t
         status = sah_fail_memory(error, "the adapter");
         goto done;
     }
-    for (int l = 0; l < c->config.n_layers; l++)
+    for (int l = 0; l < c->config.n_layers && status == SAH_OK; l++) {
         for (const sah_matrix_name *n = c->family->matrices; n->hugging_face != NULL && status == SAH_OK; n++)
             status = attach(c, &s, adapter, l, n, error);
+        if (status == SAH_OK) status = attach_experts(c, &s, adapter, l, error);
+    }
     if (status == SAH_OK) status = refuse_unused(&s, adapter, error);
 done:
     sah_lora_patterns_free(s.ranks);
@@ -234,9 +368,10 @@ void sah_lora_add(const sah_lora *lora, size_t row, size_t n, size_t columns, fl
     const size_t rank = (size_t)lora->rank;
     for (size_t i = 0; i < n; i++) {
         const float *b = lora->b + (row + i) * rank;
+        const size_t block = lora->block_rows > 0 ? (row + i) / lora->block_rows : 0;
         float *restrict sum = out + i * columns;
         for (size_t k = 0; k < rank; k++) {
-            const float weight = lora->scaling * b[k], *a = lora->a + k * columns;
+            const float weight = lora->scaling * b[k], *a = lora->a + (block * rank + k) * columns;
             for (size_t j = 0; j < columns; j++) sum[j] += weight * a[j];
         }
     }

@@ -117,6 +117,7 @@ typedef struct sah_family {
         *inputs[3]; /* what layers are given of each token: a table, a projection of the embedding, and its
                               norm; NULL: nothing */
     const char *ignored[4]; /* beginnings of names of tensors that other parts of the model own */
+    const char *experts; /* the module of the experts in transformers 5, for adapters; NULL: "mlp.experts" */
     bool extra_layers; /* layers behind the last predict further tokens: no part of the model */
     bool transposed; /* Hugging Face's matrices are [inputs, outputs] */
     const sah_matrix_name *matrices; /* up to one whose hugging_face and gguf are NULL */

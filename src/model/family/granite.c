@@ -161,6 +161,7 @@ const sah_family sah_family_granitemoe = {
     .read_json = read_moe,
     .read_gguf = read_moe_gguf,
     .prefixes = {"model.", ""},
+    .experts = "block_sparse_moe.experts",
     .matrices = expert_matrices,
     .vectors = vectors,
 };
@@ -200,6 +201,7 @@ const sah_family sah_family_granitemoehybrid = {
     .o_bias = SAH_BIAS_BY_KEY,
     .read_json = read_granite4,
     .prefixes = {"model.", ""},
+    .experts = "block_sparse_moe.experts",
     .matrices = shared_matrices,
     .vectors = vectors,
 };

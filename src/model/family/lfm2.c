@@ -201,6 +201,7 @@ const sah_family sah_family_lfm2_moe = {
     .model_types = {"lfm2_moe"},
     .gguf = "lfm2moe",
     LFM2,
+    .experts = "feed_forward.experts",
     .keys = {"num_experts", "num_local_experts"},
     .read_json = read_moe,
     .read_gguf = read_moe_gguf,

@@ -12,6 +12,8 @@ typedef struct sah_lora {
     int rank;
     float scaling;
     float *a, *b;
+    size_t
+        block_rows; /* > 0, of experts: every so many rows have an A of their own, [blocks, rank, columns] */
 } sah_lora;
 
 /* Where the rows of a matrix lie among those of its tensor. They come in runs, as a head's: row r is number
