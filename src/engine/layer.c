@@ -161,7 +161,11 @@ static sah_status read_vectors(const sah_device *device, const vector_part *part
         else
             sah_vector_read(parts[i].tensor, *out + at);
     }
-    return sah_device_move(device, out, total, error);
+    sah_status status = sah_device_move(device, out, total, error);
+    if (status == SAH_OK) return SAH_OK;
+    free(*out);
+    *out = NULL;
+    return status;
 }
 
 static sah_status read_vector(const sah_device *device, const sah_tensor *tensor, int n, float **out,
