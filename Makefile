@@ -79,8 +79,9 @@ MAN_SOURCES     := $(sort $(wildcard man/*.scd))
 EMBEDDED_TEXTS  := data/judge/refusals.txt data/judge/reference.txt data/judge/weights.txt
 
 EMBEDDED_QUERIES := data/align/harmful-heldout.csv data/align/harmless-heldout.csv
+EMBEDDED_PAGE    := src/report/page_style.css src/report/page_script.js vendor/plot/d3.min.js vendor/plot/plot.umd.min.js
 
-LIB_OBJECTS    := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o $(BUILD)/embedded_queries.o
+LIB_OBJECTS    := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o $(BUILD)/embedded_queries.o $(BUILD)/embedded_page.o
 CLI_OBJECTS    := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
 EXAMPLES       := $(EXAMPLE_SOURCES:%.c=$(BUILD)/%)
@@ -132,7 +133,11 @@ $(BUILD)/embedded_queries.c: $(EMBEDDED_QUERIES) scripts/embed-text
 	@mkdir -p $(@D)
 	scripts/embed-text $(EMBEDDED_QUERIES) > $@
 
-$(BUILD)/embedded.o $(BUILD)/embedded_queries.o: %.o: %.c $(BUILD)/command
+$(BUILD)/embedded_page.c: $(EMBEDDED_PAGE) scripts/embed-text
+	@mkdir -p $(@D)
+	scripts/embed-text $(EMBEDDED_PAGE) > $@
+
+$(BUILD)/embedded.o $(BUILD)/embedded_queries.o $(BUILD)/embedded_page.o: %.o: %.c $(BUILD)/command
 	$(COMPILE) -Isrc -c $< -o $@
 
 $(STATIC): $(LIB_OBJECTS)

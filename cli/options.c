@@ -92,6 +92,9 @@ const option_spec options_table[N_OPTIONS] = {
                   "draw a heat map, layers by heads, instead of a table"},
     [OPT_STEP] = {"step", 0, "N", COUNT, PLACE(step), 0, INT_MAX,
                   "which step of a find result (default: 0, every head alone)"},
+    [OPT_WIDTH] = {"width", 0, "MM", NUMBER, PLACE(width), 20, 2000,
+                   "of a picture, in millimetres, at most (default: 89; 183 where there are\n"
+                   "more than 20 heads a layer)"},
     [OPT_MATCH_LENGTH] = {"match-length", 0, NULL, FLAG, PLACE(match_length), 0, 0,
                           "of the harmless queries take one for each harmful one, of like length"},
     [OPT_OPENING] = {"opening", 0, "M", COUNT, PLACE(opening), 0, 256,

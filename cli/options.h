@@ -47,6 +47,7 @@ typedef enum option_id {
     OPT_SORT,
     OPT_HEAT,
     OPT_STEP,
+    OPT_WIDTH,
     OPT_CONCENTRATION,
     OPT_RULE,
     OPT_PHRASES,
@@ -116,6 +117,7 @@ typedef struct cli_options {
     size_t limit, top; /* 0: all */
     size_t opening; /* means something when given */
     size_t step;
+    double width; /* 0: not given */
     uint64_t memory;
     int layer_from, layer_to, head_from, head_to;
     sah_ablation ablation;

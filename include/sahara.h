@@ -1017,15 +1017,16 @@ sah_status sah_heat_map(const sah_result *result, sah_order order, bool colour, 
 
 typedef struct sah_report_options {
     sah_order
-        order; /* of tables and maps; results of a page that have no such scores are ordered by default */
-    size_t top; /* heads of a table; 0: 20 */
-    size_t step; /* of find, for a picture */
+        order; /* of tables, maps and .tsv; results of a page that have no such scores are ordered by default */
+    size_t top; /* heads that a page's tables show at first, 0: 20; lines of .tsv, 0: all */
+    size_t step; /* of find, for a picture and .tsv */
+    double width_mm; /* of a picture, at most; 0: 89, or 183 where there are more than 20 heads a layer */
 } sah_report_options;
 
 /* Writes `output` by its ending: .html, one page that needs no other file, about result files of ships, find,
- * direction and judge; .svg or .png, the heat map of one result (files of ships that belong together count as
- * one). A file that is there is replaced when all is written, not before. Texts from the files are escaped.
- */
+ * direction, generate, judge and utility; .svg or .png (600 dots an inch), the heat map of one result (files of ships
+ * that belong together count as one); .tsv, its heads as sah_rank_text() gives them. A file that is there is replaced
+ * when all is written, not before. Texts from the files are escaped. */
 sah_status sah_report(const char *const *paths, size_t n, const sah_report_options *options,
                       const char *output, sah_error *error);
 

@@ -77,29 +77,37 @@ static double value_of(const sah_ranked *r, sah_order order)
     return fmax(0, sah_score_of(order, r));
 }
 
+sah_status sah_concentrate_ranked(const sah_result *result, sah_order order, sah_ranked *ranked, size_t n,
+                                  sah_concentration *out, sah_error *error)
+{
+    double *values = sah_alloc(n, sizeof *values), carried = 0;
+    if (values == NULL) return sah_fail_memory(error, "the concentration");
+    sah_rank_sort(ranked, n, order);
+    *out = (sah_concentration){.n_heads = n};
+    for (size_t i = 0; i < n; i++) out->total += values[i] = value_of(&ranked[i], order);
+    while (out->half_heads < n && carried < out->total / 2) carried += values[out->half_heads++];
+    count_parameters(result, ranked, out->half_heads, out);
+    out->gini = sah_gini(values, n);
+    free(values);
+    return SAH_OK;
+}
+
+static sah_status refuse_screened(const sah_result *result, sah_error *error)
+{
+    return sah_fail(error, SAH_BAD_ARGUMENT,
+                    "%s: a screened result has scores of %zu heads only; concentration needs all",
+                    result->files[0].path, result->info.n_scored);
+}
+
 sah_status sah_concentrate(const sah_result *result, sah_order order, sah_concentration *out,
                            sah_error *error)
 {
     sah_ranked *ranked;
     size_t n;
-    if (result->info.n_screened > 0)
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "%s: a screened result has scores of %zu heads only; concentration needs all",
-                        result->files[0].path, result->info.n_scored);
+    if (result->info.n_screened > 0) return refuse_screened(result, error);
     order = sah_order_of(result, order);
     sah_status status = sah_rank(result, order, &ranked, &n, error);
-    if (status != SAH_OK) return status;
-    *out = (sah_concentration){.n_heads = n};
-    double *values = sah_alloc(n, sizeof *values), carried = 0;
-    if (values == NULL) {
-        status = sah_fail_memory(error, "the concentration");
-    } else {
-        for (size_t i = 0; i < n; i++) out->total += values[i] = value_of(&ranked[i], order);
-        while (out->half_heads < n && carried < out->total / 2) carried += values[out->half_heads++];
-        count_parameters(result, ranked, out->half_heads, out);
-        out->gini = sah_gini(values, n);
-    }
-    free(values);
+    if (status == SAH_OK) status = sah_concentrate_ranked(result, order, ranked, n, out, error);
     free(ranked);
     return status;
 }
@@ -126,8 +134,8 @@ static void add_line(sah_text *text, const char *score, const sah_concentration 
     sah_text_adds(text, tsv ? "\n" : "}\n");
 }
 
-sah_status sah_concentration_text(const sah_result *result, sah_rank_format format, char **text,
-                                  sah_error *error)
+sah_status sah_concentration_ranked_text(const sah_result *result, sah_rank_format format, sah_ranked *ranked,
+                                         size_t n, char **text, sah_error *error)
 {
     static const char *const means[] = {"mean", "shift", NULL};
     bool tsv = format == SAH_FORMAT_TSV;
@@ -140,11 +148,11 @@ sah_status sah_concentration_text(const sah_result *result, sah_rank_format form
                               "head_parameters\thead_share\n"
                             : "");
     if (mean != NULL) {
-        status = sah_concentrate(result, SAH_ORDER_MEAN, &c, error);
+        status = sah_concentrate_ranked(result, SAH_ORDER_MEAN, ranked, n, &c, error);
         if (status == SAH_OK) add_line(&out, mean, &c, tsv);
     }
     if (status == SAH_OK && sah_result_has_difference(result)) {
-        status = sah_concentrate(result, SAH_ORDER_DIFFERENCE, &c, error);
+        status = sah_concentrate_ranked(result, SAH_ORDER_DIFFERENCE, ranked, n, &c, error);
         if (status == SAH_OK) add_line(&out, mean != NULL ? "difference" : "contribution", &c, tsv);
     }
     if (status == SAH_OK && out.failed) status = sah_fail_memory(error, "the concentration");
@@ -152,5 +160,18 @@ sah_status sah_concentration_text(const sah_result *result, sah_rank_format form
         *text = out.data;
     else
         free(out.data);
+    return status;
+}
+
+sah_status sah_concentration_text(const sah_result *result, sah_rank_format format, char **text,
+                                  sah_error *error)
+{
+    sah_ranked *ranked;
+    size_t n;
+    *text = NULL;
+    if (result->info.n_screened > 0) return refuse_screened(result, error);
+    sah_status status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
+    if (status == SAH_OK) status = sah_concentration_ranked_text(result, format, ranked, n, text, error);
+    free(ranked);
     return status;
 }

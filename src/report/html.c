@@ -1,10 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report/html.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "report/canvas.h"
+
+void sah_html_number(sah_text *out, double value)
+{
+    char digits[32];
+    double magnitude = fabs(value);
+    snprintf(digits, sizeof digits, "%.2e", value); /* three digits of it */
+    if (magnitude >= 999.5 && magnitude < 1e9)
+        sah_text_addf(out, "%.0f", strtod(digits, NULL));
+    else
+        sah_text_addf(out, "%.3g", value);
+}
+
+/* A cell, a number with a fraction by three of its digits, and all of them where it is pointed at. */
+static void add_cell(sah_text *out, const char *tag, const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || strchr(text, '.') == NULL || !isfinite(value)) {
+        sah_text_addf(out, "<%s>", tag);
+        sah_add_escaped(out, text);
+    } else {
+        sah_text_addf(out, "<%s title=\"", tag);
+        sah_add_escaped(out, text);
+        sah_text_adds(out, "\">");
+        sah_html_number(out, value);
+    }
+    sah_text_addf(out, "</%s>", tag);
+}
 
 void sah_html_table(sah_text *out, const char *tsv)
 {
@@ -17,9 +47,7 @@ void sah_html_table(sah_text *out, const char *tsv)
             size_t n = strcspn(cell, "\t\n");
             char *text = strndup(cell, n);
             if (text == NULL) out->failed = true;
-            sah_text_addf(out, "<%s>", tag);
-            sah_add_escaped(out, text ? text : "");
-            sah_text_addf(out, "</%s>", tag);
+            add_cell(out, tag, text ? text : "");
             free(text);
             cell += n;
             if (*cell != '\t') break;

@@ -5,7 +5,10 @@
 
 #include "util/strings.h"
 
-/* Tab-separated lines, the first one names, as a table in a box of class "scroll". */
+/* At most three digits that count, the others rounded away. */
+void sah_html_number(sah_text *out, double value);
+/* Tab-separated lines, the first one names, as a table in a box of class "scroll". Cells that are numbers with a
+ * fraction are shown by sah_html_number(), and as they are where they are pointed at. */
 void sah_html_table(sah_text *out, const char *tsv);
 /* `class_` may be NULL. */
 void sah_html_paragraph(sah_text *out, const char *class_, const char *text);

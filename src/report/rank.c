@@ -274,6 +274,11 @@ static int compare_ranked(const void *a, const void *b, void *order)
     return compare_heads(x, y);
 }
 
+void sah_rank_sort(sah_ranked *ranked, size_t n, sah_order order)
+{
+    qsort_r(ranked, n, sizeof *ranked, compare_ranked, &order);
+}
+
 sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **ranked, size_t *n,
                     sah_error *error)
 {
@@ -329,7 +334,7 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
         free(items);
         return status;
     }
-    qsort_r(items, info->n_scored, sizeof *items, compare_ranked, &order);
+    sah_rank_sort(items, info->n_scored, order);
     *ranked = items;
     *n = info->n_scored;
     return SAH_OK;

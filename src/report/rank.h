@@ -11,9 +11,17 @@ sah_status sah_rank_query(const sah_result *result, size_t query, size_t *order,
 
 /* SAH_ORDER_DEFAULT becomes what the result is ordered by then. */
 sah_order sah_order_of(const sah_result *result, sah_order order);
+/* Puts ranked heads into another order (not SAH_ORDER_DEFAULT). */
+void sah_rank_sort(sah_ranked *ranked, size_t n, sah_order order);
 /* What an order (not SAH_ORDER_DEFAULT) goes by, the highest first. */
 double sah_score_of(sah_order order, const sah_ranked *ranked);
 /* The same in words, with its unit. */
 const char *sah_score_name(const sah_result *result, sah_order order);
+
+/* How few of all heads, which are sorted for it, carry what `order` goes by; and sah_concentration_text()'s text. */
+sah_status sah_concentrate_ranked(const sah_result *result, sah_order order, sah_ranked *ranked, size_t n,
+                                  sah_concentration *out, sah_error *error);
+sah_status sah_concentration_ranked_text(const sah_result *result, sah_rank_format format, sah_ranked *ranked,
+                                         size_t n, char **text, sah_error *error);
 
 #endif

@@ -41,6 +41,9 @@ typedef struct sah_result_step {
     size_t n_rows;
     bool finished; /* a head was chosen: */
     sah_chosen chosen;
+    double score; /* the group's: its shift, or with contrast queries the difference */
+    double *random; /* [n_random] the same of random groups of its size, of find */
+    size_t n_random, random_capacity;
 } sah_result_step;
 
 /* What the judge says of the response that an opening belongs to. */

@@ -267,9 +267,26 @@ static sah_status finish_step(sah_result_file *f, const json_t *line, size_t num
     if (name == NULL || !sah_head_read(name, f->n_layers, f->n_heads, &chosen->head) ||
         !read_number(json_object_get(line, "shift"), &chosen->shift))
         return sah_fail(error, SAH_FAILED, "%s: line %zu names no chosen head of the model", f->path, number);
+    if (!read_number(json_object_get(line, f->n_contrast > 0 ? "difference" : "shift"), &step->score))
+        step->score = chosen->shift;
     chosen->gain = json_number_value(json_object_get(line, "gain"));
     chosen->better_than_chance = json_is_true(json_object_get(line, "better_than_chance"));
     step->finished = true;
+    return SAH_OK;
+}
+
+/* What a random group of the step's size comes to. */
+static sah_status add_random(sah_result_file *f, const json_t *line, size_t number, sah_error *error)
+{
+    sah_result_step *step;
+    double score;
+    if (!read_number(json_object_get(line, f->n_contrast > 0 ? "difference" : "shift"), &score))
+        return SAH_OK;
+    sah_status status = find_step(f, line, number, &step, error);
+    if (status != SAH_OK) return status;
+    if (!sah_grow(&step->random, &step->random_capacity, step->n_random + 1, sizeof *step->random))
+        return sah_fail_memory(error, f->path);
+    step->random[step->n_random++] = score;
     return SAH_OK;
 }
 
@@ -286,6 +303,8 @@ static sah_status read_line(sah_result_file *f, const char *text, size_t size, s
         f->n_screened++;
     else if (f->kind == SAH_KIND_FIND && json_object_get(line, "chosen") != NULL)
         status = finish_step(f, line, number, error);
+    else if (f->kind == SAH_KIND_FIND && json_object_get(line, "random") != NULL)
+        status = add_random(f, line, number, error);
     else if (f->kind == SAH_KIND_SHIPS || json_object_get(line, "head") != NULL)
         status = add_row(f, line, number, error);
     json_decref(line);
@@ -329,6 +348,7 @@ void sah_result_file_close(sah_result_file *f)
         double **rows = f->steps[s].rows;
         for (int i = 0; rows != NULL && i < f->n_layers * f->n_heads; i++) free(rows[i]);
         free(rows);
+        free(f->steps[s].random);
     }
     free(f->steps);
     free(f->openings);

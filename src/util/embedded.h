@@ -15,5 +15,9 @@ extern const sah_embedded_text sah_text_reference; /* data/judge/reference.txt *
 extern const sah_embedded_text sah_text_weights; /* data/judge/weights.txt */
 extern const sah_embedded_text sah_text_harmful_heldout; /* data/align/harmful-heldout.csv */
 extern const sah_embedded_text sah_text_harmless_heldout; /* data/align/harmless-heldout.csv */
+extern const sah_embedded_text sah_text_page_style; /* src/report/page_style.css */
+extern const sah_embedded_text sah_text_page_script; /* src/report/page_script.js */
+extern const sah_embedded_text sah_text_d3_min; /* vendor/plot/d3.min.js */
+extern const sah_embedded_text sah_text_plot_umd_min; /* vendor/plot/plot.umd.min.js */
 
 #endif

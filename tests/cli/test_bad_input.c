@@ -120,7 +120,7 @@ static const bad_case usage[] = {
     {2, "--from", "sahara generate model q.csv -q --sweep-heads 2"},
     {2, "-o FILE.html", "sahara report ships.jsonl"},
     {2, ".svg", "sahara report ships.jsonl -o map.pdf"},
-    {1, "responses.jsonl", "sahara report responses.jsonl -o page.html"},
+    {1, "responses.jsonl", "sahara report responses.jsonl -o map.svg"},
     {1, "c.txt", "sahara report ships.jsonl c.txt -o page.html"},
     {1, "no/page.html", "sahara report ships.jsonl -o no/page.html"},
     {2, "--judge-model", "sahara judge responses.jsonl --judge-template {response}"},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heat maps against shades and colours worked out by hand: the square root of a score's share of the highest. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "report/colour.h"
 #include "sahara.h"
 #include "util/scratch.h"
 
@@ -86,6 +88,8 @@ static void test_terminal_colours(void **state)
     free(text);
 }
 
+static sah_report_options options;
+
 static char *svg(const char *result_text)
 {
     sah_error error = {0};
@@ -96,7 +100,7 @@ static char *svg(const char *result_text)
     snprintf(out, sizeof out, "%s", scratch("map.svg"));
     scratch_write_text(path, result_text);
     remove(out);
-    expect_ok(sah_report(&paths, 1, &(sah_report_options){0}, out, &error), &error);
+    expect_ok(sah_report(&paths, 1, &options, out, &error), &error);
     return (char *)scratch_read(out, &size);
 }
 
@@ -109,26 +113,24 @@ static void expect_cells(const char *picture, const char *const *cells, size_t n
 static void test_picture(void **state)
 {
     (void)state;
-    /* From #f7f7f7 over #4393c3, at the root 1/2, to #053061. */
-    static const char *const raw[] = {
-        "fill=\"#053061\"><title>0-0: 4</title>",
-        "fill=\"#377faf\"><title>0-1: 1.44</title>",
-        "fill=\"#9dc5dd\"><title>0-2: 0.25</title>",
-        "fill=\"#f7f7f7\"><title>1-0: 0</title>",
-        "fill=\"#246292\"><title>1-1: 2.25</title>",
-        "fill=\"#dddddd\"><title>1-2: not scored</title>",
-        "fill=\"#4393c3\"><title>1</title>",
-        "fill=\"#053061\"><title>4</title>", /* the legend, 0 to 4 in nine steps */
-        "fill=\"#f7f7f7\"><title>0</title>",
-        "<title>0.5</title>",
-        "<title>3.5</title>"};
-    /* Below 0 over #d8a35f to #6b3d05. */
-    static const char *const differences[] = {
-        "fill=\"#053061\"><title>0-0: 4</title>",  "fill=\"#4393c3\"><title>0-1: 1</title>",
-        "fill=\"#d8a35f\"><title>0-2: -1</title>", "fill=\"#6b3d05\"><title>1-0: -9</title>",
-        "fill=\"#f7f7f7\"><title>1-1: 0</title>",  "fill=\"#9dc5dd\"><title>1-2: 0.25</title>",
-        "fill=\"#6b3d05\"><title>-4</title>",      "fill=\"#d8a35f\"><title>-1</title>",
-        "fill=\"#f7f7f7\"><title>0</title>",       "<title>-3</title>"};
+    /* Places on the scale of src/report/colour.h, by the root of the share: 1, 0.6, 0.25, 0, 0.75. */
+    static const char *const raw[] = {"fill=\"#1a2d51\"><title>0-0: 4</title>",
+                                      "fill=\"#387fad\"><title>0-1: 1.44</title>",
+                                      "fill=\"#9ec5de\"><title>0-2: 0.25</title>",
+                                      "fill=\"#f4f4f4\"><title>1-0: 0</title>",
+                                      "fill=\"#2c5f89\"><title>1-1: 2.25</title>",
+                                      "fill=\"#c8c8c8\"><title>1-2: not scored</title>",
+                                      ">Mean KL, nats</text>",
+                                      ">not scored</text>"};
+    /* The largest magnitude, 9, is below 0: 2/3, 1/3, -1/3, -1, 0 and 1/6. */
+    static const char *const differences[] = {"fill=\"#33709d\"><title>0-0: 4</title>",
+                                              "fill=\"#81b5d7\"><title>0-1: 1</title>",
+                                              "fill=\"#d1a37f\"><title>0-2: -1</title>",
+                                              "fill=\"#482304\"><title>1-0: -9</title>",
+                                              "fill=\"#f4f4f4\"><title>1-1: 0</title>",
+                                              "fill=\"#bbd5e6\"><title>1-2: 0.25</title>",
+                                              ">-5</text>",
+                                              ">5</text>"};
     char *picture = svg(plain);
     expect_cells(picture, raw, sizeof raw / sizeof *raw);
     free(picture);
@@ -161,22 +163,77 @@ static void test_wide(void **state)
     assert_non_null(strstr(text, "      0         5 "));
     free(text);
     char *picture = svg(lines);
-    assert_non_null(strstr(picture, "width=\"436\" height=\"108\"")); /* 40 + 24 * 16 + 12, 34 + 16 + 58 */
-    assert_non_null(strstr(picture, "fill=\"#f7f7f7\"><title>0-0: 0</title>"));
-    assert_non_null(strstr(picture, "fill=\"#6b3d05\"><title>0-1: -1</title>"));
-    static const char *const numbers[] = {">0</text>", ">4</text>", ">20</text>"};
-    expect_cells(picture, numbers, 3); /* every fourth head has its number */
-    assert_null(strstr(picture, ">5</text>"));
+    /* Two columns of a journal, less the margins, hold 24 cells of 7.04 mm. */
+    assert_non_null(strstr(picture, "width=\"183.00mm\" height=\"28.04mm\""));
+    assert_non_null(strstr(picture, "fill=\"#f4f4f4\"><title>0-0: 0</title>"));
+    assert_non_null(strstr(picture, "fill=\"#482304\"><title>0-1: -1</title>"));
+    static const char *const numbers[] = {">0</text>", ">1</text>", ">23</text>"};
+    expect_cells(picture, numbers, 3);
     free(picture);
+    options.width_mm = 89;
+    picture = svg(lines); /* cells of 3.125 mm, too narrow for numbers of two digits: every second */
+    assert_non_null(strstr(picture, "width=\"89.00mm\""));
+    assert_non_null(strstr(picture, ">22</text>"));
+    assert_null(strstr(picture, ">23</text>"));
+    options.width_mm = 0;
+    free(picture);
+}
+
+/* Distance of two colours in Oklab, from sRGB by the inverse of the matrices in colour.c. */
+static double distance(unsigned a, unsigned b)
+{
+    static const double to_lms[3][3] = {{0.4122214708, 0.5363325363, 0.0514459929},
+                                        {0.2119034982, 0.6806995451, 0.1073969566},
+                                        {0.0883024619, 0.2817188376, 0.6299787005}},
+                        to_lab[3][3] = {{0.2104542553, 0.7936177850, -0.0040720468},
+                                        {1.9779984951, -2.4285922050, 0.4505937099},
+                                        {0.0259040371, 0.7827717662, -0.8086757660}};
+    double sum = 0, roots[2][3] = {{0}};
+    const unsigned colours[2] = {a, b};
+    for (int c = 0; c < 2; c++) {
+        for (int i = 0; i < 3; i++) {
+            for (int j = 0; j < 3; j++) {
+                double x = (double)(colours[c] >> (16 - 8 * j) & 255) / 255;
+                roots[c][i] += to_lms[i][j] * (x <= 0.04045 ? x / 12.92 : pow((x + 0.055) / 1.055, 2.4));
+            }
+            roots[c][i] = cbrt(roots[c][i]);
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        double difference = 0;
+        for (int j = 0; j < 3; j++) difference += to_lab[i][j] * (roots[0][j] - roots[1][j]);
+        sum += difference * difference;
+    }
+    return sqrt(sum);
+}
+
+/* Sixteen steps of each arm are equally wide to the eye, and both get darker all along. */
+static void test_even(void **state)
+{
+    (void)state;
+    for (int sign = -1; sign <= 1; sign += 2) {
+        double least = 1, most = 0;
+        for (int i = 0; i < 16; i++) {
+            double step = distance(sah_colour(sign * i / 16.0), sah_colour(sign * (i + 1) / 16.0));
+            least = fmin(least, step);
+            most = fmax(most, step);
+        }
+        assert_true(most < 1.15 * least); /* colours are whole numbers: 8 % of a step */
+        assert_true(least > 0.03);
+    }
+    for (int i = 0; i < 64; i++) {
+        const unsigned here = sah_colour(i / 64.0), there = sah_colour((i + 1) / 64.0);
+        assert_true((here >> 16) + (here >> 8 & 255) > (there >> 16) + (there >> 8 & 255));
+    }
+    assert_int_equal(sah_colour(2), sah_colour(1));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_terminal),
-        cmocka_unit_test(test_terminal_colours),
-        cmocka_unit_test(test_picture),
-        cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_terminal), cmocka_unit_test(test_terminal_colours),
+        cmocka_unit_test(test_picture),  cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_even),
     };
     return cmocka_run_group_tests_name("heat maps", tests, NULL, NULL);
 }

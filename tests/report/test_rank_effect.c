@@ -172,14 +172,14 @@ static void test_reports_by_effect(void **state)
     const sah_report_options options = {.order = SAH_ORDER_EFFECT};
     expect_ok(sah_report(paths, 1, &options, picture, &error), &error);
     char *text = (char *)scratch_read(picture, &size);
-    assert_non_null(strstr(text, "how much refusals weaken less twice what answers change"));
+    assert_non_null(strstr(text, "How much refusals weaken less twice what answers change"));
     assert_non_null(strstr(text, "<title>0-0: 0.88</title>"));
     free(text);
     expect_ok(sah_report(paths, 2, &options, page, &error), &error);
     text = (char *)scratch_read(page, &size);
-    assert_true(strstr(text, "<td>1</td><td>0-0</td>") != NULL &&
-                strstr(text, "<td>6</td><td>0-1</td>") != NULL);
-    assert_true(strstr(text, "<td>1</td><td>0-1</td><td>2</td>") != NULL);
+    assert_true(strstr(text, "<td>1</td><th scope=\"row\">0-0</th>") != NULL &&
+                strstr(text, "<td>6</td><th scope=\"row\">0-1</th>") != NULL);
+    assert_true(strstr(text, "<td>1</td><th scope=\"row\">0-1</th><td title=\"2 (2 to 2)\">2<") != NULL);
     free(text);
 }
 

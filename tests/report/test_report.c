@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cairo.h>
+#include <jansson.h>
 #include <cmocka.h>
 
 #include "util/scratch.h"
@@ -57,6 +58,30 @@ static char *report(const char *const *paths, size_t n, const char *name, size_t
     return (char *)scratch_read(out, size);
 }
 
+/* Takes the contents of scripts and styles out, in place; returns the JSON of the page's data, which is for free(). */
+static char *take_scripts(char *page)
+{
+    static const char *const ends[] = {"</script>", "</style>"};
+    char *data = NULL, *to = page;
+    for (char *from = page; *from != '\0';) {
+        const bool script = strncmp(from, "<script", 7) == 0;
+        if (!script && strncmp(from, "<style", 6) != 0) {
+            *to++ = *from++;
+            continue;
+        }
+        char *begin = strchr(from, '>') + 1, *end = strstr(begin, ends[!script]);
+        assert_non_null(end);
+        if (memmem(from, (size_t)(begin - from), "id=\"data\"", 9) != NULL)
+            data = strndup(begin, (size_t)(end - begin));
+        memmove(to, from, (size_t)(begin - from));
+        to += begin - from;
+        from = end;
+        *to++ = *from++; /* the end's first letter, which is no script's beginning */
+    }
+    *to = '\0';
+    return data;
+}
+
 /* Every tag that is opened is closed, in order. */
 static void expect_whole(const char *text)
 {
@@ -102,12 +127,13 @@ static void test_page(void **state)
         write_ships("a.jsonl", "first", "ships", ",\"refusal_check\":{\"sampled\":16,\"refused\":1}"),
         write_ships("b.jsonl", "second", "ships", ""), judged};
     char *page = report(paths, 3, "page.html", &size);
+    free(take_scripts(page));
     expect_whole(page);
-    assert_int_equal(count(page, "<section>"), 4);
+    assert_int_equal(count(page, "<section"), 5);
     assert_int_equal(count(page, "<svg "), 2);
-    /* In the order of rank: 0-1 with mean 5, 1-1 with 2.5. */
-    const char *first = strstr(page, "<td>1</td><td>0-1</td><td>5</td>"),
-               *second = strstr(page, "<td>2</td><td>1-1</td><td>2.5</td>");
+    /* In the order of rank: 0-1 with mean 5, 1-1 with 2.5; three digits, all of them in the title. */
+    const char *first = strstr(page, "<td>1</td><th scope=\"row\">0-1</th><td title=\"5 (4 to 6)\">5<"),
+               *second = strstr(page, "<td>2</td><th scope=\"row\">1-1</th><td title=\"2.5 (2 to 3)\">2.5<");
     assert_true(first != NULL && second != NULL && first < second);
     assert_non_null(strstr(page, "refused 1 of 16 sampled queries. Where it hardly refuses"));
     assert_non_null(strstr(page, "The run is not finished: 5 of 6 heads."));
@@ -117,7 +143,7 @@ static void test_page(void **state)
     assert_non_null(strstr(page, "<td>all</td><td>2</td>"));
     assert_non_null(strstr(page, "<h2>Agreement</h2>"));
     /* Nothing is fetched; the name of SVG's name space is no address. */
-    assert_int_equal(count(page, "http"), 2);
+    assert_int_equal(count(page, "http:") + count(page, "https:") + count(page, "//"), 4);
     assert_int_equal(count(page, "xmlns=\"http"), 2);
     free(page);
 }
@@ -147,15 +173,39 @@ static void test_refusal_note(void **state)
     }
 }
 
+/* Texts that would end their element, their string or their line, or turn what stands beside them around. */
 static void test_hostile_texts(void **state)
 {
     (void)state;
     size_t size;
+    char judged[512];
+    snprintf(judged, sizeof judged, "%s", scratch("hostile-judged.jsonl"));
+    scratch_write_text(judged,
+                       "{\"sahara\":\"judge\",\"version\":\"0\",\"settings\":{},\"model\":{\"name\":\"m\"}}\n"
+                       "{\"query\":\"<!--<script>\\u2028\\u202e\",\"response\":\"</script><b>\\u0000\\\"'\","
+                       "\"verdict\":\"</script>\"}\n");
     const char *paths[] = {
-        write_ships("h.jsonl", "</title><script>alert(1)</script>", "' onload=\\\"x\\\" <b>\\u0007{}", "")};
-    char *page = report(paths, 1, "hostile.html", &size);
+        write_ships("h.jsonl", "</title><script>alert(1)</script>", "' onload=\\\"x\\\" <b>\\u0007{}", ""),
+        judged};
+    char *page = report(paths, 2, "hostile.html", &size);
+    char *data = take_scripts(page);
     expect_whole(page);
-    assert_null(strstr(page, "<script"));
+    assert_int_equal(count(page, "<script"), 5); /* our own */
+    assert_null(strchr(data, '<'));
+    assert_null(strstr(data, "\xE2\x80\xA8"));
+    json_t *read = json_loads(data, JSON_ALLOW_NUL, NULL);
+    assert_non_null(read);
+    const json_t *answers = json_object_get(read, "answers");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(answers, "queries"), 0)),
+                        "<!--<script>\xE2\x80\xA8\xE2\x80\xAE");
+    const json_t *response = json_array_get(
+        json_array_get(json_object_get(json_array_get(json_object_get(answers, "groups"), 0), "responses"),
+                       0),
+        1);
+    assert_int_equal(json_string_length(response), 15);
+    assert_memory_equal(json_string_value(response), "</script><b>\0\"'", 15);
+    json_decref(read);
+    free(data);
     assert_null(strstr(page, "<b>"));
     assert_null(strchr(page, 7));
     assert_non_null(strstr(page, "&lt;script&gt;"));
@@ -173,11 +223,16 @@ static void test_svg(void **state)
     const char *paths[] = {write_ships("s.jsonl", "m", "ships", "")};
     char *svg = report(paths, 1, "map.svg", &size);
     expect_whole(svg);
-    assert_int_equal(count(svg, "<rect "), 1 + 6 + 9);
-    assert_non_null(strstr(svg, "<title>0-1: 5</title>"));
-    assert_non_null(strstr(svg, "fill=\"#dddddd\"><title>1-2: not scored</title>"));
-    assert_non_null(strstr(svg, "fill=\"#f7f7f7\"><title>0-2: 0</title>"));
-    assert_non_null(strstr(svg, "fill=\"#053061\"><title>0-1: 5</title>"));
+    assert_int_equal(count(svg, "<title>"), 1 + 6);
+    assert_non_null(strstr(svg, "fill=\"#c8c8c8\"><title>1-2: not scored</title>"));
+    assert_non_null(strstr(svg, "fill=\"#f4f4f4\"><title>0-2: 0</title>"));
+    assert_non_null(strstr(svg, "fill=\"#1a2d51\"><title>0-1: 5</title>"));
+    /* Axes with their names, and a colour bar with its numbers and what they are. */
+    static const char *const texts[] = {
+        ">Layer</text>", ">Head</text>",          ">0</text>",         ">1</text>", ">2</text>",
+        ">5</text>",     ">Mean KL, nats</text>", ">not scored</text>"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strstr(svg, texts[i]) == NULL) fail_msg("no %s in %s", texts[i], svg);
     free(svg);
 }
 
@@ -199,7 +254,7 @@ static cairo_status_t read_some(void *closure, unsigned char *data, unsigned len
 /* Red, green and blue of a cell's middle, together: how light it is. */
 static int lightness(cairo_surface_t *image, int layer, int head)
 {
-    int x = 2 * (40 + 16 * head + 7), y = 2 * (34 + 16 * layer + 7);
+    int x = (int)(23.622 * (11 + 8 * head + 3)), y = (int)(23.622 * (1.5 + 8 * layer + 3));
     const unsigned char *pixel =
         cairo_image_surface_get_data(image) + y * cairo_image_surface_get_stride(image) + 4 * x;
     return pixel[0] + pixel[1] + pixel[2];
@@ -219,7 +274,12 @@ static void test_png(void **state)
     for (size_t i = 1; i < 5; i++)
         assert_true(lightness(image, order[i - 1][0], order[i - 1][1]) <
                     lightness(image, order[i][0], order[i][1]));
-    assert_int_equal(lightness(image, 1, 2), 3 * 0xdd);
+    assert_int_equal(lightness(image, 1, 2), 3 * 0xc8);
+    /* 600 dots an inch, as the file says: 85 by 1.5 + 2 * 8 + 19.5 + 4 millimetres. */
+    static const unsigned char dots[] = "\0\0\0\tpHYs\0\0\x5c\x46\0\0\x5c\x46\1\x14\x94\x43\x41";
+    assert_int_equal(cairo_image_surface_get_width(image), 2008);
+    assert_int_equal(cairo_image_surface_get_height(image), 969);
+    assert_memory_equal(png + 33, dots, sizeof dots - 1);
     cairo_surface_destroy(image);
     free(png);
 }
@@ -232,11 +292,12 @@ static void test_refusals(void **state)
     const char *good[] = {write_ships("g.jsonl", "m", "ships", "")};
     char text[512], out[512];
     snprintf(out, sizeof out, "%s", scratch("none.html"));
-    expect_failure(sah_report(good, 1, &options, scratch("page.pdf"), &error), &error, ".html, .svg or .png");
+    expect_failure(sah_report(good, 1, &options, scratch("page.pdf"), &error), &error,
+                   ".html, .svg, .png or .tsv");
     expect_failure(sah_report(good, 1, &options, "html", &error), &error, "must end in");
     expect_failure(sah_report(good, 0, &options, out, &error), &error, "no result");
     snprintf(text, sizeof text, "%s", scratch("broken.jsonl"));
-    scratch_write_text(text, "{\"sahara\":\"generate\"}\n");
+    scratch_write_text(text, "{\"sahara\":\"bench\"}\n");
     const char *bad[] = {good[0], text};
     remove(out);
     expect_failure(sah_report(bad, 2, &options, out, &error), &error, "broken.jsonl");

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parts of the page. HTML holds everything that is to be read: maps, tables, settings. What page_script.js draws from
+ * more than the tables it takes from `data`, JSON in a script element. */
+#ifndef SAH_REPORT_PAGE_H
+#define SAH_REPORT_PAGE_H
+
+#include "report/result.h"
+#include "util/strings.h"
+
+/* ---- Settings (page_facts.c) ---------------------------------------------------------------------------- */
+
+/* A JSON value, or a number; null where there is none. */
+void sah_page_json(sah_text *out, const json_t *value);
+void sah_page_number(sah_text *out, double value);
+
+void sah_page_heading(sah_text *out, const char *command, const json_t *header);
+/* Version, checksum, all settings, and the command that gives the file again. */
+void sah_page_facts(sah_text *out, const char *path, const json_t *header);
+
+/* ---- A result (page_heads.c, page_data.c) ---------------------------------------------------------------- */
+
+/* The order, where the result has such scores; else the default. */
+sah_order sah_page_order(const sah_result *result, sah_order order);
+
+/* Its section, number `id` of the page; the table shows the first `top` heads until a reader asks for more. */
+sah_status sah_page_heads(sah_text *out, const sah_result *result, size_t id, sah_order order, size_t top,
+                          sah_error *error);
+
+/* One JSON object: queries, scores by query as far as *room characters hold them, steps of a search. Takes what it uses
+ * from *room. */
+void sah_page_data(sah_text *data, const sah_result *result, size_t *room);
+
+/* ---- Responses (page_answers.c) -------------------------------------------------------------------------- */
+
+/* The files of generate, judge and utility. */
+typedef struct sah_answers sah_answers;
+
+sah_answers *sah_answers_new(void);
+void sah_answers_free(sah_answers *answers);
+/* Takes a file, and adds its section; *taken is false when it is of another command. */
+sah_status sah_answers_add(sah_answers *answers, const char *path, sah_text *out, bool *taken,
+                           sah_error *error);
+/* One JSON object: queries, and for every group of ablated heads rates, perplexity and responses, whole groups as far
+ * as *room characters hold them. Null when there are none. */
+void sah_answers_data(const sah_answers *answers, sah_text *data, size_t *room);
+
+#endif
