@@ -247,7 +247,8 @@ sah_status sah_device_lend_segments(const sah_device *device, const sah_segment 
                                     const sah_segment **out, sah_error *error);
 void sah_device_forget(const sah_device *device, const void *lent);
 
-/* An array of the host's, from sah_alloc(), becomes the device's, for sah_device_free(). On failure it is the host's. */
+/* An array of the host's, from sah_alloc(), becomes the device's, for sah_device_free(). On failure it is the
+ * host's. */
 sah_status sah_device_move(const sah_device *device, float **array, size_t count, sah_error *error);
 
 /* ---- Weights ------------------------------------------------------------------------------------------- */

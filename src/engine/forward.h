@@ -12,9 +12,9 @@
 sah_status sah_forward(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                        size_t n_edits, float *hidden, sah_error *error);
 
-/* The same, and every layer's keys and values of every node, behind RoPE and unedited, at kv[layer]
- * [n_nodes, 2 Hkv D] in the device's memory, but for layers that borrow theirs; of a layer of the delta rule (delta.h) the states
- * [n_prompts, kept] of those prompts that are the first to end where they end. */
+/* The same, and every layer's keys and values of every node, behind RoPE and unedited, at kv[layer] [n_nodes, 2
+ * Hkv D] in the device's memory, but for layers that borrow theirs; of a layer of the delta rule (delta.h) the
+ * states [n_prompts, kept] of those prompts that are the first to end where they end. */
 sah_status sah_forward_keep(const sah_model *model, const sah_forest *forest, const sah_edit *edits,
                             size_t n_edits, float *const *kv, float *hidden, sah_error *error);
 

@@ -17,8 +17,8 @@
 /* What a score does with the sweep's results. */
 typedef struct sah_sink {
     void *ctx;
-    /* Hidden states lie in the host's memory. First, once, from the calling thread: final-norm hidden states of every prompt's last token under the
-     * base ablation, [n_prompts, d]. */
+    /* Hidden states lie in the host's memory. First, once, from the calling thread: final-norm hidden states of
+     * every prompt's last token under the base ablation, [n_prompts, d]. */
     sah_status (*base)(void *ctx, const float *hidden, sah_error *error);
     /* Then once for every candidate, in no fixed order, several at once from `thread` (0..threads-1):
      * which[i] is an index into the candidates, hidden [n, n_prompts, d]. Called from several threads at the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A tokenizer.json whose long lists are read from its text is the tokenizer that a tree of JSON gives, or fails
- * with the same message. */
+/* A tokenizer.json whose long lists are read from its text is the tokenizer that a tree of JSON gives, or fails with
+ * the same message. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
