@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "util/splitmix.h"
 
 enum { TOKENS = 262144, LETTERS = 26, LONGEST = 12, TIMES = 5 };

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "model/tokenizer/pattern.h"
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "util/strings.h"
 #include "util/utf8.h"
 

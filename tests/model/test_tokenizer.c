@@ -18,7 +18,7 @@
 #include "model/template/chat.h"
 #include "model/tokenizer/pattern.h"
 #include "model/tokenizer/tokenizer.h"
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "util/needs.h"
 #include "util/strings.h"
 

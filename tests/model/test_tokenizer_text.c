@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "model/tokenizer/tokenizer_text.h"
 #include "util/scratch.h"
 

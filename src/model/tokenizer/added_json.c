@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/added_json.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

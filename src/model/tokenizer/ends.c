@@ -4,7 +4,7 @@
  * model answers alike as a directory, as GGUF, and there. */
 #include <string.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/ends.h"
 
 #define DEEPSEEK(name) "<\xEF\xBD\x9C" name "\xEF\xBD\x9C>"
 

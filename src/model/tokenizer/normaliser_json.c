@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/tokenizer/steps_json.h"
+#include "model/tokenizer/normaliser_json.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the readers of tokenizer.json's steps share (tokenizer_steps.c). */
+/* Pre-tokenizers and decoders of tokenizer.json, and what their readers and the normaliser's share. */
 #ifndef SAH_MODEL_TOKENIZER_STEPS_JSON_H
 #define SAH_MODEL_TOKENIZER_STEPS_JSON_H
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_build.h"
+#include "util/json.h"
 
 enum { SAH_DEEPEST_STEP = 8 }; /* Sequence in Sequence */
 
@@ -17,5 +18,9 @@ sah_status sah_step_string(const json_t *json, const char *key, const char **out
                            sah_error *error);
 /* Its "pattern": {"String": text} or {"Regex": expression}. */
 sah_status sah_step_pattern(const json_t *json, sah_pattern **out, const char *where, sah_error *error);
+
+/* Adds what they say; `json` may be null. */
+sah_status sah_json_words(const json_t *json, sah_steps *steps, const char *where, sah_error *error);
+sah_status sah_json_decoder(const json_t *json, sah_decoder *decoder, const char *where, sah_error *error);
 
 #endif

@@ -4,7 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_files.h"
+#include "model/tokenizer/ends.h"
 #include "util/error.h"
 
 enum { LARGEST_CONFIG = 16 << 20 }; /* bytes */

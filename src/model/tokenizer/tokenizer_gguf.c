@@ -8,8 +8,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_build.h"
 #include "model/tokenizer/word_rules.h"
+#include "model/tokenizer/ends.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -6,8 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "model/tokenizer/tokenizer_text.h"
+#include "model/tokenizer/tokenizer_spm.h"
+#include "model/tokenizer/steps_json.h"
+#include "model/tokenizer/normaliser_json.h"
+#include "model/tokenizer/added_json.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "model/tokenizer/sentencepiece.h"
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_spm.h"
+#include "model/tokenizer/tokenizer_files.h"
+#include "model/tokenizer/added_json.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "model/tokenizer/tokenizer_parts.h"
+#include "model/tokenizer/tokenizer_build.h"
 #include "util/error.h"
 #include "util/utf8.h"
 
