@@ -8,6 +8,7 @@
 #include "eval/judge/scripts.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/unicode.h"
 #include "util/utf8.h"
 
 /* Thresholds, chosen on the first half of data/judge/labelled.jsonl. */
@@ -48,6 +49,8 @@ static code_class classify(uint32_t code)
 {
     if (code == 0xFFFD) return CLASS_BROKEN;
     if (code == '\t' || code == '\n' || code == '\r' || code == 0x0B || code == 0x0C) return CLASS_BLANK;
+    if (sah_unicode_number(code)) return CLASS_DIGIT;
+    if (sah_unicode_letter(code)) return CLASS_LETTER;
     switch (utf8proc_category((utf8proc_int32_t)code)) {
     case UTF8PROC_CATEGORY_ZS:
     case UTF8PROC_CATEGORY_ZL:
@@ -59,19 +62,6 @@ static code_class classify(uint32_t code)
     case UTF8PROC_CATEGORY_CO:
     case UTF8PROC_CATEGORY_CS:
         return CLASS_BROKEN;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO:
-        return CLASS_DIGIT;
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-        return CLASS_LETTER;
     default:
         return CLASS_SYMBOL;
     }

@@ -8,6 +8,7 @@
 #include "eval/judge/scripts.h"
 #include "util/alloc.h"
 #include "util/error.h"
+#include "util/unicode.h"
 #include "util/utf8.h"
 
 /* ---- Cleaning: code points in, code points out --------------------------------------------------------- */
@@ -21,22 +22,7 @@ enum {
 
 static bool is_word_code(uint32_t code)
 {
-    switch (utf8proc_category((utf8proc_int32_t)code)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO:
-        return true;
-    default:
-        return false;
-    }
+    return sah_unicode_letter(code) || sah_unicode_number(code);
 }
 
 /* The apostrophes people and models type: typographic, modifier letters, prime, grave, acute, full width. */
