@@ -4,6 +4,7 @@
 #define SAH_CLI_COMMAND_H
 
 #include "options.h"
+#include "outcome.h"
 #include "program.h"
 
 typedef struct cli_command {
@@ -25,28 +26,10 @@ extern const cli_command command_inspect, command_logits, command_ships, command
 extern const cli_command *const cli_commands[];
 extern const size_t n_cli_commands;
 
-/* Exit statuses (cli.md: 0 done, 1 failed, 2 wrong usage, 130 interrupted). */
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
-
-/* Prints "sahara: MESSAGE" and returns the exit status that belongs to the error. */
-int report_error(const sah_error *error);
-/* The same for the commands that write a checkpoint whole or not at all; prints the notes when it was
- * written. */
-int report_checkpoint(const cli_options *options, sah_status status, const sah_strings *notes,
-                      const sah_error *error);
-/* The same for wrong usage of a command that the option parser cannot see. */
-int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* The same when the program itself finds no memory. */
-int out_of_memory(void);
-
 /* --check-refusal: samples the queries' responses, unless it is off, and prints a warning when the model
  * hardly refuses them. Without the option it is on with a chat template. `out` is all 0 when nothing was
  * asked. */
 sah_status check_refusal(const cli_options *options, const sah_model *model, const sah_strings *queries,
                          const char *default_template, sah_refusal_check *out, sah_error *error);
-
-/* Writes `text` to the file of `-o`, or to standard output. Returns an exit status; errors are printed. */
-int write_result(const char *path, const char *text);
 
 #endif

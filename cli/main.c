@@ -4,11 +4,9 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -22,69 +20,6 @@ const cli_command *const cli_commands[] = {
     &command_graft,   &command_bench,  &command_merge,    &command_audit, &command_completion};
 enum { N_COMMANDS = sizeof cli_commands / sizeof *cli_commands };
 const size_t n_cli_commands = N_COMMANDS;
-
-int report_error(const sah_error *error)
-{
-    if (error->status == SAH_INTERRUPTED) {
-        fprintf(stderr, "sahara: interrupted; what was finished is kept, the same command carries on\n");
-        return EXIT_INTERRUPTED;
-    }
-    char option[64];
-    const char *rest = error->message + options_of_field(error, option);
-    fprintf(stderr, "sahara: %s%s\n", option, rest);
-    return error->status == SAH_BAD_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
-}
-
-int report_checkpoint(const cli_options *options, sah_status status, const sah_strings *notes,
-                      const sah_error *error)
-{
-    if (status == SAH_INTERRUPTED) {
-        fprintf(stderr, "sahara: interrupted; nothing was written\n");
-        return EXIT_INTERRUPTED;
-    }
-    if (status != SAH_OK) return report_error(error);
-    for (size_t i = 0; i < notes->n && !options->quiet; i++) fprintf(stderr, "%s\n", notes->items[i]);
-    return EXIT_DONE;
-}
-
-int usage_error(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("sahara: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    return EXIT_USAGE;
-}
-
-int out_of_memory(void)
-{
-    fputs("sahara: not enough memory\n", stderr);
-    return EXIT_FAILED;
-}
-
-/* What a failed write left of a file must not be taken for a result. */
-static void remove_regular(const char *path)
-{
-    struct stat info;
-    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) (void)remove(path);
-}
-
-int write_result(const char *path, const char *text)
-{
-    FILE *file = path != NULL ? fopen(path, "wb") : stdout;
-    bool opened = file != NULL, good = opened && fputs(text, file) != EOF && fflush(file) == 0;
-    int code = errno;
-    if (opened && path != NULL && fclose(file) != 0 && good) {
-        good = false;
-        code = errno;
-    }
-    if (good) return EXIT_DONE;
-    if (opened && path != NULL) remove_regular(path);
-    fprintf(stderr, "sahara: cannot write %s: %s\n", path != NULL ? path : "standard output", strerror(code));
-    return EXIT_FAILED;
-}
 
 static void print_help(FILE *file)
 {

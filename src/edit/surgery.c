@@ -8,6 +8,7 @@
 #include "edit/edited_tensor.h"
 #include "model/checkpoint/heads.h"
 #include "model/checkpoint/identity.h"
+#include "model/checkpoint/layout.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"

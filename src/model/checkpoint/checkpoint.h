@@ -6,15 +6,10 @@
 #define SAH_MODEL_CHECKPOINT_CHECKPOINT_H
 
 #include "model/checkpoint/config.h"
+#include "model/checkpoint/matrix.h"
 #include "model/format/tensors.h"
 #include "model/template/chat.h"
 #include "model/tokenizer/tokenizer.h"
-
-/* Rows [row, row + n) as float32 in Hugging Face's row order, adapter merged, out [n, columns]. */
-void sah_matrix_read(const sah_matrix *matrix, size_t row, size_t n, float *out);
-/* Which value of its tensor one of a matrix is. */
-size_t sah_matrix_at(const sah_matrix *matrix, size_t row, size_t column);
-size_t sah_layout_row(const sah_layout *layout, size_t row);
 
 typedef struct sah_checkpoint {
     char *path;
@@ -84,10 +79,6 @@ typedef struct sah_examination {
 /* Opens each part for itself, as far as those that it needs could be, and closes everything. */
 sah_status sah_checkpoint_examine(const char *path, const char *adapter, sah_examination *out,
                                   sah_error *error);
-
-/* A vector as float32; the bias of a matrix, one value a row. */
-void sah_vector_read(const sah_tensor *tensor, float *out);
-void sah_bias_read(const sah_matrix *matrix, const sah_tensor *tensor, float *out);
 
 /* Lets the mapped pages of a tensor go. */
 void sah_checkpoint_release(const sah_checkpoint *checkpoint, const sah_tensor *tensor);

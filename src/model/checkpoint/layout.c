@@ -1,6 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/checkpoint/layout.h"
 
+/* GGUF's Llama files keep the two halves of a head interleaved, so that RoPE turns neighbours: half s, pair i of a
+ * head, s D/2 + i in Hugging Face's order, lies at 2 i + s. */
+static size_t in_halves(size_t i, size_t run)
+{
+    return 2 * (i % (run / 2)) + i / (run / 2);
+}
+
+size_t sah_layout_turn(size_t i, size_t groups, size_t each)
+{
+    return i % each * groups + i / each;
+}
+
+size_t sah_layout_row(const sah_layout *layout, size_t row)
+{
+    if (layout->run == 0) return row;
+    size_t run = row / layout->run, i = row % layout->run;
+    if (layout->halves) i = in_halves(i, layout->run);
+    if (layout->groups > 0) run = sah_layout_turn(run, layout->groups, layout->each);
+    return layout->first + run * layout->stride + i;
+}
+
 /* `rows` rows from `first` on. */
 static sah_layout part(size_t first, size_t rows)
 {

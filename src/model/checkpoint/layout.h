@@ -13,4 +13,9 @@ sah_layout sah_layout_of(const sah_family *family, const sah_config *config, int
 sah_layout sah_columns_layout_of(const sah_family *family, const sah_config *config, int layer, sah_role role,
                                  bool gguf);
 
+/* The row of the tensor in which a matrix has its row `row`. */
+size_t sah_layout_row(const sah_layout *layout, size_t row);
+/* The place of number i of groups of `each` where the groups take turns. */
+size_t sah_layout_turn(size_t i, size_t groups, size_t each);
+
 #endif

@@ -1,32 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights as float32 in Hugging Face's row order, whatever the file's type and order. */
-#include <stdlib.h>
+#include "model/checkpoint/matrix.h"
 
+#include "model/checkpoint/layout.h"
 #include "model/checkpoint/lora.h"
 
 enum { CHUNK = 256 }; /* values; whole blocks of every type */
-
-/* GGUF's Llama files keep the two halves of a head interleaved, so that RoPE turns neighbours: half s, pair i of a
- * head, s D/2 + i in Hugging Face's order, lies at 2 i + s. */
-static size_t in_halves(size_t i, size_t run)
-{
-    return 2 * (i % (run / 2)) + i / (run / 2);
-}
-
-/* Number i of groups of `each` where the groups take turns. */
-static size_t in_turns(size_t i, size_t groups, size_t each)
-{
-    return i % each * groups + i / each;
-}
-
-size_t sah_layout_row(const sah_layout *layout, size_t row)
-{
-    if (layout->run == 0) return row;
-    size_t run = row / layout->run, i = row % layout->run;
-    if (layout->halves) i = in_halves(i, layout->run);
-    if (layout->groups > 0) run = in_turns(run, layout->groups, layout->each);
-    return layout->first + run * layout->stride + i;
-}
 
 /* How many of the rows from `row` on lie behind one another. */
 static size_t in_a_row(const sah_layout *layout, size_t row, size_t n)
@@ -54,7 +32,7 @@ static void read_in_turns(const sah_matrix *m, size_t row, float *out)
         sah_tensor_read(m->tensor, row * m->columns + from, n, values);
         for (size_t i = 0; i < n; i++) {
             const size_t run = (from + i) / p->run;
-            out[in_turns(run, p->each, p->groups) * p->run + (from + i) % p->run] = values[i];
+            out[sah_layout_turn(run, p->each, p->groups) * p->run + (from + i) % p->run] = values[i];
         }
     }
 }

@@ -215,14 +215,6 @@ const char *sah_tokenizer_token(const sah_tokenizer *tokenizer, int32_t id)
     return sah_vocab_text(&tokenizer->vocab, id, NULL);
 }
 
-bool sah_tokenizer_is_end(const sah_tokenizer *tokenizer, int32_t id)
-{
-    for (size_t i = 0; i < tokenizer->ends.n; i++) {
-        if (tokenizer->ends.items[i] == id) return true;
-    }
-    return false;
-}
-
 int32_t sah_tokenizer_id(const sah_tokenizer *tokenizer, const char *token)
 {
     return sah_vocab_find(&tokenizer->vocab, token, strlen(token));

@@ -111,6 +111,14 @@ sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name, sah
     return sah_fail(error, SAH_NOT_SUPPORTED, "normalizer %s is not supported", name);
 }
 
+bool sah_tokenizer_is_end(const sah_tokenizer *tokenizer, int32_t id)
+{
+    for (size_t i = 0; i < tokenizer->ends.n; i++) {
+        if (tokenizer->ends.items[i] == id) return true;
+    }
+    return false;
+}
+
 sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error)
 {
     if (id < 0 || sah_tokenizer_is_end(tokenizer, id)) return SAH_OK;
