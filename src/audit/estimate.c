@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How long an audit will take, from short runs of what it spends its time on: a few tokens for a sample of the
- * queries, and a part of a sweep over two of them. */
-#include <string.h>
+/* How long an audit will take: a few tokens for a sample of the queries, measured, and what its sweeps have to do. */
 #include <time.h>
 
 #include "audit/audit.h"
+#include "program.h"
 
 static double now(void)
 {
@@ -13,33 +12,40 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* The first half: as many as heads are chosen on. */
+static sah_strings half_of(const sah_strings *all)
+{
+    return (sah_strings){.items = all->items, .n = (all->n + 1) / 2};
+}
+
 sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                               const sah_audit_options *options, double *seconds, sah_error *error)
 {
     /* What sah_check_refusal() does; an opening of 8 tokens makes a sweep dearer by this (docs/method.md). */
-    enum { SAMPLED = 16, SAMPLED_TOKENS = 16 };
+    enum { SAMPLED_TOKENS = 16 };
     const double with_openings = 1.7;
     const sah_audit_plan plan = sah_audit_plan_of(options);
-    const double scored = (double)(harmful->n / 2 + harmless->n / 2), held = (double)(harmful->n / 2);
+    const char *template_ = sah_audit_template(model, options);
+    const sah_strings chosen = half_of(harmful), chosen_harmless = half_of(harmless);
+    const double scored = (double)(chosen.n + chosen_harmless.n), held = (double)(harmful->n / 2);
+    const sah_run_options run = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F},
+                                 .template_ = template_,
+                                 .system = options->system,
+                                 .memory = options->memory};
     sah_refusal_check check;
-    sah_bench_result bench = {0};
+    sah_estimate sweep;
     *seconds = 0;
     const double begun = now();
-    sah_status status = sah_check_refusal(model, harmful, sah_audit_template(model, options), options->system,
-                                          options->memory, &check, error);
+    sah_status status =
+        sah_check_refusal(model, harmful, template_, options->system, options->memory, &check, error);
     const double sampled = now() - begun;
-    sah_strings two = {.items = harmful->items, .n = harmful->n < 2 ? harmful->n : 2};
-    sah_run_options run = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F},
-                           .template_ = sah_audit_template(model, options),
-                           .system = options->system,
-                           .memory = options->memory};
-    if (status == SAH_OK) status = sah_bench(model, &two, &run, &bench, error);
-    if (status != SAH_OK || two.n == 0 || check.sampled == 0) return status;
+    if (status == SAH_OK)
+        status = sah_sweep_estimate(model, &chosen, &chosen_harmless, template_, &run, &sweep, error);
+    if (status != SAH_OK || check.sampled == 0) return status;
     const double token = sampled / (double)check.sampled / SAMPLED_TOKENS;
     const double responses =
         (double)(harmful->n + harmless->n) + held * (double)plan.curves * (double)(1 + 2 * plan.heads);
-    const double query = bench.all_seconds / (double)two.n;
     *seconds = responses * plan.tokens * token + scored * 64 * token +
-               scored * query * (with_openings * plan.parts + (plan.searches ? 1 : 0));
+               sweep.seconds * (with_openings * plan.parts + (plan.searches ? 1 : 0));
     return SAH_OK;
 }
