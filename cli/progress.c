@@ -64,7 +64,9 @@ bool progress_show(void *user, const char *what, uint64_t done, uint64_t total)
     cli_progress *p = user;
     if (stop_asked) return false;
     double time = now();
-    if (p->started == 0) {
+    /* Of several stages each has a rate of its own. */
+    if (strncmp(p->what, what, sizeof p->what - 1) != 0) {
+        snprintf(p->what, sizeof p->what, "%s", what);
         p->started = time;
         p->first = done;
         p->shown = p->terminal ? 0 : time;

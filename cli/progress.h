@@ -9,6 +9,7 @@
 
 typedef struct cli_progress {
     bool quiet, terminal;
+    char what[64]; /* the stage that is shown, or its beginning */
     double started, shown; /* seconds, monotonic clock; 0: not yet */
     uint64_t first; /* units that were done when this run began: they do not count for the rate */
     bool line_open; /* a bar stands on the terminal's current line */

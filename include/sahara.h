@@ -1047,11 +1047,13 @@ typedef struct sah_audit_options {
     bool quick; /* by q alone, fewer heads, no search */
     int max_new_tokens; /* of a response; 0: 128, quick 48 */
     uint64_t memory; /* bytes beside the weights; 0: as each stage has it, within what the model may take */
+    sah_shard shard; /* of what needs no other stage */
     sah_progress_fn progress; /* `what` names the stage; or NULL */
     void *user;
 } sah_audit_options;
 
 typedef struct sah_audit_result {
+    bool is_part; /* a shard's: there is no answer and no card yet */
     sah_audit_answer answer;
     char sentence[1024]; /* the answer for a reader, with its figures */
 } sah_audit_result;
@@ -1068,7 +1070,11 @@ sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful
  * least 8 each); Ships with signed effect by q and v, the refusal direction and the searched group, on every
  * second query; refusal without those heads on the others, beside as many random heads, and what that costs.
  * Writes result files of every stage into `directory`, which is made when it is not there, and card.json, card.md
- * and card.html. An interrupted audit carries on where it stopped. */
+ * and card.html. An interrupted audit carries on where it stopped.
+ *
+ * A shard has a directory of its own and does its share of the responses, of Ships and of the search's first step.
+ * When sah_merge() has united the directories' files of one name, an audit of the united ones, with no shard, does
+ * what is left. */
 sah_status sah_audit(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                      const sah_audit_options *options, const char *directory, sah_audit_result *out,
                      sah_error *error);

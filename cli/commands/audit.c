@@ -46,6 +46,7 @@ static int run(const cli_options *o)
                                  .system = o->system,
                                  .quick = o->quick,
                                  .max_new_tokens = o->max_new_tokens,
+                                 .shard = o->shard,
                                  .progress = progress_show,
                                  .user = &progress};
     if (o->output == NULL) return usage_error("audit: -o DIR, where the cards and results go, is missing");
@@ -59,7 +60,15 @@ static int run(const cli_options *o)
         if (status == SAH_OK)
             status = sah_audit(model, &harmful, &harmless, &options, o->output, &result, &error);
         progress_end(&progress);
-        if (status == SAH_OK) printf("%s\n%s/card.html, card.md, card.json\n", result.sentence, o->output);
+        if (status == SAH_OK && result.is_part) {
+            if (!o->quiet)
+                fprintf(stderr,
+                        "%s\nWhen all have, sahara merge DIR... -o OUT unites what they wrote; this command "
+                        "without --shard, with -o OUT,\nthen does what is left.\n",
+                        result.sentence);
+        } else if (status == SAH_OK) {
+            printf("%s\n%s/card.html, card.md, card.json\n", result.sentence, o->output);
+        }
     }
     sah_model_close(model);
     sah_strings_free(&harmful);
@@ -84,7 +93,8 @@ const cli_command command_audit = {
         "kind, "
         "by q\n"
         "alone, shorter responses, no search.\n",
-    .options = {MODEL_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_MEMORY, OPT_MAX_NEW_TOKENS, OPT_QUICK},
+    .options = {MODEL_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_MEMORY, OPT_MAX_NEW_TOKENS, OPT_QUICK,
+                OPT_SHARD},
     .least = 1,
     .most = 3,
     .run = run,

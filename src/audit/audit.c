@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "run/shard.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/mapfile.h"
@@ -115,12 +116,18 @@ static sah_generate_options generation(audit *a)
         .system = a->options->system,
         .max_new_tokens = a->found->max_new_tokens,
         .memory = a->options->memory,
+        .shard = a->options->shard,
         .progress = show,
         .user = a,
     };
 }
 
-/* Responses in DIR/NAME.jsonl, verdicts in DIR/NAME-judged.jsonl. */
+static bool is_part(const audit *a)
+{
+    return sah_shard_is_part(&a->options->shard);
+}
+
+/* Responses in DIR/NAME.jsonl, verdicts in DIR/NAME-judged.jsonl; of a shard's there are none. */
 static sah_status respond(audit *a, const sah_strings *queries, const sah_generate_options *options,
                           const char *name, sah_judgement *judgement, char **judged, sah_error *error)
 {
@@ -129,7 +136,7 @@ static sah_status respond(audit *a, const sah_strings *queries, const sah_genera
     sah_status status = path_of(a, name, ".jsonl", &responses, error);
     if (status == SAH_OK) status = path_of(a, name, "-judged.jsonl", judged, error);
     if (status == SAH_OK) status = sah_generate(a->model, queries, options, responses, error);
-    if (status == SAH_OK)
+    if (status == SAH_OK && !is_part(a))
         status = sah_judge_file(a->judge, NULL, responses, NULL, NULL, *judged, judgement, error);
     free(responses);
     return status;
@@ -208,6 +215,7 @@ static sah_run_options run_options(audit *a, sah_ablation ablation)
         .template_ = a->template_,
         .system = a->options->system,
         .memory = a->options->memory,
+        .shard = a->options->shard,
         .progress = show,
         .user = a,
     };
@@ -331,6 +339,10 @@ static sah_status sweep(audit *a, const char *part, sah_ablation ablation, const
     begin(a, strcmp(part, "v") == 0 ? "ships by v" : "ships by q");
     sah_status status = path_of(a, file, ".jsonl", &path, error);
     if (status == SAH_OK) status = sah_ships(a->model, &a->harmful, &a->harmless, &options, path, error);
+    if (status != SAH_OK || is_part(a)) {
+        free(path);
+        return status;
+    }
     const char *paths[] = {path};
     if (status == SAH_OK) status = sah_result_open(paths, 1, &result, error);
     if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_EFFECT, &ranked, &n, error);
@@ -372,7 +384,7 @@ static sah_status find_group(audit *a, sah_ablation ablation, sah_error *error)
     sah_result *result = NULL;
     sah_head heads[GROUP];
     sah_run_options options = run_options(a, ablation);
-    const sah_find_options find = {.steps = GROUP,
+    const sah_find_options find = {.steps = is_part(a) ? 1 : GROUP,
                                    .rank = 1,
                                    .variant = SAH_VARIANT_RIGHT,
                                    .shortlist = SHORTLIST,
@@ -381,6 +393,10 @@ static sah_status find_group(audit *a, sah_ablation ablation, sah_error *error)
     sah_status status = path_of(a, "find", ".jsonl", &path, error);
     if (status == SAH_OK)
         status = sah_find(a->model, &a->harmful, &a->harmless, &options, &find, path, error);
+    if (status != SAH_OK || is_part(a)) {
+        free(path);
+        return status;
+    }
     const char *paths[] = {path};
     if (status == SAH_OK) status = sah_result_open(paths, 1, &result, error);
     for (size_t i = 0; i < GROUP && status == SAH_OK; i++) {
@@ -411,20 +427,33 @@ static sah_status rates(audit *a, const sah_strings *harmful, const sah_strings 
         begin(a, "harmless queries");
         status = rate_of(a, harmless, "harmless", &a->found->harmless, &judged, error);
     }
-    if (status == SAH_OK) status = write_own_text(a, judged, error);
+    if (status == SAH_OK && !is_part(a)) status = write_own_text(a, judged, error);
     free(judged);
     return status;
+}
+
+/* A shard does not see all responses. Whether refusals are worth looking into say the openings, which it has of all
+ * queries that heads are chosen on. */
+static bool too_few(const audit *a)
+{
+    if (!is_part(a)) return sah_audit_too_few(a->found);
+    size_t refused = 0;
+    for (size_t i = 0; i < a->harmful.n; i++) refused += a->openings.refused[i];
+    const sah_found seen = {.harmful = sah_rate_of(refused, a->harmful.n - refused, 0)};
+    return sah_audit_too_few(&seen);
 }
 
 static sah_status heads(audit *a, sah_error *error)
 {
     const sah_ablation by_q = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F}, by_v = {SAH_PART_V, SAH_OP_SCALE, 0};
+    if (!is_part(a) && too_few(a)) return SAH_OK;
     begin(a, "openings");
     sah_status status = open_openings(a, error);
+    if (status == SAH_OK && is_part(a) && too_few(a)) return SAH_OK;
     if (status == SAH_OK) status = sweep(a, "q", by_q, "the first heads by q", error);
     if (!a->plan.searches) return status;
     if (status == SAH_OK) status = sweep(a, "v", by_v, "the first heads by v", error);
-    if (status == SAH_OK) status = find_direction(a, error);
+    if (status == SAH_OK && !is_part(a)) status = find_direction(a, error);
     if (status == SAH_OK) status = find_group(a, by_q, error);
     return status;
 }
@@ -454,6 +483,7 @@ sah_status sah_audit(const sah_model *model, const sah_strings *harmful, const s
                      sah_error *error)
 {
     sah_status status = check_queries(harmful, harmless, error);
+    if (status == SAH_OK) status = sah_shard_check(&options->shard, error);
     if (status != SAH_OK) return status;
     sah_found *found = sah_alloc(1, sizeof *found);
     if (found == NULL) return sah_fail_memory(error, "an audit");
@@ -476,12 +506,16 @@ sah_status sah_audit(const sah_model *model, const sah_strings *harmful, const s
     found->n_scored = a.harmful.n;
     found->n_scored_harmless = a.harmless.n;
     found->n_held = a.held.n;
-    if (status == SAH_OK && !sah_audit_too_few(found)) status = heads(&a, error);
-    if (status == SAH_OK) status = sah_audit_decide(found, error);
-    if (status == SAH_OK) status = sah_audit_cards(found, error);
-    if (status == SAH_OK) {
-        out->answer = found->answer;
-        snprintf(out->sentence, sizeof out->sentence, "%s", found->sentence);
+    if (status == SAH_OK) status = heads(&a, error);
+    *out = (sah_audit_result){.is_part = is_part(&a), .answer = SAH_AUDIT_UNDECIDED};
+    if (status == SAH_OK && out->is_part) {
+        snprintf(out->sentence, sizeof out->sentence, "Shard %zu of %zu has done its share.",
+                 options->shard.index, options->shard.count);
+    } else {
+        if (status == SAH_OK) status = sah_audit_decide(found, error);
+        if (status == SAH_OK) status = sah_audit_cards(found, error);
+        if (status == SAH_OK) out->answer = found->answer;
+        if (status == SAH_OK) snprintf(out->sentence, sizeof out->sentence, "%s", found->sentence);
     }
     sah_openings_free(&a.openings);
     sah_judge_free(a.judge);

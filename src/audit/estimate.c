@@ -31,7 +31,8 @@ sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful
     const sah_run_options run = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F},
                                  .template_ = template_,
                                  .system = options->system,
-                                 .memory = options->memory};
+                                 .memory = options->memory,
+                                 .shard = options->shard};
     sah_refusal_check check;
     sah_estimate sweep;
     *seconds = 0;
@@ -45,7 +46,11 @@ sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful
     const double token = sampled / (double)check.sampled / SAMPLED_TOKENS;
     const double responses =
         (double)(harmful->n + harmless->n) + held * (double)plan.curves * (double)(1 + 2 * plan.heads);
-    *seconds = responses * plan.tokens * token + scored * 64 * token +
-               sweep.seconds * (with_openings * plan.parts + (plan.searches ? 1 : 0));
+    const double sweeps = sweep.seconds * (with_openings * plan.parts + (plan.searches ? 1 : 0));
+    if (options->shard.count > 1)
+        *seconds = (double)(harmful->n + harmless->n) / (double)options->shard.count * plan.tokens * token;
+    else
+        *seconds = responses * plan.tokens * token;
+    *seconds += scored * 64 * token + sweeps;
     return SAH_OK;
 }

@@ -269,6 +269,48 @@ static void test_utility(void **state)
                  false);
 }
 
+/* ---- Audits -------------------------------------------------------------------------------------------- */
+
+/* Folders are united file by file, and the audit of the united ones ends as one in one piece does. */
+static void test_audit(void **state)
+{
+    (void)state;
+    static const char AUDIT[] = "audit " MODEL " " HARMFUL " " HARMLESS " --quick --limit 16";
+    static const char *const CARDS[] = {"card.json", "card.md", "card.html", "harmful.jsonl",
+                                        "ships-q.jsonl"};
+    char one[400], parts[2][400], all[400], more[1300];
+    struct stat info;
+    snprintf(one, sizeof one, "%s", scratch("audit"));
+    snprintf(all, sizeof all, "%s", scratch("audit-all"));
+    snprintf(more, sizeof more, "-q -o %s", one);
+    run(AUDIT, more);
+    for (int i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "audit-%d", i);
+        snprintf(parts[i], sizeof parts[i], "%s", scratch(name));
+        snprintf(more, sizeof more, "-q --shard %d/2 -o %s", i, parts[i]);
+        run(AUDIT, more);
+        snprintf(more, sizeof more, "%s/card.json", parts[i]);
+        assert_int_not_equal(stat(more, &info), 0);
+    }
+    /* One shard alone, then the other as well. */
+    snprintf(more, sizeof more, "%s -o %s", parts[1], all);
+    expect("merge", more, 0, "ships-q.jsonl: 16 of 32 are missing");
+    snprintf(more, sizeof more, "%s %s -o %s", parts[0], parts[1], all);
+    expect("merge", more, 0, "without --shard");
+    snprintf(more, sizeof more, "-q -o %s", all);
+    run(AUDIT, more);
+    for (size_t i = 0; i < sizeof CARDS / sizeof *CARDS; i++) {
+        char a[600], b[600];
+        snprintf(a, sizeof a, "%s/%s", one, CARDS[i]);
+        snprintf(b, sizeof b, "%s/%s", all, CARDS[i]);
+        check_same(a, b);
+    }
+    snprintf(more, sizeof more, "%s %s/harmful.jsonl -o %s", parts[0], parts[1], all);
+    expect("merge", more, 2, "do not go together");
+    expect("merge", parts[0], 2, "-o OUT");
+}
+
 /* ---- Killed, repeated, missing ------------------------------------------------------------------------- */
 
 /* Leaves a journal as a kill leaves it: with a last line that was cut short. */
@@ -464,11 +506,17 @@ static void test_together_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ships),           cmocka_unit_test(test_find_one_step),
-        cmocka_unit_test(test_merge_to_a_pipe), cmocka_unit_test(test_generate),
-        cmocka_unit_test(test_utility),         cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_repeated),        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_together),        cmocka_unit_test(test_together_refused),
+        cmocka_unit_test(test_ships),
+        cmocka_unit_test(test_find_one_step),
+        cmocka_unit_test(test_merge_to_a_pipe),
+        cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_utility),
+        cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_repeated),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_together_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
