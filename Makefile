@@ -9,6 +9,9 @@
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+ifeq ($(origin CXX),default)
+CXX := $(patsubst gcc%,g++%,$(patsubst clang%,clang++%,$(CC)))
+endif
 BUILD    ?= build
 OBJCOPY  ?= objcopy
 PREFIX   ?= /usr/local
@@ -68,13 +71,15 @@ PACKAGE_LIBS   := $(shell pkg-config --libs $(PACKAGES))
 
 # ---- What is built from what ------------------------------------------------------------------------------------
 
-LIB_SOURCES     := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+CUDA_SOURCES    := $(sort $(wildcard src/engine/cuda/*.c))
+LIB_SOURCES     := $(filter-out $(CUDA_SOURCES),$(sort $(wildcard src/*/*.c src/*/*/*.c)))
 CLI_SOURCES     := $(sort $(wildcard cli/*.c cli/commands/*.c))
 EXAMPLE_SOURCES := $(sort $(wildcard examples/*.c))
 BENCH_SOURCES   := $(sort $(wildcard bench/*.c))
 FUZZ_SOURCES    := $(sort $(wildcard fuzz/fuzz_*.c))
 TEST_SOURCES    := $(sort $(wildcard tests/*/test_*.c))
-HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES),$(wildcard tests/*.c tests/*/*.c)))
+EMULATION       := $(sort $(filter-out $(TEST_SOURCES),$(wildcard tests/cuda/*.c)))
+HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(EMULATION),$(wildcard tests/*.c tests/*/*.c)))
 MAN_SOURCES     := $(sort $(wildcard man/*.scd))
 EMBEDDED_TEXTS  := data/judge/refusals.txt data/judge/reference.txt data/judge/weights.txt
 
@@ -84,6 +89,9 @@ EMBEDDED_PAGE    := src/report/page_style.css src/report/page_script.js vendor/p
 LIB_OBJECTS    := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o $(BUILD)/embedded_queries.o $(BUILD)/embedded_page.o
 CLI_OBJECTS    := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 HELPER_OBJECTS := $(HELPER_SOURCES:%.c=$(BUILD)/%.o)
+EMULATED       := $(patsubst %,$(BUILD)/emulated/%.o,$(CUDA_SOURCES) $(EMULATION) src/engine/cuda/kernels.cu tests/cuda/faults.cu tests/cuda/emulator.cpp)
+PLUGGED        := $(patsubst %,$(BUILD)/src/%.o,engine/device util/alloc util/error util/utf8)
+RACED          := src/engine/cuda/kernels.cu tests/cuda/faults.cu tests/cuda/emulator.cpp tests/cuda/threads.cpp
 EXAMPLES       := $(EXAMPLE_SOURCES:%.c=$(BUILD)/%)
 BENCHES        := $(BENCH_SOURCES:%.c=$(BUILD)/%)
 FUZZERS        := $(FUZZ_SOURCES:%.c=$(BUILD)/%)
@@ -168,7 +176,41 @@ $(BUILD)/tests/helpers.a: $(HELPER_OBJECTS)
 	$(AR) rcs $@ $^
 
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/helpers.a $(STATIC)
-	$(CC) $(FLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka -o $@
+	$(CC) $(FLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(TEST_LIBS) -lcmocka -o $@
+
+# src/engine/cuda/ on the processor (tests/cuda/emulator.h). Its blocks have few threads: each is a fiber.
+EMULATE = -DSAH_CUDA_BLOCK=16 -Itests/cuda/shim -Isrc -Itests
+CXX_COMPILE = $(subst $(CC) ,$(CXX) ,$(subst -std=c17,-std=c++17,$(COMPILE)))
+$(BUILD)/emulated/%.c.o: %.c $(BUILD)/command
+	@mkdir -p $(@D)
+	$(COMPILE) $(EMULATE) -c $< -o $@
+$(BUILD)/emulated/%.cu.o: %.cu $(BUILD)/command
+	@mkdir -p $(@D)
+	$(CXX_COMPILE) $(EMULATE) -x c++ -c $< -o $@
+$(BUILD)/emulated/%.cpp.o: %.cpp $(BUILD)/command
+	@mkdir -p $(@D)
+	$(CXX_COMPILE) $(EMULATE) -c $< -o $@
+# Plain loops, which would take most of the sanitizers' time.
+$(BUILD)/emulated/tests/cuda/products.c.o: OPTIMISE = -O3
+$(BUILD)/tests/cuda/emulation.a: $(EMULATED)
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+# Small, and whole under the thread sanitizer, whatever the rest is built with.
+$(BUILD)/tests/cuda/threads: $(RACED) src/engine/cuda/kernels.h src/engine/device.h $(wildcard tests/cuda/shim/*.h) $(BUILD)/command
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O1 -g -fsanitize=thread $(WARNINGS) -Iinclude $(EMULATE) -x c++ $(RACED) -o $@ -pthread
+$(BUILD)/tests/cuda/test_threads: $(BUILD)/tests/cuda/threads
+# As a plugin, which shows one symbol.
+$(BUILD)/plugin.map:
+	@mkdir -p $(@D)
+	@echo '{ global: sah_plugin_get; local: *; };' > $@
+$(BUILD)/tests/cuda/libsahara-cuda.so: $(EMULATED) $(PLUGGED) $(BUILD)/plugin.map
+	$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,-z,defs -Wl,--version-script=$(BUILD)/plugin.map $(filter %.o,$^) -lstdc++ -lm -o $@
+USE_EMULATION := $(BUILD)/tests/engine/test_device $(filter $(BUILD)/tests/cuda/%,$(TESTS))
+$(USE_EMULATION): $(BUILD)/tests/cuda/emulation.a
+$(USE_EMULATION): TEST_LIBS = -lstdc++
+$(USE_EMULATION:%=%.o): CPPFLAGS_ += -Itests/cuda/shim
 
 # They call the program in their own process, and a program has one main().
 $(BUILD)/tests/memory/test_failing_commands $(BUILD)/tests/memory/test_failing_writes: $(BUILD)/tests/sahara_main.o $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS))
@@ -243,7 +285,7 @@ install: all $(if $(shell command -v scdoc),man)
 	else echo "scdoc is not installed: manual pages left out"; fi
 
 format:
-	clang-format -i $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] cli/*/*.[ch] examples/*.c bench/*.c fuzz/*.c tests/*.[ch] tests/*/*.[ch])
+	clang-format -i $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] cli/*/*.[ch] examples/*.c bench/*.c fuzz/*.c tests/*.[ch] tests/*/*.[ch] tests/cuda/shim/*.h src/engine/cuda/*.cu tests/cuda/*.cu tests/cuda/*.cpp)
 
 clean:
 	rm -rf $(BUILD) build-asan build-fuzz

@@ -104,6 +104,20 @@ sah_status sah_weights_split(const sah_device *device, int64_t outputs, const in
     return device->pack(outputs, ends, n, packing, read, source, out, error);
 }
 
+void sah_read_rows(int64_t outputs, int64_t inputs, sah_rows_fn read, const void *source, float *values,
+                   int64_t stride)
+{
+    enum { ROWS = 64 };
+    int64_t at_once = stride == inputs ? ROWS : 1, blocks = (outputs + at_once - 1) / at_once;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t b = 0; b < blocks; b++) {
+        int64_t row = b * at_once, n = outputs - row < at_once ? outputs - row : at_once;
+        float *out = values + row * stride;
+        read(source, (size_t)row, (size_t)n, out);
+        for (int64_t i = inputs; i < stride; i++) out[i] = 0.0f; /* one row, where there is any */
+    }
+}
+
 void sah_weights_free(sah_weights *weights)
 {
     if (weights) weights->device->unpack(weights);

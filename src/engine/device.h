@@ -12,7 +12,7 @@
 #define SAH_ENGINE_DEVICE_H
 
 #include "engine/forest.h"
-#include "model/checkpoint/config.h"
+#include "model/family/shape.h"
 
 typedef struct sah_device sah_device;
 
@@ -163,6 +163,7 @@ typedef struct sah_row_score {
 struct sah_device {
     const char *name;
     bool host; /* its memory is the host's */
+    int64_t block_rows; /* that pass through a layer's products at a time, at most, for each of the threads */
 
     /* Memory, on a 64-byte boundary; NULL: none is left. Uploads and downloads are done when they return, and what
      * lies where it should is left alone. */
@@ -264,6 +265,11 @@ sah_status sah_weights_split(const sah_device *device, int64_t outputs, const in
                              sah_packing packing, sah_rows_fn read, const void *source, sah_weights **out,
                              sah_error *error);
 void sah_weights_free(sah_weights *weights);
+
+/* For who packs: all of a matrix to values [outputs, stride], its rows shared among the threads; what a row lacks is
+ * 0. */
+void sah_read_rows(int64_t outputs, int64_t inputs, sah_rows_fn read, const void *source, float *values,
+                   int64_t stride);
 
 /* ---- Workspaces ---------------------------------------------------------------------------------------- */
 

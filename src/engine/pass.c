@@ -13,15 +13,13 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-/* Rows of a block for each thread, at most. Weights stream through the second-level cache once a block:
- * blocks of 64 rows made the products 5 % slower, more than 256 gain 3 % on one machine and nothing on
- * another. Products of whole tiles of rows are up to 3 % faster than others. */
-enum { BLOCK_ROWS = 256, TILE_ROWS = 16 };
+/* Products of whole tiles of rows are up to 3 % faster than others. */
+enum { TILE_ROWS = 16 };
 
 /* Blocks of nearly equal size, so that few different primitives are made. */
 int64_t sah_pass_block(const sah_pass *pass, int64_t rows)
 {
-    int64_t most = (int64_t)BLOCK_ROWS * pass->workspace->threads;
+    int64_t most = pass->workspace->device->block_rows * pass->workspace->threads;
     int64_t blocks = (rows + most - 1) / most;
     int64_t even = blocks > 0 ? (rows + blocks - 1) / blocks : 1;
     int64_t tiles = (even + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;

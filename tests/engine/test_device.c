@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "cuda/device.h"
 #include "engine/cpu/cpu.h"
 #include "engine/cpu/kl.h"
 #include "engine/decode.h"
@@ -84,7 +85,7 @@ static void end(bench *b)
 {
     sah_workspace_free(b->ws);
     for (int i = 0; i < b->n; i++) b->device->free(b->lent[i]);
-    assert_int_equal(far_held(), 0);
+    assert_int_equal(far_held() + emulated_held(), 0);
 }
 
 /* ---- Operations ---------------------------------------------------------------------------------------- */
@@ -628,18 +629,27 @@ neox_shape(void) /* layer norms, biases, a parallel residual, nothing gated, par
     return s;
 }
 
+enum { N_SHAPES = 3 };
+static random_shape (*const SHAPES[N_SHAPES])(void) = {plain_shape, gemma_shape, neox_shape};
+
+static record passes_on(const sah_device *device, size_t shape)
+{
+    const random_shape made = SHAPES[shape]();
+    const sah_model_options one = {.threads = 1};
+    sah_error error = {0};
+    sah_model *model = NULL;
+    if (random_model_on(&made, device, &one, 11, &model, &error) != SAH_OK) fail_msg("%s", error.message);
+    record r = all_passes(model);
+    sah_model_close(model);
+    assert_int_equal(far_held() + emulated_held(), 0);
+    return r;
+}
+
 static void test_passes(void **state)
 {
-    random_shape (*const shapes[])(void) = {plain_shape, gemma_shape, neox_shape};
-    const sah_model_options one = {.threads = 1};
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        const random_shape shape = shapes[i]();
-        sah_error error = {0};
-        sah_model *near = random_model(&shape, &one, 11), *far = NULL;
-        if (random_model_on(&shape, far_device(), &one, 11, &far, &error) != SAH_OK)
-            fail_msg("%s", error.message);
-        record a = all_passes(near), b = all_passes(far);
+    for (size_t i = 0; i < N_SHAPES; i++) {
+        record a = passes_on(sah_cpu(), i), b = passes_on(far_device(), i);
         assert_int_equal(a.n, b.n);
         for (size_t k = 0; k < a.n; k++)
             if (memcmp(&a.numbers[k], &b.numbers[k], sizeof(float)) != 0)
@@ -647,9 +657,25 @@ static void test_passes(void **state)
                          (double)a.numbers[k]);
         free(a.numbers);
         free(b.numbers);
-        sah_model_close(near);
-        sah_model_close(far);
-        assert_int_equal(far_held(), 0);
+    }
+}
+
+/* Sums in another order: as near to the CPU's as float32 is to itself. */
+static void test_passes_on_cuda(void **state)
+{
+    const sah_device *(*const of[])(void) = {emulated_by_pieces, emulated_by_float32};
+    (void)state;
+    for (size_t i = 0; i < 2 * N_SHAPES; i++) {
+        record a = passes_on(sah_cpu(), i / 2), b = passes_on(of[i % 2](), i / 2);
+        double largest = 0;
+        assert_int_equal(a.n, b.n);
+        for (size_t k = 0; k < a.n; k++) largest = fmax(largest, fabs((double)a.numbers[k]));
+        for (size_t k = 0; k < a.n; k++)
+            if (!(fabs((double)a.numbers[k] - (double)b.numbers[k]) <= 1e-5 * largest))
+                fail_msg("shape %zu, way %zu: number %zu of %zu is %.9g, not %.9g (the largest %.3g)", i / 2,
+                         i % 2, k, a.n, (double)b.numbers[k], (double)a.numbers[k], largest);
+        free(a.numbers);
+        free(b.numbers);
     }
 }
 
@@ -684,12 +710,23 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    static const sah_device *(*cpu)(void) = sah_cpu, *(*far)(void) = far_device;
+    static const sah_device *(*cpu)(void) = sah_cpu, *(*far)(void) = far_device,
+                            *(*pieces)(void) = emulated_by_pieces, *(*float32)(void) = emulated_by_float32;
     const struct CMUnitTest tests[] = {
-#define ON_BOTH(test) {#test " on cpu", test, NULL, NULL, &cpu}, {#test " on far", test, NULL, NULL, &far}
-        ON_BOTH(test_copy_add_scale),   ON_BOTH(test_norm_join), ON_BOTH(test_rotate),
-        ON_BOTH(test_attend),           ON_BOTH(test_edit),      ON_BOTH(test_activate),
-        ON_BOTH(test_product),          ON_BOTH(test_scores),    cmocka_unit_test(test_passes),
+#define ON_ALL(test)                                                                                         \
+    {#test " on cpu", test, NULL, NULL, &cpu}, {#test " on far", test, NULL, NULL, &far},                    \
+        {#test " on cuda by pieces", test, NULL, NULL, &pieces},                                             \
+        {#test " on cuda by float32", test, NULL, NULL, &float32}
+        ON_ALL(test_copy_add_scale),
+        ON_ALL(test_norm_join),
+        ON_ALL(test_rotate),
+        ON_ALL(test_attend),
+        ON_ALL(test_edit),
+        ON_ALL(test_activate),
+        ON_ALL(test_product),
+        ON_ALL(test_scores),
+        cmocka_unit_test(test_passes),
+        cmocka_unit_test(test_passes_on_cuda),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

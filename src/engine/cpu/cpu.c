@@ -22,11 +22,16 @@ static sah_status copy(const void *from, size_t bytes, void *to, sah_error *erro
     return SAH_OK;
 }
 
+/* Weights stream through the second-level cache once a block: blocks of 64 rows made the products 5 % slower, more
+ * than 256 gain 3 % on one machine and nothing on another. */
+enum { BLOCK_ROWS = 256 };
+
 const sah_device *sah_cpu(void)
 {
     static const sah_device cpu = {
         .name = "cpu",
         .host = true,
+        .block_rows = BLOCK_ROWS,
         .alloc = alloc,
         .free = free,
         .upload = copy,

@@ -264,22 +264,6 @@ static dnnl_status_t pack(cpu_weights *weights, float *values, int64_t stride)
     return status;
 }
 
-/* Reads the whole matrix into values [outputs, stride], rows shared among the threads; what a row lacks is 0.
- */
-static void read_matrix(int64_t outputs, int64_t inputs, sah_rows_fn read, const void *source, float *values,
-                        int64_t stride)
-{
-    enum { ROWS = 64 };
-    int64_t at_once = stride == inputs ? ROWS : 1, blocks = (outputs + at_once - 1) / at_once;
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t b = 0; b < blocks; b++) {
-        int64_t row = b * at_once, n = outputs - row < at_once ? outputs - row : at_once;
-        float *out = values + row * stride;
-        read(source, (size_t)row, (size_t)n, out);
-        for (int64_t i = inputs; i < stride; i++) out[i] = 0.0f; /* one row, where there is any */
-    }
-}
-
 static int64_t padded_inputs(int64_t inputs, dnnl_data_type_t type)
 {
     return type == dnnl_bf16 ? (inputs + BF16_INPUTS - 1) / BF16_INPUTS * BF16_INPUTS : inputs;
@@ -331,7 +315,7 @@ sah_status sah_cpu_pack(int64_t outputs, const int64_t *ends, int n, sah_packing
     if (!values) return sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++)
         status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), packing, &out[i], error);
-    if (status == SAH_OK) read_matrix(outputs, inputs, read, source, values, stride);
+    if (status == SAH_OK) sah_read_rows(outputs, inputs, read, source, values, stride);
     for (int i = 0; i < n && status == SAH_OK; i++)
         status = weights_fill((cpu_weights *)out[i], values + (i > 0 ? ends[i - 1] : 0), stride, error);
     free(values);

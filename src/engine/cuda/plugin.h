@@ -11,7 +11,7 @@
 
 #include "engine/device.h"
 
-#define SAH_PLUGIN_SYMBOL "sah_plugin" /* of type sah_plugin_fn */
+#define SAH_PLUGIN_SYMBOL "sah_plugin_get" /* of type sah_plugin_fn */
 #define SAH_PLUGIN_ABI    1 /* counts up when engine/device.h, or what it includes, changes */
 
 typedef struct sah_plugin {

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/cuda/cuda.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/cuda/card.h"
+#include "engine/cuda/kernels.h"
+#include "engine/cuda/plugin.h"
+#include "engine/cuda/product.h"
+#include "util/alloc.h"
+#include "util/error.h"
+
+static cudaStream_t stream(void)
+{
+    return sah_card_here()->stream;
+}
+
+/* ---- Operations without more to them than their kernel ----------------------------------------------------- */
+
+static sah_status start(sah_workspace *workspace, sah_error *error)
+{
+    (void)workspace;
+    return sah_card_launched(error);
+}
+
+static void stop(sah_workspace *workspace)
+{
+    (void)workspace;
+}
+
+static void copy(sah_workspace *workspace, sah_rows from, int64_t rows, int64_t width, float *to,
+                 int64_t to_stride, const int32_t *to_row)
+{
+    (void)workspace;
+    sah_cuda_copy(stream(), from, rows, width, to, to_stride, to_row);
+}
+
+static void add(sah_workspace *workspace, sah_rows from, int64_t rows, int64_t width, float factor, float *to)
+{
+    (void)workspace;
+    sah_cuda_add(stream(), from, rows, width, factor, to);
+}
+
+static void scale(sah_workspace *workspace, float *x, int64_t n, float factor)
+{
+    (void)workspace;
+    sah_cuda_scale(stream(), x, n, factor);
+}
+
+static void norm(sah_workspace *workspace, const sah_config *config, const sah_norm *weights, const float *x,
+                 int64_t rows, float *y)
+{
+    (void)workspace;
+    sah_cuda_norm(stream(), config, weights, x, rows, false, y);
+}
+
+static void join(sah_workspace *workspace, const sah_config *config, const sah_norm *weights, float *branch,
+                 int64_t rows, float *y)
+{
+    const int64_t d = config->d_model;
+    (void)workspace;
+    if (weights->weight)
+        sah_cuda_norm(stream(), config, weights, branch, rows, true, y);
+    else
+        sah_cuda_add(stream(), (sah_rows){branch, d, NULL}, rows, d, config->residual_scale, y);
+}
+
+static void rotate(sah_workspace *workspace, const sah_config *config, const sah_rotation *rotation,
+                   const sah_view *view, int64_t from, int64_t n, int64_t width, float *x)
+{
+    (void)workspace;
+    sah_cuda_rotate(stream(), config, rotation, view, from, n, width, x);
+}
+
+static sah_status attend(sah_workspace *workspace, const sah_attention *attention, const sah_view *view,
+                         sah_error *error)
+{
+    (void)workspace;
+    if (!sah_cuda_attends(attention->head_dim))
+        return sah_fail(error, SAH_NOT_SUPPORTED, "heads %d wide are too wide for the graphics card",
+                        attention->head_dim);
+    sah_cuda_attend(stream(), attention, view);
+    return sah_card_launched(error);
+}
+
+static void edit(sah_workspace *workspace, const sah_head_states *states, const sah_edit *how, float *out)
+{
+    (void)workspace;
+    sah_cuda_edit(stream(), states, how, out);
+}
+
+static void activate(sah_workspace *workspace, const sah_config *config, int64_t n, const float *gate_bias,
+                     const float *up_bias, int64_t rows, float *states, float *out)
+{
+    (void)workspace;
+    sah_cuda_activate(stream(), config, n, gate_bias, up_bias, rows, states, out);
+}
+
+static void softcap(sah_workspace *workspace, float *x, int64_t n, float cap)
+{
+    (void)workspace;
+    sah_cuda_softcap(stream(), x, n, cap);
+}
+
+/* ---- What products of a processor know and these do not ---------------------------------------------------- */
+
+static bool knows_not(const sah_weights *weights)
+{
+    (void)weights;
+    return false;
+}
+
+static const void *gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
+                        const void *input, const float *gate_bias, const float *up_bias)
+{
+    (void)workspace, (void)slot, (void)weights, (void)rows, (void)input, (void)gate_bias, (void)up_bias;
+    return NULL;
+}
+
+static sah_status top(sah_workspace *workspace, const sah_weights *weights, int64_t rows, const float *x,
+                      int32_t *out, sah_error *error)
+{
+    (void)workspace, (void)weights, (void)rows, (void)x, (void)out;
+    return sah_fail(error, SAH_NOT_SUPPORTED, "the graphics card knows no highest output without all");
+}
+
+/* ---- Scores --------------------------------------------------------------------------------------------- */
+
+static sah_status distribution(sah_workspace *workspace, const float *logits, int64_t n, sah_kl_base *base,
+                               sah_error *error)
+{
+    double *sum = (double *)(void *)sah_workspace_scratch(workspace, SAH_SLOT_SCORES, 2);
+    if (!sum) return sah_fail_memory(error, "logits");
+    sah_cuda_distribution(stream(), logits, n, base->p, sum);
+    return sah_card_download(sum, sizeof *sum, &base->log_p_sum, error);
+}
+
+static sah_status score(sah_workspace *workspace, const float *logits, int64_t rows, int64_t n,
+                        sah_row_score *scores, sah_error *error)
+{
+    const size_t bytes = (size_t)rows * sizeof(sah_cuda_score);
+    sah_cuda_score *here = sah_alloc((size_t)rows, sizeof *here),
+                   *there = (void *)sah_workspace_scratch(workspace, SAH_SLOT_SCORES, bytes / sizeof(float));
+    sah_status status = here && there ? SAH_OK : sah_fail_memory(error, "logits");
+    for (int64_t r = 0; r < rows && status == SAH_OK; r++) {
+        const sah_row_score *s = &scores[r];
+        here[r] = (sah_cuda_score){.p = s->base ? s->base->p : NULL,
+                                   .log_p_sum = s->base ? s->base->log_p_sum : 0.0,
+                                   .token = {s->token[0], s->token[1]},
+                                   .kl = s->kl,
+                                   .log_p = {s->log_p[0], s->log_p[1]}};
+    }
+    if (status == SAH_OK) status = sah_card_upload(here, bytes, there, error);
+    if (status == SAH_OK) sah_cuda_scores(stream(), logits, rows, n, there);
+    if (status == SAH_OK) status = sah_card_download(there, bytes, here, error);
+    for (int64_t r = 0; r < rows && status == SAH_OK; r++) {
+        scores[r].kl = here[r].kl;
+        memcpy(scores[r].log_p, here[r].log_p, sizeof here[r].log_p);
+    }
+    free(here);
+    return status;
+}
+
+/* ---- The table ------------------------------------------------------------------------------------------ */
+
+const sah_device *sah_cuda(void)
+{
+    static const sah_device cuda = {
+        .name = "cuda",
+        .block_rows = 4096,
+        .alloc = sah_card_alloc,
+        .free = sah_card_free,
+        .upload = sah_card_upload,
+        .download = sah_card_download,
+        .start = start,
+        .stop = stop,
+        .pack = sah_cuda_pack,
+        .unpack = sah_cuda_unpack,
+        .input = sah_cuda_input,
+        .product = sah_cuda_product,
+        .gates = knows_not,
+        .gate = gate,
+        .knows_top = knows_not,
+        .top = top,
+        .copy = copy,
+        .add = add,
+        .scale = scale,
+        .norm = norm,
+        .join = join,
+        .rotate = rotate,
+        .attend = attend,
+        .edit = edit,
+        .activate = activate,
+        .softcap = softcap,
+        .distribution = distribution,
+        .score = score,
+    };
+    return &cuda;
+}
+
+static sah_status open_card(const sah_device **out, char *description, size_t size, sah_error *error)
+{
+    *out = sah_cuda();
+    return sah_card_open(description, size, error);
+}
+
+/* By its name alone (SAH_PLUGIN_SYMBOL). */
+__attribute__((visibility("default"))) const sah_plugin *sah_plugin_get(void);
+
+const sah_plugin *sah_plugin_get(void)
+{
+    static const sah_plugin plugin = {
+        .abi = SAH_PLUGIN_ABI,
+        .bytes = SAH_PLUGIN_BYTES,
+        .version = SAH_VERSION,
+        .name = "cuda",
+        .open = open_card,
+    };
+    return &plugin;
+}

@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/cuda/kernels.h"
+
+#include <math.h>
+
+/* A kernel knows its block by blockDim, a power of two up to this. */
+#ifndef SAH_CUDA_BLOCK
+#define SAH_CUDA_BLOCK 128
+#endif
+
+/* tests/cuda/ compiles this file for the processor, where a launch and a block's own memory are made otherwise. */
+#ifdef __CUDACC__
+#define LAUNCH(kernel, grid, bytes, stream, ...)                                                             \
+    kernel<<<(grid), SAH_CUDA_BLOCK, (bytes), (stream)>>>(__VA_ARGS__)
+#define BLOCK_MEMORY(name) extern __shared__ float name[]
+#endif
+
+/* Blocks for n pieces of work; kernels go on by the size of the grid. */
+static unsigned blocks(int64_t n)
+{
+    return n < 1 ? 1u : n > (1 << 20) ? 1u << 20 : (unsigned)n;
+}
+
+static unsigned blocks_of(int64_t n)
+{
+    return blocks((n + SAH_CUDA_BLOCK - 1) / SAH_CUDA_BLOCK);
+}
+
+static __device__ int64_t first_item(void)
+{
+    return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+static __device__ int64_t all_threads(void)
+{
+    return (int64_t)gridDim.x * blockDim.x;
+}
+
+static __device__ int64_t place(const int32_t *row, int64_t r)
+{
+    return row ? row[r] : r;
+}
+
+/* ---- Sums over a block ---------------------------------------------------------------------------------- */
+
+/* The sum of every thread's x, for each of them: pairs, then pairs of pairs. part [SAH_CUDA_BLOCK] is the block's. */
+static __device__ double block_sum(double x, double *part)
+{
+    part[threadIdx.x] = x;
+    __syncthreads();
+    for (unsigned n = blockDim.x / 2; n > 0; n /= 2) {
+        if (threadIdx.x < n) part[threadIdx.x] += part[threadIdx.x + n];
+        __syncthreads();
+    }
+    double sum = part[0];
+    __syncthreads();
+    return sum;
+}
+
+/* The largest of every thread's x; NaN where one is. */
+static __device__ double block_largest(double x, double *part)
+{
+    part[threadIdx.x] = x;
+    __syncthreads();
+    for (unsigned n = blockDim.x / 2; n > 0; n /= 2) {
+        if (threadIdx.x < n) {
+            double own = part[threadIdx.x], other = part[threadIdx.x + n];
+            part[threadIdx.x] = own > other || isnan(own) ? own : other;
+        }
+        __syncthreads();
+    }
+    double top = part[0];
+    __syncthreads();
+    return top;
+}
+
+/* ---- Rows ----------------------------------------------------------------------------------------------- */
+
+static __global__ void copy_rows(sah_rows from, int64_t rows, int64_t width, float *to, int64_t to_stride,
+                                 const int32_t *to_row)
+{
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        const float *x = from.x + place(from.row, r) * from.stride;
+        float *y = to + place(to_row, r) * to_stride;
+        for (int64_t i = threadIdx.x; i < width; i += blockDim.x) y[i] = x[i];
+    }
+}
+
+void sah_cuda_copy(cudaStream_t stream, sah_rows from, int64_t rows, int64_t width, float *to,
+                   int64_t to_stride, const int32_t *to_row)
+{
+    LAUNCH(copy_rows, blocks(rows), 0, stream, from, rows, width, to, to_stride, to_row);
+}
+
+static __global__ void add_rows(sah_rows from, int64_t rows, int64_t width, float factor, float *to)
+{
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        const float *x = from.x + place(from.row, r) * from.stride;
+        float *y = to + r * width;
+        for (int64_t i = threadIdx.x; i < width; i += blockDim.x) y[i] += factor * x[i];
+    }
+}
+
+void sah_cuda_add(cudaStream_t stream, sah_rows from, int64_t rows, int64_t width, float factor, float *to)
+{
+    LAUNCH(add_rows, blocks(rows), 0, stream, from, rows, width, factor, to);
+}
+
+static __global__ void scale_all(float *x, int64_t n, float factor)
+{
+    for (int64_t i = first_item(); i < n; i += all_threads()) x[i] *= factor;
+}
+
+void sah_cuda_scale(cudaStream_t stream, float *x, int64_t n, float factor)
+{
+    LAUNCH(scale_all, blocks_of(n), 0, stream, x, n, factor);
+}
+
+static __global__ void softcap_all(float *x, int64_t n, float cap)
+{
+    for (int64_t i = first_item(); i < n; i += all_threads()) x[i] = cap * tanhf(x[i] / cap);
+}
+
+void sah_cuda_softcap(cudaStream_t stream, float *x, int64_t n, float cap)
+{
+    LAUNCH(softcap_all, blocks_of(n), 0, stream, x, n, cap);
+}
+
+/* A block a row; y may be x where it does not join. */
+static __global__ void norm_rows(const float *x, int64_t rows, int d, bool centred, float eps,
+                                 const float *weight, const float *bias, bool join, float factor, float *y)
+{
+    __shared__ double part[SAH_CUDA_BLOCK];
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        const float *in = x + r * d;
+        float *out = y + r * d;
+        double sum = 0.0, squares = 0.0;
+        for (int i = (int)threadIdx.x; i < d && centred; i += (int)blockDim.x) sum += (double)in[i];
+        const float mean = centred ? (float)(block_sum(sum, part) / d) : 0.0f;
+        for (int i = (int)threadIdx.x; i < d; i += (int)blockDim.x) {
+            const double off = (double)(in[i] - mean);
+            squares += off * off;
+        }
+        const float scale = (float)(1.0 / sqrt(block_sum(squares, part) / d + (double)eps));
+        for (int i = (int)threadIdx.x; i < d; i += (int)blockDim.x) {
+            float value = (in[i] - mean) * scale * weight[i];
+            if (bias) value += bias[i];
+            out[i] = join ? out[i] + factor * value : value;
+        }
+    }
+}
+
+void sah_cuda_norm(cudaStream_t stream, const sah_config *config, const sah_norm *norm, const float *x,
+                   int64_t rows, bool join, float *y)
+{
+    LAUNCH(norm_rows, blocks(rows), 0, stream, x, rows, config->d_model, config->norm == SAH_NORM_LAYER,
+           config->norm_eps, norm->weight, norm->bias, join, config->residual_scale, y);
+}
+
+/* ---- Rotation ------------------------------------------------------------------------------------------- */
+
+typedef struct turn {
+    int q_heads, k_heads, v_heads, D, k_column;
+    bool norm_row, norm_head, norm_v, neighbours;
+    int dims; /* that are rotated, 0: none */
+    float eps;
+    const float *bias, *q_norm, *k_norm, *cosine, *sine;
+    const int32_t *position;
+    int64_t view_n, from, rows, width;
+} turn;
+
+/* x [n] *= weight / its root mean square. */
+static __device__ void norm_span(float *x, int n, const float *weight, float eps, double *part)
+{
+    double squares = 0.0;
+    for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x) squares += (double)x[i] * (double)x[i];
+    const float scale = (float)(1.0 / sqrt(block_sum(squares, part) / n + (double)eps));
+    for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x) x[i] = x[i] * scale * weight[i];
+    __syncthreads();
+}
+
+/* Heads side by side, LANES threads a head: their norm, then RoPE of each. */
+static __device__ void turn_heads(const turn *t, float *x, int heads, bool normed, const float *weight,
+                                  int dims, int64_t angle, double *part)
+{
+    enum { LANES = 8 };
+    const int lane = (int)threadIdx.x % LANES, first = (int)threadIdx.x / LANES,
+              at_once = (int)blockDim.x / LANES;
+    for (int base = 0; base < heads; base += at_once) {
+        float *head = x + (int64_t)(base + first) * t->D;
+        const bool own = base + first < heads;
+        if (normed) {
+            double squares = 0.0;
+            for (int i = lane; own && i < t->D; i += LANES) squares += (double)head[i] * (double)head[i];
+            part[threadIdx.x] = squares;
+            __syncthreads();
+            squares = 0.0;
+            for (int i = 0; i < LANES; i++) squares += part[first * LANES + i];
+            const float scale = (float)(1.0 / sqrt(squares / t->D + (double)t->eps));
+            for (int i = lane; own && i < t->D; i += LANES)
+                head[i] = head[i] * scale * (weight ? weight[i] : 1.0f);
+            __syncthreads();
+        }
+        for (int i = lane; own && i < dims / 2; i += LANES) {
+            float *one = head + (t->neighbours ? 2 * i : i), *other = one + (t->neighbours ? 1 : dims / 2);
+            const float a = *one, b = *other, c = t->cosine[angle + i], s = t->sine[angle + i];
+            *one = a * c - b * s;
+            *other = b * c + a * s;
+        }
+    }
+}
+
+static __global__ void rotate_rows(turn t, float *x)
+{
+    __shared__ double part[SAH_CUDA_BLOCK];
+    for (int64_t r = blockIdx.x; r < t.rows; r += gridDim.x) {
+        float *q = x + r * t.width, *k = q + t.k_column, *v = k + t.k_heads * t.D;
+        const int64_t angle = (int64_t)t.position[(t.from + r) % t.view_n] * (t.dims / 2);
+        for (int64_t i = threadIdx.x; t.bias && i < t.width; i += blockDim.x) q[i] += t.bias[i];
+        __syncthreads();
+        if (t.norm_row && t.q_norm && t.q_heads > 0) norm_span(q, t.q_heads * t.D, t.q_norm, t.eps, part);
+        if (t.norm_row && t.k_norm && t.k_heads > 0) norm_span(k, t.k_heads * t.D, t.k_norm, t.eps, part);
+        turn_heads(&t, q, t.q_heads, t.norm_head && t.q_norm, t.q_norm, t.dims, angle, part);
+        turn_heads(&t, k, t.k_heads, t.norm_head && t.k_norm, t.k_norm, t.dims, angle, part);
+        if (t.norm_v) turn_heads(&t, v, t.v_heads, true, NULL, 0, angle, part);
+        __syncthreads();
+    }
+}
+
+void sah_cuda_rotate(cudaStream_t stream, const sah_config *config, const sah_rotation *rotation,
+                     const sah_view *view, int64_t from, int64_t n, int64_t width, float *x)
+{
+    turn t = {};
+    t.q_heads = rotation->q_heads;
+    t.k_heads = rotation->k_heads;
+    t.v_heads = rotation->v_heads;
+    t.D = rotation->head_dim;
+    t.k_column = (config->attention_gate ? 2 : 1) * rotation->q_heads * rotation->head_dim;
+    t.norm_row = config->qk_norm == SAH_QK_NORM_ROW;
+    t.norm_head = config->qk_norm == SAH_QK_NORM_HEAD;
+    t.norm_v = config->v_norm;
+    t.neighbours = rotation->rope && rotation->rope->neighbours;
+    t.dims = rotation->rope ? rotation->rope->dims : 0;
+    t.eps = config->norm_eps;
+    t.bias = rotation->bias;
+    t.q_norm = rotation->q_norm;
+    t.k_norm = rotation->k_norm;
+    t.cosine = rotation->angles.cosine;
+    t.sine = rotation->angles.sine;
+    t.position = view->position;
+    t.view_n = view->n;
+    t.from = from;
+    t.rows = n;
+    t.width = width;
+    LAUNCH(rotate_rows, blocks(n), 0, stream, t, x);
+}
+
+/* ---- Edits and gates ------------------------------------------------------------------------------------ */
+
+static __global__ void edit_rows(sah_head_states s, bool scaled, bool mean, float factor, float *out)
+{
+    for (int64_t i = first_item(); i < s.rows * s.width; i += all_threads()) {
+        const float *x = s.x + i / s.width * s.stride + i % s.width;
+        float value = x[(int64_t)s.head * s.width];
+        if (scaled) value *= factor;
+        if (mean) {
+            value = x[0];
+            for (int h = 1; h < s.n; h++) value += x[(int64_t)h * s.width];
+            value *= 1.0f / (float)s.n;
+        }
+        out[i] = value;
+    }
+}
+
+void sah_cuda_edit(cudaStream_t stream, const sah_head_states *states, const sah_edit *edit, float *out)
+{
+    LAUNCH(edit_rows, blocks_of(states->rows * states->width), 0, stream, *states,
+           edit && edit->op == SAH_OP_SCALE, edit && edit->op == SAH_OP_MEAN, edit ? edit->factor : 1.0f,
+           out);
+}
+
+static __device__ float logistic(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+static __device__ float activated(sah_activation kind, float x)
+{
+    const float positive = x < 0.0f ? 0.0f : x; /* NaN stays NaN */
+    switch (kind) {
+    case SAH_ACT_GELU:
+        return 0.5f * x * erfcf(-0.70710678f * x);
+    case SAH_ACT_GELU_TANH: /* (1 + tanh u) / 2 is the logistic of 2 u */
+        return x * logistic(1.59576912f * (x + 0.044715f * x * x * x));
+    case SAH_ACT_RELU:
+        return positive;
+    case SAH_ACT_RELU_SQUARED:
+        return positive * positive;
+    default:
+        return x * logistic(x);
+    }
+}
+
+static __global__ void activate_rows(sah_activation kind, bool gated, float limit, float alpha, int64_t n,
+                                     const float *gate_bias, const float *up_bias, int64_t rows,
+                                     const float *states, float *out)
+{
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        const float *gate = states + r * (gated ? 2 * n : n), *up = gate + (gated ? n : 0);
+        for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+            const float u = up[i] + (up_bias ? up_bias[i] : 0.0f);
+            const float g = gated ? gate[i] + (gate_bias ? gate_bias[i] : 0.0f) : u;
+            float value = activated(kind, g);
+            if (gated) value *= u;
+            if (kind == SAH_ACT_CLAMPED_SWIGLU) {
+                const float low = g > limit ? limit : g, high = u > limit ? limit : u;
+                value = ((high < -limit ? -limit : high) + 1.0f) * low * logistic(alpha * low);
+            }
+            out[r * n + i] = value;
+        }
+    }
+}
+
+void sah_cuda_activate(cudaStream_t stream, const sah_config *config, int64_t n, const float *gate_bias,
+                       const float *up_bias, int64_t rows, const float *states, float *out)
+{
+    LAUNCH(activate_rows, blocks(rows), 0, stream, config->activation, config->gated,
+           config->activation_limit, config->activation_alpha, n, gate_bias, up_bias, rows, states, out);
+}
+
+/* ---- Attention ------------------------------------------------------------------------------------------ */
+
+/* A block takes VECTORS query vectors that read one key/value head through tiles of KEYS keys. Tiles begin at
+ * multiples of KEYS of a key's place on its path, whatever the segment, so that a row's sums run in the same order
+ * in whatever company it comes. */
+typedef struct tiles {
+    int vectors, keys;
+    size_t bytes;
+} tiles;
+
+enum { SHARED_BYTES = 44 << 10, SUB = 4 }; /* a thread makes SUB scores, or sums, at a time */
+
+static tiles tiles_of(int head_dim)
+{
+    tiles t = {16, 32, 0};
+    for (;; t.vectors /= 2, t.keys /= 2) {
+        const size_t v = (size_t)t.vectors, k = (size_t)t.keys, D = (size_t)head_dim;
+        t.bytes = (2 * v * D + k * (D + 1) + v * k) * sizeof(float);
+        if (t.bytes <= SHARED_BYTES || t.vectors <= SUB) return t;
+    }
+}
+
+bool sah_cuda_attends(int head_dim)
+{
+    return tiles_of(head_dim).bytes <= SHARED_BYTES;
+}
+
+/* What a row does not see of a tile has no score. */
+static __device__ bool sees(const sah_attention *at, int depth, int key)
+{
+    return key <= depth && (at->window == 0 || key > depth - at->window);
+}
+
+static __device__ void load_queries(const sah_attention *at, const sah_segment *segment, int kv, int first,
+                                    int n, float *q, float *sum)
+{
+    const int D = at->head_dim, group = at->n_heads / at->n_kv_heads;
+    for (int i = (int)threadIdx.x; i < n * D; i += (int)blockDim.x) {
+        const int vector = first + i / D;
+        const int64_t row = segment->row + vector / group,
+                      column = (int64_t)(kv * group + vector % group) * D;
+        q[i] = at->q[row * at->q_stride + column + i % D];
+        sum[i] = 0.0f;
+    }
+}
+
+static __device__ void load_keys(const sah_attention *at, const int32_t *path, int kv, int n, float *keys)
+{
+    const int D = at->head_dim;
+    for (int i = (int)threadIdx.x; i < n * D; i += (int)blockDim.x)
+        keys[i / D * (D + 1) + i % D] = at->k[path[i / D] * at->k_stride + (int64_t)kv * D + i % D];
+}
+
+/* scores [vectors, keys] = scale q kᵀ, capped. */
+static __device__ void score_tile(const sah_attention *at, const float *q, int n, const float *keys,
+                                  int n_keys, int width, float *scores)
+{
+    const int D = at->head_dim, items = (n + SUB - 1) / SUB * n_keys;
+    for (int item = (int)threadIdx.x; item < items; item += (int)blockDim.x) {
+        const int from = item / n_keys * SUB, key = item % n_keys;
+        const float *k = keys + key * (D + 1);
+        float dot[SUB] = {0.0f};
+        for (int i = 0; i < D; i++)
+            for (int r = 0; r < SUB; r++)
+                if (from + r < n) dot[r] += q[(from + r) * D + i] * k[i];
+        for (int r = 0; r < SUB && from + r < n; r++) {
+            float score = at->scale * dot[r];
+            if (at->softcap > 0.0f) score = at->softcap * tanhf(score / at->softcap);
+            scores[(from + r) * width + key] = score;
+        }
+    }
+}
+
+/* sum [vectors, D] = factor * sum + weights [vectors, keys] times the values. */
+static __device__ void mix_tile(const sah_attention *at, const int32_t *path, int kv, const float *weights,
+                                const float *factor, int n, int n_keys, int width, float *sum)
+{
+    const int D = at->head_dim, items = (n + SUB - 1) / SUB * D;
+    const float *values = at->v + (int64_t)kv * D;
+    for (int item = (int)threadIdx.x; item < items; item += (int)blockDim.x) {
+        const int from = item / D * SUB, i = item % D;
+        float own[SUB];
+        for (int r = 0; r < SUB; r++)
+            own[r] = from + r < n ? factor[from + r] * sum[(from + r) * D + i] : 0.0f;
+        for (int j = 0; j < n_keys; j++) {
+            const float value = values[path[j] * at->v_stride + i];
+            for (int r = 0; r < SUB; r++)
+                if (from + r < n) own[r] += weights[(from + r) * width + j] * value;
+        }
+        for (int r = 0; r < SUB && from + r < n; r++) sum[(from + r) * D + i] = own[r];
+    }
+}
+
+static __global__ void attend_tiles(sah_attention at, const sah_segment *segments, int64_t n_pairs, tiles t)
+{
+    enum { MOST = 16 };
+    __shared__ float top[MOST], factor[MOST];
+    __shared__ double total[MOST];
+    BLOCK_MEMORY(memory);
+    const int D = at.head_dim, group = at.n_heads / at.n_kv_heads, me = (int)threadIdx.x;
+    float *q = memory, *sum = q + t.vectors * D, *keys = sum + t.vectors * D,
+          *scores = keys + t.keys * (D + 1);
+    for (int64_t pair = blockIdx.x; pair < n_pairs; pair += gridDim.x) {
+        const sah_segment segment = segments[pair / at.n_kv_heads];
+        const int kv = (int)(pair % at.n_kv_heads), all = segment.n * group;
+        for (int first = (int)blockIdx.y * t.vectors; first < all; first += (int)gridDim.y * t.vectors) {
+            const int n = all - first < t.vectors ? all - first : t.vectors;
+            const int low = segment.depth + first / group, high = segment.depth + (first + n - 1) / group;
+            const int from = at.window > 0 && low >= at.window ? low - at.window + 1 : 0;
+            load_queries(&at, &segment, kv, first, n, q, sum);
+            if (me < MOST) {
+                top[me] = -INFINITY;
+                total[me] = 0.0;
+            }
+            for (int key = from / t.keys * t.keys; key <= high; key += t.keys) {
+                const int here = high + 1 - key < t.keys ? high + 1 - key : t.keys;
+                load_keys(&at, segment.path + key, kv, here, keys);
+                __syncthreads();
+                score_tile(&at, q, n, keys, here, t.keys, scores);
+                __syncthreads();
+                if (me < n) {
+                    const int depth = segment.depth + (first + me) / group;
+                    float largest = top[me];
+                    for (int j = 0; j < here; j++)
+                        if (sees(&at, depth, key + j)) largest = fmaxf(largest, scores[me * t.keys + j]);
+                    factor[me] = largest > -INFINITY ? expf(top[me] - largest) : 1.0f;
+                    top[me] = largest;
+                }
+                __syncthreads();
+                for (int i = me; i < n * here; i += (int)blockDim.x) {
+                    const int r = i / here, j = i % here;
+                    float *score = scores + r * t.keys + j;
+                    *score = sees(&at, segment.depth + (first + r) / group, key + j) ? expf(*score - top[r])
+                                                                                     : 0.0f;
+                }
+                __syncthreads();
+                if (me < n) {
+                    double weight = 0.0;
+                    for (int j = 0; j < here; j++) weight += (double)scores[me * t.keys + j];
+                    total[me] = total[me] * (double)factor[me] + weight;
+                }
+                mix_tile(&at, segment.path + key, kv, scores, factor, n, here, t.keys, sum);
+                __syncthreads();
+            }
+            if (me < n) {
+                const int head = kv * group + (first + me) % group;
+                const float sink = at.sinks ? at.sinks[head] : -INFINITY, most = fmaxf(top[me], sink);
+                const double weight = (double)expf(top[me] - most);
+                factor[me] =
+                    (float)(weight / (total[me] * weight + (at.sinks ? (double)expf(sink - most) : 0.0)));
+            }
+            __syncthreads();
+            for (int i = me; i < n * D; i += (int)blockDim.x) {
+                const int vector = first + i / D;
+                const int64_t row = segment.row + vector / group,
+                              column = (int64_t)(kv * group + vector % group) * D + i % D;
+                float z = sum[i] * factor[i / D];
+                if (at.gate) z *= logistic(at.gate[row * at.gate_stride + column]);
+                at.z[row * at.z_stride + column] = z;
+            }
+            __syncthreads();
+        }
+    }
+}
+
+void sah_cuda_attend(cudaStream_t stream, const sah_attention *attention, const sah_view *view)
+{
+    enum { ENOUGH = 4096, MOST_TILES = 64 }; /* blocks */
+    const int64_t pairs = (int64_t)view->n_segments * attention->n_kv_heads;
+    const tiles t = tiles_of(attention->head_dim);
+    int64_t y = view->single ? 1 : (ENOUGH + pairs - 1) / (pairs > 0 ? pairs : 1);
+    if (y > MOST_TILES) y = MOST_TILES;
+    LAUNCH(attend_tiles, dim3(blocks(pairs), (unsigned)(y < 1 ? 1 : y)), t.bytes, stream, *attention,
+           view->segments, pairs, t);
+}
+
+/* ---- Operands of products ------------------------------------------------------------------------------- */
+
+static __device__ float float_of_bf16(uint16_t bits)
+{
+    return __uint_as_float((unsigned)bits << 16);
+}
+
+static __device__ float float_of_f16(uint16_t bits)
+{
+    const unsigned sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, rest = bits & 1023u;
+    if (exponent == 0) return __uint_as_float(sign | __float_as_uint((float)rest * 5.9604644775390625e-8f));
+    return __uint_as_float(sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | rest << 13);
+}
+
+/* To the nearest, of equally near ones the even; a NaN stays one. */
+static __device__ uint16_t bf16_of_float(float x)
+{
+    const unsigned bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+static __device__ float value_of(const void *x, sah_cuda_type type, int64_t i)
+{
+    if (type == SAH_CUDA_BF16) return float_of_bf16(((const uint16_t *)x)[i]);
+    return type == SAH_CUDA_F16 ? float_of_f16(((const uint16_t *)x)[i]) : ((const float *)x)[i];
+}
+
+static __global__ void widen_rows(const void *x, sah_cuda_type type, int64_t rows, int64_t columns,
+                                  int64_t padded_rows, int64_t padded_columns, bool rounded, float *out)
+{
+    for (int64_t r = blockIdx.x; r < padded_rows; r += gridDim.x)
+        for (int64_t i = threadIdx.x; i < padded_columns; i += blockDim.x) {
+            const float value = r < rows && i < columns ? value_of(x, type, r * columns + i) : 0.0f;
+            out[r * padded_columns + i] = rounded ? float_of_bf16(bf16_of_float(value)) : value;
+        }
+}
+
+void sah_cuda_widen(cudaStream_t stream, const void *x, sah_cuda_type type, int64_t rows, int64_t columns,
+                    int64_t padded_rows, int64_t padded_columns, bool rounded, float *out)
+{
+    LAUNCH(widen_rows, blocks(padded_rows), 0, stream, x, type, rows, columns, padded_rows, padded_columns,
+           rounded, out);
+}
+
+static __global__ void split_rows(const void *x, sah_cuda_type type, int64_t rows, int64_t columns,
+                                  int64_t padded_rows, int64_t padded_columns, int n, uint16_t *out)
+{
+    for (int64_t r = blockIdx.x; r < padded_rows; r += gridDim.x)
+        for (int64_t i = threadIdx.x; i < padded_columns; i += blockDim.x) {
+            float left = r < rows && i < columns ? value_of(x, type, r * columns + i) : 0.0f;
+            for (int piece = 0; piece < n; piece++) {
+                const uint16_t nearest = bf16_of_float(left);
+                out[(piece * padded_rows + r) * padded_columns + i] = nearest;
+                left -= float_of_bf16(nearest); /* exact */
+            }
+        }
+}
+
+void sah_cuda_split(cudaStream_t stream, const void *x, sah_cuda_type type, int64_t rows, int64_t columns,
+                    int64_t padded_rows, int64_t padded_columns, int n, uint16_t *out)
+{
+    LAUNCH(split_rows, blocks(padded_rows), 0, stream, x, type, rows, columns, padded_rows, padded_columns, n,
+           out);
+}
+
+/* ---- Scores: engine/cpu/kl.h says what, and which rounding is nothing -------------------------------------- */
+
+static const double EPSILON = 1e-12;
+
+/* e^(x - top); what is nothing beside EPSILON counts as e^-708. */
+static __device__ double share(float x, double top)
+{
+    const double off = (double)x - top;
+    return exp(off < -708.0 ? -708.0 : off);
+}
+
+/* The largest logit, NaN where one is not finite, and the sum of e^(x - top). */
+static __device__ double weigh_row(const float *x, int64_t n, double *part, double *sum)
+{
+    double top = -INFINITY, own = 0.0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        const double value = isinf(x[i]) ? NAN : (double)x[i];
+        top = top > value || isnan(top) ? top : value;
+    }
+    top = block_largest(top, part);
+    if (isnan(top)) return top; /* of all threads alike */
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) own += share(x[i], top);
+    *sum = block_sum(own, part);
+    return top;
+}
+
+/* sum of p ln(q + EPSILON), q the row's share; with `fill` p is q + EPSILON and is written down first. The same
+ * operations either way, so that a row held against itself gives exactly 0. */
+static __device__ double weighted_logs(const float *x, int64_t n, double top, double scale, bool fill,
+                                       double *p, double *part)
+{
+    double own = 0.0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        const double q = fma(share(x[i], top), scale, EPSILON);
+        if (fill) p[i] = q;
+        own = fma(p[i], log(q), own);
+    }
+    return block_sum(own, part);
+}
+
+static __global__ void distribution_of(const float *x, int64_t n, double *p, double *log_p_sum)
+{
+    __shared__ double part[SAH_CUDA_BLOCK];
+    double sum, logs = NAN;
+    const double top = weigh_row(x, n, part, &sum);
+    if (!isnan(top)) logs = weighted_logs(x, n, top, 1.0 / sum, true, p, part);
+    if (threadIdx.x == 0) *log_p_sum = logs;
+}
+
+void sah_cuda_distribution(cudaStream_t stream, const float *logits, int64_t n, double *p, double *log_p_sum)
+{
+    LAUNCH(distribution_of, 1, 0, stream, logits, n, p, log_p_sum);
+}
+
+static __global__ void score_rows(const float *logits, int64_t rows, int64_t n, sah_cuda_score *scores)
+{
+    __shared__ double part[SAH_CUDA_BLOCK];
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        const float *x = logits + r * n;
+        sah_cuda_score *score = &scores[r];
+        double sum = NAN, logs = 0.0;
+        const double top = weigh_row(x, n, part, &sum);
+        if (score->p && !isnan(top)) logs = weighted_logs(x, n, top, 1.0 / sum, false, score->p, part);
+        if (threadIdx.x == 0) {
+            if (score->p) score->kl = isnan(top) ? NAN : score->log_p_sum - logs;
+            for (int i = 0; i < 2; i++)
+                if (score->token[i] >= 0) score->log_p[i] = (double)x[score->token[i]] - (top + log(sum));
+        }
+        __syncthreads();
+    }
+}
+
+void sah_cuda_scores(cudaStream_t stream, const float *logits, int64_t rows, int64_t n,
+                     sah_cuda_score *scores)
+{
+    LAUNCH(score_rows, blocks(rows), 0, stream, logits, rows, n, scores);
+}
