@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* card.json: the figures; card.md: a section for a model card; card.html: the same for the eye, with the curves
- * drawn. */
+/* card.json: the figures; card.md: a section for a model card; card.html: the same for the eye, with maps of heads and
+ * curves as the page of a report has them. */
 #include "audit/audit.h"
 
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "report/canvas.h"
 #include "report/html.h"
+#include "report/page.h"
 #include "util/error.h"
 #include "util/wholefile.h"
 
@@ -147,15 +148,15 @@ static void add_cost(sah_text *t, const sah_curve *c)
                   c->perplexity, c->base_perplexity);
 }
 
-/* A card is written in one of two forms. */
+/* A card is written in one of two forms: Markdown, or the page. */
 typedef struct card {
-    sah_text text;
-    bool html;
+    sah_text text; /* of the page, what was not yet added to it */
+    sah_page *page; /* NULL: Markdown */
 } card;
 
 static void add_heading(card *c, int level, const char *text)
 {
-    if (c->html) {
+    if (c->page != NULL) {
         sah_text_addf(&c->text, "<h%d>", level);
         sah_add_escaped(&c->text, text);
         sah_text_addf(&c->text, "</h%d>\n", level);
@@ -167,7 +168,7 @@ static void add_heading(card *c, int level, const char *text)
 static void add_paragraph(card *c, const char *class_, const char *text)
 {
     if (text == NULL || *text == '\0') return;
-    if (c->html) {
+    if (c->page != NULL) {
         sah_html_paragraph(&c->text, class_, text);
     } else {
         sah_text_addf(&c->text, strcmp(class_, "answer") == 0 ? "**%s**\n\n" : "%s\n\n", text);
@@ -204,7 +205,7 @@ static void add_markdown_table(sah_text *out, const char *tsv)
 static void add_table(card *c, sah_text *rows)
 {
     c->text.failed = c->text.failed || rows->failed;
-    if (rows->data != NULL && c->html)
+    if (rows->data != NULL && c->page != NULL)
         sah_html_table(&c->text, rows->data);
     else if (rows->data != NULL)
         add_markdown_table(&c->text, rows->data);
@@ -212,140 +213,119 @@ static void add_table(card *c, sah_text *rows)
     *rows = (sah_text){0};
 }
 
-/* ---- The curve as a picture ------------------------------------------------------------------------------ */
-
-enum { WIDTH = 520, HEIGHT = 240, LEFT = 56, BOTTOM = 36, TOP = 12, RIGHT = 12 };
-
-static double x_of(size_t heads, size_t most)
-{
-    return LEFT + (WIDTH - LEFT - RIGHT) * (double)heads / (double)(most > 0 ? most : 1);
-}
-
-static double y_of(double share)
-{
-    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share);
-}
-
-/* Line and interval bars of one kind of points; the point of no heads belongs to both. */
-static void add_series(sah_text *t, const sah_curve *c, size_t most, bool random)
-{
-    const double shift = random ? 3 : -3;
-    sah_text_addf(t, "<g class=\"%s\"><polyline points=\"", random ? "random" : "chosen");
-    for (size_t i = 0; i < c->n; i++)
-        if (c->points[i].random == random || c->points[i].heads == 0)
-            sah_text_addf(t, "%.1f,%.1f ", x_of(c->points[i].heads, most) + shift,
-                          y_of(c->points[i].rate.refusal.value));
-    sah_text_adds(t, "\"/>");
-    for (size_t i = 0; i < c->n; i++) {
-        const sah_point *p = &c->points[i];
-        if (p->random != random && p->heads != 0) continue;
-        const double x = x_of(p->heads, most) + shift;
-        sah_text_addf(t, "<path d=\"M%.1f %.1fV%.1f\"/><circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"><title>", x,
-                      y_of(p->rate.refusal.high), y_of(p->rate.refusal.low), x, y_of(p->rate.refusal.value));
-        sah_add_escaped(t, p->heads == 0 ? "none" : p->names);
-        sah_text_addf(t, ": %.1f %% refused (%.1f to %.1f)</title></circle>", 100 * p->rate.refusal.value,
-                      100 * p->rate.refusal.low, 100 * p->rate.refusal.high);
-    }
-    sah_text_adds(t, "</g>\n");
-}
-
-static void add_picture(sah_text *t, const sah_curve *c)
-{
-    size_t most = 0;
-    for (size_t i = 0; i < c->n; i++)
-        if (c->points[i].heads > most) most = c->points[i].heads;
-    sah_text_addf(t,
-                  "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Refusal as heads are ablated; the "
-                  "table below has "
-                  "the figures\">\n<g class=\"axis\">",
-                  WIDTH, HEIGHT);
-    for (int share = 0; share <= 100; share += 25)
-        sah_text_addf(t,
-                      "<path d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%d %%</text>",
-                      LEFT, y_of(share / 100.0), WIDTH - RIGHT, LEFT - 8, y_of(share / 100.0) + 4, share);
-    for (size_t i = 0; i <= most; i++)
-        sah_text_addf(t, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%zu</text>", x_of(i, most),
-                      HEIGHT - 16, i);
-    sah_text_addf(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">heads ablated</text></g>\n",
-                  (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 2);
-    add_series(t, c, most, true);
-    add_series(t, c, most, false);
-    sah_text_adds(
-        t, "</svg>\n<p class=\"key\"><span class=\"chosen\">●</span> refused with the first heads ablated "
-           "<span class=\"random\">●</span> with as many random heads</p>\n");
-}
-
 /* ---- The cards ------------------------------------------------------------------------------------------- */
 
-static const char STYLE[] =
-    ":root{color-scheme:light dark}"
-    "body{font:16px/1.5 sans-serif;max-width:52em;margin:2em auto;padding:0 "
-    "1em;color:#1d1d1f;background:#fff}"
-    ".answer{font-size:1.35em;line-height:1.4}.doubt{border-left:4px solid #8a6d00;padding-left:.8em}"
-    ".scroll{overflow-x:auto}table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid #88888c}"
-    "td:first-child,th:first-child{text-align:left}"
-    "svg{width:100%;max-width:560px;height:auto;font:12px sans-serif}svg text{fill:currentColor}"
-    ".axis path{stroke:#88888c}polyline{fill:none;stroke-width:2}circle{fill:currentColor}"
-    ".chosen{color:#0a5fb4}.random{color:#8a6d00}g.chosen *,g.random *{stroke:currentColor}"
-    ".random polyline{stroke-dasharray:5 4}"
-    "@media(prefers-color-scheme:dark){body{color:#e4e4e7;background:#18181b}.chosen{color:#6cb2ff}"
-    ".random{color:#e0b94a}}"
-    "@media print{body{max-width:none;margin:0}svg,table{break-inside:avoid}}";
-
-static void add_sweeps(card *c, const sah_found *f)
+/* A file of the audit. */
+static sah_status file_of(const sah_found *f, const char *kind, const char *name, const char *ending,
+                          sah_text *out, sah_error *error)
 {
-    char text[512];
-    for (size_t i = 0; i < 2; i++) {
-        const sah_sweep_found *s = &f->sweeps[i];
-        sah_text rows = {0};
-        if (!s->done) continue;
-        snprintf(text, sizeof text, "Heads by %s", s->part);
-        add_heading(c, 2, text);
-        snprintf(text, sizeof text,
-                 "%zu of %zu heads are about safety by their signed effect (ablation weakens refusals and "
-                 "leaves answers), "
-                 "%zu by divergence alone. Half of the divergence lies in %zu %s (Gini %.2f).",
-                 s->n_safety, s->n_heads, s->n_safety_kl, s->concentration.half_heads,
-                 s->concentration.half_heads == 1 ? "head" : "heads", s->concentration.gini);
+    sah_text_addf(out, "%s/%s-%s%s", f->directory, kind, name, ending);
+    return out->failed ? sah_fail_memory(error, "the card") : SAH_OK;
+}
+
+/* The page's own text goes on where the card's ends. */
+static void flush(card *c)
+{
+    if (c->text.data != NULL) sah_text_add(&c->page->html, c->text.data, c->text.size);
+    c->page->html.failed = c->page->html.failed || c->text.failed;
+    free(c->text.data);
+    c->text = (sah_text){0};
+}
+
+/* The map of heads and their table. Queries stay out: a card is for everybody. */
+static sah_status add_map(card *c, const sah_found *f, const sah_sweep_found *s, const char *title,
+                          sah_error *error)
+{
+    size_t room = 0;
+    sah_text path = {0};
+    sah_status status = file_of(f, "ships", s->part, ".jsonl", &path, error);
+    if (status == SAH_OK) {
+        const sah_page_view view = {.title = title,
+                                    .path = path.data + strlen(f->directory) + 1,
+                                    .order = SAH_ORDER_EFFECT,
+                                    .top = SAH_CARD_HEADS};
+        flush(c);
+        status = sah_page_result(c->page, path.data, &view, &room, error);
+    }
+    free(path.data);
+    return status;
+}
+
+static sah_status add_sweep(card *c, const sah_found *f, const sah_sweep_found *s, sah_error *error)
+{
+    char title[64], text[512];
+    sah_text rows = {0};
+    snprintf(title, sizeof title, "Heads by %s", s->part);
+    snprintf(text, sizeof text,
+             "%zu of %zu heads are about safety by their signed effect (ablation weakens refusals and "
+             "leaves answers), "
+             "%zu by divergence alone. Half of the divergence lies in %zu %s (Gini %.2f).",
+             s->n_safety, s->n_heads, s->n_safety_kl, s->concentration.half_heads,
+             s->concentration.half_heads == 1 ? "head" : "heads", s->concentration.gini);
+    if (c->page != NULL) {
+        sah_status status = add_map(c, f, s, title, error);
         add_paragraph(c, "text", text);
-        add_heads(&rows, s);
-        add_table(c, &rows);
+        return status;
     }
+    add_heading(c, 2, title);
+    add_paragraph(c, "text", text);
+    add_heads(&rows, s);
+    add_table(c, &rows);
+    return SAH_OK;
 }
 
-static void add_curves(card *c, const sah_found *f)
+/* What the script draws of the curve and of what it costs: the verdicts, and the perplexity. */
+static sah_status add_curve_data(card *c, const sah_found *f, const sah_curve *curve, sah_error *error)
 {
-    for (size_t i = 0; i < f->n_curves; i++) {
-        const sah_curve *curve = &f->curves[i];
-        char text[256];
-        sah_text rows = {0}, cost = {0};
-        snprintf(text, sizeof text, "Without %s", curve->what);
-        add_heading(c, 2, text);
-        if (c->html) add_picture(&c->text, curve);
-        add_curve_rows(&rows, curve);
-        add_table(c, &rows);
-        sah_text_adds(&cost, "");
-        add_cost(&cost, curve);
-        add_paragraph(c, "text", cost.data);
-        c->text.failed = c->text.failed || cost.failed;
-        free(cost.data);
+    static const char *const kinds[][2] = {{"curve", "-judged.jsonl"}, {"perplexity", ".jsonl"}};
+    sah_status status = SAH_OK;
+    for (size_t i = 0; i < 1 + (size_t)curve->has_perplexity && status == SAH_OK; i++) {
+        sah_text path = {0}, section = {0};
+        bool taken;
+        status = file_of(f, kinds[i][0], curve->name, kinds[i][1], &path, error);
+        if (status == SAH_OK) status = sah_answers_add(c->page->answers, path.data, &section, &taken, error);
+        free(section.data);
+        free(path.data);
     }
+    return status;
 }
 
-static void add_body(card *c, const sah_found *f)
+static sah_status add_curve(card *c, const sah_found *f, const sah_curve *curve, sah_error *error)
+{
+    char text[256];
+    sah_text rows = {0}, cost = {0};
+    sah_status status = SAH_OK;
+    snprintf(text, sizeof text, "Without %s", curve->what);
+    add_heading(c, 2, text);
+    if (c->page != NULL) {
+        sah_text_addf(&c->text, "<div class=\"pictures\" id=\"curve-%zu\"></div>\n",
+                      sah_answers_files(c->page->answers));
+        status = add_curve_data(c, f, curve, error);
+    }
+    add_curve_rows(&rows, curve);
+    add_table(c, &rows);
+    sah_text_adds(&cost, "");
+    add_cost(&cost, curve);
+    add_paragraph(c, "text", cost.data);
+    c->text.failed = c->text.failed || cost.failed;
+    free(cost.data);
+    return status;
+}
+
+static sah_status add_body(card *c, const sah_found *f, sah_error *error)
 {
     char text[640];
     sah_text rows = {0};
-    snprintf(text, sizeof text, "Safety heads: %s", f->model->name);
-    add_heading(c, 1, text);
+    sah_status status = SAH_OK;
     add_paragraph(c, "answer", f->sentence);
     for (size_t i = 0; i < f->doubts.n; i++) add_paragraph(c, "doubt", f->doubts.items[i]);
     add_heading(c, 2, "Refusal");
     add_rates(&rows, f);
     add_table(c, &rows);
-    add_curves(c, f);
-    add_sweeps(c, f);
+    for (size_t i = 0; i < f->n_curves && status == SAH_OK; i++)
+        status = add_curve(c, f, &f->curves[i], error);
+    for (size_t i = 0; i < 2 && status == SAH_OK; i++)
+        if (f->sweeps[i].done) status = add_sweep(c, f, &f->sweeps[i], error);
     if (f->n_group > 0) {
         sah_text_adds(&rows, "step\thead\tturned by, degrees\tbetter than chance\n");
         for (size_t i = 0; i < f->n_group; i++)
@@ -365,6 +345,7 @@ static void add_body(card *c, const sah_found *f)
              SAH_VERSION, f->model->checksum, f->max_new_tokens, f->n_scored, f->n_scored_harmless,
              f->n_held);
     add_paragraph(c, "text", text);
+    return status;
 }
 
 static sah_status write_card(const sah_found *f, const char *name, const sah_text *text, sah_error *error)
@@ -393,25 +374,42 @@ static sah_status write_json(const sah_found *f, sah_error *error)
     return status;
 }
 
+static sah_status write_markdown(const sah_found *f, const char *title, sah_error *error)
+{
+    card md = {0};
+    add_heading(&md, 1, title);
+    sah_status status = add_body(&md, f, error);
+    if (status == SAH_OK) status = write_card(f, "card.md", &md.text, error);
+    free(md.text.data);
+    return status;
+}
+
+static sah_status write_page(const sah_found *f, const char *title, sah_error *error)
+{
+    sah_page page;
+    sah_text text;
+    size_t no_responses = 0; /* nor these */
+    card html = {.page = &page};
+    sah_status status = sah_page_begin(&page, title, error);
+    if (status == SAH_OK) status = add_body(&html, f, error);
+    if (status == SAH_OK) {
+        sah_text_adds(&html.text, "<section id=\"answers\" hidden></section>\n");
+        flush(&html);
+        sah_page_end(&page, &no_responses);
+    }
+    free(html.text.data);
+    status = sah_page_take(&page, status, &text, error);
+    if (status == SAH_OK) status = write_card(f, "card.html", &text, error);
+    free(text.data);
+    return status;
+}
+
 sah_status sah_audit_cards(const sah_found *f, sah_error *error)
 {
-    card md = {0}, html = {.html = true};
+    char title[640];
+    snprintf(title, sizeof title, "Safety heads: %s", f->model->name);
     sah_status status = write_json(f, error);
-    if (status == SAH_OK) {
-        add_body(&md, f);
-        status = write_card(f, "card.md", &md.text, error);
-    }
-    if (status == SAH_OK) {
-        sah_text_adds(&html.text,
-                      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>");
-        sah_add_escaped(&html.text, f->model->name);
-        sah_text_addf(&html.text, ": safety heads</title><style>%s</style></head><body>\n", STYLE);
-        add_body(&html, f);
-        sah_text_adds(&html.text, "</body></html>\n");
-        status = write_card(f, "card.html", &html.text, error);
-    }
-    free(md.text.data);
-    free(html.text.data);
+    if (status == SAH_OK) status = write_markdown(f, title, error);
+    if (status == SAH_OK) status = write_page(f, title, error);
     return status;
 }

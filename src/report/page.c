@@ -7,83 +7,13 @@
 #include <string.h>
 
 #include "report/canvas.h"
-#include "report/colour.h"
 #include "report/html.h"
 #include "report/rank.h"
-#include "util/alloc.h"
-#include "util/embedded.h"
 #include "util/error.h"
 #include "util/wholefile.h"
 
 /* Characters of scores by query, and of responses: with the drawing library's half million a page stays under 5 MB. */
 static const size_t ROOM = 3200 * 1000, RESPONSES_ROOM = 800 * 1000;
-
-/* ---- Pieces of the file ---------------------------------------------------------------------------------- */
-
-static void add_embedded(sah_text *out, const sah_embedded_text *text)
-{
-    sah_text_add(out, (const char *)text->data, text->size);
-}
-
-/* JSON inside a script element: what could end the element, or a line in older readers, is escaped. */
-static void add_json(sah_text *out, const char *json)
-{
-    for (const char *c = json; *c != '\0'; c++) {
-        if (*c == '<')
-            sah_text_adds(out, "\\u003c");
-        else if (strncmp(c, "\xE2\x80\xA8", 3) == 0 || strncmp(c, "\xE2\x80\xA9", 3) == 0) {
-            sah_text_adds(out, c[2] == '\xA8' ? "\\u2028" : "\\u2029");
-            c += 2;
-        } else {
-            sah_text_add(out, c, 1);
-        }
-    }
-}
-
-static void add_script(sah_text *out, const sah_embedded_text *text)
-{
-    sah_text_adds(out, "<script>");
-    add_embedded(out, text);
-    sah_text_adds(out, "</script>\n");
-}
-
-static void add_head(sah_text *out)
-{
-    sah_text_adds(
-        out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
-             "content=\"width=device-width\">\n<meta http-equiv=\"Content-Security-Policy\" content=\""
-             "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n"
-             "<title>Sahara: attention heads and safety</title>\n<style>");
-    add_embedded(out, &sah_text_page_style);
-    sah_text_adds(out,
-                  "</style>\n<script>document.documentElement.className = "
-                  "\"scripted\";</script>\n</head>\n<body>\n<h1>Attention heads and safety</h1>\n"
-                  "<noscript><p class=\"note\">Scripts are off: maps and tables are here, but no curves, no "
-                  "responses and no single queries.</p></noscript>\n");
-}
-
-/* Colours from -1 to 1, in steps that no eye tells apart. */
-static void add_colours(sah_text *data)
-{
-    enum { STEPS = 128 };
-    sah_text_adds(data, "\"colours\":[");
-    for (int i = -STEPS; i <= STEPS; i++)
-        sah_text_addf(data, "%s\"#%06x\"", i > -STEPS ? "," : "", sah_colour((double)i / STEPS));
-    sah_text_adds(data, "]");
-}
-
-static void add_tail(sah_text *out, const sah_text *data)
-{
-    sah_text_addf(out, "<footer><p>Made by Sahara %s. What the words mean: docs/method.md.</p></footer>\n",
-                  SAH_VERSION);
-    sah_text_adds(out, "<script type=\"application/json\" id=\"data\">");
-    add_json(out, data->data ? data->data : "{}");
-    sah_text_adds(out, "</script>\n");
-    add_script(out, &sah_text_d3_min);
-    add_script(out, &sah_text_plot_umd_min);
-    add_script(out, &sah_text_page_script);
-    sah_text_adds(out, "</body>\n</html>\n");
-}
 
 /* ---- The page -------------------------------------------------------------------------------------------- */
 
@@ -114,60 +44,31 @@ static sah_status add_comparison(sah_text *out, const sah_result *const *results
     return SAH_OK;
 }
 
-/* A page on its way: its text, and the data of the results so far. */
-typedef struct page {
-    sah_text html, data;
-    sah_answers *answers;
-    sah_result **results; /* [n_results] */
-    size_t n_results;
-    size_t room;
-} page;
-
-static sah_status add_file(page *p, const char *path, const sah_report_options *options, sah_error *error)
+static sah_status add_file(sah_page *p, const char *path, const sah_report_options *options, size_t *room,
+                           sah_error *error)
 {
+    const sah_page_view view = {
+        .order = options->order, .top = options->top > 0 ? options->top : 20, .path = path};
     bool taken = false;
     sah_status status = sah_answers_add(p->answers, path, &p->html, &taken, error);
-    if (status != SAH_OK || taken) return status;
-    status = sah_result_open(&path, 1, &p->results[p->n_results], error);
-    if (status != SAH_OK) return status;
-    const sah_result *result = p->results[p->n_results];
-    sah_text_adds(&p->data, p->n_results > 0 ? "," : "");
-    sah_page_data(&p->data, result, &p->room);
-    status = sah_page_heads(&p->html, result, p->n_results, sah_page_order(result, options->order),
-                            options->top > 0 ? options->top : 20, error);
-    p->n_results++;
-    return status;
+    return status != SAH_OK || taken ? status : sah_page_result(p, path, &view, room, error);
 }
 
 static sah_status make_page(const char *const *paths, size_t n, const sah_report_options *options,
                             sah_text *out, sah_error *error)
 {
-    page p = {.answers = sah_answers_new(), .results = sah_alloc(n, sizeof *p.results), .room = ROOM};
-    size_t room = RESPONSES_ROOM;
-    sah_status status = SAH_OK;
-    if (p.answers == NULL || p.results == NULL) status = sah_fail_memory(error, "the page");
-    add_head(&p.html);
-    sah_text_adds(&p.data, "{");
-    add_colours(&p.data);
-    sah_text_adds(&p.data, ",\"results\":[");
-    for (size_t i = 0; i < n && status == SAH_OK; i++) status = add_file(&p, paths[i], options, error);
+    sah_page p;
+    size_t room = ROOM, responses_room = RESPONSES_ROOM;
+    sah_status status = sah_page_begin(&p, "Attention heads and safety", error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++) status = add_file(&p, paths[i], options, &room, error);
     if (status == SAH_OK) {
-        sah_text_adds(&p.data, "],\"answers\":");
-        sah_answers_data(p.answers, &p.data, &room);
-        sah_text_adds(&p.data, "}");
         sah_text_adds(&p.html, "<section id=\"answers\" hidden></section>\n");
         if (p.n_results > 1)
             status = add_comparison(&p.html, (const sah_result *const *)p.results, p.n_results,
                                     options->order, error);
-        add_tail(&p.html, &p.data);
+        sah_page_end(&p, &responses_room);
     }
-    for (size_t i = 0; i < p.n_results; i++) sah_result_close(p.results[i]);
-    free(p.results);
-    sah_answers_free(p.answers);
-    if (status == SAH_OK && (p.html.failed || p.data.failed)) status = sah_fail_memory(error, "the page");
-    free(p.data.data);
-    *out = p.html;
-    return status;
+    return sah_page_take(&p, status, out, error);
 }
 
 /* ---- What is asked for ----------------------------------------------------------------------------------- */

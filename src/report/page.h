@@ -22,8 +22,16 @@ void sah_page_facts(sah_text *out, const char *path, const json_t *header);
 /* The order, where the result has such scores; else the default. */
 sah_order sah_page_order(const sah_result *result, sah_order order);
 
-/* Its section, number `id` of the page; the table shows the first `top` heads until a reader asks for more. */
-sah_status sah_page_heads(sah_text *out, const sah_result *result, size_t id, sah_order order, size_t top,
+/* How a result is shown. */
+typedef struct sah_page_view {
+    const char *title; /* of the section; NULL: by command and model */
+    const char *path; /* the file, as a reader is told */
+    sah_order order; /* as sah_page_order() has it */
+    size_t top; /* heads that the table shows until a reader asks for more */
+} sah_page_view;
+
+/* Its section, number `id` of the page. */
+sah_status sah_page_heads(sah_text *out, const sah_result *result, size_t id, const sah_page_view *view,
                           sah_error *error);
 
 /* One JSON object: queries, scores by query as far as *room characters hold them, steps of a search. Takes what it uses
@@ -40,8 +48,30 @@ void sah_answers_free(sah_answers *answers);
 /* Takes a file, and adds its section; *taken is false when it is of another command. */
 sah_status sah_answers_add(sah_answers *answers, const char *path, sah_text *out, bool *taken,
                            sah_error *error);
+size_t sah_answers_files(
+    const sah_answers *answers); /* that were taken: the next one's curve is drawn in #curve-N */
 /* One JSON object: queries, and for every group of ablated heads rates, perplexity and responses, whole groups as far
- * as *room characters hold them. Null when there are none. */
+ * as *room characters hold them; queries where there are responses. Null when there are no files. */
 void sah_answers_data(const sah_answers *answers, sah_text *data, size_t *room);
+
+/* ---- The document (page_document.c) ---------------------------------------------------------------------- */
+
+/* A page on its way: its text, and the data of the results so far. */
+typedef struct sah_page {
+    sah_text html, data;
+    sah_answers *answers;
+    sah_result **results; /* [n_results] */
+    size_t n_results, capacity;
+} sah_page;
+
+/* A page of which sah_page_take() must be called, whatever this says; the title is its first heading too. */
+sah_status sah_page_begin(sah_page *p, const char *title, sah_error *error);
+/* Opens a result, and adds its section and data. */
+sah_status sah_page_result(sah_page *p, const char *path, const sah_page_view *view, size_t *room,
+                           sah_error *error);
+/* Adds what is behind the last section. `room` is for responses. */
+void sah_page_end(sah_page *p, size_t *room);
+/* Frees the page but for its text, which *out takes for free(), and passes `status` on where that is whole. */
+sah_status sah_page_take(sah_page *p, sah_status status, sah_text *out, sah_error *error);
 
 #endif

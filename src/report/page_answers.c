@@ -21,6 +21,7 @@ static const size_t LARGEST_FILE = (size_t)1 << 31;
 typedef struct group {
     size_t file; /* which file, of those taken */
     json_t *names; /* the ablated heads, in a list */
+    json_t *part; /* of them that is ablated, or null */
     bool random;
     size_t n_judged, refusals, degenerate;
     json_t *responses; /* [[query, text, verdict or null], ...] */
@@ -40,6 +41,7 @@ typedef struct reading {
     const char *command;
     const json_t *header;
     const json_t *ablated; /* of lines that name none */
+    json_t *part;
     size_t first; /* the file's first group */
     sah_text table; /* rates or measures, for sah_html_table() */
 } reading;
@@ -61,6 +63,7 @@ void sah_answers_free(sah_answers *a)
     if (a == NULL) return;
     for (size_t i = 0; i < a->n; i++) {
         json_decref(a->groups[i].names);
+        json_decref(a->groups[i].part);
         json_decref(a->groups[i].responses);
     }
     free(a->groups);
@@ -68,6 +71,11 @@ void sah_answers_free(sah_answers *a)
     json_decref(a->places);
     json_decref(a->costs);
     free(a);
+}
+
+size_t sah_answers_files(const sah_answers *a)
+{
+    return a->n_files;
 }
 
 static double number(const json_t *object, const char *key)
@@ -123,8 +131,8 @@ static bool add_cost(reading *r, const json_t *line)
         add_measure(&r->table, line, measures[i][0], measures[i][1]);
     if (!json_is_number(json_object_get(line, "perplexity"))) return true;
     const json_t *base = json_object_get(line, "base_perplexity");
-    json_t *cost = json_pack("{s:O,s:f,s:O?}", "names", r->ablated, "perplexity", number(line, "perplexity"),
-                             "base", base);
+    json_t *cost = json_pack("{s:O,s:O,s:f,s:O?}", "names", r->ablated, "part", r->part, "perplexity",
+                             number(line, "perplexity"), "base", base);
     return cost != NULL && json_array_append_new(r->answers->costs, cost) == 0;
 }
 
@@ -160,6 +168,7 @@ static group *find_group(reading *r, const json_t *names, bool random)
     if (responses == NULL) return NULL;
     a->groups[a->n] = (group){.file = a->n_files,
                               .names = json_incref((json_t *)(uintptr_t)names),
+                              .part = json_incref(r->part),
                               .random = random,
                               .responses = responses};
     return &a->groups[a->n++];
@@ -201,11 +210,18 @@ static bool add_line(reading *r, const json_t *line)
 
 /* ---- A file ---------------------------------------------------------------------------------------------- */
 
-/* The heads that a file's settings say are ablated, as a list: a list, or text. */
-static json_t *ablated_of(const json_t *settings)
+/* A setting of the run that made the responses. */
+static const json_t *setting(const json_t *header, const char *key)
 {
-    const json_t *inner = json_object_get(settings, "responses"),
-                 *ablate = json_object_get(inner ? inner : settings, "ablate");
+    const json_t *settings = json_object_get(header, "settings"),
+                 *inner = json_object_get(settings, "responses");
+    return json_object_get(inner ? inner : settings, key);
+}
+
+/* The heads that a file's settings say are ablated, as a list: a list, or text. */
+static json_t *ablated_of(const json_t *header)
+{
+    const json_t *ablate = setting(header, "ablate");
     if (json_is_array(ablate)) return json_incref((json_t *)(uintptr_t)ablate);
     json_t *names = json_array();
     for (const char *at = json_string_value(ablate); at != NULL && *at != '\0' && names != NULL;) {
@@ -262,7 +278,9 @@ static bool begin(reading *r)
     else if (strcmp(command, "generate") != 0)
         return true;
     r->command = command;
-    r->ablated = ablated_of(json_object_get(r->header, "settings"));
+    const json_t *part = setting(r->header, "part");
+    r->ablated = ablated_of(r->header);
+    r->part = json_is_string(part) ? json_incref((json_t *)(uintptr_t)part) : json_null();
     return r->ablated != NULL;
 }
 
@@ -304,6 +322,7 @@ sah_status sah_answers_add(sah_answers *answers, const char *path, sah_text *out
     if (status == SAH_OK && *taken) add_section(&r, path, out);
     answers->n_files += *taken;
     json_decref((json_t *)(uintptr_t)r.ablated);
+    json_decref(r.part);
     json_decref(header);
     free(r.table.data);
     free(data);
@@ -331,11 +350,14 @@ static int compare_turns(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void add_group(sah_text *data, const group *g, size_t *room)
+/* Whether there was room for the responses. */
+static bool add_group(sah_text *data, const group *g, size_t *room)
 {
     sah_text responses = {0};
     sah_text_adds(data, "{\"names\":");
     sah_page_json(data, g->names);
+    sah_text_adds(data, ",\"part\":");
+    sah_page_json(data, g->part);
     sah_text_addf(data, ",\"file\":%zu,\"random\":%s,\"n\":%zu", g->file, g->random ? "true" : "false",
                   g->n_judged);
     if (g->n_judged > 0) {
@@ -344,7 +366,8 @@ static void add_group(sah_text *data, const group *g, size_t *room)
     }
     sah_text_adds(data, ",\"responses\":");
     sah_page_json(&responses, g->responses);
-    if (responses.data != NULL && responses.size <= *room) {
+    const bool fit = responses.data != NULL && responses.size <= *room;
+    if (fit) {
         *room -= responses.size;
         sah_text_add(data, responses.data, responses.size);
     } else {
@@ -353,6 +376,7 @@ static void add_group(sah_text *data, const group *g, size_t *room)
     data->failed = data->failed || responses.failed;
     free(responses.data);
     sah_text_adds(data, "}");
+    return fit;
 }
 
 void sah_answers_data(const sah_answers *a, sah_text *data, size_t *room)
@@ -366,15 +390,19 @@ void sah_answers_data(const sah_answers *a, sah_text *data, size_t *room)
     data->failed = data->failed || order == NULL;
     for (size_t i = 0; i < a->n && order != NULL; i++) order[i] = &a->groups[i];
     if (order != NULL) qsort(order, a->n, sizeof *order, compare_turns);
-    sah_text_adds(data, "{\"queries\":");
-    sah_page_json(data, a->queries);
-    sah_text_adds(data, ",\"costs\":");
+    bool any = false;
+    sah_text_adds(data, "{\"costs\":");
     sah_page_json(data, a->costs);
     sah_text_adds(data, ",\"groups\":[");
     for (size_t i = 0; i < a->n && order != NULL; i++) {
         sah_text_adds(data, i > 0 ? "," : "");
-        add_group(data, order[i], room);
+        any = add_group(data, order[i], room) || any;
     }
-    sah_text_adds(data, "]}");
+    sah_text_adds(data, "],\"queries\":");
+    if (any)
+        sah_page_json(data, a->queries);
+    else
+        sah_text_adds(data, "[]");
+    sah_text_adds(data, "}");
     free(order);
 }

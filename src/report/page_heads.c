@@ -306,9 +306,10 @@ static const char *title_of(const sah_result *result)
     return titles[result->kind];
 }
 
-sah_status sah_page_heads(sah_text *out, const sah_result *result, size_t id, sah_order order, size_t top,
+sah_status sah_page_heads(sah_text *out, const sah_result *result, size_t id, const sah_page_view *view,
                           sah_error *error)
 {
+    const sah_order order = sah_page_order(result, view->order);
     sah_ranked *ranked = NULL;
     size_t n;
     sah_status status = sah_rank(result, order, &ranked, &n, error);
@@ -316,7 +317,13 @@ sah_status sah_page_heads(sah_text *out, const sah_result *result, size_t id, sa
     const sah_map map = {.result = result, .order = order, .ranked = ranked, .n_ranked = n};
     heads_table table = {.result = result, .ranked = ranked, .n = n};
     sah_text_addf(out, "<section class=\"result\" id=\"result-%zu\">\n", id);
-    sah_page_heading(out, title_of(result), result->files[0].header);
+    if (view->title != NULL) {
+        sah_text_adds(out, "<h2>");
+        sah_add_escaped(out, view->title);
+        sah_text_adds(out, "</h2>\n");
+    } else {
+        sah_page_heading(out, title_of(result), result->files[0].header);
+    }
     add_warnings(out, result);
     sah_html_paragraph(out, NULL, meaning(result));
     sah_text_addf(out, "<figure class=\"map\" data-shown=\"%s\">\n", key_of(result, order));
@@ -324,9 +331,9 @@ sah_status sah_page_heads(sah_text *out, const sah_result *result, size_t id, sa
     sah_text_adds(out, "</figure>\n<div class=\"pictures\"></div>\n");
     if (result->kind == SAH_KIND_FIND) add_steps(out, result);
     sah_text_adds(out, "<h3>Heads</h3>\n");
-    add_table(out, &table, top);
+    add_table(out, &table, view->top);
     if (status == SAH_OK) status = add_concentration(out, result, ranked, n, error);
-    sah_page_facts(out, result->files[0].path, result->files[0].header);
+    sah_page_facts(out, view->path, result->files[0].header);
     sah_text_adds(out, "</section>\n");
     free(ranked);
     return status;

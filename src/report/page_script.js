@@ -433,7 +433,7 @@ function ratesPicture({ chosen, random }) {
 }
 
 function costPicture({ chosen, random }) {
-    const find = (groups) => groups.flatMap((g) => (data.answers.costs.filter((c) => g.names.length > 0 && same(c.names, g.names))
+    const find = (groups) => groups.flatMap((g) => (data.answers.costs.filter((c) => g.names.length > 0 && (c.part ?? g.part) === (g.part ?? c.part) && same(c.names, g.names))
         .map((c) => ({ n: g.names.length, value: c.perplexity, names: namesOf(g) }))));
     const base = data.answers.costs.find((c) => c.base != null || c.names.length === 0);
     const start = base ? [{ n: 0, value: base.base ?? base.perplexity, names: "none" }] : [];

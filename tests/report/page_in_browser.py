@@ -164,6 +164,32 @@ def try_small():
     b.close()
 
 
+def try_card():
+    """The card of an audit: a map that says its values, a curve for each list of heads with random ones as a band, and no text of a query."""
+    folder = os.path.join(FOLDER, "card")
+    subprocess.run([SAHARA, "audit", "models/organism", "data/harmful.csv", "data/harmless.csv", "--quick", "--limit", "16", "-q", "-o", folder], check=True, stdout=subprocess.DEVNULL)
+    with open(os.path.join(folder, "ships-q.jsonl"), encoding="utf-8") as f:
+        _, *lines = map(json.loads, f)
+    with open(os.path.join(folder, "harmful.jsonl"), encoding="utf-8") as f:
+        queries = json.loads(f.readline())["queries"]
+    mean = {line["head"]: sum(line["kl"]) / len(line["kl"]) for line in lines}
+    b = Browser(CHROMIUM)
+    b.open(os.path.join(folder, "card.html"))
+    b.evaluate(LOOK)
+    b.evaluate("choose(control(0, 'Shown'), 'mean')")
+    b.evaluate("cellBox(0, 22)")
+    b.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # the page has scrolled, which hides a tip
+    b.mouse(*b.evaluate("cellBox(0, 22)"))
+    name, said = b.evaluate("tipText()").split("\n")[:2]
+    expect("the head under the pointer", name, "Head 2-6, safety")
+    expect("its value", said, f"KL: {float('%.3g' % mean['2-6']):g} nats")
+    expect("curves", b.evaluate("[...document.querySelectorAll('#curve-0 h4')].map(h => h.textContent)"), ["Refusal as heads are ablated", "Perplexity as heads are ablated"])
+    expect("random heads as a band", b.evaluate("[...document.querySelectorAll('#curve-0 [aria-label=area] path')].length"), 1)
+    expect("no query in it", [q for q in queries if b.evaluate(f"document.documentElement.outerHTML.includes({json.dumps(q)})")], [])
+    expect("messages", b.messages(), [])
+    b.close()
+
+
 def try_large():
     """32 layers of 32 heads on 500 queries: less than 5 MB, and less than a second of the browser's process from the file to the picture."""
     size, n = 32, 500
@@ -191,5 +217,6 @@ def cpu(b):
 
 
 try_small()
+try_card()
 if sys.argv[4:] != ["small"]:
     try_large()
