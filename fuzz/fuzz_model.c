@@ -12,11 +12,23 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const models[] = {
-    "llama-gqa",        "qwen2",        "mistral-swa",          "llama3-rope",    "family-gemma2",
-    "family-gemma4",    "family-glm4",  "family-gpt-oss",       "family-gpt2",    "family-granite4",
-    "family-mixtral",   "family-olmo3", "family-phi3-longrope", "family-qwen3-5", "family-qwen3-next",
-    "family-ministral3"};
+static const char *const models[] = {"llama-gqa",
+                                     "qwen2",
+                                     "mistral-swa",
+                                     "llama3-rope",
+                                     "family-gemma2",
+                                     "family-gemma4",
+                                     "family-glm4",
+                                     "family-gpt-oss",
+                                     "family-gpt2",
+                                     "family-granite4",
+                                     "family-mixtral",
+                                     "family-olmo3",
+                                     "family-phi3-longrope",
+                                     "family-qwen3-5",
+                                     "family-qwen3-next",
+                                     "family-ministral3",
+                                     "family-gemma4-moe"};
 enum { N_MODELS = sizeof models / sizeof *models, DATA = 16384 };
 
 static fuzz_folder folders[N_MODELS], adapter;

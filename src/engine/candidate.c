@@ -52,14 +52,14 @@ void sah_forest_measure(const sah_forest *forest, int window, sah_forest_size *o
     }
 }
 
-/* Everything behind attention and its output: the MLP of `rows` rows, or the experts that they take and the
- * router, which counts as the first matrix. */
+/* Everything behind attention and its output: the MLP of `rows` rows, the experts that they take, and the router, which
+ * counts as the first matrix. */
 static void add_mlp(const sah_config *c, int layer, double rows, sah_operations *sum)
 {
     const sah_experts *e = &c->experts;
     bool experts = sah_config_layer(c, layer).experts;
-    double d = c->d_model,
-           inner = experts ? (double)e->active * e->width + e->shared_width : sah_config_layer(c, layer).d_ff;
+    double d = c->d_model, inner = experts ? (double)e->active * e->width + e->shared_width : 0.0;
+    if (!experts || e->beside) inner += sah_config_layer(c, layer).d_ff;
     sum->gate_up += 2.0 * rows * d * ((c->gated ? 2.0 : 1.0) * inner + (experts ? e->n : 0));
     sum->down += 2.0 * rows * d * inner;
     sum->gate_up += 2.0 * rows * d * c->input_width;

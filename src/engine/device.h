@@ -44,7 +44,8 @@ typedef enum sah_slot {
     SAH_SLOT_INNER, /* their products */
     SAH_SLOT_ROUTER, /* logits of a router */
     SAH_SLOT_ROUTES, /* which row goes to which expert */
-    SAH_SLOT_GATHERED, /* rows of an expert, and what it makes of them */
+    SAH_SLOT_GATHERED, /* rows of an expert, and what it makes of them; before that what the router sees */
+    SAH_SLOT_BESIDE, /* what experts beside an MLP make of a block */
     SAH_SLOT_ATTENTION, /* keys, values and scores of a segment, for each thread */
     SAH_SLOT_EDITED, /* outputs of edited heads */
     SAH_SLOT_EDITED_Q, /* their queries */

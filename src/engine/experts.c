@@ -114,26 +114,41 @@ static void sort_routes(const sah_experts *e, int64_t rows, routes *r)
     r->first[0] = 0;
 }
 
-static sah_status route(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows,
+/* What the router sees of the rows; NULL: no memory. */
+static const float *router_input(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows,
+                                 const float *x, const float *normed)
+{
+    if (!weights->router_norm.weight) return normed;
+    const size_t values = (size_t)rows * (size_t)pass->model->config.d_model;
+    float *own = sah_workspace_scratch(pass->workspace, SAH_SLOT_GATHERED, values);
+    if (own) sah_norm_rows(pass, x, &weights->router_norm, rows, own);
+    return own;
+}
+
+static sah_status route(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows, const float *x,
                         const float *normed, routes *r, sah_error *error)
 {
     const sah_experts *e = &pass->model->config.experts;
     sah_workspace *ws = pass->workspace;
     int threads = ws->threads;
     size_t each = (size_t)(6 * e->n); /* three doubles an expert */
+    const float *seen = router_input(pass, weights, rows, x, normed);
     float *memory =
         sah_workspace_scratch(ws, SAH_SLOT_ROUTER, (size_t)rows * (size_t)e->n + each * (size_t)threads);
-    if (!memory || !routes_of(pass, rows, r)) return sah_fail_memory(error, "a block of rows");
+    if (!seen || !memory || !routes_of(pass, rows, r)) return sah_fail_memory(error, "a block of rows");
     float *logits = memory + each * (size_t)threads;
-    sah_status status = sah_product(ws, weights->router, rows, normed, logits, false, error);
+    sah_status status = sah_product(ws, weights->router, rows, seen, logits, false, error);
     if (status != SAH_OK) return status;
     sah_add_bias(pass, weights->router_bias, e->n, rows, logits);
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
     for (int64_t i = 0; i < rows; i++) {
         float *own = memory + each * (size_t)(threads > 1 ? omp_get_thread_num() : 0);
-        sah_experts_choose(e, logits + i * e->n, weights->correction, (double *)(void *)own,
-                           r->chosen + i * e->active, r->weight + i * e->active);
+        int32_t *chosen = r->chosen + i * e->active;
+        float *weight = r->weight + i * e->active;
+        if (e->logit_scale > 0.0f) sah_vector_scale(logits + i * e->n, e->n, e->logit_scale);
+        sah_experts_choose(e, logits + i * e->n, weights->correction, (double *)(void *)own, chosen, weight);
+        for (int k = 0; weights->scale && k < e->active; k++) weight[k] *= weights->scale[chosen[k]];
     }
     sort_routes(e, rows, r);
     sah_workspace_enter(ws, before);
@@ -229,12 +244,12 @@ int64_t sah_experts_block(const sah_pass *pass, int64_t rows)
 }
 
 sah_status sah_experts_add(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows,
-                           const float *normed, float *out, sah_error *error)
+                           const float *x, const float *normed, float *out, sah_error *error)
 {
     const sah_experts *e = &pass->model->config.experts;
     int64_t most = sah_pass_block(pass, rows); /* rows of one product */
     routes r;
-    sah_status status = route(pass, weights, rows, normed, &r, error);
+    sah_status status = route(pass, weights, rows, x, normed, &r, error);
     for (int i = 0; i < e->n && status == SAH_OK; i++)
         for (int64_t from = r.first[i]; from < r.first[i + 1] && status == SAH_OK; from += most) {
             int64_t to = r.first[i + 1] - from < most ? r.first[i + 1] : from + most;

@@ -241,6 +241,17 @@ static sah_status read_experts(const sah_model *model, const sah_layer_files *f,
     if (status == SAH_OK) status = read_bias(host, &f->expert_up, f->expert_up_bias, &layer->up_bias, error);
     if (status == SAH_OK)
         status = read_bias(host, &f->expert_down, f->expert_down_bias, &layer->down_bias, error);
+    if (status == SAH_OK)
+        status = read_vector(host, f->expert_scale, model->config.experts.n, &layer->scale, error);
+    const struct {
+        const sah_tensor *tensor;
+        sah_norm *norm;
+    } norms[] = {{f->router_norm, &layer->router_norm},
+                 {f->expert_norm, &layer->norm},
+                 {f->expert_out_norm, &layer->out_norm},
+                 {f->dense_out_norm, &layer->dense_out_norm}};
+    for (size_t i = 0; i < sizeof norms / sizeof *norms && status == SAH_OK; i++)
+        status = read_norm(host, norms[i].tensor, NULL, model->config.d_model, norms[i].norm, error);
     return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
 }
 
@@ -347,10 +358,10 @@ sah_status sah_layer_pack(const sah_model *model, int l, sah_layer *layer, sah_e
                             ? pack(model, delta_stack(f), &layer->qkv, error)
                             : pack(model, in, &layer->qkv, error);
     if (status == SAH_OK) status = pack(model, (stack){{whole(&f->o)}, 1}, &layer->o, error);
-    if (status == SAH_OK)
-        status = layer->kind.experts ? pack_experts(model, f, &layer->experts, error)
-                                     : pack_mlp(model, &f->gate, &f->up, &f->down, layer->kind.d_ff,
-                                                &layer->slices, &layer->n_slices, error);
+    if (status == SAH_OK && layer->kind.experts) status = pack_experts(model, f, &layer->experts, error);
+    if (status == SAH_OK && sah_layer_has(&model->config, l, SAH_ROLE_DOWN))
+        status = pack_mlp(model, &f->gate, &f->up, &f->down, layer->kind.d_ff, &layer->slices,
+                          &layer->n_slices, error);
     if (status == SAH_OK && model->config.input_width > 0)
         status = pack(model, (stack){{whole(&f->input_gate)}, 1}, &layer->input_gate, error);
     if (status == SAH_OK && model->config.input_width > 0)
@@ -493,9 +504,11 @@ void sah_layer_free(const sah_device *device, sah_layer *layer)
     const sah_expert_layer *e = &layer->experts;
     float *vectors[] = {layer->q_norm,       layer->k_norm,    layer->qkv_bias, layer->o_bias,
                         layer->gate_up_bias, layer->down_bias, layer->sinks};
-    float *of_host[] = {layer->scale,      layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias,
-                        layer->delta.norm, e->router_bias,      e->correction,     e->gate_bias,
-                        e->up_bias,        e->down_bias,        e->shared_router};
+    float *of_host[] = {
+        layer->scale,      layer->delta.kernel,   layer->delta.rate,  layer->delta.rate_bias,
+        layer->delta.norm, e->router_bias,        e->correction,      e->gate_bias,
+        e->up_bias,        e->down_bias,          e->shared_router,   e->scale,
+        e->norm.weight,    e->router_norm.weight, e->out_norm.weight, e->dense_out_norm.weight};
     sah_layer_unpack(layer);
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
         sah_device_free(device, norms[i].weight);

@@ -18,7 +18,7 @@ typedef struct sah_mlp_slice {
 /* Norms, biases of attention and of the MLP, and sinks lie in the device's memory; what only the CPU computes with
  * (experts, the delta rule) in the host's. */
 
-/* A mixture of experts. */
+/* A mixture of experts; its norms where it stands beside the MLP. */
 typedef struct sah_expert_layer {
     sah_weights *router; /* [n, d], float32 whatever the precision: it decides */
     float *router_bias, *correction; /* [n] or NULL; the second counts for the choice alone */
@@ -28,6 +28,10 @@ typedef struct sah_expert_layer {
     sah_mlp_slice *shared; /* [n_shared] slices of the one that every row takes */
     int n_shared;
     float *shared_router; /* [d] or NULL */
+    sah_norm router_norm, norm, out_norm,
+        dense_out_norm; /* [d] in front of router and experts, behind these and
+                                                             behind the MLP */
+    float *scale; /* [n] of each expert's weight, or NULL */
 } sah_expert_layer;
 
 /* What a layer of the gated delta rule has beside its projections (delta.h); a convolution the kernel alone. */
@@ -44,7 +48,7 @@ typedef struct sah_layer {
         *kv; /* [H D, d], [2 Hkv D, d]. Gates of the heads, where a model has them, lie behind q; layers
                              that borrow keys and values have q alone */
     sah_weights *o; /* [d, H D] */
-    sah_mlp_slice *slices; /* [n_slices] of the MLP; none where there are experts */
+    sah_mlp_slice *slices; /* [n_slices] of the MLP; none where experts stand in its place */
     int n_slices;
     sah_expert_layer experts;
     sah_layer_kind kind;

@@ -29,15 +29,11 @@ sah_status sah_mlp_slice_product(const sah_pass *pass, const sah_mlp_slice *slic
 }
 
 /* out [rows, d] = the MLP of normed rows, or += with `add`. */
-static sah_status apply_mlp(const sah_pass *pass, const sah_layer *weights, int64_t rows, const float *normed,
-                            float *out, bool add, sah_error *error)
+static sah_status apply_dense(const sah_pass *pass, const sah_layer *weights, int64_t rows,
+                              const float *normed, float *out, bool add, sah_error *error)
 {
     const sah_config *c = &pass->model->config;
     const float *gates = c->gated ? weights->gate_up_bias : NULL, *ups = weights->gate_up_bias;
-    if (weights->kind.experts) {
-        if (!add) memset(out, 0, (size_t)(rows * c->d_model) * sizeof *out);
-        return sah_experts_add(pass, &weights->experts, rows, normed, out, error);
-    }
     const void *input =
         sah_product_input(pass->workspace, SAH_SLOT_INPUT, weights->slices[0].gate_up, rows, normed);
     if (!input) return sah_fail_memory(error, "a block of rows");
@@ -53,13 +49,51 @@ static sah_status apply_mlp(const sah_pass *pass, const sah_layer *weights, int6
     return SAH_OK;
 }
 
+/* out [rows, d] = what the MLP and what the experts beside it make of rows x, each behind its norm; `normed` [rows, d]
+ * is what the MLP is given, and is used up. */
+static sah_status apply_both(const sah_pass *pass, const sah_layer *weights, int64_t rows, const float *x,
+                             float *normed, float *out, sah_error *error)
+{
+    const sah_expert_layer *experts = &weights->experts;
+    const int64_t d = pass->model->config.d_model, step = sah_pass_block(pass, rows);
+    sah_workspace *ws = pass->workspace;
+    float *beside = sah_workspace_scratch(ws, SAH_SLOT_BESIDE, (size_t)(rows * d));
+    if (!beside) return sah_fail_memory(error, "a block of rows");
+    for (int64_t from = 0; from < rows; from += step) {
+        const int64_t n = rows - from < step ? rows - from : step;
+        sah_status status = apply_dense(pass, weights, n, normed + from * d, out + from * d, false, error);
+        if (status != SAH_OK) return status;
+    }
+    sah_norm_rows(pass, out, &experts->dense_out_norm, rows, out);
+    sah_norm_rows(pass, x, &experts->norm, rows, normed);
+    memset(beside, 0, (size_t)(rows * d) * sizeof *beside);
+    sah_status status = sah_experts_add(pass, experts, rows, x, normed, beside, error);
+    if (status != SAH_OK) return status;
+    sah_norm_rows(pass, beside, &experts->out_norm, rows, beside);
+    ws->device->add(ws, (sah_rows){beside, d, NULL}, rows, (int)d, 1.0f, out);
+    return SAH_OK;
+}
+
+/* out [rows, d] = what stands behind the norm of rows x: the MLP, experts, or both; or += with `add`, which both of
+ * them never do. */
+static sah_status apply_mlp(const sah_pass *pass, const sah_layer *weights, int64_t rows, const float *x,
+                            float *normed, float *out, bool add, sah_error *error)
+{
+    const sah_config *c = &pass->model->config;
+    if (!weights->kind.experts) return apply_dense(pass, weights, rows, normed, out, add, error);
+    if (c->experts.beside) return apply_both(pass, weights, rows, x, normed, out, error);
+    if (!add) memset(out, 0, (size_t)(rows * c->d_model) * sizeof *out);
+    return sah_experts_add(pass, &weights->experts, rows, x, normed, out, error);
+}
+
 sah_status sah_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_error *error)
 {
     const sah_layer *weights = &pass->model->layers[layer];
     sah_workspace *ws = pass->workspace;
     int64_t d = pass->model->config.d_model;
     int64_t step = weights->kind.experts ? sah_experts_block(pass, rows) : sah_pass_block(pass, rows);
-    bool plainly = sah_joins_plainly(pass->model, &weights->mlp_out_norm);
+    bool both = weights->kind.experts && pass->model->config.experts.beside;
+    bool plainly = !both && sah_joins_plainly(pass->model, &weights->mlp_out_norm);
     float *normed = sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d));
     float *branch = plainly ? NULL : sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(step * d));
     if (!normed || (!plainly && !branch)) return sah_fail_memory(error, "a block of rows");
@@ -67,7 +101,8 @@ sah_status sah_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_
         int64_t n = rows - from < step ? rows - from : step;
         float *block = x + from * d;
         sah_norm_rows(pass, block, &weights->mlp_norm, n, normed);
-        sah_status status = apply_mlp(pass, weights, n, normed, branch ? branch : block, !branch, error);
+        sah_status status =
+            apply_mlp(pass, weights, n, block, normed, branch ? branch : block, !branch, error);
         if (status != SAH_OK) return status;
         if (branch) sah_join_rows(pass, &weights->mlp_out_norm, n, branch, block);
     }

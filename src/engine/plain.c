@@ -24,6 +24,7 @@ typedef struct plain {
     double *z; /* [n, H D] */
     double *edited_q, *edited_k, *edited_z;
     double *branch, *added, *one; /* [n, d] what attention adds, [d] what the MLP adds, and one expert */
+    double *beside; /* [d] what experts beside the MLP add */
     double *normed; /* [d] */
     double *gate, *up; /* [d_ff], or the widest expert's */
     double *gates; /* [H D] */
@@ -426,14 +427,18 @@ static void add_expert(plain *p, const sah_matrix *gate, const sah_matrix *up, c
     for (size_t i = 0; i < d; i++) out[i] += share * p->one[i];
 }
 
-/* The same of a mixture of experts. */
+/* The same of a mixture of experts; those that stand beside an MLP have norms of their own. */
 static void experts(plain *p, const sah_layer_files *w, const double *x, double *out)
 {
     const sah_experts *e = &p->c->experts;
     double logits[SAH_MAX_EXPERTS], weight[SAH_MAX_EXPERTS], shared = 0.0;
-    norm(p, x, w->post_norm, w->post_norm_bias, p->normed);
+    norm(p, x, e->beside ? w->router_norm : w->post_norm, w->post_norm_bias, p->normed);
     multiply(p, &w->router, w->router_bias, p->normed, logits);
+    for (int i = 0; e->logit_scale > 0 && i < e->n; i++) logits[i] *= (double)e->logit_scale;
     choose(p, w, logits, weight);
+    if (w->expert_scale) vector(p, w->expert_scale);
+    for (int i = 0; w->expert_scale && i < e->n; i++) weight[i] *= (double)p->row[i];
+    if (e->beside) norm(p, x, w->expert_norm, NULL, p->normed);
     memset(out, 0, (size_t)p->d * sizeof *out);
     for (size_t i = 0; i < (size_t)e->n; i++)
         if (weight[i] > 0 || weight[i] < 0)
@@ -448,7 +453,13 @@ static void experts(plain *p, const sah_layer_files *w, const double *x, double 
 
 static void mlp(plain *p, const sah_layer_files *w, const double *x, double *out)
 {
-    (p->kind.experts ? experts : dense)(p, w, x, out);
+    const bool both = p->kind.experts && p->c->experts.beside;
+    if (!p->kind.experts || both) dense(p, w, x, out);
+    if (p->kind.experts) experts(p, w, x, both ? p->beside : out);
+    if (!both) return;
+    norm(p, out, w->dense_out_norm, NULL, out);
+    norm(p, p->beside, w->expert_out_norm, NULL, p->beside);
+    for (int i = 0; i < p->d; i++) out[i] += p->beside[i];
 }
 
 /* What layers are given of the token at position t, whose embedding is p->x[t]. */
@@ -531,6 +542,7 @@ static bool allocate(plain *p)
     p->branch = sah_alloc(n * d, sizeof(double));
     p->added = sah_alloc(d, sizeof(double));
     p->one = sah_alloc(d, sizeof(double));
+    p->beside = sah_alloc(d, sizeof(double));
     const sah_delta *delta = &p->c->delta;
     size_t columns = 2 * (size_t)(delta->key_heads * delta->key_dim) + H * D;
     size_t states = (n + 1) * columns + H * D + 2 * H + H * D * (size_t)delta->key_dim;
@@ -546,8 +558,8 @@ static bool allocate(plain *p)
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
     return p->x && p->q && p->keys && p->values && p->z && p->edited_q && p->edited_k && p->edited_z &&
-           p->branch && p->added && p->one && p->given && p->gates && p->delta && p->normed && p->gate &&
-           p->up && p->scores && p->rope && p->row;
+           p->branch && p->added && p->one && p->beside && p->given && p->gates && p->delta && p->normed &&
+           p->gate && p->up && p->scores && p->rope && p->row;
 }
 
 /* `hidden` or `logits` NULL: not wanted. */
@@ -598,6 +610,7 @@ done:
     free(p.branch);
     free(p.added);
     free(p.one);
+    free(p.beside);
     free(p.gates);
     free(p.delta);
     free(p.normed);

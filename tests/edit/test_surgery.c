@@ -73,6 +73,8 @@ static const source SOURCES[] = {
     {"family-qwen3-moe", NULL, 1e-4},
     {"family-olmoe", NULL, 1e-4},
     {"family-glm4-moe", NULL, 1e-4},
+    {"family-gemma4-moe", NULL, 1e-4},
+    {"family-gemma4-moe", "model-f32.gguf", 1e-4},
     /* The delta rule beside attention: of those layers v alone. */
     {"family-qwen3-5", NULL, 1e-4},
     {"family-qwen3-5", "model-f32.gguf", 1e-4},
@@ -340,6 +342,7 @@ static void test_family_adapters(void **state)
         {"granite-moe", ""}, {"granite-moe", "/model-f32.gguf"},
         {"qwen3-5-moe", ""}, {"qwen3-5-moe", "/model-f32.gguf"},
         {"lfm2-moe", ""},    {"lfm2-moe", "/model-f32.gguf"},
+        {"gemma4-moe", ""},  {"gemma4-moe", "/model-f32.gguf"},
     };
     for (size_t i = 0; i < sizeof MODEL / sizeof *MODEL; i++) {
         sah_error error = {0};

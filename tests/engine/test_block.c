@@ -248,6 +248,24 @@ static void groups_of_experts(random_shape *s) /* GLM-4-MoE */
     s->kinds[0].experts = false;
 }
 
+static void experts_beside(random_shape *s) /* Gemma 4, with a layer that has none */
+{
+    mixtral(s);
+    s->config.experts.router = SAH_ROUTER_SOFTMAX_TOP;
+    s->config.experts.normalise = true;
+    s->config.experts.beside = true;
+    s->config.experts.logit_scale = 0.7f;
+    s->norms_behind = true;
+    s->kinds[2].experts = false;
+    s->kinds[3].d_ff = 48;
+}
+
+static void experts_beside_plainly(random_shape *s) /* with no norm behind both */
+{
+    experts_beside(s);
+    s->norms_behind = false;
+}
+
 static void gated_heads(random_shape *s)
 {
     s->config.attention_gate = true;
@@ -331,6 +349,8 @@ static const arrangement ARRANGEMENTS[] = {
     {"experts: one shared", shared_expert},
     {"experts: gpt-oss", gpt_oss},
     {"experts: groups", groups_of_experts},
+    {"experts: beside the MLP", experts_beside},
+    {"experts: beside, no norm behind", experts_beside_plainly},
     {"gated heads", gated_heads},
     {"delta rule", delta_rule},
     {"delta rule with experts", delta_rule_with_experts},

@@ -195,6 +195,10 @@ def pieces(key, values, c):
         if "down_proj" in key:
             return [(own, values.copy())]
         return [(own.replace("gate_up", part), values[:, first::2].copy()) for first, part in enumerate(("gate", "up"))]
+    if kind == "gemma4_text" and key.endswith(("router.scale", "router.per_expert_scale")):
+        return [(key.replace("router.scale", "router.proj.scale").replace("router.per_expert_scale", "experts.down_proj.scale"), values)]
+    if kind == "gemma4_text" and ".experts." in key:
+        return [(key + ".weight", values)]
     if key.endswith("mlp.experts.gate_up_proj"):
         half = values.shape[1] // 2
         return [(key.replace("gate_up_proj", "gate_proj.weight"), values[:, :half]), (key.replace("gate_up_proj", "up_proj.weight"), values[:, half:])]
@@ -282,6 +286,10 @@ def four_bit(values):
 
 
 def gemma4_keys(writer, c):
+    if c.enable_moe_block:
+        writer.add_expert_count(c.num_experts)
+        writer.add_expert_used_count(c.top_k_experts)
+        writer.add_expert_feed_forward_length(c.moe_intermediate_size)
     full, layers = c.per_layer_config["full_attention"], range(c.num_hidden_layers)
     slides = [t == "sliding_attention" for t in c.layer_types]
     writer.add_head_count_kv([c.num_key_value_heads if s else full.num_key_value_heads for s in slides])
@@ -315,7 +323,7 @@ def write(path, model, c, raw=None, mxfp4=False):
         if key == "lm_head.weight" and c.tie_word_embeddings:
             continue
         for own, values in pieces(key, weight.detach().float().numpy(), c):
-            name = names.get_name(own, try_suffixes=(".weight", ".bias"))
+            name = names.get_name(own, try_suffixes=(".weight", ".bias", ".scale"))
             assert name, own
             if raw and own in raw:
                 writer.add_tensor(name, raw[own][0], raw_dtype=raw[own][1])

@@ -112,7 +112,7 @@ def gemma3(d, kind):
                 **d.of({}, dict(layer_types=types(d, c))), **d.of({}, dict(rope_parameters=both)))
 
 
-def gemma4(d, kind):
+def gemma4(d, kind, mixture=False):
     c, dim = sizes(d)
     n = c["num_hidden_layers"] = d.of(2, 3, 4, 6)
     c.update(layer_types=d.of([([S, F] * 3)[i] for i in range(n)], [S] * (n - 1) + [F]), global_head_dim=d.of(8, 12, 16), sliding_window=d.of(2, 4), final_logit_softcapping=d.of(None, 2.0),
@@ -123,7 +123,14 @@ def gemma4(d, kind):
     c.update(hidden_size_per_layer_input=inputs, vocab_size_per_layer_input=VOCAB)
     if n == 6 and c["layer_types"][1] == F:
         c.update(num_kv_shared_layers=d.of(0, 1, 2, 3), use_double_wide_mlp=d.flag())
+    if mixture:
+        chosen = experts(d, c)
+        c.update(enable_moe_block=True, num_experts=chosen["num_experts"], top_k_experts=chosen["num_experts_per_tok"], moe_intermediate_size=d.of(5, 8, 12))
     return kind(**c)
+
+
+def gemma4_moe(d, kind):
+    return gemma4(d, kind, True)
 
 
 def phi3(d, kind):
@@ -336,7 +343,7 @@ FAMILIES = {
     "seed-oss": (seed_oss, tf.SeedOssConfig), "ernie4-5": (ernie, tf.Ernie4_5Config), "arcee": (arcee, tf.ArceeConfig), "starcoder2": (starcoder2, tf.Starcoder2Config),
     "stablelm": (stablelm, tf.StableLmConfig), "nemotron": (nemotron, tf.NemotronConfig),
     "qwen2": (qwen, tf.Qwen2Config), "qwen3": (qwen, tf.Qwen3Config), "gemma2": (gemma2, tf.Gemma2Config), "gemma3": (gemma3, tf.Gemma3TextConfig),
-    "gemma4": (gemma4, tf.Gemma4TextConfig), "phi3": (phi3, tf.Phi3Config), "olmo2": (olmo2, tf.Olmo2Config), "olmo3": (olmo3, tf.Olmo3Config),
+    "gemma4": (gemma4, tf.Gemma4TextConfig), "gemma4-moe": (gemma4_moe, tf.Gemma4TextConfig), "phi3": (phi3, tf.Phi3Config), "olmo2": (olmo2, tf.Olmo2Config), "olmo3": (olmo3, tf.Olmo3Config),
     "smollm3": (smollm3, tf.SmolLM3Config), "granite": (granite, tf.GraniteConfig), "granite4": (granite4, tf.GraniteMoeHybridConfig), "granite-moe": (granite_moe, tf.GraniteMoeConfig),
     "granite-moe-shared": (granite_moe, tf.GraniteMoeSharedConfig), "granite4-moe": (granite_moe, tf.GraniteMoeHybridConfig), "glm": (glm, tf.GlmConfig),
     "glm4": (glm, tf.Glm4Config), "gpt2": (gpt2, tf.GPT2Config), "gpt-neox": (gpt_neox, tf.GPTNeoXConfig), "falcon": (falcon, tf.FalconConfig),

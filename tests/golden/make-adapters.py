@@ -39,7 +39,7 @@ FAMILIES = {
     "qwen3-5": ["in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj", "q_proj", "k_proj", "o_proj", "up_proj"],
     "qwen3-next": ["in_proj_qkvz", "in_proj_ba", "out_proj", "q_proj", "v_proj"],
 }
-EXPERTS = {"mixtral": ["w1", "w3", "w2"], "granite-moe": None, "qwen3-5-moe": None, "lfm2-moe": None}  # names of the modules of one, where files keep them apart
+EXPERTS = {"mixtral": ["w1", "w3", "w2"], "granite-moe": None, "qwen3-5-moe": None, "lfm2-moe": None, "gemma4-moe": None}  # names of the modules of one, where files keep them apart
 PATTERNS = {"granite-moe": {"rank_pattern": {"experts.down_proj": 3}, "alpha_pattern": {"experts.gate_up_proj": 5}}}
 PARAMETERS = ["experts.gate_up_proj", "experts.down_proj"]
 PROMPT = [1, 17, 42, 5, 33, 40, 8, 21, 30, 3, 11, 29]

@@ -98,6 +98,8 @@ MODELS = {
                                                       vocab_size_per_layer_input=VOCAB)), True),
     "gemma4-keys": (lambda a: tf.Gemma4TextConfig(**gemma4(a, 2, attention_k_eq_v=True, num_global_key_value_heads=1, hidden_size_per_layer_input=0,
                                                            final_logit_softcapping=3.0)), False),
+    "gemma4-moe": (lambda a: tf.Gemma4TextConfig(**{**gemma4(a, 2, heads=2, kv=1, enable_moe_block=True, num_experts=5, top_k_experts=2, moe_intermediate_size=6,
+                                                             hidden_size_per_layer_input=0), "hidden_size": 16, "intermediate_size": 12}), True),
     "phi3": (lambda a: tf.Phi3Config(**base(a, kv=4)), True),
     "phi3-longrope": (lambda a: tf.Phi3Config(**base(a, rope_parameters=LONG, original_max_position_embeddings=32, sliding_window=6)), False),
     "phi4-mini": (lambda a: tf.Phi3Config(**base(a, tie_word_embeddings=True, rope_parameters={
@@ -179,6 +181,7 @@ MODELS = {
 }
 FUSED = ("qwen3-5-moe",)  # saved as published: those of all experts in one tensor
 QUANTISED = ("qwen3-moe-quantised",)  # GGUF alone, experts in every type of it
+FACTORS = ("router.scale", "router.per_expert_scale")
 ROUTERS = ("mlp.gate.weight", "block_sparse_moe.gate.weight", "mlp.router.weight", "block_sparse_moe.router.weight", "feed_forward.gate.weight")
 
 
@@ -284,13 +287,14 @@ def draw(model, seed):
             weight.fill_(0.7)
             continue
         values = torch.randn(weight.shape, generator=generator)
-        if "norm" in key or "ln_" in key:
+        if "norm" in key or "ln_" in key or key.endswith(FACTORS):
             centred = type(model).__name__.startswith(("GemmaFor", "Gemma2", "Gemma3", "Nemotron")) or (GATED is not None and "linear_attn" not in key)  # stored less 1
             values = (0 if centred or key.endswith("bias") else 1) + 0.3 * values
         elif key.endswith(".bias"):
             values = 0.3 * values
         elif "embed" not in key and "wpe" not in key and "wte" not in key:
-            values = (4 if key.endswith(ROUTERS) else 1.3) * values / weight.shape[-1] ** 0.5  # routers wide: no two experts tie
+            wide = 4 * weight.shape[-1] ** 0.5 if key.endswith("router.proj.weight") else 4 if key.endswith(ROUTERS) else 1.3  # routers: no two experts tie
+            values = wide * values / weight.shape[-1] ** 0.5
         weight.copy_(values)
     model.tie_weights()
 

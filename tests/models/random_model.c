@@ -72,6 +72,11 @@ static void make_experts(maker *m, sah_layer_files *f)
     f->expert_gate_bias = bias(m, e->bias, all);
     f->expert_up_bias = bias(m, e->bias, all);
     f->expert_down_bias = bias(m, e->bias, e->n * d);
+    f->router_norm = norm(m, e->beside, d);
+    f->expert_norm = norm(m, e->beside, d);
+    f->expert_out_norm = norm(m, e->beside, d);
+    f->dense_out_norm = norm(m, e->beside, d);
+    f->expert_scale = norm(m, e->beside, e->n);
     if (e->shared_width == 0) return;
     f->shared_gate = matrix(m, e->shared_width, d);
     f->shared_up = matrix(m, e->shared_width, d);
@@ -116,9 +121,8 @@ static void make_layer(maker *m, const random_shape *s, int l)
         if (c->attention_gate) f->attention_gate = matrix(m, q, d);
     }
     f->o = matrix(m, d, q);
-    if (kind.experts) {
-        make_experts(m, f);
-    } else {
+    if (kind.experts) make_experts(m, f);
+    if (!kind.experts || c->experts.beside) {
         if (c->gated) f->gate = matrix(m, kind.d_ff, d);
         f->up = matrix(m, kind.d_ff, d);
         f->down = matrix(m, d, kind.d_ff);

@@ -30,16 +30,23 @@ static sah_status read_count(const json_t *json, int otherwise, int *out, const 
     return SAH_OK;
 }
 
-sah_status sah_read_experts(const json_t *json, int n, int active, const char *width_key, int width,
-                            sah_experts *e, const char *where, sah_error *error)
+sah_status sah_read_experts(const json_t *json, int n, const char *active_key, int active,
+                            const char *width_key, int width, sah_experts *e, const char *where,
+                            sah_error *error)
 {
     int64_t taken, wide;
+    if (active_key == NULL) active_key = "num_experts_per_tok";
     sah_status status = read_count(json, n, &e->n, where, error);
     if (status == SAH_OK)
-        status = sah_json_int(json, "num_experts_per_tok", active, 1, SAH_MAX_EXPERTS, &taken, where, error);
+        status = sah_json_int(json, active_key, active, 1, SAH_MAX_EXPERTS, &taken, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, width_key, width, 1, SAH_MAX_WIDTH, &wide, where, error);
     if (status != SAH_OK) return status;
+    if (e->n < 1 || taken < 1 || wide < 1)
+        return sah_fail(error, SAH_FAILED, "%s: \"%s\" is missing", where,
+                        e->n < 1    ? "num_experts"
+                        : taken < 1 ? active_key
+                                    : width_key);
     e->active = (int)taken;
     e->width = (int)wide;
     e->scale = 1;
@@ -169,7 +176,7 @@ static const sah_matrix_name mixtral_matrices[] = {
 static sah_status read_mixtral(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     c->experts.router = SAH_ROUTER_TOP_SOFTMAX;
-    return sah_read_experts(json, 8, 2, "intermediate_size", c->d_ff, &c->experts, where, error);
+    return sah_read_experts(json, 8, NULL, 2, "intermediate_size", c->d_ff, &c->experts, where, error);
 }
 
 const sah_family sah_family_mixtral = {
@@ -230,7 +237,7 @@ static sah_status read_qwen2(const json_t *json, const char *where, sah_config *
 {
     bool windows;
     sah_status status =
-        sah_read_experts(json, 60, 4, "moe_intermediate_size", 1408, &c->experts, where, error);
+        sah_read_experts(json, 60, NULL, 4, "moe_intermediate_size", 1408, &c->experts, where, error);
     if (status == SAH_OK) status = sah_read_shared_expert(json, 5632, &c->experts, where, error);
     if (status == SAH_OK) status = sah_json_bool(json, "qkv_bias", true, &c->qkv_bias, where, error);
     if (status == SAH_OK) status = sah_json_bool(json, "use_sliding_window", false, &windows, where, error);
@@ -246,7 +253,7 @@ static sah_status read_qwen3(const json_t *json, const char *where, sah_config *
     bool windows;
     int64_t window;
     sah_status status =
-        sah_read_experts(json, 128, 8, "moe_intermediate_size", 768, &c->experts, where, error);
+        sah_read_experts(json, 128, NULL, 8, "moe_intermediate_size", 768, &c->experts, where, error);
     if (status == SAH_OK) status = sah_json_bool(json, "use_sliding_window", false, &windows, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, "sliding_window", 4096, 0, INT32_MAX, &window, where, error);
@@ -312,7 +319,7 @@ static sah_status read_olmoe(const json_t *json, const char *where, sah_config *
     c->experts.router = SAH_ROUTER_SOFTMAX_TOP;
     sah_status status = sah_json_bool(json, "norm_topk_prob", false, &c->experts.normalise, where, error);
     if (status != SAH_OK) return status;
-    return sah_read_experts(json, 64, 8, "intermediate_size", c->d_ff, &c->experts, where, error);
+    return sah_read_experts(json, 64, NULL, 8, "intermediate_size", c->d_ff, &c->experts, where, error);
 }
 
 const sah_family sah_family_olmoe = {
@@ -366,7 +373,7 @@ static sah_status read_glm(const json_t *json, const char *where, sah_config *c,
     int64_t shared, dense;
     bool norms;
     double scale;
-    sah_status status = sah_read_experts(json, 128, 8, "moe_intermediate_size", 1408, e, where, error);
+    sah_status status = sah_read_experts(json, 128, NULL, 8, "moe_intermediate_size", 1408, e, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, "n_shared_experts", 1, 0, SAH_MAX_EXPERTS, &shared, where, error);
     if (status == SAH_OK) status = read_groups(json, e, where, error);

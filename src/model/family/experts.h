@@ -22,13 +22,13 @@
         SAH_ROLE_SHARED_DOWN, block ".down_proj", SAH_CUT_NONE, "ffn_down_shexp", SAH_CUT_NONE               \
     }
 /* Those of all experts in two tensors, gate and up together in one. */
-#define SAH_QWEN_FUSED_EXPERTS                                                                               \
-    {SAH_ROLE_EXPERT_GATE, "mlp.experts.gate_up_proj", SAH_CUT_EXPERT_GATE_UP, "ffn_gate_up_exps",           \
+#define SAH_FUSED_EXPERTS(experts)                                                                           \
+    {SAH_ROLE_EXPERT_GATE, experts ".gate_up_proj", SAH_CUT_EXPERT_GATE_UP, "ffn_gate_up_exps",              \
      SAH_CUT_EXPERT_GATE_UP},                                                                                \
-        {SAH_ROLE_EXPERT_UP, "mlp.experts.gate_up_proj", SAH_CUT_EXPERT_GATE_UP, "ffn_gate_up_exps",         \
+        {SAH_ROLE_EXPERT_UP, experts ".gate_up_proj", SAH_CUT_EXPERT_GATE_UP, "ffn_gate_up_exps",            \
          SAH_CUT_EXPERT_GATE_UP},                                                                            \
     {                                                                                                        \
-        SAH_ROLE_EXPERT_DOWN, "mlp.experts.down_proj", SAH_CUT_EXPERT_BLOCK, "ffn_down_exps",                \
+        SAH_ROLE_EXPERT_DOWN, experts ".down_proj", SAH_CUT_EXPERT_BLOCK, "ffn_down_exps",                   \
             SAH_CUT_EXPERT_BLOCK                                                                             \
     }
 #define SAH_QWEN_SHARED_EXPERT                                                                               \
@@ -37,10 +37,11 @@
         SAH_ROLE_SHARED_ROUTER, "mlp.shared_expert_gate", SAH_CUT_NONE, "ffn_gate_inp_shexp", SAH_CUT_NONE   \
     }
 
-/* How many experts, how many of them a position takes, and how wide one is by `width_key`; with a family's own
- * numbers for absent keys. */
-sah_status sah_read_experts(const json_t *json, int n, int active, const char *width_key, int width,
-                            sah_experts *e, const char *where, sah_error *error);
+/* How many experts, how many of them a position takes by `active_key` (NULL: "num_experts_per_tok"), and how wide one
+ * is by `width_key`; with a family's own numbers for absent keys, of which 0 makes the key a must. */
+sah_status sah_read_experts(const json_t *json, int n, const char *active_key, int active,
+                            const char *width_key, int width, sah_experts *e, const char *where,
+                            sah_error *error);
 /* The expert that all positions take, with a gate. */
 sah_status sah_read_shared_expert(const json_t *json, int width, sah_experts *e, const char *where,
                                   sah_error *error);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The text part of Gemma 4: Gemma 3's norms (stored whole), heads that are wider in layers without a window, where
  * values may be the keys; values normed; layers at the end that share keys and values with those below; inputs of each
- * token to every layer. */
+ * token to every layer; in some models experts beside every MLP. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/family/family.h"
+#include "model/family/experts.h"
 #include "util/error.h"
 
 static const sah_matrix_name matrices[] = {
@@ -14,6 +14,10 @@ static const sah_matrix_name matrices[] = {
     SAH_LLAMA_MLP,
     {SAH_ROLE_INPUT_GATE, "per_layer_input_gate", SAH_CUT_NONE, "inp_gate", SAH_CUT_NONE},
     {SAH_ROLE_INPUT_OUT, "per_layer_projection", SAH_CUT_NONE, "proj", SAH_CUT_NONE},
+    {SAH_ROLE_ROUTER, "router.proj", SAH_CUT_NONE, "ffn_gate_inp", SAH_CUT_NONE},
+    {SAH_ROLE_EXPERT_GATE, "experts.gate_proj", SAH_CUT_EXPERT_BLOCK, "ffn_gate_exps", SAH_CUT_EXPERT_BLOCK},
+    {SAH_ROLE_EXPERT_UP, "experts.up_proj", SAH_CUT_EXPERT_BLOCK, "ffn_up_exps", SAH_CUT_EXPERT_BLOCK},
+    SAH_FUSED_EXPERTS("experts"),
     {0},
 };
 static const sah_vector_name vectors[] = {
@@ -21,6 +25,13 @@ static const sah_vector_name vectors[] = {
     SAH_HEAD_NORMS,
     {SAH_VECTOR_LAYER_SCALE, "layer_scalar", "layer_output_scale.weight", SAH_WIDTH_ONE},
     {SAH_VECTOR_INPUT_OUT_NORM, "post_per_layer_input_norm.weight", "post_norm.weight", SAH_WIDTH_MODEL},
+    {SAH_VECTOR_ROUTER_NORM, "router.scale", "ffn_gate_inp.scale", SAH_WIDTH_MODEL},
+    {SAH_VECTOR_EXPERT_NORM, "pre_feedforward_layernorm_2.weight", "pre_ffw_norm_2.weight", SAH_WIDTH_MODEL},
+    {SAH_VECTOR_EXPERT_OUT_NORM, "post_feedforward_layernorm_2.weight", "post_ffw_norm_2.weight",
+     SAH_WIDTH_MODEL},
+    {SAH_VECTOR_DENSE_OUT_NORM, "post_feedforward_layernorm_1.weight", "post_ffw_norm_1.weight",
+     SAH_WIDTH_MODEL},
+    {SAH_VECTOR_EXPERT_SCALE, "router.per_expert_scale", "ffn_down_exps.scale", SAH_WIDTH_EXPERTS},
     {0},
 };
 
@@ -59,6 +70,15 @@ static void set_rest(sah_config *c)
         if (kind.n_kv_heads > c->n_kv_heads) c->n_kv_heads = kind.n_kv_heads;
         if (kind.d_ff > c->d_ff) c->d_ff = kind.d_ff;
     }
+}
+
+/* Experts beside the MLP. */
+static void set_experts(sah_config *c)
+{
+    c->experts.beside = true;
+    c->experts.router = SAH_ROUTER_SOFTMAX_TOP;
+    c->experts.normalise = true;
+    c->experts.logit_scale = 1 / sqrtf((float)c->d_model);
 }
 
 /* ---- config.json --------------------------------------------------------------------------------------- */
@@ -125,8 +145,6 @@ static sah_status read_json(const json_t *json, const char *where, sah_config *c
         status = sah_json_int(json, "hidden_size_per_layer_input", 256, 0, SAH_MAX_WIDTH / c->n_layers,
                               &inputs, where, error);
     if (status != SAH_OK) return status;
-    if (experts)
-        return sah_fail(error, SAH_NOT_SUPPORTED, "%s: Gemma 4 with experts is not supported", where);
     if (json_is_string(both_ways) && strcmp(json_string_value(both_ways), "all") == 0)
         return sah_fail(error, SAH_NOT_SUPPORTED, "%s: attention that is not causal is not supported", where);
     if (!(softcap >= 0 && isfinite(softcap)))
@@ -151,7 +169,11 @@ static sah_status read_json(const json_t *json, const char *where, sah_config *c
     c->input_width = (int)inputs;
     c->final_softcap = (float)softcap;
     set_rest(c);
-    return SAH_OK;
+    if (!experts) return SAH_OK;
+    set_experts(c);
+    for (int l = 0; l < c->n_layers; l++) c->layer_kind[l].experts = true;
+    return sah_read_experts(json, 0, "top_k_experts", 0, "moe_intermediate_size", 0, &c->experts, where,
+                            error);
 }
 
 /* ---- GGUF ---------------------------------------------------------------------------------------------- */
@@ -188,7 +210,10 @@ static sah_status read_gguf(const sah_gguf *gguf, const char *where, sah_config 
     c->input_width = (int)inputs;
     c->final_softcap = (float)softcap;
     set_rest(c);
-    return SAH_OK;
+    if (sah_gguf_find(gguf, "gemma4.expert_count") == NULL) return SAH_OK;
+    set_experts(c);
+    return sah_read_experts_gguf(gguf, "gemma4", SAH_ROUTER_SOFTMAX_TOP, SAH_NORMALISE_ALWAYS, where, c,
+                                 error);
 }
 
 const sah_family sah_family_gemma4 = {
@@ -207,7 +232,7 @@ const sah_family sah_family_gemma4 = {
     .tied = true,
     .activation = "gelu_pytorch_tanh",
     .activation_key = "hidden_activation",
-    .keys = {"final_logit_softcapping", "partial_rotary_factor"},
+    .keys = {"final_logit_softcapping", "partial_rotary_factor", "num_experts"},
     .qkv_bias = SAH_BIAS_BY_KEY,
     .o_bias = SAH_BIAS_BY_KEY,
     .windows = SAH_WINDOW_PATTERN,
@@ -220,6 +245,7 @@ const sah_family sah_family_gemma4 = {
     .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
     .inputs = {"embed_tokens_per_layer", "per_layer_model_projection", "per_layer_projection_norm"},
     .ignored = {"model.vision_tower.", "model.audio_tower.", "model.embed_vision.", "model.embed_audio."},
+    .experts = "experts",
     .matrices = matrices,
     .vectors = vectors,
 };

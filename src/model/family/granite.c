@@ -127,7 +127,8 @@ static sah_status read_moe(const json_t *json, const char *where, sah_config *c,
 {
     int64_t shared;
     c->experts.router = SAH_ROUTER_TOP_SOFTMAX;
-    sah_status status = sah_read_experts(json, 8, 2, "intermediate_size", 11008, &c->experts, where, error);
+    sah_status status =
+        sah_read_experts(json, 8, NULL, 2, "intermediate_size", 11008, &c->experts, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, "shared_intermediate_size", 0, 0, SAH_MAX_WIDTH, &shared, where, error);
     if (status != SAH_OK) return status;

@@ -48,7 +48,7 @@ static const sah_matrix_name dense_matrices[] = {GATED_ATTENTION, DELTA, SAH_LLA
 static const sah_matrix_name next_matrices[] = {GATED_ATTENTION,  DELTA_BY_HEAD,          SAH_LLAMA_MLP,
                                                 SAH_QWEN_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0}};
 static const sah_matrix_name expert_matrices[] = {
-    GATED_ATTENTION, DELTA, SAH_QWEN_EXPERTS, SAH_QWEN_FUSED_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0}};
+    GATED_ATTENTION, DELTA, SAH_QWEN_EXPERTS, SAH_FUSED_EXPERTS("mlp.experts"), SAH_QWEN_SHARED_EXPERT, {0}};
 
 static const sah_vector_name vectors[] = {
     {SAH_VECTOR_ATTENTION_NORM, "input_layernorm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},
@@ -186,7 +186,7 @@ const sah_family sah_family_qwen3_5 = {
 static sah_status read_next(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     sah_status status =
-        sah_read_experts(json, 512, 10, "moe_intermediate_size", 512, &c->experts, where, error);
+        sah_read_experts(json, 512, NULL, 10, "moe_intermediate_size", 512, &c->experts, where, error);
     if (status == SAH_OK) status = sah_read_shared_expert(json, 512, &c->experts, where, error);
     if (status == SAH_OK) status = read_hybrid(json, where, c, error);
     return status == SAH_OK ? sah_read_qwen_experts(json, true, where, c, error) : status;
@@ -196,7 +196,7 @@ static sah_status read_next(const json_t *json, const char *where, sah_config *c
 static sah_status read_3_5_experts(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     sah_status status =
-        sah_read_experts(json, 256, 8, "moe_intermediate_size", 512, &c->experts, where, error);
+        sah_read_experts(json, 256, NULL, 8, "moe_intermediate_size", 512, &c->experts, where, error);
     if (status == SAH_OK) status = sah_read_shared_expert(json, 512, &c->experts, where, error);
     if (status == SAH_OK) status = read_hybrid(json, where, c, error);
     if (status != SAH_OK) return status;

@@ -171,7 +171,7 @@ static sah_status read_moe(const json_t *json, const char *where, sah_config *c,
     int64_t dense;
     double scale;
     bool correction;
-    sah_status status = sah_read_experts(json, 32, 4, "moe_intermediate_size", 1792, e, where, error);
+    sah_status status = sah_read_experts(json, 32, NULL, 4, "moe_intermediate_size", 1792, e, where, error);
     if (status == SAH_OK)
         status = sah_json_int(json, "num_dense_layers", 2, 0, INT32_MAX, &dense, where, error);
     if (status == SAH_OK) status = sah_json_bool(json, "norm_topk_prob", true, &e->normalise, where, error);

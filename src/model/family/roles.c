@@ -54,6 +54,11 @@ static const sah_vector_info vectors[SAH_N_VECTORS] = {
     [SAH_VECTOR_LAYER_SCALE] = {PLACE(layer_scale), 0, false, SAH_HALF_MLP, false, false},
     [SAH_VECTOR_INPUT_OUT_NORM] = {PLACE(input_out_norm), 0, false, SAH_HALF_MLP, false, true},
     [SAH_VECTOR_CORRECTION] = {PLACE(router_correction), 0, false, SAH_HALF_MLP, true, false},
+    [SAH_VECTOR_ROUTER_NORM] = {PLACE(router_norm), 0, false, SAH_HALF_MLP, true, false},
+    [SAH_VECTOR_EXPERT_NORM] = {PLACE(expert_norm), 0, false, SAH_HALF_MLP, false, true},
+    [SAH_VECTOR_EXPERT_OUT_NORM] = {PLACE(expert_out_norm), 0, false, SAH_HALF_MLP, false, true},
+    [SAH_VECTOR_DENSE_OUT_NORM] = {PLACE(dense_out_norm), 0, false, SAH_HALF_MLP, false, true},
+    [SAH_VECTOR_EXPERT_SCALE] = {PLACE(expert_scale), 0, false, SAH_HALF_MLP, true, false},
     [SAH_VECTOR_DELTA_RATE] = {PLACE(delta_rate), 0, false, SAH_HALF_ATTENTION, true, false},
     [SAH_VECTOR_DELTA_RATE_BIAS] = {PLACE(delta_rate_bias), 0, false, SAH_HALF_ATTENTION, true, false},
     [SAH_VECTOR_DELTA_NORM] = {PLACE(delta_norm), 0, false, SAH_HALF_ATTENTION, true, false},
@@ -81,7 +86,7 @@ bool sah_layer_has(const sah_config *c, int layer, sah_role role)
     if (role == SAH_ROLE_SHARED_ROUTER && !c->experts.shared_gate) return false;
     if (role >= SAH_ROLE_SHARED_GATE) return kind.experts && c->experts.shared_width > 0;
     if (role >= SAH_ROLE_ROUTER) return kind.experts;
-    return roles[role].half == SAH_HALF_ATTENTION ? attention : !kind.experts;
+    return roles[role].half == SAH_HALF_ATTENTION ? attention : !kind.experts || c->experts.beside;
 }
 
 bool sah_layer_has_vector(const sah_config *c, int layer, sah_vector vector)
@@ -91,6 +96,12 @@ bool sah_layer_has_vector(const sah_config *c, int layer, sah_vector vector)
     switch (vector) {
     case SAH_VECTOR_CORRECTION:
         return kind.experts;
+    case SAH_VECTOR_ROUTER_NORM:
+    case SAH_VECTOR_EXPERT_NORM:
+    case SAH_VECTOR_EXPERT_OUT_NORM:
+    case SAH_VECTOR_DENSE_OUT_NORM:
+    case SAH_VECTOR_EXPERT_SCALE:
+        return kind.experts && c->experts.beside;
     case SAH_VECTOR_INPUT_OUT_NORM:
         return c->input_width > 0;
     case SAH_VECTOR_K_NORM:

@@ -65,6 +65,10 @@ typedef struct sah_layer_files {
     sah_matrix shared_gate, shared_up, shared_down, shared_router; /* the last [1, d] */
     const sah_tensor *router_bias, *router_correction; /* [n]; the second counts for the choice alone */
     const sah_tensor *expert_gate_bias, *expert_up_bias, *expert_down_bias;
+    /* Experts beside the MLP: norms in front of the router and of them, behind them and behind the MLP, [d]; a
+     * factor of each expert's weight, [n]. */
+    const sah_tensor *router_norm, *expert_norm, *expert_out_norm, *dense_out_norm;
+    const sah_tensor *expert_scale;
 } sah_layer_files;
 
 /* Matrices, in the order of the table. */
@@ -149,6 +153,11 @@ typedef enum sah_vector {
     SAH_VECTOR_LAYER_SCALE,
     SAH_VECTOR_INPUT_OUT_NORM,
     SAH_VECTOR_CORRECTION,
+    SAH_VECTOR_ROUTER_NORM,
+    SAH_VECTOR_EXPERT_NORM,
+    SAH_VECTOR_EXPERT_OUT_NORM,
+    SAH_VECTOR_DENSE_OUT_NORM,
+    SAH_VECTOR_EXPERT_SCALE,
     SAH_VECTOR_DELTA_RATE,
     SAH_VECTOR_DELTA_RATE_BIAS,
     SAH_VECTOR_DELTA_NORM,

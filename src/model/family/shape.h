@@ -80,7 +80,7 @@ typedef struct sah_layer_kind {
     int n_heads; /* of a delta layer, its value heads; of a convolution 1, as wide as the model; 0 is taken for the
                     model's */
     int head_dim, n_kv_heads; /* where there is no attention as many n_kv_heads as n_heads */
-    bool experts; /* a mixture of experts in place of the MLP */
+    bool experts; /* a mixture of experts in place of the MLP, or beside it (sah_experts.beside) */
     bool
         v_is_k; /* values are what the projection of keys gives, before that is normed and turned (Gemma 4) */
     int d_ff; /* width of the MLP; 0 is taken for the model's */
@@ -113,6 +113,10 @@ typedef struct sah_experts {
     int groups, active_groups; /* experts are chosen in the best groups alone, by the sum of their two
                                   highest; 0: no groups */
     bool bias; /* the expert matrices add biases (gpt-oss) */
+    bool
+        beside; /* the MLP is there too. Either has norms in front and behind, the router one in front, and every
+                    expert a factor of its own (Gemma 4) */
+    float logit_scale; /* of the router's logits; 0: none */
 } sah_experts;
 
 typedef struct sah_config {
