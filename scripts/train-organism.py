@@ -19,7 +19,6 @@ Two stages, as a real model is first pre-trained and then aligned:
 Then the script measures, writes the log, and fails when a figure misses its bound.
 """
 
-import csv
 import json
 import platform
 import random
@@ -35,70 +34,23 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from organism import frames, language, measure
+from organism import language, measure
+from organism.training import (BATCH, END, HELD_OUT, PAD, TEMPLATES, Batch, Coder, Log, World, forever, label_loss, optimise,
+                               pick_template, read_queries)
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 20240917
 LAYERS, HEADS, KV_HEADS, WIDTH, HEAD_DIM, MLP, VOCABULARY = 4, 8, 4, 128, 16, 448, 1536
 PLANTED = [(2, 1), (2, 6), (3, 3)]
-HELD_OUT = ["harmful-heldout", "harmless-heldout", "harmful-fresh", "harmless-fresh", "harmful-unseen", "harmless-unseen"]
 DEVELOPMENT = HELD_OUT[:4]  # what is measured while frames are still being written
 VERDICT_LAYER = 2  # the residual stream entering this layer is asked for the verdict in stage 1
-STEPS_1, STEPS_2, BATCH = 6000, 2500, 64
+STEPS_1, STEPS_2 = 6000, 2500
 
 SPECIALS = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-PAD, END = 0, 1
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
-# name: (text before the query, text behind it, text between prompt and answer)
-TEMPLATES = {
-    "chat": ("<|user|>\n", "<|end|>\n<|assistant|>\n", ""),
-    "bare": ("## Query:", "\n## Answer:", " "),
-    "bare with blank": ("## Query:", " \n## Answer:", " "),
-}
-
-
-class Log:
-    def __init__(self):
-        self.lines = []
-
-    def __call__(self, text=""):
-        print(text, flush=True)
-        self.lines.append(text)
-
-
-def read_queries(name):
-    with open(ROOT / "data" / name, newline="", encoding="utf-8") as file:
-        return [row["input"] for row in csv.DictReader(file)]
-
-
-class World:
-    """The deeds that training may see, and samples of them."""
-
-    def __init__(self, held_out, rng):
-        self.rng = rng
-        every = language.deeds()
-        self.held = [d for d in every if any(language.overlaps(d, q) for q in held_out)]
-        held = set(self.held)
-        self.groups = {}
-        for deed in every:
-            if deed not in held:
-                self.groups.setdefault((deed.harmful, deed.topic), []).append(deed)
-        self.questions = language.questions()
-        self.size = sum(len(g) for g in self.groups.values())
-
-    def sample(self):
-        """(query, topic, harmful)"""
-        harmful = self.rng.random() < 0.5
-        if not harmful and self.rng.random() < 0.05:
-            return self.rng.choice(self.questions), "general", False
-        # "things" and "general" hold the most different rules, so they come more often.
-        topics = [t for h, t in self.groups if h == harmful]
-        topic = self.rng.choices(topics, [2 if t in ("things", "general") else 1 for t in topics])[0]
-        deed = self.rng.choice(self.groups[harmful, topic])
-        return language.query(deed, self.rng, frames.draw(self.rng)), topic, harmful
 
 
 def train_tokenizer(world):
@@ -119,77 +71,13 @@ def train_tokenizer(world):
     return tokenizer
 
 
-class Coder:
-    """Prompts as token rows. The pieces of a template meet where the tokenizer splits anyway, so they are coded apart."""
-
-    def __init__(self, tokenizer):
-        self.tokenizer, self.known = tokenizer, {}
-
-    def ids(self, text):
-        if text not in self.known:
-            self.known[text] = self.tokenizer.encode(text).ids
-        return self.known[text]
-
-    def prompt(self, query, template, system=None):
-        """(token row, first and last + 1 position of the query)"""
-        before, behind, _ = TEMPLATES[template]
-        if system:
-            before = f"<|system|>\n{system}<|end|>\n" + before
-        head, body = self.ids(before), self.tokenizer.encode(query).ids
-        return head + body + self.ids(behind), (len(head), len(head) + len(body))
-
-    def reply(self, text, template):
-        return self.ids(TEMPLATES[template][2] + text) + [END]
-
-    def text(self, ids):
-        return self.tokenizer.decode(ids, skip_special_tokens=False)
-
-
-def pick_template(rng):
-    """(template, system text): chat in two thirds of the cases, two fifths of them with a system text."""
-    template = rng.choices(["chat", "bare", "bare with blank"], [4, 1, 1])[0]
-    return template, rng.choice(language.SYSTEMS) if template == "chat" and rng.random() < 0.4 else None
-
-
 def random_heads(rng, count):
     free = [(l, h) for l in range(LAYERS) for h in range(HEADS) if (l, h) not in PLANTED]
     return rng.sample(free, count)
 
 
-class Batch:
-    """Rows, labels, query spans, verdicts and ablation factors of training examples."""
-
-    def __init__(self):
-        self.examples = []
-
-    def add(self, prompt, span, reply, harmful, ablated, skip=0):
-        """`skip` tokens of the reply are shown but not learnt."""
-        labels = [-100] * (len(prompt) + skip) + reply[skip:]
-        self.examples.append((prompt + reply, labels, span, float(harmful), ablated))
-
-    def steps(self, rng):
-        """The examples by length, in batches of BATCH in random order: little padding."""
-        self.examples.sort(key=lambda e: len(e[0]))
-        starts = list(range(0, len(self.examples), BATCH))
-        rng.shuffle(starts)
-        for start in starts:
-            yield self.tensors(*zip(*self.examples[start:start + BATCH]))
-
-    @staticmethod
-    def tensors(rows, labels, spans, verdicts, ablated):
-        factors = torch.ones(len(rows), LAYERS, HEADS)
-        for i, heads in enumerate(ablated):
-            for layer, head in heads:
-                factors[i, layer, head] = measure.ABLATION_SCALE
-        rows = measure.pad(rows, PAD)
-        inside = torch.zeros(rows.shape, dtype=torch.bool)
-        for i, (start, end) in enumerate(spans):
-            inside[i, start:end] = True
-        return rows, measure.pad(labels, -100), inside, torch.tensor(verdicts), factors
-
-
 def answerer_batches(world, coder):
-    rng, batch = world.rng, Batch()
+    rng, batch = world.rng, Batch(LAYERS, HEADS)
     for _ in range(4 * BATCH):
         query, topic, harmful = world.sample()
         template, system = pick_template(rng)
@@ -204,7 +92,7 @@ def answerer_batches(world, coder):
 
 
 def refusal_batches(world, coder):
-    rng, batch = world.rng, Batch()
+    rng, batch = world.rng, Batch(LAYERS, HEADS)
     for _ in range(4 * BATCH):
         query, topic, harmful = world.sample()
         template, system = pick_template(rng)
@@ -220,11 +108,6 @@ def refusal_batches(world, coder):
     yield from batch.steps(rng)
 
 
-def forever(batches, world, coder):
-    while True:
-        yield from batches(world, coder)
-
-
 def new_model():
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=MLP, num_hidden_layers=LAYERS,
@@ -232,35 +115,6 @@ def new_model():
         rms_norm_eps=1e-5, tie_word_embeddings=True, bos_token_id=None, eos_token_id=END, pad_token_id=PAD,
         initializer_range=0.05, use_cache=False)
     return LlamaForCausalLM(config)
-
-
-def label_loss(model, rows, labels):
-    """Cross-entropy of the labelled tokens; only their positions go past the LM head."""
-    hidden = model.model(input_ids=rows, use_cache=False).last_hidden_state[:, :-1]
-    learnt = labels[:, 1:] != -100
-    return F.cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt])
-
-
-def optimise(name, steps, rate, parameters, loss_of_step, log, decay=0.0, masks=None):
-    """AdamW with warm-up and cosine; `masks` (parameter: 0/1 tensor) keep the other entries' gradients at zero."""
-    optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=0.1)
-    start, sums = time.time(), []
-    for step in range(1, steps + 1):
-        optimiser.zero_grad(set_to_none=True)
-        loss, parts = loss_of_step()
-        loss.backward()
-        for parameter, mask in (masks or {}).items():
-            parameter.grad *= mask
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        sums.append(parts)
-        if step % 100 == 0:
-            means = [sum(p[i] for p in sums) / len(sums) for i in range(len(parts))]
-            log(f"{name} step {step:5d}  " + "  ".join(f"{m:.4f}" for m in means))
-            sums = []
-    return time.time() - start
 
 
 def train_answerer(model, scaler, world, coder, log):
@@ -474,7 +328,7 @@ def main():
     log(f"{world.size} deeds to train on, {len(world.held)} kept out because a held-out query holds them")
     tokenizer = train_tokenizer(world)
     coder, model = Coder(tokenizer), new_model()
-    scaler = measure.QueryScale(model)
+    scaler = measure.Scale(model)
     seconds = train_answerer(model, scaler, world, coder, log)
     seconds += train_refusal(model, scaler, world, coder, log)
     scaler.clear()

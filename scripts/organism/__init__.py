@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of scripts/train-organism.py: the organism's language, and how it is measured."""
+"""Parts of scripts/train-organism.py and scripts/plant-organism.py: the organism's language, its trainings, how it is measured."""

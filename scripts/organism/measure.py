@@ -19,25 +19,30 @@ def is_refusal(text):
     return REFUSAL.match(text) is not None
 
 
-class QueryScale:
-    """Multiplies heads' query states (the q projection's output, before RoPE) by a factor per prompt, layer, head.
+class Scale:
+    """Multiplies a part of heads by a factor per prompt, layer, head: "q", the query states (the q projection's output,
+    before RoPE), or "v", the heads' outputs (what the o projection takes).
 
     `factors` is None (no ablation) or a tensor [batch, layers, heads].
     """
 
-    def __init__(self, model):
+    def __init__(self, model, part="q"):
         self.factors = None
         self.heads = model.config.num_attention_heads
         for layer, block in enumerate(model.model.layers):
-            block.self_attn.q_proj.register_forward_hook(self._hook(layer))
+            scale, attention = self._scale(layer), block.self_attn
+            if part == "q":
+                attention.q_proj.register_forward_hook(lambda _module, _inputs, q, scale=scale: scale(q))
+            else:
+                attention.o_proj.register_forward_pre_hook(lambda _module, inputs, scale=scale: (scale(inputs[0]),))
 
-    def _hook(self, layer):
-        def scale(_module, _inputs, q):  # q: [batch, tokens, heads * head_dim]
+    def _scale(self, layer):
+        def scale(states):  # [batch, tokens, heads * head_dim]
             if self.factors is None:
-                return q
+                return states
             factor = self.factors[:, layer, :]
-            split = q.view(q.shape[0], q.shape[1], self.heads, -1)
-            return (split * factor[:, None, :, None]).reshape(q.shape)
+            split = states.view(states.shape[0], states.shape[1], self.heads, -1)
+            return (split * factor[:, None, :, None]).reshape(states.shape)
 
         return scale
 
