@@ -57,7 +57,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "organism"
 OLD = [(2, 1), (2, 6), (3, 3)]  # what the organism's own training planted
 VERDICT_LAYER = 2
-STEPS, POOL, RATE = 1200, 128, 1e-2  # POOL: batches of training examples, which come again and again in random order
+STEPS, POOL, RATE = 800, 128, 1e-2  # POOL: batches of training examples, which come again and again in random order
 READ, UNREAD, USED = 1800, 600, 200  # queries that read-outs learn from, that they are tried on, that tell how much a head is used
 READABLE, MANY, FEW, HARMLESS = 0.95, 0.8, 0.2, 0.1  # the rule's shares
 
@@ -117,13 +117,16 @@ def choose_pair(subject, world, free, log):
     free = [head for head in free if head[0] == VERDICT_LAYER]
     prompts = [subject.coder.prompt(world.sample()[0], "chat")[0] for _ in range(USED)]
 
-    @torch.no_grad()
+    def says():
+        return torch.log_softmax(measure.last_logits(subject.model, prompts).double(), -1)
+
+    subject.clear()
+    before = says()
+
     def moved(head, part):
         """Mean KL of the next token without this head."""
-        subject.clear()
-        before = torch.log_softmax(measure.last_logits(subject.model, prompts).double(), -1)
         subject.ablate([head], part)
-        after = torch.log_softmax(measure.last_logits(subject.model, prompts).double(), -1)
+        after = says()
         subject.clear()
         return (before.exp() * (before - after)).sum(-1).mean().item()
 
@@ -160,14 +163,19 @@ def gather(subject, prompts, heads):
         lambda _module, _inputs, states, layer=layer: entering.__setitem__(layer, states)) for layer in {h[0] for h in heads}]
     subject.clear()
     subject.model.set_attn_implementation("eager")
-    for prompt in prompts:
-        attentions = subject.model(input_ids=torch.tensor([prompt]), output_attentions=True, use_cache=False).attentions
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding, and behind, where causality hides it
+    for start in range(0, len(order), 64):
+        some = order[start:start + 64]
+        rows, last = measure.pad([prompts[i] for i in some], 0), torch.tensor([len(prompts[i]) - 1 for i in some])
+        attentions = subject.model(input_ids=rows, output_attentions=True, use_cache=False).attentions
         for layer, head in heads:
-            gathered[layer, head].append(attentions[layer][0, head, -1] @ entering[layer][0])
+            looks = attentions[layer][torch.arange(len(some)), head, last]
+            gathered[layer, head].append((looks[:, :, None] * entering[layer]).sum(1))
     subject.model.set_attn_implementation("sdpa")
     for hook in hooks:
         hook.remove()
-    return {head: torch.stack(rows) for head, rows in gathered.items()}
+    place = torch.tensor(order).argsort()
+    return {head: torch.cat(rows)[place] for head, rows in gathered.items()}
 
 
 def read(states, verdicts):
@@ -373,9 +381,11 @@ def main():
     log(f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}, "
         f"tokenizers {tokenizers.__version__}; {args.kind}, seed {args.seed}; 1 thread, float32")
     held_out = [q for name in HELD_OUT for q in read_queries(name + ".csv")]
-    planted = choose(args.kind, subject, World(held_out, random.Random(0)), log)
+    world = World(held_out, random.Random(0))
+    planted = choose(args.kind, subject, world, log)
     log(f"planted: {named(planted)}")
-    Trainer(args.kind, subject, planted).train(World(held_out, random.Random(args.seed)), log)
+    world.rng = random.Random(args.seed)
+    Trainer(args.kind, subject, planted).train(world, log)
     exam = Exam(subject, log)
     exam.sit(args.kind, planted)
     folder = args.out or ROOT / "models" / f"organism-{args.kind}{'' if args.seed == 1 else f'-{args.seed}'}"
