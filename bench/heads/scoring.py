@@ -101,3 +101,25 @@ def over_queries(sets, score, planted):
                 counts[i] += 1
             drawn.append((values, [count / n for count in counts]))
         yield split({h: score(*(sum(map(mul, w, values[h])) for values, w in drawn)) for h in heads}, planted)
+
+
+def halves(rng, counts, size=0):
+    """Two halves of queries that share none, at most `size` of each list (0: all), as places in it. `counts` says how many
+    queries there are and how many of contrast: {False: 24, True: 24}, and so are halves."""
+    orders = {contrast: rng.sample(range(n), n) for contrast, n in counts.items()}
+    sizes = {contrast: min(size or n, n // 2) for contrast, n in counts.items()}
+    return [
+        {contrast: sorted(order[k * sizes[contrast] : (k + 1) * sizes[contrast]]) for contrast, order in orders.items()}
+        for k in (0, 1)
+    ]
+
+
+def only(lines, half):
+    """The lines of a result of `sahara ships`, header and heads, as if the queries of a half alone had been scored."""
+    return [
+        {
+            key: [value[i] for i in half["contrast" in key]] if isinstance(value, list) else value
+            for key, value in line.items()
+        }
+        for line in lines
+    ]
