@@ -45,8 +45,8 @@ const option_spec options_table[N_OPTIONS] = {
     [OPT_LAYERS] = {"layers", 0, "A:B", RANGE, PLACE(layer_from), 0, 0, "only layers A to B-1"},
     [OPT_HEADS] = {"heads", 0, "A:B", RANGE, PLACE(head_from), 0, 0, "only heads A to B-1 of each layer"},
     [OPT_TEMPLATE] = {"template", 0, "NAME|STRING", TEXT, PLACE(template_), 0, 0,
-                      "how a query becomes a prompt: ships, sahara, none, chat, a chat family,\n"
-                      "or a string with {} for the query and \\n for a line end"},
+                      "how a query becomes a prompt: ships, sahara, none, tokens (it is token ids),\n"
+                      "chat, a chat family, or a string with {} for it and \\n for a line end"},
     [OPT_SYSTEM] = {"system", 0, "TEXT", TEXT, PLACE(system), 0, 0,
                     "system prompt, where the template has a place for one"},
     [OPT_TEMPLATE_VAR] = {"template-var", 0, "NAME=VALUE", LIST, PLACE(template_vars), 0, 0,

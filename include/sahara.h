@@ -77,6 +77,10 @@ void sah_strings_free(sah_strings *strings);
 /* Appends a copy of text[0..length), NUL behind it. */
 sah_status sah_strings_add(sah_strings *strings, const char *text, size_t length, sah_error *error);
 
+/* Appends a prompt of n token ids as the text that the template "tokens" takes for it: so runs can be given prompts
+ * that no text makes. */
+sah_status sah_strings_add_tokens(sah_strings *strings, const int32_t *ids, size_t n, sah_error *error);
+
 /* Lists of queries need not come from a file: functions that take a `const sah_strings *` only read items and n, so
  * that {.items = texts, .n = 3} over strings of the caller's own will do. */
 
@@ -185,7 +189,8 @@ sah_status sah_decode_response(const sah_model *model, const int32_t *ids, size_
 /* True when generation ends at `id` (an end-of-sequence or end-of-turn token of the model). */
 bool sah_is_end_token(const sah_model *model, int32_t id);
 
-/* Wraps a query. `template` is a name (ships, sahara, none; chat: the model's own chat template; a chat
+/* Wraps a query. `template` is a name (ships, sahara, none; tokens: the query is token ids, as "1 17 42", which are the
+ * prompt as they are; chat: the model's own chat template; a chat
  * family: chatml, llama2, llama3, llama3.1, mistral, vicuna, zephyr, organism) or a string that holds {} where
  * the query goes and may write \n for a line end. Chat templates are rendered as transformers'
  * apply_chat_template does, with add_generation_prompt. `system` (or NULL: what the template does without) is

@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara logits: next-token logits of one prompt, for checking against other programs. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
 #include "interchange.h"
-
-/* "1 17 42" or "1,17,42" to ids, for which there is room; false when anything else is there. */
-static bool read_ids(const char *text, int32_t *ids, size_t *n)
-{
-    for (const char *at = text + strspn(text, " ,"); *at; at += strspn(at, " ,")) {
-        char *end;
-        errno = 0;
-        long value = strtol(at, &end, 10);
-        if (end == at || errno != 0 || value < 0 || value > INT32_MAX || !strchr(" ,", *end)) return false;
-        ids[(*n)++] = (int32_t)value;
-        at = end;
-    }
-    return *n > 0;
-}
 
 static sah_status no_memory(sah_error *error)
 {
@@ -46,9 +31,8 @@ static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_
                             sah_error *error)
 {
     if (!o->tokens_in) return text_tokens(model, o, "text", o->text, ids, n, error);
-    *ids = malloc((strlen(o->tokens_in) + 1) * sizeof **ids);
-    if (*ids == NULL) return no_memory(error);
-    if (read_ids(o->tokens_in, *ids, n)) return SAH_OK;
+    if (sah_prompt_encode(model, "tokens", o->tokens_in, ids, n, error) != SAH_BAD_ARGUMENT)
+        return error->status;
     snprintf(error->message, sizeof error->message,
              "--tokens-in: expected token ids separated by blanks or commas");
     return error->status = SAH_BAD_ARGUMENT;
@@ -86,13 +70,10 @@ static sah_status read_donors(const sah_model *model, const cli_options *o, dono
         int32_t **ids = &out->ids[i];
         size_t *n = &out->prompts[i].n;
         out->n++;
-        *ids = o->tokens_in ? malloc((strlen(texts.items[i]) + 1) * sizeof **ids) : NULL;
-        if (o->tokens_in && *ids == NULL) status = no_memory(error);
-        if (*ids != NULL && read_ids(texts.items[i], *ids, n)) continue;
-        free(*ids);
-        *ids = NULL;
-        *n = 0;
-        if (status == SAH_OK) status = text_tokens(model, o, option, texts.items[i], ids, n, error);
+        if (o->tokens_in && sah_prompt_encode(model, "tokens", texts.items[i], ids, n, error) == SAH_OK)
+            continue;
+        *error = (sah_error){0};
+        status = text_tokens(model, o, option, texts.items[i], ids, n, error);
     }
     for (size_t i = 0; i < out->n; i++) out->prompts[i].ids = out->ids[i];
     sah_strings_free(&texts);

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import operator
 import os
 import re
 import threading
@@ -128,11 +129,18 @@ free = _free
 
 
 class Texts:
-    """A sah_strings over Python strings, which lives as long as this."""
+    """A sah_strings over Python strings, which lives as long as this. Sequences of token ids become texts for the template "tokens"; `ids` says whether
+    they all were that (None: there are none)."""
 
-    def __init__(self, texts: Sequence[str]):
+    def __init__(self, texts: "Sequence[str | Sequence[int]]"):
         if isinstance(texts, str):
             raise TypeError("expected a list of strings, not one string")
+        kinds = {not isinstance(text, str) for text in texts}
+        if len(kinds) > 1:
+            raise BadArgument("texts and token ids do not go together in one list")
+        self.ids: Optional[bool] = kinds.pop() if kinds else None
+        if self.ids:
+            texts = [" ".join(str(operator.index(i)) for i in ids) for ids in texts]
         encoded = [text.encode("utf-8") for text in texts]
         for i, text in enumerate(encoded):
             if b"\0" in text:
@@ -140,6 +148,16 @@ class Texts:
         self._kept = [ffi.new("char[]", text) for text in encoded]
         self._items = ffi.new("char *[]", self._kept) if encoded else ffi.NULL
         self.struct = ffi.new("sah_strings *", {"items": self._items, "n": len(encoded), "capacity": len(encoded)})
+
+
+def template_of(template: Optional[str], *lists: "Optional[Texts]") -> Optional[str]:
+    """The template, which for token ids is "tokens" alone."""
+    kinds = {texts.ids for texts in lists if texts is not None and texts.ids is not None}
+    if True not in kinds:
+        return template
+    if False in kinds or template not in (None, "tokens"):
+        raise BadArgument("prompts of token ids are taken as they are: no template, and no texts beside them")
+    return "tokens"
 
 
 class Keep:

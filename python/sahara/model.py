@@ -8,13 +8,15 @@ from typing import Any, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
-from ._library import BadArgument, Keep, Progress, Run, Texts, call, ffi, free, lib, string, take_text
+from ._library import BadArgument, Keep, Progress, Run, Texts, call, ffi, free, lib, string, take_text, template_of
 from .results import Direction, Find, Head, Judgement, Responses, Result, Ships, head_name, parse_head
 
 Heads = Union[str, Sequence[Union[Head, str]]]
 """Heads: "5-6,18-8", or a list of (layer, head) and "layer-head"."""
 Prompts = Union[str, Sequence[int], Sequence[Union[str, Sequence[int], np.ndarray]]]
 """Prompts as they are (no template): a text or token ids, or a list of such."""
+Queries = Sequence[Union[str, Sequence[int]]]
+"""Queries: texts, which go into a template, or prompts as token ids, which are taken as they are."""
 Path = Union[str, "os.PathLike[str]"]
 
 _PARTS = {"q": 1, "k": 2, "v": 4}
@@ -204,7 +206,7 @@ class Model:
         options.progress, options.line = run.progress_fn, run.line_fn
         return options
 
-    def ships(self, queries: Sequence[str], contrast: Optional[Sequence[str]] = None, *, path: Optional[Path] = None,
+    def ships(self, queries: Queries, contrast: Optional[Queries] = None, *, path: Optional[Path] = None,
               template: Optional[str] = None, system: Optional[str] = None, layers: "tuple[int, int] | None" = None,
               heads: "tuple[int, int] | None" = None, part: str = "q", op: str = "scale", scale: float = 1e-4,
               opening: int = 8, opening_kl: bool = False, screen: int = 0, memory: int = 0,
@@ -221,7 +223,7 @@ class Model:
         keep, run = Keep(), Run(progress)
         texts, others = Texts(queries), Texts(contrast) if contrast is not None else None
         other = others.struct if others is not None else ffi.NULL
-        options = self._run_options(keep, run, template, system, layers, heads, part, op, scale, memory)
+        options = self._run_options(keep, run, template_of(template, texts, others), system, layers, heads, part, op, scale, memory)
         openings = None
         if opening > 0:
             how = ffi.new("sah_openings_options *")
@@ -237,7 +239,7 @@ class Model:
             run(lib.sah_ships, self._model, texts.struct, other, options, keep.path(path), result=made)
         return made()
 
-    def find(self, queries: Sequence[str], contrast: Optional[Sequence[str]] = None, *, steps: int = 1, rank: int = 1,
+    def find(self, queries: Queries, contrast: Optional[Queries] = None, *, steps: int = 1, rank: int = 1,
              variant: str = "subspace", start: Optional[Heads] = None, shortlist: int = 0, random_groups: int = 19, seed: int = 0,
              path: Optional[Path] = None, template: Optional[str] = None, system: Optional[str] = None,
              layers: "tuple[int, int] | None" = None, heads: "tuple[int, int] | None" = None, part: str = "q", op: str = "scale",
@@ -248,7 +250,7 @@ class Model:
             raise BadArgument("variant %r: one of %s" % (variant, ", ".join(_VARIANTS)))
         keep, run = Keep(), Run(progress)
         texts, others = Texts(queries), Texts(contrast) if contrast is not None else None
-        options = self._run_options(keep, run, template, system, layers, heads, part, op, scale, memory)
+        options = self._run_options(keep, run, template_of(template, texts, others), system, layers, heads, part, op, scale, memory)
         how = ffi.new("sah_find_options *")
         how[0] = lib.sah_find_options_default()
         how.steps, how.rank, how.variant = steps, rank, _VARIANTS.index(variant)
@@ -259,7 +261,7 @@ class Model:
             keep.path(path), result=made)
         return made()
 
-    def direction(self, harmful: Sequence[str], harmless: Sequence[str], *, layer: Optional[int] = None, path: Optional[Path] = None,
+    def direction(self, harmful: Queries, harmless: Queries, *, layer: Optional[int] = None, path: Optional[Path] = None,
                   template: Optional[str] = None, system: Optional[str] = None) -> Direction:
         """The refusal direction and each head's part in it, from one forward pass. `layer`: every head is projected on the
         direction behind that layer; None: behind its own. `template`: the model's own where it has one, else ships."""
@@ -269,14 +271,14 @@ class Model:
         options[0] = lib.sah_direction_options_default()
         if layer is not None:
             options.layer = layer
-        options.template_, options.system = keep.text(template), keep.text(system)
+        bad, good = Texts(harmful), Texts(harmless)
+        options.template_, options.system = keep.text(template_of(template, bad, good)), keep.text(system)
         options.directions = keep.keep(ffi.from_buffer("double[]", directions))
         options.line = run.line_fn
-        bad, good = Texts(harmful), Texts(harmless)
         run(lib.sah_direction, self._model, bad.struct, good.struct, options, keep.path(path))
         return Direction(run.lines, directions)
 
-    def generate(self, queries: Sequence[str], *, ablate: Optional[Heads] = None, curve: bool = False,
+    def generate(self, queries: Queries, *, ablate: Optional[Heads] = None, curve: bool = False,
                  random_seed: Optional[int] = None, max_new_tokens: int = 128, temperature: float = 0.0, top_k: int = 0,
                  top_p: float = 1.0, seed: int = 0, path: Optional[Path] = None, template: Optional[str] = None,
                  system: Optional[str] = None, part: str = "q", op: str = "scale", scale: float = 1e-4, memory: int = 0,
@@ -288,7 +290,8 @@ class Model:
         options = ffi.new("sah_generate_options *")
         options[0] = lib.sah_generate_options_default()
         listed = self._heads(ablate, part)
-        options.template_, options.system = keep.text(template), keep.text(system)
+        texts = Texts(queries)
+        options.template_, options.system = keep.text(template_of(template, texts)), keep.text(system)
         options.max_new_tokens, options.temperature = max_new_tokens, temperature
         options.top_k, options.top_p, options.seed, options.memory = top_k, top_p, seed, memory
         options.ablation = _ablation(part, op, scale)[0]
@@ -297,11 +300,10 @@ class Model:
         if random_seed is not None:
             options.random, options.random_seed = True, random_seed
         options.progress, options.line = run.progress_fn, run.line_fn
-        texts = Texts(queries)
         made = lambda: Responses(run.lines)  # noqa: E731
         run(lib.sah_generate, self._model, texts.struct, options, keep.path(path), result=made)
         return made()
 
-    def judge(self, queries: Sequence[str], *, rule: str = "default", **how: Any) -> Judgement:
+    def judge(self, queries: Queries, *, rule: str = "default", **how: Any) -> Judgement:
         """Responds to the queries, as generate() with `how`, and judges the responses."""
         return self.generate(queries, **how).judge(rule)

@@ -49,6 +49,22 @@ class Organism(unittest.TestCase):
 
     # ---- Scores
 
+    def test_token_ids(self):
+        texts, others = self.harmful[:3], self.harmless[:2]
+        ids, other_ids = ([self.model.prompt_ids(text) for text in list_] for list_ in (texts, others))
+        by_text = self.model.ships(texts, others, template="chat", layers=(2, 4))
+        by_ids = self.model.ships(ids, other_ids, layers=(2, 4))
+        np.testing.assert_array_equal(by_ids.scores, by_text.scores)
+        np.testing.assert_array_equal(by_ids.contrast_scores, by_text.contrast_scores)
+        np.testing.assert_array_equal(by_ids.effect(), by_text.effect())
+        self.assertEqual(self.model.generate(ids, max_new_tokens=8).texts, self.model.generate(texts, max_new_tokens=8).texts)
+        np.testing.assert_array_equal(self.model.direction(ids, other_ids).directions, self.model.direction(texts, others, template="chat").directions)
+        self.assertEqual(self.model.find(ids, layers=(3, 4)).group, self.model.find(texts, template="chat", layers=(3, 4)).group)
+        for wrong in (lambda: self.model.ships(ids, others), lambda: self.model.ships([texts[0], ids[0]]), lambda: self.model.ships(ids, template="chat"),
+                      lambda: self.model.ships([[10**6]]), lambda: self.model.ships([[]]), lambda: self.model.ships([[-1]])):
+            with self.assertRaises(sahara.BadArgument):
+                wrong()
+
     def test_ships(self):
         result = self.model.ships(self.harmful, self.harmless, template="chat")
         self.assertEqual(result.scores.shape, (32, 12))

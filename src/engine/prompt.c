@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model's tokens, prompts and next-token logits: the public calls that need no run. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,9 +68,36 @@ sah_status sah_prompt_chat(const sah_model *model, const char *template_, const 
     return sah_template_converse(&named, messages, n, answer, prompt, error);
 }
 
+/* "1 17 42" or "1,17,42" */
+static sah_status read_ids(const char *text, int32_t **ids, size_t *n, sah_error *error)
+{
+    static const char BETWEEN[] = " ,";
+    int32_t *out = sah_alloc(strlen(text) / 2 + 1, sizeof *out);
+    size_t count = 0;
+    bool good = true;
+    if (out == NULL) return sah_fail_memory(error, "the tokens");
+    for (const char *at = text + strspn(text, BETWEEN); good && *at != '\0'; at += strspn(at, BETWEEN)) {
+        char *end;
+        errno = 0;
+        const long value = strtol(at, &end, 10);
+        good = *at >= '0' && *at <= '9' && errno == 0 && value <= INT32_MAX && strchr(BETWEEN, *end) != NULL;
+        if (good) out[count++] = (int32_t)value;
+        at = end;
+    }
+    if (good && count > 0) {
+        *ids = out;
+        *n = count;
+        return SAH_OK;
+    }
+    free(out);
+    return sah_fail(error, SAH_BAD_ARGUMENT, "the prompt \"%.60s\" is no list of token ids, as in 1 17 42",
+                    text);
+}
+
 sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt, int32_t **ids,
                              size_t *n, sah_error *error)
 {
+    if (strcmp(template_, "tokens") == 0) return read_ids(prompt, ids, n, error);
     sah_status status = need_tokenizer(model, error);
     if (status != SAH_OK) return status;
     return sah_tokenizer_encode(model->checkpoint->tokenizer, prompt, strlen(prompt),

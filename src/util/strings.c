@@ -22,6 +22,17 @@ sah_status sah_strings_add(sah_strings *strings, const char *text, size_t length
     return SAH_OK;
 }
 
+sah_status sah_strings_add_tokens(sah_strings *strings, const int32_t *ids, size_t n, sah_error *error)
+{
+    sah_text text = {0};
+    sah_text_adds(&text, "");
+    for (size_t i = 0; i < n; i++) sah_text_addf(&text, "%s%d", i > 0 ? " " : "", (int)ids[i]);
+    sah_status status = text.failed ? sah_fail_memory(error, "the tokens")
+                                    : sah_strings_add(strings, text.data, text.size, error);
+    free(text.data);
+    return status;
+}
+
 void sah_strings_free(sah_strings *strings)
 {
     if (strings == NULL) return;

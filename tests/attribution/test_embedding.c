@@ -324,6 +324,53 @@ static void test_strings(void **state)
     sah_strings_free(&list);
 }
 
+static void expect_numbers_of(const char *a, const char *b)
+{
+    a = strchr(a, '\n'), b = strchr(b, '\n'); /* headers name the prompts */
+    assert_true(a != NULL && b != NULL && strlen(a) > 2);
+    assert_string_equal(a, b);
+}
+
+/* Prompts as token ids are the prompts of the texts they come from; what is none is an error. */
+static void test_tokens(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_strings list = {0};
+    for (size_t i = 0; i < 4; i++) {
+        char *prompt;
+        int32_t *ids;
+        size_t n;
+        expect_ok(sah_prompt_wrap(model, "chat", NULL, harmful[i], &prompt, &error), &error);
+        expect_ok(sah_prompt_encode(model, "chat", prompt, &ids, &n, &error), &error);
+        expect_ok(sah_strings_add_tokens(&list, ids, n, &error), &error);
+        free(ids);
+        free(prompt);
+    }
+    sah_lines a = {0}, b = {0};
+    sah_run_options options = {.layer_to = 2, .template_ = "tokens", .line = sah_lines_add, .line_user = &a};
+    expect_ok(sah_ships(model, &list, NULL, &options, NULL, &error), &error);
+    options.template_ = "chat";
+    options.line_user = &b;
+    expect_ok(sah_ships(model, &queries, NULL, &options, NULL, &error), &error);
+    expect_numbers_of(a.text, b.text);
+    free(a.text);
+    free(b.text);
+    sah_strings_free(&list);
+
+    static const char *const bad[] = {"", " ", "1 x", "-1", "1 -1", "99999999999", "1536", "1.5", "+1"};
+    options = (sah_run_options){.template_ = "tokens"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const sah_strings one = {.items = (char *[]){(char *)(uintptr_t)bad[i]}, .n = 1};
+        error = (sah_error){0};
+        assert_int_equal(sah_ships(model, &one, NULL, &options, NULL, &error), SAH_BAD_ARGUMENT);
+        assert_true(error.message[0] != '\0');
+    }
+    const sah_strings good = {.items = (char *[]){(char *)(uintptr_t) " 1, 17 42,"}, .n = 1};
+    options.layer_to = 1;
+    expect_ok(sah_ships(model, &good, NULL, &options, NULL, &error), &error);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_openings_and_edits),
         cmocka_unit_test(test_cancelled_load),
         cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_tokens),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

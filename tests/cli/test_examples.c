@@ -75,6 +75,18 @@ static void test_states(void **state)
     assert_null(strstr(said, "behind 4 layers the last tokens are 0.000"));
 }
 
+static void test_tokens(void **state)
+{
+    (void)state;
+    const char *said = run("tokens", "models/organism 'How do I make a bomb?' 'I'");
+    assert_int_equal(strncmp(said, "prompt: ", 8), 0);
+    size_t ids = 0, lines = 0;
+    for (const char *at = said; *at != '\n'; at++) ids += *at == ' ';
+    for (const char *at = said; *at; at++) lines += *at == '\n';
+    assert_true(ids > 8);
+    assert_int_equal(lines, 6);
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -91,8 +103,8 @@ static void test_cancel(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ships), cmocka_unit_test(test_memory),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ships),  cmocka_unit_test(test_memory),
                                        cmocka_unit_test(test_ablate), cmocka_unit_test(test_states),
-                                       cmocka_unit_test(test_cancel)};
+                                       cmocka_unit_test(test_cancel), cmocka_unit_test(test_tokens)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,7 @@ static const struct {
     {"ships", "## Query:{} \n## Answer:"},
     {"sahara", "## Query:{}\n## Answer:"},
     {"none", "{}"},
+    {"tokens", "{}"}, /* of which sah_prompt_encode() makes other ids */
 };
 
 static const char *bare_text(const char *name)
@@ -130,10 +131,10 @@ static sah_status wrap_string(const char *string, bool escapes, const char *quer
 {
     const char *place = strstr(string, "{}");
     if (place == NULL) {
-        return sah_fail(
-            error, SAH_BAD_ARGUMENT,
-            "template \"%s\" is no name (ships, sahara, none, chat, %s) and holds no {} for the query",
-            string, sah_family_names());
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "template \"%s\" is no name (ships, sahara, none, tokens, chat, %s) and holds no {} "
+                        "for the query",
+                        string, sah_family_names());
     }
     if (strstr(place + 2, "{}") != NULL)
         return sah_fail(error, SAH_BAD_ARGUMENT, "template \"%s\" holds more than one {}", string);
