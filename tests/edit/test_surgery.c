@@ -19,7 +19,8 @@
 #include "program.h"
 
 /* `tolerance`: of the largest logit. 1e-4 for float32, and for quantised tensors, which become float32; half
- * a unit in the last place for the weights that stay in 16 bits. */
+ * a unit in the last place for the weights that stay in 16 bits, which holds of these two models and is no
+ * rule: how far a rounded weight moves a logit depends on the model (tests/interop/families.py). */
 typedef struct source {
     const char *directory, *file;
     double tolerance;

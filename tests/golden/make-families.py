@@ -5,7 +5,7 @@ gives, plain and with heads ablated inside its attention.
 
     pip install torch==2.13.0 transformers==5.24.0 gguf==0.19.0
     make-families.py [--seed N] [--layers N] [--width N] [--out FOLDER] [NAME ...]
-    make-families.py --random N [--seed N] --out FOLDER [FAMILY ...]
+    make-families.py --random N [--seed N] [--gguf KIND] --out FOLDER [FAMILY ...]
 
 Without arguments the committed ones. Other seeds and shapes give other models to try, --random so many of every family with settings of their own
 (family_shapes.py), in float32 or 16 bits: tests/engine/test_golden reads every folder of
@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
 from transformers.masking_utils import eager_mask
 
+import converted
 import family_gguf
 import family_shapes
 
@@ -405,6 +406,7 @@ def main():
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--random", type=int, default=0, help="so many models of each family with settings drawn from the seed")
+    parser.add_argument("--gguf", help="write the drawn models as GGUF as well, by llama.cpp's converter (converted.py): f32, f16, bf16, q8_0; golden.json is of f32")
     parser.add_argument("--out", type=Path, default=HERE / "models")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
@@ -417,7 +419,11 @@ def main():
     for family in args.names or family_shapes.FAMILIES:
         for i in range(args.random):
             rng = np.random.default_rng(zlib.crc32(f"{family} {args.seed} {i}".encode()))
-            make(f"{family}-{args.seed}-{i}", family_shapes.drawn(family, rng), False, args, rng.choice([None, torch.bfloat16, torch.float16], p=[0.6, 0.2, 0.2]))
+            name = f"{family}-{args.seed}-{i}"
+            make(name, family_shapes.drawn(family, rng), False, args, rng.choice([None, torch.bfloat16, torch.float16], p=[0.6, 0.2, 0.2]))
+            reason = args.gguf and converted.convert(args.out / f"family-{name}", args.gguf)
+            if reason:
+                print(f"{name}: no GGUF, {reason}", flush=True)
 
 
 main()

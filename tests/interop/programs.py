@@ -23,6 +23,11 @@ def silence():
         yield
 
 
+def distance(a, b):
+    """Largest difference, of the largest logit of `b`."""
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
 def logits_of(model, tokens):
     with torch.no_grad():
         return model(torch.tensor([tokens])).logits[0, -1].double().numpy()
@@ -64,6 +69,11 @@ def llama_cpp(path, tokens):
     logits = np.array(model.scores[len(tokens) - 1], dtype=np.float64)
     model.close()
     return logits
+
+
+def logits(path, tokens):
+    """A directory in transformers, a GGUF file in llama.cpp."""
+    return llama_cpp(path, tokens) if path.suffix == ".gguf" else transformers_directory(path, tokens)
 
 
 def merged_by_peft(folder, adapter):
