@@ -5,6 +5,8 @@
 #   BUILD=folder      another build folder        SANITIZE=1   address and undefined-behaviour sanitizers
 #                                                 THREADS=1    the thread sanitizer (clang)
 #   PREFIX, DESTDIR   where `make install` puts things
+#   NVCC, CUBLAS      CUDA's compiler, and the folder of cuBLAS's include/ and lib/, for the plugin that computes on a
+#                     graphics card (docs/devices.md); it is built where both are found
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -69,6 +71,19 @@ COMPLETIONS := bash-completion/completions/sahara zsh/site-functions/_sahara fis
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 PACKAGE_LIBS   := $(shell pkg-config --libs $(PACKAGES))
 
+# CUDA is where its compiler says, and so is cuBLAS, unless CUBLAS says otherwise.
+NVCC := $(shell command -v nvcc)
+ifneq ($(NVCC),)
+CUDA         := $(realpath $(shell $(NVCC) --dryrun -c nothing.cu 2>&1 | sed -n 's/^\#\$$ TOP=//p'))
+CUBLAS       ?= $(CUDA)
+CUBLAS_TO    := $(firstword $(wildcard $(addprefix $(CUBLAS)/,lib64/libcublasLt.so lib/libcublasLt.so lib64/libcublasLt.so.* lib/libcublasLt.so.*)))
+CUDA_INCLUDE := -isystem $(CUDA)/include -isystem $(CUBLAS)/include
+# Cards from Turing (2018) on, as far as this compiler knows them; later ones by the last one's virtual machine code.
+CUDA_ARCHS   := $(filter 75 80 86 87 89 90 100 103 120,$(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)))
+CUDA_CODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+endif
+HAS_CUDA := $(and $(NVCC),$(CUBLAS_TO),$(wildcard $(CUBLAS)/include/cublasLt.h))
+
 # ---- What is built from what ------------------------------------------------------------------------------------
 
 CUDA_SOURCES    := $(sort $(wildcard src/engine/cuda/*.c))
@@ -78,8 +93,8 @@ EXAMPLE_SOURCES := $(sort $(wildcard examples/*.c))
 BENCH_SOURCES   := $(sort $(wildcard bench/*.c))
 FUZZ_SOURCES    := $(sort $(wildcard fuzz/fuzz_*.c))
 TEST_SOURCES    := $(sort $(wildcard tests/*/test_*.c))
-EMULATION       := $(sort $(filter-out $(TEST_SOURCES),$(wildcard tests/cuda/*.c)))
-HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(EMULATION),$(wildcard tests/*.c tests/*/*.c)))
+EMULATION       := $(sort $(filter-out $(TEST_SOURCES) tests/cuda/gpu.c,$(wildcard tests/cuda/*.c)))
+HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(EMULATION) tests/cuda/gpu.c,$(wildcard tests/*.c tests/*/*.c)))
 MAN_SOURCES     := $(sort $(wildcard man/*.scd))
 EMBEDDED_TEXTS  := data/judge/refusals.txt data/judge/reference.txt data/judge/weights.txt
 
@@ -101,16 +116,18 @@ MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 STATIC := $(BUILD)/libsahara.a
 SHARED := $(BUILD)/libsahara.so
 
-.PHONY: all lib test mutate asan interop fuzz fuzz-long bench man install format clean help FORCE
+.PHONY: all lib cuda test mutate asan interop fuzz fuzz-long bench man install format clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: lib $(BUILD)/sahara $(EXAMPLES)
+all: lib $(BUILD)/sahara $(EXAMPLES) $(if $(HAS_CUDA),cuda)
+cuda: $(BUILD)/libsahara-cuda.so
 lib: $(STATIC) $(SHARED) $(BUILD)/sahara.pc
 
 help:
 	@echo "make            the program, the library, the examples, in $(BUILD)/"
 	@echo "make lib        the library alone: libsahara.a, libsahara.so, sahara.pc"
+	@echo "make cuda       libsahara-cuda.so alone: the plugin for NVIDIA cards (needs nvcc and cuBLAS)"
 	@echo "make test       build and run every test"
 	@echo "make mutate     faults put into a copy of the tree: which of them no test sees"
 	@echo "make asan       the same under the address and undefined-behaviour sanitizers, in build-asan/"
@@ -151,6 +168,28 @@ $(BUILD)/embedded.o $(BUILD)/embedded_queries.o $(BUILD)/embedded_page.o: %.o: %
 $(STATIC): $(LIB_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+# A plugin shows one symbol; what it uses of the library lies in it.
+$(BUILD)/plugin.map:
+	@mkdir -p $(@D)
+	@echo '{ global: sah_plugin_get; local: *; };' > $@
+
+ifneq ($(NVCC),)
+NVCC_WARNINGS := -Xcompiler -Wall,-Wextra $(if $(WERROR),-Werror all-warnings -Xcompiler -Werror)
+$(BUILD)/cuda/kernels.o: src/engine/cuda/kernels.cu $(BUILD)/command
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 $(CUDA_CODE) $(NVCC_WARNINGS) -Xcompiler -fPIC,-fvisibility=hidden -Iinclude -Isrc -MMD -MP -c $< -o $@
+
+$(BUILD)/cuda/%.o: src/engine/cuda/%.c $(BUILD)/command
+	@mkdir -p $(@D)
+	$(COMPILE) -Isrc $(CUDA_INCLUDE) -c $< -o $@
+
+$(BUILD)/libsahara-cuda.so: $(CUDA_SOURCES:src/engine/cuda/%.c=$(BUILD)/cuda/%.o) $(BUILD)/cuda/kernels.o $(PLUGGED) $(BUILD)/plugin.map
+	$(CC) $(FLAGS) $(HARDEN_LINK) $(LDFLAGS) -shared -Wl,-z,defs -Wl,--version-script=$(BUILD)/plugin.map $(filter %.o,$^) $(CUBLAS_TO) $(CUDA)/lib64/libcudart_static.a -lstdc++ -lpthread -ldl -lrt -o $@
+else
+$(BUILD)/libsahara-cuda.so:
+	@echo "make cuda: CUDA's compiler, nvcc, is not installed" >&2; exit 1
+endif
 
 # Only what sahara.h declares is visible outside. (Hidden visibility alone lets through what gcc makes of functions with clones.)
 $(BUILD)/symbols.map: include/sahara.h
@@ -201,12 +240,14 @@ $(BUILD)/tests/cuda/threads: $(RACED) src/engine/cuda/kernels.h src/engine/devic
 	@mkdir -p $(@D)
 	$(CXX) -std=c++17 -O1 -g -fsanitize=thread $(WARNINGS) -Iinclude $(EMULATE) -x c++ $(RACED) -o $@ -pthread
 $(BUILD)/tests/cuda/test_threads: $(BUILD)/tests/cuda/threads
-# As a plugin, which shows one symbol.
-$(BUILD)/plugin.map:
-	@mkdir -p $(@D)
-	@echo '{ global: sah_plugin_get; local: *; };' > $@
+# As a plugin.
 $(BUILD)/tests/cuda/libsahara-cuda.so: $(EMULATED) $(PLUGGED) $(BUILD)/plugin.map
 	$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,-z,defs -Wl,--version-script=$(BUILD)/plugin.map $(filter %.o,$^) -lstdc++ -lm -o $@
+# A plugin's tests and times without any library (bench/gpu).
+GPU_SOURCES := tests/cuda/gpu.c tests/engine/operations.c tests/engine/alone.c $(PLUGGED:$(BUILD)/%.o=%.c) src/engine/cpu/kl.c src/engine/cpu/elementwise.c src/model/family/shape.c
+$(BUILD)/tests/cuda/gpu: $(GPU_SOURCES) $(wildcard tests/engine/*.h tests/cuda/plain/*.h src/engine/*.h src/engine/cuda/plugin.h) $(BUILD)/command
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(WARNINGS) -D_GNU_SOURCE -Itests/cuda/plain -Iinclude -Isrc -Itests $(GPU_SOURCES) -lm -ldl -o $@
 USE_EMULATION := $(BUILD)/tests/engine/test_device $(filter $(BUILD)/tests/cuda/%,$(TESTS))
 $(USE_EMULATION): $(BUILD)/tests/cuda/emulation.a
 $(USE_EMULATION): TEST_LIBS = -lstdc++
@@ -273,6 +314,7 @@ install: all $(if $(shell command -v scdoc),man)
 	install -m 755 $(BUILD)/libsahara.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
 	ln -sf libsahara.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsahara.so
+	$(if $(HAS_CUDA),install -m 755 $(BUILD)/libsahara-cuda.so $(DESTDIR)$(LIBDIR)/)
 	install -m 644 $(BUILD)/sahara.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
 	@if $(BUILD)/sahara --version > /dev/null 2>&1; then \
 	    cd $(DESTDIR)$(PREFIX)/share && mkdir -p $(dir $(COMPLETIONS)) && \

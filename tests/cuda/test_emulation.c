@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "cuda/device.h"
+#include "engine/alone.h"
 #include "engine/cpu/cpu.h"
 #include "engine/cuda/card.h"
 #include "engine/cuda/plugin.h"
@@ -146,175 +147,56 @@ static void test_index_too_far(void **state)
     assert_int_equal(status, SAH_FAILED);
 }
 
-/* ---- Products -------------------------------------------------------------------------------------------- */
+/* ---- What lies on the card ------------------------------------------------------------------------------- */
 
-enum { OUTPUTS = 70, INPUTS = 75, ROWS = 50 };
-
-static uint64_t seed = 5;
-
-static float number(void) /* in [-1, 1] */
+static void read_row(const void *source, size_t row, size_t n, float *out)
 {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (float)((double)(seed >> 40) * 0x1p-23 - 1.0);
+    memcpy(out, (const float *)source + 40 * row, 40 * n * sizeof *out);
 }
 
-static float kept(float x, int bits) /* the leading bits of it */
-{
-    int exponent;
-    double part = frexp((double)x, &exponent);
-    return (float)ldexp(rint(ldexp(part, bits)), exponent - bits);
-}
-
-static void read_rows(const void *source, size_t row, size_t n, float *out)
-{
-    memcpy(out, (const float *)source + row * INPUTS, n * INPUTS * sizeof *out);
-}
-
-/* y [rows, OUTPUTS] of rows [from, + rows) of x; y begins `off` numbers behind a boundary. */
-static void multiply(const sah_device *device, const sah_weights *weights, const float *x, int from, int rows,
-                     int off, bool add, float *y)
-{
-    sah_error error = {0};
-    sah_workspace *ws = NULL;
-    const size_t in = (size_t)(rows * INPUTS) * sizeof *x, out = (size_t)(rows * OUTPUTS) * sizeof *y;
-    assert_int_equal(sah_workspace_new(device, 1, &ws, &error), SAH_OK);
-    float *x_there = device->alloc(in), *y_there = device->alloc(out + (size_t)off * sizeof *y);
-    assert_int_equal(device->upload(x + from * INPUTS, in, x_there, &error), SAH_OK);
-    assert_int_equal(device->upload(y, out, y_there + off, &error), SAH_OK);
-    if (sah_product(ws, weights, rows, x_there, y_there + off, add, &error) != SAH_OK)
-        fail_msg("%s", error.message);
-    assert_int_equal(device->download(y_there + off, out, y, &error), SAH_OK);
-    device->free(x_there);
-    device->free(y_there);
-    sah_workspace_free(ws);
-}
-
-/* The whole error of a product, as a share of the sum of what is added up. */
-static double error_of(const float *x, const float *w, const float *y)
-{
-    double worst = 0;
-    for (int r = 0; r < ROWS; r++)
-        for (int o = 0; o < OUTPUTS; o++) {
-            double sum = 0, size = 0;
-            for (int i = 0; i < INPUTS; i++) {
-                const double product = (double)x[r * INPUTS + i] * (double)w[o * INPUTS + i];
-                sum += product;
-                size += fabs(product);
-            }
-            worst = fmax(worst, fabs((double)y[r * OUTPUTS + o] - sum) / size);
-        }
-    return worst;
-}
-
-/* Weights with so many bits: those of bfloat16, of float16 and of float32 lie as they are and lose nothing. */
-static void test_products(void **state)
+/* Weights lie as their checkpoint has them, inputs rounded up to whole vectors. */
+static void test_types(void **state)
 {
     static const struct {
-        int bits;
+        float weight;
         size_t bytes;
-    } kinds[] = {{8, 2}, {11, 2}, {24, 4}};
-    static float w[OUTPUTS * INPUTS], x[ROWS * INPUTS], all[ROWS * OUTPUTS], some[ROWS * OUTPUTS],
-        before[ROWS * OUTPUTS];
+    } kinds[] = {{1.0f, 2},     {1.0f + 0x1p-10f, 2}, {1.0f + 0x1p-11f, 4}, {0x1p-24f, 2}, {3 * 0x1p-24f, 2},
+                 {65504.0f, 2}, {131008.0f, 4},       {0x1.01p-20f, 4},     {0x1p-100f, 2}};
     (void)state;
-    for (int kind = 0; kind < 3 * N_WAYS; kind++) {
-        const sah_device *device = WAYS[kind % N_WAYS]();
-        const int64_t inputs = INPUTS;
-        sah_weights *weights = NULL;
-        sah_error error = {0};
-        sah_card_here()->ready = kind < 3 ? (int64_t)16 << 20 : 32 * 96; /* whole, or 32 outputs at a time */
-        for (int i = 0; i < OUTPUTS * INPUTS; i++) w[i] = kept(number(), kinds[kind / N_WAYS].bits);
-        w[3] = kept(3e-6f, kinds[kind / N_WAYS].bits == 11 ? 6 : 8); /* below float16's normal range */
-        for (int i = 0; i < ROWS * INPUTS; i++) x[i] = number();
-        assert_int_equal(device->pack(OUTPUTS, &inputs, 1, (sah_packing){.precision = SAH_PRECISION_F32},
-                                      read_rows, w, &weights, &error),
-                         SAH_OK);
-        assert_int_equal(weights->bytes, OUTPUTS * 96 * kinds[kind / N_WAYS].bytes);
-        multiply(device, weights, x, 0, ROWS, 0, false, all);
-        assert_true(error_of(x, w, all) < 1.5e-7);
-        for (int i = 0; i < ROWS * OUTPUTS; i++) before[i] = number();
-        memcpy(all, before, sizeof all);
-        multiply(device, weights, x, 0, ROWS, 0, true, all);
-        for (int from = 0, n = 1, off = 0; from < ROWS; from += n, n = n % 23 + 6, off = (off + 1) % 5) {
-            if (n > ROWS - from) n = ROWS - from;
-            memcpy(some, before + from * OUTPUTS, (size_t)(n * OUTPUTS) * sizeof *some);
-            multiply(device, weights, x, from, n, off, true, some);
-            assert_memory_equal(some, all + from * OUTPUTS, (size_t)(n * OUTPUTS) * sizeof *some);
-        }
-        sah_weights_free(weights);
-    }
-    assert_int_equal(emulated_held(), 0);
-}
-
-/* Both sides rounded to bfloat16 once, whatever the card multiplies. */
-static void test_rounded_products(void **state)
-{
-    static float w[OUTPUTS * INPUTS], x[ROWS * INPUTS], y[2][ROWS * OUTPUTS];
-    (void)state;
-    for (int i = 0; i < OUTPUTS * INPUTS; i++) w[i] = number();
-    for (int i = 0; i < ROWS * INPUTS; i++) x[i] = number();
-    for (int way = 0; way < 2; way++) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         const sah_device *device = emulated_by_pieces();
-        const int64_t inputs = INPUTS;
-        sah_weights *weights = NULL;
+        float w[3 * 40] = {[7] = kinds[i].weight, [90] = -kinds[i].weight};
+        const int64_t ends[] = {32, 40};
+        sah_weights *weights[2];
         sah_error error = {0};
-        sah_card_here()->bf16 = way == 0;
-        assert_int_equal(device->pack(OUTPUTS, &inputs, 1, (sah_packing){.precision = SAH_PRECISION_BF16},
-                                      read_rows, w, &weights, &error),
+        assert_int_equal(device->pack(3, ends, 2, (sah_packing){.precision = SAH_PRECISION_F32}, read_row, w,
+                                      weights, &error),
                          SAH_OK);
-        multiply(device, weights, x, 0, ROWS, 0, false, y[way]);
-        sah_weights_free(weights);
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(weights[k]->bytes, 3 * 32 * kinds[i].bytes);
+            sah_weights_free(weights[k]);
+        }
     }
-    sah_card_here()->bf16 = true;
-    for (int i = 0; i < OUTPUTS * INPUTS; i++) w[i] = kept(w[i], 8);
-    for (int i = 0; i < ROWS * INPUTS; i++) x[i] = kept(x[i], 8);
-    assert_true(error_of(x, w, y[0]) < 1.5e-7 && error_of(x, w, y[1]) < 1.5e-7);
 }
 
-/* ---- Attention ------------------------------------------------------------------------------------------- */
-
-/* Nodes of one path, all in one segment or each in one of its own: the same bits. */
-static void test_attention_alone(void **state)
+/* The same bits whether weights are made ready whole, or a few outputs at a time; and float32 products of rounded
+ * numbers where a card has no others. */
+static void test_ways(void **state)
 {
-    enum { NODES = 75, HEADS = 4, KV = 2, D = 12, ROW = (HEADS + 2 * KV) * D };
-    static float x[NODES * ROW], z[2][NODES * HEADS * D];
-    int32_t path[NODES];
-    sah_segment alone[NODES];
-    const sah_device *device = emulated_by_pieces();
-    sah_error error = {0};
-    sah_workspace *ws = NULL;
+    static const sah_device *(*pieces)(void) = emulated_by_pieces, *(*float32)(void) = emulated_by_float32;
+    const int64_t usual = sah_card_here()->ready;
+    void *ways[] = {&pieces, &float32};
     (void)state;
-    assert_int_equal(sah_workspace_new(device, 1, &ws, &error), SAH_OK);
-    for (int i = 0; i < NODES * ROW; i++) x[i] = 3.0f * number();
-    for (int32_t i = 0; i < NODES; i++) {
-        path[i] = NODES - 1 - i;
-        alone[i] = (sah_segment){i, 1, i, path};
+    for (int i = 0; i < 4; i++) {
+        sah_card_here()->ready = i < 2 ? usual : 32 * 96;
+        test_products_alone(&ways[i % 2]);
+        sah_card_here()->bf16 = i < 2;
+        test_rounded_products(&ways[i % 2]);
     }
-    const sah_segment whole = {0, NODES, 0, path};
-    float *x_there = device->alloc(sizeof x), *z_there = device->alloc(sizeof z[0]);
-    assert_int_equal(device->upload(x, sizeof x, x_there, &error), SAH_OK);
-    for (int window = 0; window < 40; window += 39) {
-        for (int way = 0; way < 2; way++) {
-            sah_attention at = {
-                .n_heads = HEADS, .n_kv_heads = KV, .head_dim = D, .scale = 0.3f, .window = window};
-            sah_view view = {.n = NODES, .n_segments = way ? NODES : 1, .single = way};
-            at.q = x_there;
-            at.k = x_there + HEADS * D;
-            at.v = at.k + KV * D;
-            at.q_stride = at.k_stride = at.v_stride = ROW;
-            at.z = z_there;
-            at.z_stride = HEADS * D;
-            assert_int_equal(sah_device_lend_segments(device, way ? alone : &whole, view.n_segments,
-                                                      &view.segments, &error),
-                             SAH_OK);
-            assert_int_equal(device->attend(ws, &at, &view, &error), SAH_OK);
-            assert_int_equal(device->download(z_there, sizeof z[way], z[way], &error), SAH_OK);
-            sah_device_forget(device, view.segments);
-        }
-        assert_memory_equal(z[0], z[1], sizeof z[0]);
-    }
-    device->free(x_there);
-    device->free(z_there);
-    sah_workspace_free(ws);
+    sah_card_here()->ready = usual;
+    sah_card_here()->bf16 = true;
+    test_attention_alone(&ways[0]);
+    assert_int_equal(emulated_held(), 0);
 }
 
 /* ---- A card too small, and one that is lost ----------------------------------------------------------------- */
@@ -450,11 +332,15 @@ static void test_organism_answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_card),          cmocka_unit_test(test_missing_barrier),
-        cmocka_unit_test(test_index_too_far),    cmocka_unit_test(test_products),
-        cmocka_unit_test(test_rounded_products), cmocka_unit_test(test_attention_alone),
-        cmocka_unit_test(test_small_card),       cmocka_unit_test(test_lost_card),
-        cmocka_unit_test(test_organism_ships),   cmocka_unit_test(test_organism_answers),
+        cmocka_unit_test(test_no_card),
+        cmocka_unit_test(test_missing_barrier),
+        cmocka_unit_test(test_index_too_far),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_ways),
+        cmocka_unit_test(test_small_card),
+        cmocka_unit_test(test_lost_card),
+        cmocka_unit_test(test_organism_ships),
+        cmocka_unit_test(test_organism_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,13 +42,14 @@ sah_status sah_card_fail_memory(sah_error *error, const char *what, size_t bytes
 
 /* ---- Finding it ----------------------------------------------------------------------------------------- */
 
-/* Products of bfloat16 run on compute capability 8.0 and up. Of pieces of bfloat16 float32's are made where those
- * products are so much faster (docs/devices.md has the peaks): on cards for data centres of 8.0, 9.0 and 10. */
+/* Products of bfloat16 run from compute capability 8.0 on. Float32's are made of them where they are at least twelve
+ * times as fast, which are the cards for data centres of 8.0, 9.0 and 10 (docs/devices.md): elsewhere the six products
+ * of pieces that float32 weights need would win little or lose. */
 static void choose(const struct cudaDeviceProp *found)
 {
+    const bool first = found->minor == 0;
     card.bf16 = found->major >= 8;
-    card.pieces = found->major >= 8 && found->major <= 10 && found->minor == 0;
-    if (found->major == 10) card.pieces = true;
+    card.pieces = found->major == 10 || (first && (found->major == 8 || found->major == 9));
 }
 
 static sah_status find(sah_error *error)

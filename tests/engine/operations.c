@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/operations.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/cpu/kl.h"
+
+int (*operations_held)(void);
+
+static const double CLOSE = 4e-6; /* of numbers of order 1 */
+
+/* ---- Rows on a device ---------------------------------------------------------------------------------- */
+
+typedef struct bench {
+    const sah_device *device;
+    sah_workspace *ws;
+    uint64_t state;
+    void *lent[64]; /* memory of the device */
+    int n;
+} bench;
+
+static void *there(bench *b, const void *from, size_t bytes)
+{
+    sah_error error = {0};
+    void *memory = b->lent[b->n++] = b->device->alloc(bytes);
+    assert_non_null(memory);
+    if (from != NULL) assert_int_equal(b->device->upload(from, bytes, memory, &error), SAH_OK);
+    return memory;
+}
+
+/* n numbers in [-1, 1]; the host's copy in *host. */
+static float *numbers(bench *b, size_t n, float **host)
+{
+    float *x = *host = malloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        b->state = b->state * 6364136223846793005u + 1442695040888963407u;
+        x[i] = (float)((double)(b->state >> 40) * 0x1p-23 - 1.0);
+    }
+    return there(b, x, n * sizeof *x);
+}
+
+static float *back(const bench *b, const void *from, size_t n)
+{
+    sah_error error = {0};
+    float *x = malloc(n * sizeof *x);
+    assert_int_equal(b->device->download(from, n * sizeof *x, x, &error), SAH_OK);
+    return x;
+}
+
+static void compare(const bench *b, const float *found, const double *want, size_t n, double bound,
+                    const char *what)
+{
+    float *x = back(b, found, n);
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs((double)x[i] - want[i]) <= bound * (1.0 + fabs(want[i]))))
+            fail_msg("%s on %s: number %zu is %.9g, not %.9g", what, b->device->name, i, (double)x[i],
+                     want[i]);
+    free(x);
+}
+
+static bench begin(void **state)
+{
+    const sah_device *(*of)(void) = *(const sah_device *(**)(void)) * state;
+    sah_error error = {0};
+    bench b = {.device = of(), .state = 7};
+    assert_int_equal(sah_workspace_new(b.device, 2, &b.ws, &error), SAH_OK);
+    return b;
+}
+
+static void end(bench *b)
+{
+    sah_workspace_free(b->ws);
+    for (int i = 0; i < b->n; i++) b->device->free(b->lent[i]);
+    if (operations_held) assert_int_equal(operations_held(), 0);
+}
+
+/* ---- Operations ---------------------------------------------------------------------------------------- */
+
+void test_copy_add_scale(void **state)
+{
+    enum { ROWS = 11, WIDTH = 7, STRIDE = 9 };
+    static const int32_t from_row[ROWS] = {3, 0, 10, 10, 5, 1, 2, 9, 7, 8, 4},
+                         to_row[ROWS] = {10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0};
+    bench b = begin(state);
+    float *x, *y, *bias;
+    const float *x_there = numbers(&b, ROWS * STRIDE, &x), *bias_there = numbers(&b, WIDTH, &bias);
+    float *y_there = numbers(&b, ROWS * WIDTH, &y);
+    const int32_t *from = there(&b, from_row, sizeof from_row), *to = there(&b, to_row, sizeof to_row);
+    double want[ROWS * WIDTH];
+    b.device->copy(b.ws, (sah_rows){x_there + 1, STRIDE, from}, ROWS, WIDTH, y_there, WIDTH, to);
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < WIDTH; i++) want[to_row[r] * WIDTH + i] = (double)x[from_row[r] * STRIDE + 1 + i];
+    compare(&b, y_there, want, ROWS * WIDTH, 0.0, "copy");
+    b.device->add(b.ws, (sah_rows){bias_there, 0, NULL}, ROWS, WIDTH, 1.0f, y_there);
+    b.device->add(b.ws, (sah_rows){x_there, STRIDE, from}, ROWS, WIDTH, -2.0f, y_there);
+    b.device->scale(b.ws, y_there, ROWS * WIDTH, 0.3f);
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < WIDTH; i++) {
+            double sum = want[r * WIDTH + i] + (double)bias[i] - 2.0 * (double)x[from_row[r] * STRIDE + i];
+            want[r * WIDTH + i] = (double)0.3f * sum;
+        }
+    compare(&b, y_there, want, ROWS * WIDTH, CLOSE, "add and scale");
+    free(x);
+    free(y);
+    free(bias);
+    end(&b);
+}
+
+static void plain_norm(const sah_config *c, const float *weight, const float *bias, const double *x,
+                       double *y)
+{
+    double mean = 0, squares = 0;
+    int d = c->d_model;
+    for (int i = 0; i < d && c->norm == SAH_NORM_LAYER; i++) mean += x[i] / d;
+    for (int i = 0; i < d; i++) squares += (x[i] - mean) * (x[i] - mean) / d;
+    for (int i = 0; i < d; i++)
+        y[i] = (x[i] - mean) / sqrt(squares + (double)c->norm_eps) * (double)weight[i] +
+               (bias ? (double)bias[i] : 0.0);
+}
+
+void test_norm_join(void **state)
+{
+    enum { ROWS = 10, D = 37 };
+    bench b = begin(state);
+    float *x, *y, *weight, *bias;
+    float *x_there = numbers(&b, ROWS * D, &x), *y_there = numbers(&b, ROWS * D, &y);
+    float *weight_there = numbers(&b, D, &weight), *bias_there = numbers(&b, D, &bias);
+    sah_config c = sah_config_neutral();
+    c.d_model = D;
+    c.norm_eps = 1e-3f;
+    c.residual_scale = 0.4f;
+    for (int kind = 0; kind < 3; kind++) { /* RMS, layer, layer with biases */
+        const sah_norm norm = {weight_there, kind == 2 ? bias_there : NULL};
+        double want[ROWS * D], row[D];
+        c.norm = kind == 0 ? SAH_NORM_RMS : SAH_NORM_LAYER;
+        float *out = there(&b, NULL, ROWS * D * sizeof *out), *sum = there(&b, y, ROWS * D * sizeof *sum),
+              *branch = there(&b, x, ROWS * D * sizeof *branch);
+        b.device->norm(b.ws, &c, &norm, x_there, ROWS, out);
+        for (int r = 0; r < ROWS; r++) {
+            for (int i = 0; i < D; i++) row[i] = (double)x[r * D + i];
+            plain_norm(&c, weight, kind == 2 ? bias : NULL, row, want + r * D);
+        }
+        compare(&b, out, want, ROWS * D, CLOSE, "norm");
+        b.device->join(b.ws, &c, &norm, branch, ROWS, sum);
+        for (int i = 0; i < ROWS * D; i++) want[i] = (double)y[i] + (double)c.residual_scale * want[i];
+        compare(&b, sum, want, ROWS * D, CLOSE, "join behind a norm");
+    }
+    b.device->join(b.ws, &c, &(sah_norm){0}, x_there, ROWS, y_there);
+    double want[ROWS * D];
+    for (int i = 0; i < ROWS * D; i++) want[i] = (double)y[i] + (double)c.residual_scale * (double)x[i];
+    compare(&b, y_there, want, ROWS * D, CLOSE, "join");
+    free(x);
+    free(y);
+    free(weight);
+    free(bias);
+    end(&b);
+}
+
+static void plain_rms(double *x, const float *weight, double eps, int n)
+{
+    double squares = 0;
+    for (int i = 0; i < n; i++) squares += x[i] * x[i] / n;
+    for (int i = 0; i < n; i++) x[i] *= (weight ? (double)weight[i] : 1.0) / sqrt(squares + eps);
+}
+
+static void plain_rope(const sah_rope *rope, int32_t position, double *x)
+{
+    int half = rope->dims / 2;
+    for (int i = 0; i < half; i++) {
+        int p = rope->neighbours ? 2 * i : i, q = rope->neighbours ? 2 * i + 1 : i + half;
+        double angle = position / pow(rope->theta, 2.0 * i / rope->dims), one = x[p], other = x[q];
+        x[p] = one * cos(angle) - other * sin(angle);
+        x[q] = one * sin(angle) + other * cos(angle);
+    }
+}
+
+void test_rotate(void **state)
+{
+    enum { N = 5, COPIES = 3, D = 10, Q = 3, KV = 2, POSITIONS = 40, FROM = 4 };
+    static const int32_t positions[N] = {0, 7, 39, 2, 11};
+    bench b = begin(state);
+    for (int turn = 0; turn < 6; turn++) {
+        sah_config c = sah_config_neutral();
+        sah_rope rope = {.theta = 100, .dims = turn % 2 ? 6 : 10, .neighbours = turn >= 3};
+        c.qk_norm = (sah_qk_norm)(turn % 3);
+        c.v_norm = turn % 2;
+        c.attention_gate = turn >= 4;
+        c.norm_eps = 1e-3f;
+        const int width = (Q * (c.attention_gate ? 2 : 1) + 2 * KV) * D, rows = COPIES * N - FROM,
+                  half = rope.dims / 2;
+        float *x, *bias, *q_norm, *k_norm, *angles = malloc((size_t)(2 * POSITIONS * half) * sizeof *angles);
+        float *x_there = numbers(&b, (size_t)(rows * width), &x);
+        sah_rotation rotation = {.q_heads = Q, .k_heads = KV, .v_heads = KV, .head_dim = D};
+        rotation.bias = numbers(&b, (size_t)width, &bias);
+        rotation.q_norm = numbers(&b, Q * D, &q_norm);
+        rotation.k_norm = numbers(&b, KV * D, &k_norm);
+        for (int i = 0; i < POSITIONS * half; i++) {
+            double angle = i / half / pow(rope.theta, 2.0 * (i % half) / rope.dims);
+            angles[i] = (float)cos(angle);
+            angles[POSITIONS * half + i] = (float)sin(angle);
+        }
+        rotation.angles.cosine = there(&b, angles, (size_t)(2 * POSITIONS * half) * sizeof *angles);
+        rotation.angles.sine = rotation.angles.cosine + POSITIONS * half;
+        if (turn != 5) rotation.rope = &rope;
+        const sah_view view = {.n = N, .position = there(&b, positions, sizeof positions)};
+        b.device->rotate(b.ws, &c, &rotation, &view, FROM, rows, width, x_there);
+
+        double *want = malloc((size_t)(rows * width) * sizeof *want);
+        for (int r = 0; r < rows; r++) {
+            double *row = want + r * width, *k = row + width - 2 * KV * D, *v = k + KV * D;
+            for (int i = 0; i < width; i++) row[i] = (double)x[r * width + i] + (double)bias[i];
+            double eps = (double)c.norm_eps;
+            if (c.qk_norm == SAH_QK_NORM_ROW) plain_rms(row, q_norm, eps, Q * D);
+            if (c.qk_norm == SAH_QK_NORM_ROW) plain_rms(k, k_norm, eps, KV * D);
+            for (int h = 0; h < Q + KV; h++) {
+                double *head = h < Q ? row + h * D : k + (h - Q) * D;
+                if (c.qk_norm == SAH_QK_NORM_HEAD) plain_rms(head, h < Q ? q_norm : k_norm, eps, D);
+                if (rotation.rope) plain_rope(&rope, positions[(FROM + r) % N], head);
+            }
+            for (int h = 0; h < KV && c.v_norm; h++) plain_rms(v + h * D, NULL, eps, D);
+        }
+        compare(&b, x_there, want, (size_t)(rows * width), 2 * CLOSE, "rotate");
+        free(want);
+        free(x);
+        free(bias);
+        free(q_norm);
+        free(k_norm);
+        free(angles);
+    }
+    end(&b);
+}
+
+/* A tree: 0-1-2-3 then 4-5 behind 1, and 6 behind 3. */
+static const int32_t PATH[] = {0, 1, 2, 3, 0, 1, 4, 5, 0, 1, 2, 3, 6};
+static const sah_segment BLOCKS[] = {{0, 4, 0, PATH}, {4, 2, 2, PATH + 4}, {6, 1, 4, PATH + 8}};
+static const sah_segment SINGLES[] = {{0, 1, 3, PATH}, {1, 1, 4, PATH + 8}};
+
+static void check_attention(bench *b, sah_attention at, const sah_segment *segments, int n, bool single)
+{
+    enum { NODES = 7, MOST = 4 * 12 };
+    sah_error error = {0};
+    const int D = at.head_dim, wide = at.n_heads * D, narrow = at.n_kv_heads * D, row = 2 * wide + 2 * narrow;
+    float *x, *sinks;
+    float *x_there = numbers(b, (size_t)(NODES * row), &x),
+          *z = there(b, NULL, (size_t)(NODES * wide) * sizeof *z);
+    float *sinks_there = numbers(b, (size_t)at.n_heads, &sinks);
+    sah_view view = {.n_segments = n, .single = single};
+    assert_int_equal(sah_device_lend_segments(b->device, segments, n, &view.segments, &error), SAH_OK);
+    at.q = x_there;
+    at.k = x_there + 2 * wide;
+    at.v = at.k + narrow;
+    at.q_stride = at.k_stride = at.v_stride = at.gate_stride = row;
+    at.gate = at.softcap > 0 ? x_there + wide : NULL;
+    at.sinks = at.window > 0 ? sinks_there : NULL;
+    at.z = z;
+    at.z_stride = wide;
+    assert_int_equal(b->device->attend(b->ws, &at, &view, &error), SAH_OK);
+    for (int s = 0; s < n; s++)
+        for (int i = 0; i < segments[s].n; i++) {
+            double want[MOST];
+            const int own = segments[s].row + i, seen = segments[s].depth + i + 1;
+            const int first = at.window > 0 && seen > at.window ? seen - at.window : 0;
+            for (int h = 0; h < at.n_heads; h++) {
+                double weight[8], sum = at.sinks ? exp((double)sinks[h]) : 0.0;
+                const int kv = h / (at.n_heads / at.n_kv_heads);
+                for (int p = first; p < seen; p++) {
+                    const float *q = x + own * row + h * D,
+                                *k = x + segments[s].path[p] * row + 2 * wide + kv * D;
+                    double dot = 0;
+                    for (int j = 0; j < D; j++) dot += (double)q[j] * (double)k[j];
+                    dot *= (double)at.scale;
+                    if (at.softcap > 0) dot = (double)at.softcap * tanh(dot / (double)at.softcap);
+                    sum += weight[p] = exp(dot);
+                }
+                for (int j = 0; j < D; j++) {
+                    double out = 0;
+                    for (int p = first; p < seen; p++)
+                        out += weight[p] / sum *
+                               (double)x[segments[s].path[p] * row + 2 * wide + narrow + kv * D + j];
+                    if (at.gate) out /= 1.0 + exp(-(double)x[own * row + wide + h * D + j]);
+                    want[h * D + j] = out;
+                }
+            }
+            compare(b, z + own * wide, want, (size_t)wide, CLOSE, "attend");
+        }
+    sah_device_forget(b->device, view.segments);
+    free(x);
+    free(sinks);
+}
+
+void test_attend(void **state)
+{
+    static const sah_attention kinds[] = {
+        {.n_heads = 4, .n_kv_heads = 2, .head_dim = 12, .scale = 0.3f},
+        {.n_heads = 3, .n_kv_heads = 3, .head_dim = 5, .scale = 1.0f, .window = 2},
+        {.n_heads = 4, .n_kv_heads = 1, .head_dim = 8, .scale = 2.0f, .softcap = 1.5f},
+        {.n_heads = 2, .n_kv_heads = 1, .head_dim = 12, .scale = 1.0f, .softcap = 1.0f, .window = 3},
+    };
+    bench b = begin(state);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        check_attention(&b, kinds[i], BLOCKS, 3, false);
+        check_attention(&b, kinds[i], SINGLES, 2, true);
+    }
+    end(&b);
+}
+
+void test_edit(void **state)
+{
+    enum { ROWS = 6, HEADS = 3, D = 5, HEAD = 1, STRIDE = HEADS * D + 2 };
+    static const sah_edit scale = {.op = SAH_OP_SCALE, .factor = 0.25f}, mean = {.op = SAH_OP_MEAN};
+    const sah_edit *edits[] = {NULL, &scale, &mean};
+    bench b = begin(state);
+    float *x;
+    const sah_head_states states = {numbers(&b, ROWS * STRIDE, &x), STRIDE, ROWS, HEAD, HEADS, D};
+    float *out = there(&b, NULL, ROWS * D * sizeof *out);
+    for (int k = 0; k < 3; k++) {
+        double want[ROWS * D];
+        b.device->edit(b.ws, &states, edits[k], out);
+        for (int i = 0; i < ROWS * D; i++) {
+            const float *row = x + i / D * STRIDE + i % D;
+            double own = (double)row[HEAD * D];
+            double all = ((double)row[0] + (double)row[D] + (double)row[2 * D]) / HEADS;
+            want[i] = k == 0 ? own : k == 1 ? 0.25 * own : all;
+        }
+        compare(&b, out, want, ROWS * D, CLOSE, "edit");
+    }
+    free(x);
+    end(&b);
+}
+
+static double plain_activation(const sah_config *c, double g, double u)
+{
+    double limit = (double)c->activation_limit;
+    switch (c->activation) {
+    case SAH_ACT_GELU:
+        return 0.5 * g * erfc(-g / sqrt(2.0)) * u;
+    case SAH_ACT_GELU_TANH:
+        return 0.5 * g * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (g + 0.044715 * g * g * g))) * u;
+    case SAH_ACT_RELU:
+        return fmax(g, 0.0) * u;
+    case SAH_ACT_RELU_SQUARED:
+        return fmax(g, 0.0) * fmax(g, 0.0) * u;
+    case SAH_ACT_CLAMPED_SWIGLU:
+        g = fmin(g, limit);
+        u = fmax(-limit, fmin(limit, u));
+        return (u + 1.0) * g / (1.0 + exp(-(double)c->activation_alpha * g));
+    default:
+        return g / (1.0 + exp(-g)) * u;
+    }
+}
+
+void test_activate(void **state)
+{
+    enum { ROWS = 12, WIDTH = 19 };
+    for (int kind = SAH_ACT_SILU; kind <= SAH_ACT_CLAMPED_SWIGLU; kind++)
+        for (int gated = kind == SAH_ACT_CLAMPED_SWIGLU; gated < 2; gated++) {
+            bench b = begin(state);
+            sah_config c = sah_config_neutral();
+            c.activation = (sah_activation)kind;
+            c.activation_limit = 0.7f;
+            c.activation_alpha = 1.7f;
+            c.gated = gated;
+            float *x, *gates, *ups;
+            float *x_there = numbers(&b, ROWS * WIDTH * 2, &x),
+                  *out = there(&b, NULL, ROWS * WIDTH * sizeof *out);
+            const float *gates_there = numbers(&b, WIDTH, &gates), *ups_there = numbers(&b, WIDTH, &ups);
+            b.device->activate(b.ws, &c, WIDTH, gates_there, ups_there, ROWS, x_there, out);
+            double want[ROWS * WIDTH];
+            for (int i = 0; i < ROWS * WIDTH; i++) {
+                const float *row = x + i / WIDTH * WIDTH * (gated ? 2 : 1);
+                double up = (double)row[(gated ? WIDTH : 0) + i % WIDTH] + (double)ups[i % WIDTH];
+                double gate = (double)row[i % WIDTH] + (double)gates[i % WIDTH];
+                want[i] = gated ? plain_activation(&c, gate, up) : plain_activation(&c, up, 1.0);
+            }
+            compare(&b, out, want, ROWS * WIDTH, CLOSE, "activate");
+            free(x);
+            free(gates);
+            free(ups);
+            end(&b);
+        }
+}
+
+static void read_rows(const void *source, size_t row, size_t n, float *out)
+{
+    const float *values = source;
+    memcpy(out, values + row * 33, n * 33 * sizeof *out);
+}
+
+void test_product(void **state)
+{
+    enum { OUTPUTS = 21, INPUTS = 33, ROWS = 9 };
+    bench b = begin(state);
+    sah_error error = {0};
+    sah_weights *weights = NULL;
+    float *w, *x, *y;
+    numbers(&b, OUTPUTS * INPUTS, &w);
+    const float *x_there = numbers(&b, ROWS * INPUTS, &x);
+    float *y_there = numbers(&b, ROWS * OUTPUTS, &y);
+    assert_int_equal(sah_weights_new(b.device, OUTPUTS, INPUTS, (sah_packing){.precision = SAH_PRECISION_F32},
+                                     read_rows, w, &weights, &error),
+                     SAH_OK);
+    double want[ROWS * OUTPUTS];
+    for (int add = 1; add >= 0; add--) {
+        assert_int_equal(sah_product(b.ws, weights, ROWS, x_there, y_there, add, &error), SAH_OK);
+        for (int i = 0; i < ROWS * OUTPUTS; i++) {
+            want[i] = add ? (double)y[i] : 0.0;
+            for (int j = 0; j < INPUTS; j++)
+                want[i] += (double)x[i / OUTPUTS * INPUTS + j] * (double)w[i % OUTPUTS * INPUTS + j];
+        }
+        compare(&b, y_there, want, ROWS * OUTPUTS, CLOSE, "product");
+    }
+    sah_weights_free(weights);
+    free(w);
+    free(x);
+    free(y);
+    end(&b);
+}
+
+static double plain_log_sum(const float *x, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += exp((double)x[i]);
+    return log(sum);
+}
+
+void test_scores(void **state)
+{
+    enum { ROWS = 3, V = 1301 };
+    bench b = begin(state);
+    sah_error error = {0};
+    float *x, *base_logits;
+    float *x_there = numbers(&b, ROWS * V, &x), *base_there = numbers(&b, V, &base_logits);
+    sah_kl_base base = {there(&b, NULL, V * sizeof(double)), 0.0};
+    assert_int_equal(b.device->distribution(b.ws, base_there, V, &base, &error), SAH_OK);
+    sah_row_score scores[ROWS] = {
+        {&base, {4, -1}, 0, {0, 0}}, {NULL, {-1, 1300}, 0, {0, 0}}, {&base, {-1, -1}, 0, {0, 0}}};
+    assert_int_equal(b.device->score(b.ws, x_there, ROWS, V, scores, &error), SAH_OK);
+    assert_true(fabs(scores[0].kl - sah_kl_plain(base_logits, x, V)) < 1e-12);
+    assert_true(fabs(scores[2].kl - sah_kl_plain(base_logits, x + 2 * V, V)) < 1e-12);
+    assert_true(fabs(scores[0].log_p[0] - (double)x[4] + plain_log_sum(x, V)) < 1e-12);
+    assert_true(fabs(scores[1].log_p[1] - (double)x[V + 1300] + plain_log_sum(x + V, V)) < 1e-12);
+
+    const sah_row_score same = {&base, {-1, -1}, 1, {0, 0}};
+    sah_row_score one = same;
+    assert_int_equal(b.device->score(b.ws, base_there, 1, V, &one, &error), SAH_OK);
+    assert_true(one.kl >= 0 && one.kl <= 0); /* not one bit off */
+
+    b.device->softcap(b.ws, x_there, ROWS * V, 0.6f);
+    double *want = malloc(ROWS * V * sizeof *want);
+    for (int i = 0; i < ROWS * V; i++) want[i] = (double)0.6f * tanh((double)x[i] / (double)0.6f);
+    compare(&b, x_there, want, ROWS * V, CLOSE, "softcap");
+    free(want);
+
+    x[7] = INFINITY;
+    float *broken = there(&b, x, V * sizeof *x);
+    one = (sah_row_score){&base, {3, -1}, 0, {0, 0}};
+    assert_int_equal(b.device->score(b.ws, broken, 1, V, &one, &error), SAH_OK);
+    assert_true(isnan(one.kl) && isnan(one.log_p[0]));
+    assert_int_equal(b.device->distribution(b.ws, broken, V, &base, &error), SAH_OK);
+    assert_true(isnan(base.log_p_sum));
+    free(x);
+    free(base_logits);
+    end(&b);
+}
