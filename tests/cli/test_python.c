@@ -35,7 +35,8 @@ static void test_package(void **state)
     run("-m unittest discover -s python/tests");
 }
 
-/* The notebook is what the script makes, and runs through: as Jupyter runs it where that is installed, else as the script. */
+/* The notebook is what the script makes, and runs through: as Jupyter runs it where that is installed, else as the
+ * script. */
 static void test_notebook(void **state)
 {
     (void)state;
