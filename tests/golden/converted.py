@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GGUF files by llama.cpp's own converter, of models that make-families.py --random has drawn. LLAMA_CPP names a folder with llama.cpp's source that holds its package
 `conversion` (that of llama-cpp-python 0.3.36's source distribution: vendor/llama.cpp)."""
+import contextlib
 import json
 import logging
 import os
@@ -8,7 +9,6 @@ import re
 import sys
 from pathlib import Path
 
-os.environ["TQDM_DISABLE"] = "1"
 import gguf
 import torch
 
@@ -74,7 +74,7 @@ def convert(folder, kind):
         own = package.get_model_class(package.get_model_architecture(hparams, package.ModelType.TEXT))
         own = type(own.__name__, (own,), {"set_vocab": vocab, "model_arch": own.model_arch, "no_mtp": True})
         pieces.write_text(json.dumps({"model": {"vocab": {str(i): i for i in range(hparams["vocab_size"])}}, "added_tokens": []}))
-        with torch.inference_mode():
+        with torch.inference_mode(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
             own(folder, TYPES[kind], path, hparams=hparams, model_name="drawn").write()
     except Exception as reason:  # whatever the converter says of a model that it does not expect
         path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import gguf_files
 
 ARCHITECTURES = {"gemma": "GEMMA", "cohere": "COMMAND_R", "cohere2": "COHERE2", "exaone4": "EXAONE4", "seed_oss": "SEED_OSS", "ernie4_5": "ERNIE4_5", "arcee": "ARCEE",
                  "starcoder2": "STARCODER2", "stablelm": "STABLELM", "nemotron": "NEMOTRON", "lfm2": "LFM2", "lfm2_moe": "LFM2MOE", "gpt_neox": "GPTNEOX", "falcon": "FALCON",
-                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm4": "GLM4", "gpt2": "GPT2",
+                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm": "CHATGLM", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
                  "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
 PERMUTED = {"arcee", "smollm3", "granite", "granitemoe", "granitemoehybrid", "mixtral"}
@@ -82,12 +82,23 @@ def expert_keys(writer, c):
         writer.add_expert_group_used_count(c.topk_group)
 
 
+def in_order(c):
+    """Every so many-th layer of a hybrid has attention, as one key of its files says; else there is a list."""
+    each = c.layer_types.index("full_attention") + 1
+    return all((t == "full_attention") == ((i + 1) % each == 0) for i, t in enumerate(c.layer_types))
+
+
+def further_layers(c):
+    """Layers behind the last, which predict a further token."""
+    return 1 if c.model_type == "glm4_moe" or c.model_type in HYBRIDS and not in_order(c) else 0
+
+
 def keys(writer, c):
     kind = c.model_type
     head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     writer.add_context_length(c.max_position_embeddings)
     writer.add_embedding_length(c.hidden_size)
-    extra = 1 if kind == "glm4_moe" else 0  # a layer that predicts a further token
+    extra = further_layers(c)
     writer.add_block_count(c.num_hidden_layers + extra)
     if extra:
         writer.add_nextn_predict_layers(extra)
@@ -131,7 +142,7 @@ def keys(writer, c):
     rope = c.rope_parameters.get("full_attention", c.rope_parameters)
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1.0)))
-    if kind in ("gemma", "seed_oss", "ernie4_5", "arcee", "exaone4", "nemotron", "gemma2", "gemma3_text", "glm4", "glm4_moe", "qwen3_moe", "gpt_oss"):
+    if kind in ("gemma", "seed_oss", "ernie4_5", "arcee", "exaone4", "nemotron", "gemma2", "gemma3_text", "glm", "glm4", "glm4_moe", "qwen3_moe", "gpt_oss"):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     if kind in ("gemma2", "gemma3_text", "gpt_oss", "cohere2") or kind == "exaone4" and c.sliding_window:
@@ -148,7 +159,10 @@ def keys(writer, c):
         writer.add_ssm_group_count(c.linear_num_key_heads)
         writer.add_ssm_time_step_rank(c.linear_num_value_heads)
         writer.add_ssm_inner_size(c.linear_value_head_dim * c.linear_num_value_heads)
-        writer.add_full_attention_interval(c.layer_types.index("full_attention") + 1)
+        if in_order(c):
+            writer.add_full_attention_interval(c.layer_types.index("full_attention") + 1)
+        else:
+            writer.add_array(f"{writer.arch}.attention.recurrent_layers", [t == "linear_attention" for t in c.layer_types] + [False] * further_layers(c))
     if kind == "gemma2":
         writer.add_attn_logit_softcapping(c.attn_logit_softcapping)
         writer.add_final_logit_softcapping(c.final_logit_softcapping)
@@ -331,7 +345,7 @@ def write(path, model, c, raw=None, mxfp4=False):
                 writer.add_tensor(name, four_bit(values), raw_dtype=Q.MXFP4)
             else:
                 writer.add_tensor(name, values.astype(np.float16) if raw and values.ndim > 1 else values)
-    if c.model_type == "glm4_moe":
+    if further_layers(c):
         writer.add_tensor(f"blk.{c.num_hidden_layers}.attn_norm.weight", np.ones(c.hidden_size, np.float32))
         writer.add_tensor(f"blk.{c.num_hidden_layers}.nextn.eh_proj.weight", np.ones((c.hidden_size, 2 * c.hidden_size), np.float32))
     writer.write_header_to_file()

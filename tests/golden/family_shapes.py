@@ -356,3 +356,19 @@ FAMILIES = {
 def drawn(family, rng):
     settings, kind = FAMILIES[family]
     return settings(Draw(rng), kind)
+
+
+def for_gguf(config):
+    """Without what llama.cpp's converter leaves out of the file, where llama.cpp cannot say what is right: with GELU, which it takes from a table in float16."""
+    if config.model_type in ("gemma2", "gemma3_text"):
+        config.query_pre_attn_scalar = config.head_dim
+    if config.model_type == "starcoder2":
+        config.sliding_window = None
+    if config.model_type == "nemotron":
+        config.hidden_size = config.num_attention_heads * config.head_dim
+    if config.model_type in ("gemma", "gemma2", "gemma3_text", "starcoder2", "falcon", "gpt_neox", "nemotron"):
+        for rope in config.rope_parameters.values() if F in config.rope_parameters else [config.rope_parameters]:
+            for key in set(rope) - {"rope_theta", "partial_rotary_factor"}:
+                del rope[key]
+            rope["rope_type"] = "default"
+    return config

@@ -117,7 +117,7 @@ MODELS = {
     "granite4-moe": (lambda a: tf.GraniteMoeHybridConfig(**{**granite_moe(a, shared_intermediate_size=8, position_embedding_type="rope"),
         "layer_types": [F] * max(a.layers - 1, 1), "mamba_n_heads": a.width // 4}), True),
     "granite4-nope": (lambda a: tf.GraniteMoeHybridConfig(**granite4(a, attention_bias=True)), False),
-    "glm": (lambda a: tf.GlmConfig(**base(a, head_dim=8)), False),
+    "glm": (lambda a: tf.GlmConfig(**base(a, head_dim=8)), True),
     "glm4": (lambda a: tf.Glm4Config(**base(a, head_dim=8, attention_bias=True)), True),
     "ministral": (lambda a: tf.MinistralConfig(**base(a, head_dim=8, sliding_window=4, layer_types=[S, F, S][:a.layers])), False),
     "ministral3": (lambda a: tf.Ministral3Config(**base(a, head_dim=8, rope_parameters={
@@ -166,7 +166,7 @@ MODELS = {
                                                    attention_bias=True)), True),
     "qwen3-5": (lambda a: tf.Qwen3_5TextConfig(**hybrid(a, [L, L, L, F], 2, 6, layers=4)), True),
     "qwen3-5-delta-last": (lambda a: tf.Qwen3_5TextConfig(**hybrid(a, [F, L, L], 3, 3, kv=4, value_dim=12, linear_conv_kernel_dim=2, tie_word_embeddings=True,
-        attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5})), False),
+        attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5})), True),
     "qwen3-next": (lambda a: tf.Qwen3NextConfig(**hybrid(a, [L, F, L], 2, 4, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8,
                                                          shared_expert_intermediate_size=12, mlp_only_layers=[1])), False),
     "qwen3-next-gguf": (lambda a: tf.Qwen3NextConfig(**hybrid(a, [L, F], 2, 4, layers=2, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
@@ -420,7 +420,8 @@ def main():
         for i in range(args.random):
             rng = np.random.default_rng(zlib.crc32(f"{family} {args.seed} {i}".encode()))
             name = f"{family}-{args.seed}-{i}"
-            make(name, family_shapes.drawn(family, rng), False, args, rng.choice([None, torch.bfloat16, torch.float16], p=[0.6, 0.2, 0.2]))
+            config = family_shapes.drawn(family, rng)
+            make(name, family_shapes.for_gguf(config) if args.gguf else config, False, args, rng.choice([None, torch.bfloat16, torch.float16], p=[0.6, 0.2, 0.2]))
             reason = args.gguf and converted.convert(args.out / f"family-{name}", args.gguf)
             if reason:
                 print(f"{name}: no GGUF, {reason}", flush=True)

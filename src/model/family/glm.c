@@ -24,6 +24,7 @@ const sah_family sah_family_glm = {
     .title = "GLM",
     .architectures = {"GlmForCausalLM"},
     .model_types = {"glm"},
+    .gguf = "chatglm",
     .kv_heads = 2,
     .head_dim = 128,
     .max_positions = 131072,

@@ -72,6 +72,14 @@ static void set_delta_layer(sah_config *c, int layer, int heads, int width)
     kind->rope = -1;
 }
 
+/* The model's largest, behind what its layers took. */
+static void widen(sah_config *c, int heads, int width)
+{
+    if (heads > c->n_heads) c->n_heads = heads;
+    if (heads > c->n_kv_heads) c->n_kv_heads = heads;
+    if (width > c->head_dim) c->head_dim = width;
+}
+
 /* Which layers have the delta rule: those that "layer_types" says, else all but every `interval`-th. */
 static sah_status set_layers(const json_t *types, int64_t interval, int heads, int width, const char *where,
                              sah_config *c, sah_error *error)
@@ -89,9 +97,31 @@ static sah_status set_layers(const json_t *types, int64_t interval, int heads, i
                             type != NULL ? type : "?");
         if (n > 0 ? linear : (l + 1) % interval != 0) set_delta_layer(c, l, heads, width);
     }
-    if (heads > c->n_heads) c->n_heads = heads; /* the largest, behind what the layers took */
-    if (heads > c->n_kv_heads) c->n_kv_heads = heads;
-    if (width > c->head_dim) c->head_dim = width;
+    widen(c, heads, width);
+    return SAH_OK;
+}
+
+/* The same of GGUF: those of the list "attention.recurrent_layers", else all but every `interval`-th. The list may be
+ * longer, by the layers that predict further tokens. */
+static sah_status set_layers_gguf(const sah_gguf *gguf, const char *family, int64_t interval, int heads,
+                                  int width, const char *where, sah_config *c, sah_error *error)
+{
+    char key[96];
+    snprintf(key, sizeof key, "%s.attention.recurrent_layers", family);
+    const sah_gguf_value *list = sah_gguf_find(gguf, key);
+    const size_t n = list != NULL && list->type == SAH_GGUF_ARRAY ? list->n : 0;
+    if (n > 0 && n < (size_t)c->n_layers)
+        return sah_fail(error, SAH_FAILED, "%s: %s has %zu entries for %d layers", where, key, n,
+                        c->n_layers);
+    if (!sah_config_by_layer(c)) return sah_fail_memory(error, where);
+    for (int l = 0; l < c->n_layers; l++) {
+        int64_t delta = (l + 1) % interval != 0;
+        sah_status status = SAH_OK;
+        if (list != NULL) status = sah_gguf_int_of(gguf, key, (size_t)l, n, 0, 0, 1, &delta, error);
+        if (status != SAH_OK) return status;
+        if (delta) set_delta_layer(c, l, heads, width);
+    }
+    widen(c, heads, width);
     return SAH_OK;
 }
 
@@ -126,7 +156,8 @@ static sah_status read_hybrid(const json_t *json, const char *where, sah_config 
 static sah_status read_hybrid_gguf(const sah_gguf *gguf, const char *family, const char *where, sah_config *c,
                                    sah_error *error)
 {
-    int64_t numbers[6];
+    int64_t numbers[6], extra;
+    char further[96];
     static const struct {
         const char *suffix;
         int64_t otherwise, high;
@@ -140,6 +171,10 @@ static sah_status read_hybrid_gguf(const sah_gguf *gguf, const char *family, con
         if (status != SAH_OK) return status;
         if (numbers[i] == 0) return sah_fail(error, SAH_FAILED, "%s: metadata key %s is missing", where, key);
     }
+    snprintf(further, sizeof further, "%s.nextn_predict_layers", family);
+    sah_status status = sah_gguf_int(gguf, further, 0, 0, c->n_layers - 1, &extra, error);
+    if (status != SAH_OK) return status;
+    c->n_layers -= (int)extra; /* they count among the blocks */
     const int64_t heads = numbers[2], inner = numbers[4];
     if (inner % heads != 0 || inner / heads > SAH_MAX_DELTA_WIDTH)
         return sah_fail(error, SAH_FAILED, "%s: %s.ssm.inner_size %lld of %lld heads", where, family,
@@ -147,7 +182,7 @@ static sah_status read_hybrid_gguf(const sah_gguf *gguf, const char *family, con
     c->attention_gate = true;
     c->delta =
         (sah_delta){.key_heads = (int)numbers[1], .key_dim = (int)numbers[3], .kernel = (int)numbers[0]};
-    return set_layers(NULL, numbers[5], (int)heads, (int)(inner / heads), where, c, error);
+    return set_layers_gguf(gguf, family, numbers[5], (int)heads, (int)(inner / heads), where, c, error);
 }
 
 /* ---- Qwen3.5 ------------------------------------------------------------------------------------------- */
@@ -161,7 +196,7 @@ static sah_status read_dense_gguf(const sah_gguf *gguf, const char *where, sah_c
 #define HYBRID                                                                                               \
     .head_dim = 256, .max_positions = 32768, .theta = 10000, .epsilon = 1e-6, .activation = "silu",          \
     .partial_rotary = 0.25, .qkv_bias = SAH_BIAS_BY_KEY, .o_bias = SAH_BIAS_BY_KEY,                          \
-    .qk_norm = SAH_QK_NORM_HEAD, .own_types = true, .norm_add = 1, .vectors = vectors,                       \
+    .qk_norm = SAH_QK_NORM_HEAD, .own_types = true, .norm_add = 1, .vectors = vectors, .extra_layers = true, \
     .ignored = {"mtp.", "model.visual."}
 
 const sah_family sah_family_qwen3_5 = {
@@ -173,7 +208,7 @@ const sah_family sah_family_qwen3_5 = {
     .gguf = "qwen35",
     HYBRID,
     .kv_heads = 4,
-    .keys = {"partial_rotary_factor"},
+    .keys = {"partial_rotary_factor", "num_nextn_predict_layers"},
     .read_json = read_hybrid,
     .read_gguf = read_dense_gguf,
     .in_turns = true,
@@ -231,7 +266,7 @@ const sah_family sah_family_qwen3_next = {
     .gguf = "qwen3next",
     HYBRID,
     .kv_heads = 2,
-    .keys = {"partial_rotary_factor", "num_experts", "num_local_experts"},
+    .keys = {"partial_rotary_factor", "num_experts", "num_local_experts", "num_nextn_predict_layers"},
     .read_json = read_next,
     .read_gguf = read_next_gguf,
     .prefixes = {"model.", ""},
@@ -249,7 +284,7 @@ const sah_family sah_family_qwen3_5_moe = {
     .kv_heads = 2,
     .ff_key = "moe_intermediate_size",
     .ff_times = 1,
-    .keys = {"partial_rotary_factor", "num_experts", "num_local_experts"},
+    .keys = {"partial_rotary_factor", "num_experts", "num_local_experts", "num_nextn_predict_layers"},
     .read_json = read_3_5_experts,
     .read_gguf = read_3_5_experts_gguf,
     .in_turns = true,
