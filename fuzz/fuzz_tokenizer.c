@@ -9,6 +9,7 @@
 
 #include "model/tokenizer/pattern.h"
 #include "model/tokenizer/tokenizer_json.h"
+#include "model/tokenizer/tokenizer_spm.h"
 #include "util/strings.h"
 #include "util/utf8.h"
 
