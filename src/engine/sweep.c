@@ -19,7 +19,7 @@
 /* A unit of work, done by one thread: candidates from..to-1 (in order of layers), stacked as rows. It starts
  * at its lowest layer and picks the others up on its way. With many prompts a unit is one candidate, with few
  * it is many, so that products stay tall. */
-enum { UNIT_ROWS = 1024, UNITS_PER_THREAD = 4 };
+enum { UNIT_BLOCKS = 4, UNITS_PER_THREAD = 4 };
 
 /* Layers whose base states are there at once, at most. */
 enum { SNAPSHOTS = 3 };
@@ -383,7 +383,7 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     uint64_t of_unit = unit_bytes(c, sw->forest), of_worker = worker_bytes(c, sw->forest),
              each = of_unit + of_worker, shared = base_bytes(c, sw->forest), memory = sw->options->memory;
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
-    int64_t target = all < UNIT_ROWS ? all : UNIT_ROWS;
+    int64_t most = UNIT_BLOCKS * sw->model->device->block_rows, target = all < most ? all : most;
     int64_t size = target / sw->forest->n_nodes;
     sw->unit_size = (int32_t)(size < 1 ? 1 : size);
     int32_t units = (sw->n + sw->unit_size - 1) / sw->unit_size;

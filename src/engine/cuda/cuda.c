@@ -164,11 +164,15 @@ static sah_status score(sah_workspace *workspace, const float *logits, int64_t r
 
 /* ---- The table ------------------------------------------------------------------------------------------ */
 
+/* Enough for the results' tiles of the smallest matrices of a model of 7 billion parameters, 128 by 256 each, to keep
+ * all of a large card's processors busy (4096 / 256 * 1024 / 128 = 128 on 132 of an H100). */
+enum { BLOCK_ROWS = 1024 };
+
 const sah_device *sah_cuda(void)
 {
     static const sah_device cuda = {
         .name = "cuda",
-        .block_rows = 4096,
+        .block_rows = BLOCK_ROWS,
         .alloc = sah_card_alloc,
         .free = sah_card_free,
         .upload = sah_card_upload,
