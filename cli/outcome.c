@@ -10,7 +10,10 @@
 int report_error(const sah_error *error)
 {
     if (error->status == SAH_INTERRUPTED) {
-        fprintf(stderr, "sahara: interrupted; what was finished is kept, the same command carries on\n");
+        /* A run says no more than that; what came to nothing says what it was. */
+        const bool run = strcmp(error->message, "interrupted") == 0;
+        fprintf(stderr, "sahara: %s%s\n", error->message,
+                run ? "; what was finished is kept, the same command carries on" : "");
         return EXIT_INTERRUPTED;
     }
     char option[64];
@@ -22,10 +25,6 @@ int report_error(const sah_error *error)
 int report_checkpoint(const cli_options *options, sah_status status, const sah_strings *notes,
                       const sah_error *error)
 {
-    if (status == SAH_INTERRUPTED) {
-        fprintf(stderr, "sahara: interrupted; nothing was written\n");
-        return EXIT_INTERRUPTED;
-    }
     if (status != SAH_OK) return report_error(error);
     for (size_t i = 0; i < notes->n && !options->quiet; i++) fprintf(stderr, "%s\n", notes->items[i]);
     return EXIT_DONE;

@@ -300,6 +300,7 @@ static void test_cancelled_load(void **state)
         options.user = &cut;
         loaded = NULL;
         assert_int_equal(sah_model_open("models/organism", &options, &loaded, &error), SAH_INTERRUPTED);
+        assert_non_null(strstr(error.message, "while the model was opened"));
         assert_null(loaded);
         assert_int_equal(cut.calls, after);
     }

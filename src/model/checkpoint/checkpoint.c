@@ -146,7 +146,7 @@ sah_status sah_watch_show(const sah_watch *watch, const char *what, uint64_t don
 {
     if (watch == NULL || watch->progress == NULL || watch->progress(watch->user, what, done, total))
         return SAH_OK;
-    return sah_fail(error, SAH_INTERRUPTED, "interrupted");
+    return sah_fail(error, SAH_INTERRUPTED, "interrupted while the model was opened");
 }
 
 /* A checksum on its way. */
