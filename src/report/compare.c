@@ -31,7 +31,7 @@ static sah_status order_heads(const sah_result *result, sah_order order, ordered
     const sah_result_info *info = &result->info;
     sah_status status = sah_rank(result, order, &out->ranked, &out->n, error);
     if (status != SAH_OK) return status;
-    out->rank_of = sah_alloc((size_t)info->n_layers * (size_t)info->n_heads, sizeof *out->rank_of);
+    out->rank_of = sah_alloc_table((size_t)info->n_layers, (size_t)info->n_heads, sizeof *out->rank_of);
     if (out->rank_of == NULL) return sah_fail_memory(error, "the comparison");
     for (size_t i = 0; i < out->n; i++)
         out->rank_of[out->ranked[i].head.layer * info->n_heads + out->ranked[i].head.head] = i + 1;

@@ -119,7 +119,7 @@ sah_status sah_heat_map(const sah_result *result, sah_order order, bool colour, 
     size_t n;
     *text = NULL;
     order = sah_order_of(result, order);
-    double *values = sah_alloc((size_t)info->n_layers * (size_t)info->n_heads, sizeof *values);
+    double *values = sah_alloc_table((size_t)info->n_layers, (size_t)info->n_heads, sizeof *values);
     if (values == NULL) return sah_fail_memory(error, "the heat map");
     sah_status status = sah_rank(result, order, &ranked, &n, error);
     if (status != SAH_OK) goto done;

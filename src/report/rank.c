@@ -84,7 +84,7 @@ static sah_status resamples_new(const sah_result_info *info, resamples *out, sah
     sah_status status = sah_bootstrap_new(info->n_queries, 1, &out->plan, error);
     if (status == SAH_OK && info->n_contrast > 0)
         status = sah_bootstrap_new(info->n_contrast, 2, &out->contrast_plan, error);
-    out->means = sah_alloc(3 * SAH_RESAMPLES, sizeof *out->means);
+    out->means = sah_alloc_table(3, SAH_RESAMPLES, sizeof *out->means);
     if (status == SAH_OK && out->means == NULL) status = sah_fail_memory(error, "the ranking");
     if (status != SAH_OK) return status;
     out->contrast_means = out->means + SAH_RESAMPLES;

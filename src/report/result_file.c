@@ -238,7 +238,7 @@ static sah_status add_row(sah_result_file *f, const json_t *line, size_t number,
     sah_status status = read_head(f, line, number, &head, error);
     if (status == SAH_OK) status = find_step(f, line, number, &step, error);
     if (status == SAH_OK && step->rows == NULL) {
-        step->rows = sah_alloc((size_t)f->n_layers * (size_t)f->n_heads, sizeof *step->rows);
+        step->rows = sah_alloc_table((size_t)f->n_layers, (size_t)f->n_heads, sizeof *step->rows);
         if (step->rows == NULL) status = sah_fail_memory(error, f->path);
     }
     if (status == SAH_OK) status = read_row(f, line, number, row, error);

@@ -200,7 +200,7 @@ static sah_status write_line(sah_journal *journal, const char *bytes, size_t siz
 
 sah_status sah_journal_add(sah_journal *journal, const char *text, size_t size, sah_error *error)
 {
-    char *line = malloc(size + 1);
+    char *line = sah_alloc(size + 1, 1);
     if (line == NULL) return sah_fail_memory(error, "a line of the result");
     memcpy(line, text, size);
     line[size] = '\n';
@@ -218,7 +218,7 @@ static sah_status read_back(const sah_journal *journal, size_t size, char **data
     if (size > LARGEST_JOURNAL) {
         return sah_fail(error, SAH_FAILED, "%s: too large to be a result file", journal->path);
     }
-    *data = malloc(size + 1);
+    *data = sah_alloc(size + 1, 1);
     if (*data == NULL) return sah_fail_memory(error, journal->path);
     size_t done = 0;
     while (done < size) {

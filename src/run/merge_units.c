@@ -233,7 +233,7 @@ sah_status sah_units_heads(const json_t *header, sah_head **heads, size_t *n, sa
         !read_range(settings, "heads", &head_from, &head_to) ||
         (layer_to - layer_from) * (head_to - head_from) > MOST)
         return SAH_OK;
-    *heads = sah_alloc((size_t)((layer_to - layer_from) * (head_to - head_from)), sizeof **heads);
+    *heads = sah_alloc_table((size_t)(layer_to - layer_from), (size_t)(head_to - head_from), sizeof **heads);
     if (*heads == NULL) return sah_fail_memory(error, "the heads");
     for (uint64_t l = layer_from; l < layer_to; l++) {
         uint64_t most = head_to;

@@ -147,7 +147,7 @@ sah_status sah_run_heads(const sah_model *model, const sah_run_options *options,
                              error);
     }
     if (status != SAH_OK) return status;
-    *heads = sah_alloc((size_t)(layer_to - layer_from) * (size_t)(head_to - head_from), sizeof **heads);
+    *heads = sah_alloc_table((size_t)(layer_to - layer_from), (size_t)(head_to - head_from), sizeof **heads);
     if (*heads == NULL) return sah_fail_memory(error, "the heads");
     for (int l = layer_from; l < layer_to; l++) {
         const int most = heads_here(model, options->ablation.parts, l);

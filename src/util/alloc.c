@@ -23,6 +23,12 @@ void *sah_alloc(size_t n, size_t size)
     return calloc(bytes > 0 ? bytes : 1, 1);
 }
 
+void *sah_alloc_table(size_t rows, size_t columns, size_t size)
+{
+    size_t n;
+    return sah_mul(rows, columns, &n) ? sah_alloc(n, size) : NULL;
+}
+
 void *sah_alloc_aligned(size_t n, size_t size)
 {
     size_t bytes;

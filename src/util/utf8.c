@@ -83,7 +83,7 @@ char *sah_utf8_repair(const char *text, size_t size, size_t *out_size)
     /* An invalid byte grows to the three bytes of U+FFFD. */
     size_t bytes;
     if (!sah_mul(size, 3, &bytes) || !sah_add(bytes, 1, &bytes)) return NULL;
-    char *out = malloc(bytes);
+    char *out = sah_alloc(bytes, 1);
     if (out == NULL) return NULL;
     size_t n = 0;
     for (size_t i = 0; i < size;) {

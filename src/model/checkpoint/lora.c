@@ -133,9 +133,10 @@ static sah_status read_factor(const settings *s, const sah_tensors *adapter, con
         return sah_fail(error, SAH_FAILED, "%s: tensor %s is %s, model and adapter_config.json ask for %s",
                         file, name, have, want);
     }
-    *out = sah_alloc_aligned(rows * columns, sizeof **out); /* fits: the tensor's bytes were checked */
+    size_t values;
+    *out = sah_mul(rows, columns, &values) ? sah_alloc_aligned(values, sizeof **out) : NULL;
     if (*out == NULL) return sah_fail_memory(error, "the adapter");
-    sah_dequantize(tensor->type, tensor->data, rows * columns, *out);
+    sah_dequantize(tensor->type, tensor->data, values, *out);
     s->used[tensor - adapter->items] = true;
     return SAH_OK;
 }
@@ -153,7 +154,7 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
 {
     sah_matrix *matrix = sah_role_matrix(&c->layers[layer], n->role);
     char path[NAME_BYTES / 2], name[NAME_BYTES];
-    size_t rank = 0, rows;
+    size_t rank = 0, rows, values;
     float *whole = NULL;
     if (n->cut >= SAH_CUT_EXPERTS) return SAH_OK;
     module_path(c, layer, n->hugging_face, path);
@@ -168,7 +169,7 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
     if (status != SAH_OK) return status;
     status = read_factor(s, adapter, path, "lora_B", rows, rank, &whole, error);
     if (status != SAH_OK) return status;
-    lora->b = sah_alloc_aligned(matrix->rows * rank, sizeof *lora->b);
+    lora->b = sah_mul(matrix->rows, rank, &values) ? sah_alloc_aligned(values, sizeof *lora->b) : NULL;
     for (size_t r = 0; lora->b != NULL && r < matrix->rows; r++)
         memcpy(lora->b + r * rank, whole + sah_layout_row(&layout, r) * rank, rank * sizeof *whole);
     free(whole);
@@ -342,7 +343,7 @@ sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_t
     s.where = path.data;
     status = read_settings(&s, c->family->transposed, error);
     if (status != SAH_OK) goto done;
-    c->loras = sah_alloc((size_t)c->config.n_layers * SAH_N_ROLES, sizeof *c->loras);
+    c->loras = sah_alloc_table((size_t)c->config.n_layers, SAH_N_ROLES, sizeof *c->loras);
     s.used = sah_alloc(adapter->n, sizeof *s.used);
     if (c->loras == NULL || s.used == NULL) {
         status = sah_fail_memory(error, "the adapter");

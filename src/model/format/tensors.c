@@ -77,10 +77,11 @@ void *sah_tensors_alloc(sah_tensors *tensors, size_t n, size_t size)
 
 static sah_status build_index(sah_tensors *tensors, sah_error *error)
 {
-    size_t slots = 16;
+    size_t slots = 16, bytes;
     if (tensors->n > UINT32_MAX / 4) return sah_fail(error, SAH_FAILED, "too many tensors: %zu", tensors->n);
     while (slots < 2 * tensors->n) slots *= 2;
-    table *t = sah_alloc(sizeof *t + slots * sizeof *t->slots, 1);
+    const bool fits = sah_mul(slots, sizeof(uint32_t), &bytes) && sah_add(bytes, sizeof(table), &bytes);
+    table *t = fits ? sah_alloc(bytes, 1) : NULL;
     if (t == NULL) return sah_fail_memory(error, "the index of tensors");
     t->mask = slots - 1;
     tensors->index = t;

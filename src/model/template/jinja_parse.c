@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "model/template/jinja_scope.h"
+#include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"
 
@@ -451,7 +452,7 @@ sah_status sah_jinja_new(const char *source, size_t size, sah_jinja **out, sah_e
     if (size > LARGEST_SOURCE)
         return sah_fail(error, SAH_FAILED, "it is larger than %d KB", LARGEST_SOURCE >> 10);
     if (!sah_utf8_valid(source, size)) return sah_fail(error, SAH_FAILED, "it is not valid UTF-8");
-    sah_jinja *jinja = calloc(1, sizeof *jinja);
+    sah_jinja *jinja = sah_alloc(1, sizeof *jinja);
     if (jinja == NULL) return sah_fail_memory(error, "the chat template");
     jinja->arena.limit = LARGEST_MEMORY;
     sah_status status = sah_jinja_lex(source, size, &jinja->arena, &tokens, error);

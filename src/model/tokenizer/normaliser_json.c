@@ -44,7 +44,7 @@ static sah_status from_base64(const char *text, unsigned char **out, size_t *n, 
     uint32_t bits = 0;
     *n = 0;
     while (size > 0 && text[size - 1] == '=') size--;
-    *out = sah_alloc(size / 4 * 3 + 4, 1);
+    *out = sah_alloc(size + 4, 1); /* a quarter more than it takes */
     if (*out == NULL) return sah_fail_memory(error, where);
     for (size_t i = 0; i < size; i++) {
         const char *digit = memchr(digits, text[i], sizeof digits - 1);

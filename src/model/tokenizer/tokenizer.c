@@ -105,7 +105,8 @@ sah_status sah_tokenizer_encode(const sah_tokenizer *tokenizer, const char *text
         free(out.items);
         return status;
     }
-    if (out.items == NULL) out.items = malloc(sizeof *out.items); /* no ids: still a pointer for free() */
+    if (out.items == NULL)
+        out.items = sah_alloc(1, sizeof *out.items); /* no ids: still a pointer for free() */
     if (out.items == NULL) return sah_fail_memory(error, "the tokens of a text");
     *ids = out.items;
     *n = out.n;
@@ -118,12 +119,13 @@ sah_status sah_tokenizer_encode(const sah_tokenizer *tokenizer, const char *text
  * not UTF-8. */
 static char *as_string(const sah_text *text)
 {
-    size_t size, n_zeros = 0, at = 0;
+    size_t size, at = 0;
     char *valid = sah_utf8_repair(text->data != NULL ? text->data : "", text->size, &size);
     if (valid == NULL) return NULL;
-    for (size_t i = 0; i < size; i++) n_zeros += valid[i] == '\0';
-    if (n_zeros == 0) return valid;
-    char *out = malloc(size + 2 * n_zeros + 1);
+    size_t room = size + 1;
+    for (size_t i = 0; i < size; i++) room += valid[i] == '\0' ? 2 : 0;
+    if (room == size + 1) return valid;
+    char *out = sah_alloc(room, 1);
     for (size_t i = 0; i < size && out != NULL; i++) {
         if (valid[i] == '\0')
             at += sah_utf8_put(0xFFFD, out + at);
