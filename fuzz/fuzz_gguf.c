@@ -51,9 +51,11 @@ static void skip(walk *w, uint64_t n)
     w->at = n > w->size - w->at ? w->size : w->at + (size_t)n;
 }
 
+/* Bytes of a value by its type; 0: strings and arrays. */
+static const int sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+
 static void value(walk *w, uint64_t type)
 {
-    static const int sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
     if (type == SAH_GGUF_STRING) {
         skip(w, number(w, 8));
     } else if (type == SAH_GGUF_ARRAY) {
@@ -112,7 +114,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned
     const field f = w.fields[(seed >> 4) % w.n];
     uint64_t new = 0;
     memcpy(&new, data + f.at, (size_t)f.bytes);
-    const size_t choice = (seed >> 16) % (sizeof candidates / sizeof *candidates + 4);
+    const size_t choice = (seed >> 16) % (sizeof candidates / sizeof *candidates + 6);
     switch (choice) {
     case 0:
         new ++;
@@ -126,8 +128,14 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned
     case 3:
         new += 32;
         break;
+    case 4: /* as many bytes as before, where the product with 4 or 8 is not checked */
+        new += 1ULL << 62;
+        break;
+    case 5:
+        new += 1ULL << 61;
+        break;
     default:
-        new = candidates[choice - 4];
+        new = candidates[choice - 6];
     }
     memcpy(data + f.at, &new, (size_t)f.bytes);
     return size;
@@ -177,6 +185,7 @@ static void read_metadata(const sah_gguf *gguf)
             sah_gguf_next_string(value, &at, &text, &length);
             if (at > value->size) abort();
         }
+        if (value->item != SAH_GGUF_STRING && value->size / (size_t)sizes[value->item] != value->n) abort();
     }
 }
 

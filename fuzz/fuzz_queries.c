@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fuzz_input.h"
+#include "fuzz_scratch.h"
 #include "sahara.h"
 #include "util/utf8.h"
 
@@ -13,21 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const names[] = {"q", "q.txt", "q.csv", "q.tsv", "q.jsonl", "q.json"};
 enum { N_NAMES = sizeof names / sizeof *names };
-static fuzz_folder folder;
-static int file;
-
-static void remove_folder(void)
-{
-    fuzz_folder_remove(&folder);
-}
-
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    fuzz_folder_make(&folder);
-    atexit(remove_folder);
-    file = fuzz_named(&folder, names[0]);
+    fuzz_scratch_make(names[0]);
     for (size_t i = 1; i < N_NAMES; i++) fuzz_folder_link(&folder, names[i], names[0]);
     return 0;
 }

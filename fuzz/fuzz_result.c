@@ -5,27 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fuzz_input.h"
+#include "fuzz_scratch.h"
 #include "run/journal.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static fuzz_folder folder;
-static int file;
-
-static void remove_folder(void)
-{
-    fuzz_folder_remove(&folder);
-}
-
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    fuzz_folder_make(&folder);
-    atexit(remove_folder);
-    file = fuzz_named(&folder, "result.jsonl");
+    fuzz_scratch_make("result.jsonl");
     return 0;
 }
 
