@@ -116,7 +116,7 @@ MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 STATIC := $(BUILD)/libsahara.a
 SHARED := $(BUILD)/libsahara.so
 
-.PHONY: all lib cuda test mutate asan interop fuzz fuzz-long bench man install format clean help FORCE
+.PHONY: all lib cuda test mutate asan threads interop fuzz fuzz-long bench man install format clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -130,7 +130,8 @@ help:
 	@echo "make cuda       libsahara-cuda.so alone: the plugin for NVIDIA cards (needs nvcc and cuBLAS)"
 	@echo "make test       build and run every test"
 	@echo "make mutate     faults put into a copy of the tree: which of them no test sees"
-	@echo "make asan       the same under the address and undefined-behaviour sanitizers, in build-asan/"
+	@echo "make asan       the tests under the address and undefined-behaviour sanitizers, in build-asan/"
+	@echo "make threads    everything built by clang, and what uses threads under the thread sanitizer, in build-tsan/"
 	@echo "make interop    edited checkpoints in other programs (tests/interop/README.md)"
 	@echo "make fuzz       run every fuzz target for FUZZTIME=$(FUZZTIME) seconds (clang), in build-fuzz/"
 	@echo "make fuzz-long  ten million inputs for each of them"
@@ -282,6 +283,15 @@ mutate: all
 asan:
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=1 test
 
+# Sweep, snapshots, layers that come and go, decoding, journals, two models at once, callbacks that call back. (docs/security.md: why clang, and its options.)
+THREADED := $(patsubst %,$(BUILD)/tests/%,attribution/test_threads attribution/test_callbacks engine/test_decode)
+threads:
+	@$(MAKE) --no-print-directory BUILD=build-tsan THREADS=1 CC=clang threaded
+
+.PHONY: threaded
+threaded: all $(TESTS)
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan-suppressions SAHARA=$(BUILD)/sahara BUILD=$(BUILD) scripts/run-tests $(BUILD)/test-counts $(THREADED)
+
 interop: $(BUILD)/sahara
 	@BUILD=$(BUILD) tests/interop/run
 
@@ -298,6 +308,10 @@ fuzz-long:
 
 .PHONY: fuzzers
 fuzzers: $(FUZZERS)
+
+# One of them (scripts/mutate).
+fuzzer-%:
+	@$(MAKE) $(FUZZ_BUILD:fuzzers=build-fuzz/fuzz/$*)
 
 bench: all $(BENCHES)
 	@set -e; for program in $(BENCHES); do echo "== $$program"; $$program; done
@@ -330,4 +344,4 @@ format:
 	clang-format -i $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] cli/*/*.[ch] examples/*.c bench/*.c fuzz/*.c tests/*.[ch] tests/*/*.[ch] tests/cuda/shim/*.h src/engine/cuda/*.cu tests/cuda/*.cu tests/cuda/*.cpp)
 
 clean:
-	rm -rf $(BUILD) build-asan build-fuzz
+	rm -rf $(BUILD) build-asan build-fuzz build-tsan
