@@ -29,8 +29,8 @@ typedef struct command {
 static const command commands[] = {
     {"ships",
      {"ships", "models/organism", "data/harmful.csv", "--contrast", "data/harmless.csv", "--check-refusal",
-      "off"}},
-    {"find", {"find", "models/organism", "data/harmful.csv", "--limit", "60", "--steps", "2"}},
+      "off", "--limit", "16"}},
+    {"find", {"find", "models/organism", "data/harmful.csv", "--limit", "24", "--steps", "2"}},
     {"generate", {"generate", "models/organism", "data/harmful.csv", "--template", "chat"}},
     {"utility",
      {"utility", "models/organism", "data/utility-organism.jsonl", "--template", "chat", "--ablate", "3-3"}},
