@@ -50,7 +50,7 @@ static int run(const cli_options *o)
                                  .progress = progress_show,
                                  .user = &progress};
     if (o->output == NULL) return usage_error("audit: -o DIR, where the cards and results go, is missing");
-    if (o->n_arguments == 2) return usage_error("audit: HARMFUL and HARMLESS go together");
+    if (o->n_arguments == 2) return usage_error("audit: give both HARMFUL and HARMLESS, or neither");
     sah_status status = read_queries(o, &harmful, &harmless, &error);
     if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
@@ -81,17 +81,11 @@ const cli_command command_audit = {
     .arguments = "MODEL [HARMFUL HARMLESS] -o DIR",
     .summary = "the whole question in one run: does refusal hang on few heads?",
     .details =
-        "Asks harmful and harmless queries (80 of each of its own, where no files are given), looks for the "
-        "heads "
-        "that refusal\n"
-        "hangs on with every second query (Ships with signed effect by q and v, the direction, a search), "
-        "and "
-        "ablates what\n"
-        "it found on the others, beside random heads. DIR gets card.html, card.md, card.json and the results "
-        "behind them;\n"
-        "an interrupted audit carries on when the same command is given again. --quick: 24 queries of each "
-        "kind, "
-        "by q\n"
+        "Asks harmful and harmless queries (80 of each of its own where no files are given). Every second\n"
+        "query serves to look for the heads that refusal hangs on (Ships with signed effect by q and by v,\n"
+        "the refusal direction, a search for a group); those heads are ablated on the other queries, beside\n"
+        "random heads. DIR gets card.html, card.md, card.json and the results behind them. An interrupted\n"
+        "audit carries on when the same command is given again. --quick: 24 queries of each kind, by q\n"
         "alone, shorter responses, no search.\n",
     .options = {MODEL_OPTIONS, QUERY_OPTIONS, OPT_OUTPUT, OPT_MEMORY, OPT_MAX_NEW_TOKENS, OPT_QUICK,
                 OPT_SHARD},

@@ -46,7 +46,7 @@ static int run(const cli_options *o)
 const cli_command command_bench = {
     .name = "bench",
     .arguments = "MODEL [QUERIES]",
-    .summary = "how fast, against what this machine can do",
+    .summary = "how fast the sweep runs, against what this machine can do",
     .details =
         "Runs Ships of two heads of every layer (or of --layers and --heads) on QUERIES, or on a dozen that "
         "are\n"

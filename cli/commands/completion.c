@@ -151,13 +151,13 @@ static int run(const cli_options *o)
         shells[i].write(stdout);
         return EXIT_DONE;
     }
-    return usage_error("completion: %.100s is none of bash, zsh and fish", o->arguments[0]);
+    return usage_error("completion: %.100s is not bash, zsh or fish", o->arguments[0]);
 }
 
 const cli_command command_completion = {
     .name = "completion",
     .arguments = "bash|zsh|fish",
-    .summary = "a script by which a shell completes commands and options",
+    .summary = "a script for the shell that completes commands and options",
     .details = "Prints the script. make install puts it where the shells look; otherwise:\n\n"
                "  bash   source <(sahara completion bash)           in ~/.bashrc\n"
                "  zsh    sahara completion zsh > DIR/_sahara        a DIR of $fpath\n"

@@ -77,7 +77,7 @@ static int run(const cli_options *o)
     int usage = interchange_usage(o, "generate");
     if (usage != EXIT_DONE) return usage;
     if ((o->sweep_heads > 0) != (o->from != NULL))
-        return usage_error("generate: --sweep-heads N and --from RESULT go together");
+        return usage_error("generate: --sweep-heads N and --from RESULT need each other");
     if (o->sweep_heads > 0 && o->ablate != NULL)
         return usage_error("generate: give either --ablate or --sweep-heads");
     if (options.random && !options.curve) return usage_error("generate: --random-heads needs --sweep-heads");

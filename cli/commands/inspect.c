@@ -45,7 +45,7 @@ static int run_check(const cli_options *options)
     char *text = NULL;
     bool good = true;
     if (options->tokens || options->prompt)
-        return usage_error("--check goes with neither --tokens nor --prompt");
+        return usage_error("--check cannot be combined with --tokens or --prompt");
     sah_status status = sah_check(options->arguments[0], &model_options, &checks, &error);
     if (status == SAH_OK) status = sah_checks_text(&checks, options->json, &text, &error);
     if (status != SAH_OK) return report_error(&error);

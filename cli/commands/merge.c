@@ -126,7 +126,7 @@ static int run_folders(const cli_options *o)
     sah_error error = {0};
     for (int i = 0; i < o->n_arguments; i++)
         if (!is_folder(o->arguments[i]))
-            return usage_error("merge: folders and files do not go together: all are of one run");
+            return usage_error("merge: give either files or folders, all of one run");
     if (o->output == NULL) return usage_error("merge: -o OUT, the folder of the united results, is missing");
     return merge_folders(o, &error) == SAH_OK ? EXIT_DONE : report_error(&error);
 }
@@ -154,13 +154,13 @@ static int run(const cli_options *o)
 const cli_command command_merge = {
     .name = "merge",
     .arguments = "SHARD... -o OUT",
-    .summary = "one result of those of --shard runs",
+    .summary = "unites the results of --shard runs into one",
     .details =
-        "SHARD are the results of ships, find, direction, generate or utility that were run with --shard.\n"
-        "Their headers must be equal; lines that are there more than once must be equal too, and are\n"
-        "written once. Says what is missing and which command gives it. OUT may be there from an earlier\n"
-        "merge. It is a result like any other: the same command without --shard carries it on.\n"
-        "Where SHARD are the folders of an audit's shards, OUT is a folder: files of one name become one.\n",
+        "Each SHARD is a result of ships, find, direction, generate or utility that was run with --shard.\n"
+        "Their headers must be equal; lines that occur more than once must be equal too, and are written\n"
+        "once. Says what is missing and which command computes it. OUT may exist from an earlier merge. It\n"
+        "is a result like any other: the same command without --shard carries it on. Where the SHARDs are\n"
+        "the folders of an audit's shards, OUT is a folder, and files of the same name become one.\n",
     .options = {OPT_OUTPUT},
     .least = 1,
     .most = -1,

@@ -53,7 +53,7 @@ static int run(const cli_options *o)
     if (o->screen && o->shard.count > 1 && o->together == NULL)
         return usage_error("ships: --screen with --shard needs --together DIR");
     if (o->apart && (o->screen || o->together != NULL))
-        return usage_error("ships: --apart goes with neither --screen nor --together");
+        return usage_error("ships: --apart cannot be combined with --screen or --together");
     if (o->apart && (o->output == NULL || strcmp(o->output, "-") == 0))
         return usage_error("ships: --apart needs -o FILE: it writes a result for each part");
     int usage = interchange_usage(o, "ships");

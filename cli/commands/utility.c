@@ -102,17 +102,18 @@ static int run(const cli_options *o)
 const cli_command command_utility = {
     .name = "utility",
     .arguments = "MODEL [ITEMS] [--perplexity FILE] [--ablate HEADS]",
-    .summary = "multiple-choice accuracy and perplexity, with and without heads",
+    .summary = "multiple-choice accuracy and perplexity, with heads ablated and without",
     .details =
         "ITEMS is JSON lines {\"context\":\"...\",\"choices\":[\"...\",\"...\"],\"label\":0}. A choice's "
         "score is "
         "the sum of its\n"
         "tokens' log-likelihoods behind the context, as in the LM Evaluation Harness: acc takes the highest, "
         "acc_norm\n"
-        "the highest a byte of the choice. --perplexity scores a text in windows. With --ablate the "
+        "the highest per byte of the choice. --perplexity scores a text in windows. With --ablate the "
         "unablated "
         "model\n"
-        "runs beside, and the differences come with 95 % intervals. The result is a journal of JSON lines; "
+        "runs beside it, and the differences come with 95 % intervals. The result is a journal of JSON "
+        "lines; "
         "an\n"
         "interrupted run carries on where it stopped.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_ABLATE, OPT_PERPLEXITY, OPT_WINDOW, OPT_DELIMITER,

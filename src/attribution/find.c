@@ -468,7 +468,7 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
                               " %zu: only %zu heads are there to choose from", find->steps, free_heads);
     if (find->screen > 0 && f->n_start > 0)
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "screen",
-                              ": not with a starting group: it tries heads alone");
+                              ": cannot be combined with a starting group: it tries each head alone");
     if (find->screen > 0 && find->screen < find->steps)
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "screen", ": %zu heads are fewer than the %zu steps",
                               find->screen, find->steps);

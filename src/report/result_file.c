@@ -88,7 +88,7 @@ static sah_status read_openings(sah_result_file *f, sah_error *error)
                          *refused = json_object_get(opening, "refused");
             if (!json_is_boolean(refused))
                 return sah_fail(error, SAH_FAILED,
-                                "%s: the header does not say of every query if it is refused", f->path);
+                                "%s: the header does not say of every query whether it is refused", f->path);
             f->openings[at++] = json_is_true(refused)                                ? SAH_OPENING_REFUSES
                                 : json_is_true(json_object_get(opening, "thinking")) ? SAH_OPENING_THINKS
                                                                                      : SAH_OPENING_ANSWERS;

@@ -346,8 +346,8 @@ sah_status sah_merge(const char *const *shards, size_t n, const char *path, sah_
     }
     for (size_t i = 0; i < m.n && status == SAH_OK; i++) status = read_file(&m, i, error);
     if (status == SAH_OK && m.header == NULL)
-        status =
-            sah_fail(error, SAH_FAILED, "%s: no shard has a whole line yet", n > 0 ? shards[0] : "nothing");
+        status = sah_fail(error, SAH_FAILED, "%s: no shard has a complete line yet",
+                          n > 0 ? shards[0] : "nothing");
     if (status == SAH_OK) status = put_units(&m, error);
     if (status == SAH_OK && m.out.failed) status = sah_fail_memory(error, "the result");
     if (status == SAH_OK) status = find_missing(&m, error);

@@ -46,7 +46,8 @@ static sah_status read_variable(const char *name, long long *out, bool *there, s
     const char *text = getenv(name);
     *there = text != NULL && text[0] != '\0';
     if (!*there || read_number(text, out)) return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "%s is \"%s\", no number: name the shard as I/N", name, text);
+    return sah_fail(error, SAH_FAILED, "%s is \"%s\", which is not a number: name the shard as I/N", name,
+                    text);
 }
 
 /* The rank and number of processes that started together, by the first launcher that left both. */
@@ -66,10 +67,10 @@ static sah_status read_processes(sah_shard *out, sah_error *error)
         if (status == SAH_OK) status = read_variable(NAMES[i][1], &size, &has_size, error);
         if (status != SAH_OK) return status;
         if (has_rank && !has_size && i == 3) {
-            return sah_fail(
-                error, SAH_FAILED,
-                "JOB_COMPLETION_INDEX is set, and nothing says of how many: set JOB_COMPLETIONS to the "
-                "job's completions, or name the shard as I/N");
+            return sah_fail(error, SAH_FAILED,
+                            "JOB_COMPLETION_INDEX is set, but nothing says how many there are: set "
+                            "JOB_COMPLETIONS to the "
+                            "job's completions, or name the shard as I/N");
         }
         if (!has_rank || !has_size) continue;
         if (size < 1 || size > MAX_SHARDS || rank < 0 || rank >= size)

@@ -307,7 +307,7 @@ static void test_audit(void **state)
         check_same(a, b);
     }
     snprintf(more, sizeof more, "%s %s/harmful.jsonl -o %s", parts[0], parts[1], all);
-    expect("merge", more, 2, "do not go together");
+    expect("merge", more, 2, "give either files or folders");
     expect("merge", parts[0], 2, "-o OUT");
 }
 
@@ -417,7 +417,7 @@ static void test_refused(void **state)
     expect("merge", more, 1, "No such file");
     scratch_write_text(scratch("empty.jsonl"), "{\"sahara\":\"shi");
     snprintf(more, sizeof more, "%s -o %s", scratch("empty.jsonl"), scratch("x.jsonl"));
-    expect("merge", more, 1, "no shard has a whole line yet");
+    expect("merge", more, 1, "no shard has a complete line yet");
     expect("merge", "", 2, "an argument is missing");
     expect(SHIPS, "--shard 2/2", 2, "--shard: shard 2 of 2");
     expect(FIND, "--steps 2 --shard 0/2", 2, "--together DIR");

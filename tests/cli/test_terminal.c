@@ -144,7 +144,7 @@ static void test_completion(void **state)
         assert_string_equal(said, cases[i].completed);
     }
     assert_int_equal(run("sahara completion csh", 200), 2);
-    expect_said("csh is none of bash, zsh and fish");
+    expect_said("csh is not bash, zsh or fish");
 }
 
 /* Only that these shells can read them. */

@@ -86,7 +86,7 @@ static void test_auto_refused(void **state)
         {{{"SLURM_ARRAY_TASK_ID", "1"}}, "not evenly spaced"},
         {{{"JOB_COMPLETION_INDEX", "4"}}, "set JOB_COMPLETIONS"},
         {{{"JOB_COMPLETION_INDEX", "4"}, {"JOB_COMPLETIONS", "4"}}, "name the shard as I/N"},
-        {{{"OMPI_COMM_WORLD_RANK", "one"}, {"OMPI_COMM_WORLD_SIZE", "2"}}, "\"one\", no number"},
+        {{{"OMPI_COMM_WORLD_RANK", "one"}, {"OMPI_COMM_WORLD_SIZE", "2"}}, "\"one\", which is not a number"},
         {{{"PMI_RANK", "-1"}, {"PMI_SIZE", "2"}}, "name the shard as I/N"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {

@@ -65,8 +65,8 @@ static sah_status draw_heads(generate *g, sah_error *error)
     }
     g->drawn = others;
     if (n < o->n_heads)
-        return sah_fail_field(error, SAH_BAD_ARGUMENT, "random", ": %zu heads are left beside those given",
-                              n);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "random",
+                              ": only %zu heads are left besides those given", n);
     for (size_t i = 0; i < o->n_heads; i++) { /* Fisher and Yates */
         size_t j = i + (size_t)(sah_uniform(o->random_seed, i, 0) * (double)(n - i));
         sah_head head = others[j];

@@ -447,8 +447,9 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
         return sah_fail(error, SAH_BAD_ARGUMENT, "give items, a text for perplexity, or both");
     sah_status status = sah_shard_check(&options->run.shard, error);
     if (status == SAH_OK && options->n_heads > 0 && sah_op_takes_donors(options->run.ablation.op))
-        status = sah_fail(error, SAH_BAD_ARGUMENT,
-                          "swap and mean-data stand in for prompts of queries: they are not supported here");
+        status = sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "swap and mean-data take states from the prompts of queries, and there are no queries here");
     if (status == SAH_OK) status = read_text(&r, error);
     if (status == SAH_OK && options->n_heads > 0)
         status = sah_edits_new(&model->info, options->heads, options->n_heads, &options->run.ablation,

@@ -346,7 +346,7 @@ static sah_status read_container(reader *r)
     sah_pickle pickle;
     const sah_zip_entry *entry = find_pickle(r);
     if (entry == NULL)
-        return sah_fail(r->error, SAH_FAILED, "%s: a zip container, but none of PyTorch's: no data.pkl",
+        return sah_fail(r->error, SAH_FAILED, "%s: a zip container, but not one of PyTorch's: no data.pkl",
                         r->map->path);
     const sah_zip_entry *order;
     sah_status status = find_entry(r, "byteorder", 9, &order);
