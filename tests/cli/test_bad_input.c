@@ -156,7 +156,7 @@ static const bad_case searches[] = {
     {2, "--shortlist", "sahara find model q.csv --shortlist 0 -o out"},
     {2, "--top", "sahara find model q.csv -q --top 3 -o out"},
     {2, "--top 2: fewer heads", "sahara find model q.csv -q --screen --top 2 --steps 3 -o out"},
-    {2, "--screen: not with a starting group", "sahara find model q.csv -q --screen --start 0-0 -o out"},
+    {2, "--screen: cannot be combined with a starting group", "sahara find model q.csv -q --screen --start 0-0 -o out"},
     {2, "--layers 1:9: the model has", "sahara find model q.csv -q --layers 1:9 -o out"},
     {2, "--part: \"x\": write q", "sahara find model q.csv -q --part x -o out"},
     {2, "--random-groups", "sahara find model q.csv --random-groups -1 -o out"},
