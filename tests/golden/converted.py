@@ -52,6 +52,9 @@ def published(hparams):
     kind, rope = hparams["model_type"], hparams.get("rope_parameters") or {}
     if kind in ("cohere2", "gpt_neox"):
         hparams["rotary_pct"] = rope.get("partial_rotary_factor", 1.0)
+    if kind.startswith("qwen3_5"):  # three axes of positions, which are one in text
+        pairs = int(hparams["head_dim"] * rope.get("partial_rotary_factor", 1.0)) // 2
+        rope["mrope_section"] = [pairs, 0, 0]
     if kind == "falcon":
         hparams["num_kv_heads"] = 1
     if kind == "gpt2":

@@ -165,6 +165,7 @@ def keys(writer, c):
             writer.add_array(f"{writer.arch}.attention.recurrent_layers", [t == "linear_attention" for t in c.layer_types] + [False] * further_layers(c))
     if kind == "gemma2":
         writer.add_attn_logit_softcapping(c.attn_logit_softcapping)
+    if kind in ("gemma2", "gemma3_text") and c.final_logit_softcapping:
         writer.add_final_logit_softcapping(c.final_logit_softcapping)
     if kind == "olmo3":
         writer.add_sliding_window(c.sliding_window)

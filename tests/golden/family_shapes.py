@@ -359,14 +359,27 @@ def drawn(family, rng):
 
 
 def for_gguf(config):
-    """Without what llama.cpp's converter leaves out of the file, where llama.cpp cannot say what is right: with GELU, which it takes from a table in float16."""
-    if config.model_type in ("gemma2", "gemma3_text"):
-        config.query_pre_attn_scalar = config.head_dim
-    if config.model_type == "starcoder2":
-        config.sliding_window = None
-    if config.model_type == "nemotron":
+    """Without what llama.cpp's converter leaves out of the file, where llama.cpp cannot say what is right either: with GELU, which it takes from a table in float16, and
+    where it does not open what comes of it."""
+    kind = config.model_type
+    dim = getattr(config, "head_dim", None)
+    for key, value in {"gemma2": {"query_pre_attn_scalar": dim, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 5.0}, "gemma3_text": {"query_pre_attn_scalar": dim}, "starcoder2": {"sliding_window": None}, "gpt_neox": {"hidden_act": "gelu"},
+                       "gemma": {"hidden_act": "gelu_pytorch_tanh"}, "gpt2": {"activation_function": "gelu_new", "n_inner": None}, "olmoe": {"clip_qkv": None}}.get(kind, {}).items():
+        setattr(config, key, value)
+    if kind in ("gemma2", "gemma3_text"):
+        config.hidden_activation = "gelu_pytorch_tanh"
+        config.layer_types = [F if (i + 1) % (2 if kind == "gemma2" else 6) == 0 else S for i in range(config.num_hidden_layers)]
+    if kind in ("nemotron", "glm", "exaone4"):
         config.hidden_size = config.num_attention_heads * config.head_dim
-    if config.model_type in ("gemma", "gemma2", "gemma3_text", "starcoder2", "falcon", "gpt_neox", "nemotron"):
+    if kind == "falcon":
+        config.ffn_hidden_size, config.rope_parameters["rope_theta"] = 4 * config.hidden_size, 10000.0
+    if kind == "olmoe":
+        config.num_key_value_heads = config.num_attention_heads
+    if kind == "granitemoehybrid" and not config.num_local_experts:
+        config.intermediate_size = config.shared_intermediate_size
+    if kind in ("gemma", "gemma2", "gemma3_text", "qwen3", "olmoe", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"):
+        config.attention_bias = False
+    if kind in ("gemma", "gemma2", "gemma3_text", "starcoder2", "falcon", "gpt_neox", "nemotron", "exaone4", "olmoe", "qwen3_5_text", "qwen3_5_moe_text"):
         for rope in config.rope_parameters.values() if F in config.rope_parameters else [config.rope_parameters]:
             for key in set(rope) - {"rope_theta", "partial_rotary_factor"}:
                 del rope[key]

@@ -93,6 +93,8 @@ MODELS = {
     "gemma2-gguf": (lambda a: tf.Gemma2Config(**base(a, head_dim=8, query_pre_attn_scalar=8, sliding_window=4, attn_logit_softcapping=20.0,
                                                      final_logit_softcapping=10.0)), True),
     "gemma3": (lambda a: tf.Gemma3TextConfig(**base(a, layers=7, head_dim=8, query_pre_attn_scalar=8, sliding_window=4)), True),
+    "gemma3-capped": (lambda a: tf.Gemma3TextConfig(**base(a, layers=1, head_dim=8, query_pre_attn_scalar=8, sliding_window=4, final_logit_softcapping=3.0,
+                                                           tie_word_embeddings=False)), True),
     "gemma3-scaled": (lambda a: tf.Gemma3TextConfig(**base(a, head_dim=8, query_pre_attn_scalar=12, sliding_window=3, layer_types=[S, F, S][:a.layers],
         rope_parameters={F: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}, S: {"rope_type": "default", "rope_theta": 10000.0}})), False),
     "gemma4": (lambda a: tf.Gemma4TextConfig(**gemma4(a, 4, num_kv_shared_layers=2, use_double_wide_mlp=True, hidden_size_per_layer_input=4,

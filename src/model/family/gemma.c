@@ -85,7 +85,11 @@ static sah_status read_gguf2(const sah_gguf *gguf, const char *where, sah_config
 
 static sah_status read_gguf3(const sah_gguf *gguf, const char *where, sah_config *c, sah_error *error)
 {
-    (void)gguf, (void)where, (void)error;
+    double final;
+    sah_status status = sah_gguf_number(gguf, "gemma3.final_logit_softcapping", 0, &final, error);
+    if (status != SAH_OK) return status;
+    if (!(final >= 0)) return sah_fail(error, SAH_FAILED, "%s: a soft cap below 0", where);
+    c->final_softcap = (float) final;
     scale_queries(c, 62);
     scale_embeddings(c);
     return SAH_OK;
