@@ -14,6 +14,7 @@ questions that need none: a float32 copy, edited, gives the ablation; each tenso
 and the other program computes from the edited file what Sahara computes from it. For GGUF the second is asked of the safetensors alone; of quantised files the float32 copy has the dequantised weights."""
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ import programs
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "golden"))
 import converted  # noqa: E402
+import gguf_files  # noqa: E402
 
 # What surgery can give exactly (docs/families.md), by config.json's model_type.
 HEAD_NORMS = {"qwen3", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "gemma3_text", "gemma4_text", "exaone4", "lfm2", "lfm2_moe"}
@@ -208,6 +210,56 @@ def check(sahara, report, folder, file=None):
         sahara.remove(exact)
     more = (f"; {narrow} itself by {rounding:.1e}" if narrow else "") + judge.note
     return f"{'llama.cpp' if file else 'transformers':13} {folder.name + ('/' + file if file else ''):45} {edits} edits off by at most {worst:.1e}, {refusals} refused{more}"
+
+
+ATTENTION = re.compile(r"\.\d+\.(self_attn|attn|self_attention|attention|linear_attn|conv)\.")
+MLP = re.compile(r"\.\d+\.(mlp|block_sparse_moe|shared_mlp|feed_forward|experts|router|per_layer_\w+)\.")
+# Settings that llama.cpp's converter leaves out of the file: query_pre_attn_scalar, a width of heads that is not their share of the model's, windows.
+LOST = {"family-gemma2", "family-gemma3-scaled", "family-nemotron", "family-starcoder2-windows"}
+
+
+def check_graft(sahara, report, folder):
+    """Attention, MLPs or the rest of a second model, whose tensors are this one's with every number one place on: tensor by tensor the one's or the other's, and
+    opened in transformers. What is stored as MXFP4 is not exchanged."""
+    other = sahara.out(folder)
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("*.gguf"))
+    one = load_file(folder / "model.safetensors")
+    two = {name: value.flatten().roll(1).reshape(value.shape) for name, value in one.items()}
+    save_file(two, other / "model.safetensors", metadata={"format": "pt"})
+    sides, worst = [sahara.logits(p, TOKENS) for p in (folder, other)], 0.0
+    grafts = [("B", "A", "A"), ("A", "A", "B")] + [("A", "B", "A")] * (not any(name.endswith("_blocks") for name in one))
+    for attention, mlp, rest in grafts:
+        made = sahara.graft(folder, other, attention, mlp, rest)
+        have, side = load_file(made / "model.safetensors"), {"A": one, "B": two}
+        wrong = next((name for name, value in have.items() if not value.equal(side[attention if ATTENTION.search(name) else mlp if MLP.search(name) else rest][name])), None)
+        what = f"graft {folder} {attention}{mlp}{rest}"
+        report.say(what, wrong is None and set(have) == set(one), f"{wrong} is of the other model")
+        off = programs.distance(programs.logits(made, TOKENS), want := sahara.logits(made, TOKENS))
+        report.check(what, off, FLOAT32, min(programs.distance(want, side) for side in sides))
+        worst = max(worst, off)
+        sahara.remove(made)
+    sahara.remove(other)
+    return f"; {len(grafts)} grafts by {worst:.1e}"
+
+
+def check_all(sahara, report, root, only=None):
+    """The committed models: as directories, edited and grafted; as GGUF files that llama.cpp's converter makes, or without it the committed ones,
+    with a vocabulary added."""
+    for folder in sorted(p.parent for p in Path(root).glob("family-*/config.json")):
+        if only and only not in str(folder):
+            continue
+        print(check(sahara, report, folder) + check_graft(sahara, report, folder), flush=True)
+        copy = sahara.out(folder)
+        shutil.copytree(folder, copy / folder.name, ignore=shutil.ignore_patterns("*.gguf"))
+        why = "settings would be lost" if folder.name in LOST else converted.convert(copy / folder.name, "f32") if "LLAMA_CPP" in os.environ else "LLAMA_CPP is not set"
+        if why:
+            for file in sorted(folder.glob("*.gguf")):
+                files.with_tokenizer(file, copy / folder.name / f"opened-{file.name}", gguf_files.write_tokenizer)
+            if "LLAMA_CPP" in os.environ:
+                print(f"converter     {folder.name}: {why}")
+        for file in sorted(copy.glob("*/*.gguf")):
+            print(check(sahara, report, file.parent, file.name), flush=True)
+        sahara.remove(copy)
 
 
 def check_drawn(sahara, report, root):

@@ -42,6 +42,15 @@ def _gguf(path):
 
 def float32_copy(source, path):
     """The GGUF file with every tensor as float32, its metadata kept: nothing is left that a program could round."""
+    _copy(source, path, True)
+
+
+def with_tokenizer(source, path, write_tokenizer):
+    """The GGUF file and a vocabulary, without which llama.cpp opens none."""
+    _copy(source, path, False, write_tokenizer)
+
+
+def _copy(source, path, widen, write_tokenizer=lambda writer, vocab: None):
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(path, reader.fields["general.architecture"].contents())
     for key, field in reader.fields.items():
@@ -49,9 +58,14 @@ def float32_copy(source, path):
             continue  # the writer's own; what is no longer true
         inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(key, field.contents(), field.types[0], inner)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    if widen:
+        writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    write_tokenizer(writer, next(int(t.shape[1]) for t in reader.tensors if t.name == "token_embd.weight"))
     for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+        if widen:
+            writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+        else:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -280,6 +280,10 @@ def interop_grafts(sahara, report, only):
               f" rest {rest}: off by {off:.1e}")
 
 
+def interop_families(sahara, report, only):
+    families.check_all(sahara, report, MODELS, only)
+
+
 def interop_smollm2(sahara, report, only):
     """A real quantised model; transformers has it in float32, llama.cpp with its own rounding of activations."""
     if only and only not in f"smollm2 {SMOLLM2}":
@@ -348,8 +352,8 @@ def main():
         sahara = Sahara(Path(options.sahara).resolve(), Path(folder))
         if options.drawn:
             families.check_drawn(sahara, report, options.drawn)
-        for part in () if options.drawn else (interop_ablations, interop_adapters, interop_half_adapter, interop_grafts, interop_smollm2,
-                     interop_smollm2_copy):
+        for part in () if options.drawn else (interop_ablations, interop_adapters, interop_half_adapter, interop_grafts, interop_families,
+                                                  interop_smollm2, interop_smollm2_copy):
             part(sahara, report, options.only)
     print(f"{report.n} cases, {report.failed} failed, {time.monotonic() - began:.0f} s")
     if options.write and not report.failed and not options.only:

@@ -35,7 +35,7 @@ def logits_of(model, tokens):
 
 def load(folder, **how):
     """float32 whatever the file says: its 16-bit weights are widened, not its float32 ones narrowed."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **how).eval()
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager", **how).eval()
 
 
 def transformers_directory(folder, tokens):
