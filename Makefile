@@ -141,10 +141,10 @@ help:
 	@echo "make format     clang-format over all sources"
 	@echo "make clean      remove build folders"
 
-# Objects depend on the command that makes them: another compiler or other flags build afresh.
+# Objects depend on the command that makes them: another compiler or other flags build afresh. (Not so -Werror, which changes no object.)
 $(BUILD)/command: FORCE
 	@mkdir -p $(@D)
-	@echo '$(COMPILE) $(LDFLAGS)' | cmp -s - $@ || echo '$(COMPILE) $(LDFLAGS)' > $@
+	@echo '$(filter-out -Werror,$(COMPILE) $(LDFLAGS))' | cmp -s - $@ || echo '$(filter-out -Werror,$(COMPILE) $(LDFLAGS))' > $@
 
 $(BUILD)/%.o: %.c $(BUILD)/command
 	@mkdir -p $(@D)
