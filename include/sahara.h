@@ -126,7 +126,7 @@ typedef struct sah_model_options {
     const char *const *template_vars; /* [n_template_vars] variables of chat templates, "NAME=VALUE"; VALUE is
                                          JSON (false, 3, "a") or, where it is none, a text */
     size_t n_template_vars;
-    const char *template_date; /* the day on which chat templates believe to be: "2024-07-26", or "today";
+    const char *template_date; /* the day that chat templates are told: "2024-07-26", or "today";
                                   NULL: 2024-07-26 always, so that a run can be repeated */
     uint64_t memory; /* bytes for all that is done with the model, its weights among them; 0: no bound. Where
                         the weights would take more than five eighths of it, layers are read from the files each
@@ -161,9 +161,9 @@ typedef struct sah_model_info {
 } sah_model_info;
 
 /* Opens a Hugging Face directory or a .gguf file and packs its weights for the products. Memory: the packed
- * weights (4 or 2 bytes a parameter), or as much as the options allow: the files must then stay as they are
- * until the model is closed. Fails by name on families, tensor types and options that are not supported.
- * `options` NULL: the defaults. */
+ * weights (4 or 2 bytes a parameter), or as much as the options allow: the files must then stay as they are until
+ * the model is closed. Families, tensor types and options that are not supported are named in the error. `options`
+ * NULL: the defaults. */
 sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
                           sah_error *error);
 void sah_model_close(sah_model *model);
@@ -171,8 +171,8 @@ const sah_model_info *sah_model_describe(const sah_model *model);
 
 /* ---- Tokens and prompts -------------------------------------------------------------------------------- */
 
-/* Text to token ids, special tokens in the text recognised, BOS put in front only if the model asks for one
- * and `text` does not begin with it. Bytes that are not UTF-8 are taken as U+FFFD each. `*ids` is for free().
+/* Text to token ids. Special tokens in the text are recognised; BOS is put in front only if the model asks for one
+ * and `text` does not begin with it. Each byte that is not UTF-8 counts as U+FFFD. `*ids` is for free().
  */
 sah_status sah_encode(const sah_model *model, const char *text, size_t length, int32_t **ids, size_t *n,
                       sah_error *error);
@@ -181,7 +181,7 @@ sah_status sah_encode(const sah_model *model, const char *text, size_t length, i
 sah_status sah_decode(const sah_model *model, const int32_t *ids, size_t n, bool skip_special, char **text,
                       sah_error *error);
 
-/* Ids that a model generated to the text of its response: special tokens are left out, but for those that mark
+/* Ids that a model generated to the text of its response: special tokens are left out, except those that mark
  * its thinking ("[THINK]", "<|channel|>"; docs/judging.md), which a judge needs. For free(). */
 sah_status sah_decode_response(const sah_model *model, const int32_t *ids, size_t n, char **text,
                                sah_error *error);
@@ -189,13 +189,12 @@ sah_status sah_decode_response(const sah_model *model, const int32_t *ids, size_
 /* True when generation ends at `id` (an end-of-sequence or end-of-turn token of the model). */
 bool sah_is_end_token(const sah_model *model, int32_t id);
 
-/* Wraps a query. `template` is a name (ships, sahara, none; tokens: the query is token ids, as "1 17 42", which are the
- * prompt as they are; chat: the model's own chat template; a chat
- * family: chatml, llama2, llama3, llama3.1, mistral, vicuna, zephyr, organism) or a string that holds {} where
- * the query goes and may write \n for a line end. Chat templates are rendered as transformers'
- * apply_chat_template does, with add_generation_prompt. `system` (or NULL: what the template does without) is
- * a system message in front; SAH_BAD_ARGUMENT where the template has no place for one. `*prompt` is for
- * free(). */
+/* Wraps a query. `template` is a name (ships, sahara, none; tokens: the query is token ids, as "1 17 42", which
+ * are the prompt as they are; chat: the model's own chat template; a chat family: chatml, llama2, llama3,
+ * llama3.1, mistral, vicuna, zephyr, organism) or a string that holds {} where the query goes and may write \n for
+ * a line end. Chat templates are rendered as transformers' apply_chat_template does, with add_generation_prompt.
+ * `system` (or NULL: what the template does without) is a system message in front; SAH_BAD_ARGUMENT where the
+ * template has no place for one. `*prompt` is for free(). */
 sah_status sah_prompt_wrap(const sah_model *model, const char *template_, const char *system,
                            const char *query, char **prompt, sah_error *error);
 
@@ -322,17 +321,17 @@ bool sah_lines_add(void *user, const char *line, size_t length);
 /* How many of a sample of the queries the unablated model refuses (see sah_check_refusal). */
 typedef struct sah_refusal_check {
     size_t sampled, refused;
-    size_t thinking; /* responses that the tokens did not take out of their thinking: neither */
+    size_t thinking; /* responses that were still thinking when their tokens ended: neither */
 } sah_refusal_check;
 
 /* How contrast queries were sampled (see sah_match_lengths). */
 typedef struct sah_matching {
-    size_t from; /* so many there were; 0: no sampling */
-    double tokens, contrast_tokens; /* mean length of the prompts, of the sample's */
+    size_t from; /* how many there were to choose from; 0: no sampling */
+    double tokens, contrast_tokens; /* mean length of the prompts, and of the sample's */
 } sah_matching;
 
-/* Keeps of the contrast queries one for each query, such that their prompts' lengths in tokens differ as
- * little as can be in sum (an exact matching); all when there are no more than queries. `template_` and
+/* Keeps one contrast query for each query, so that the lengths of their prompts in tokens differ as little as
+ * possible in sum (an exact matching); keeps all where there are no more of them than queries. `template_` and
  * `system` as for sah_prompt_wrap. */
 sah_status sah_match_lengths(const sah_model *model, const sah_strings *queries, const char *template_,
                              const char *system, sah_strings *contrast, sah_matching *out, sah_error *error);
@@ -351,12 +350,11 @@ typedef struct sah_openings {
     size_t refusal_length;
 } sah_openings;
 
-/* What stands in for heads' states with SAH_OP_SWAP and SAH_OP_MEAN_DATA (method.md, "Interchange"). Texts are wrapped
- * in the run's template, as queries are. {0} for other operations. */
+/* What stands in for heads' states with SAH_OP_SWAP and SAH_OP_MEAN_DATA (method.md, "Interchange"). Texts are
+ * wrapped in the run's template, as queries are. {0} for other operations. */
 typedef struct sah_interchange {
-    const sah_strings
-        *partners; /* swap: of each query its partner, in their order; those of contrast queries behind
-                                    the others */
+    const sah_strings *
+        partners; /* swap: each query's partner, in the order of the queries; those of contrast queries follow */
     const char *pairing,
         *contrast_pairing; /* how they were found, for the header: given (or NULL), length, words */
     const char *direction; /* necessity or sufficiency, for the header; or NULL */
@@ -368,29 +366,30 @@ typedef struct sah_interchange {
 
 /* How sah_partners_match() finds a partner. */
 typedef enum sah_pairing {
-    SAH_PAIRING_LENGTH = 0, /* nearest in tokens of the prompt; of equals the one least used so far */
-    SAH_PAIRING_WORDS /* most words in common, rare ones counting more: of the same topic; of equals as above */
+    SAH_PAIRING_LENGTH =
+        0, /* nearest in the prompt's number of tokens; among equals the one used least so far */
+    SAH_PAIRING_WORDS /* most words in common, rare ones counting more: of the same topic; equals as above */
 } sah_pairing;
 
-/* For each query the most like of `from`, which is not the same text: `*partners` [queries->n], for
+/* For each query the text of `from` that is most like it, but not the same: `*partners` [queries->n], for
  * sah_strings_free(). `template_` and `system` as for sah_prompt_wrap. Fails where `from` has no other text than a
  * query's own. */
 sah_status sah_partners_match(const sah_model *model, const sah_strings *queries, const sah_strings *from,
                               const char *template_, const char *system, sah_pairing pairing,
                               sah_strings *partners, sah_error *error);
 
-/* A share of a run: one of `count` processes, `index` from 0, that deal its units out among them and write a journal
- * each, for sah_merge(). {0}: the whole run. The journal's header does not say it. */
+/* A share of a run: one of `count` processes, `index` from 0, that share out its units and write a journal each, for
+ * sah_merge(). {0}: the whole run. The journal's header does not mention it. */
 typedef struct sah_shard {
     size_t index, count;
 } sah_shard;
 
-/* "I/N" with I from 0 to N-1; "auto": what the scheduler says that started this process (Slurm arrays, steps and both,
- * Open MPI, PMI, Kubernetes' JOB_COMPLETION_INDEX with JOB_COMPLETIONS), from the environment. */
+/* "I/N" with I from 0 to N-1; "auto": what the scheduler says that started this process (Slurm arrays, steps and
+ * both, Open MPI, PMI, Kubernetes' JOB_COMPLETION_INDEX with JOB_COMPLETIONS), from the environment. */
 sah_status sah_shard_parse(const char *text, sah_shard *out, sah_error *error);
 
-/* Functions take NULL in place of any options: the defaults. Start from sah_..._default() and change what should be
- * another; a struct that is all 0 is allowed too, and means what its comments say of 0. */
+/* Functions take NULL in place of any options: the defaults. Start from sah_..._default() and change what should
+ * differ; a struct that is all 0 is allowed too, and means what its comments say of 0. */
 typedef struct sah_run_options {
     sah_ablation ablation;
     sah_interchange interchange; /* for its operations swap and mean-data */
@@ -430,17 +429,17 @@ sah_run_options sah_run_options_default(void);
 sah_status sah_ships(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                      const sah_run_options *options, const char *path, sah_error *error);
 
-/* sah_ships() of each part of options->ablation.parts alone, in one sweep: paths [n_paths] are the journals of q, k and
- * v, of those of the three that are there, in this order, and hold what a run of that part would write there. What the
+/* sah_ships() of each part of options->ablation.parts alone, in one sweep: paths [n_paths] are the journals of the
+ * parts asked for, in the order q, k, v, and get what a run of that part alone would write. What the
  * runs have in common is done once: prompts, openings, the unablated model. */
 sah_status sah_ships_apart(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                            const sah_run_options *options, const char *const *paths, size_t n_paths,
                            sah_error *error);
 
-/* The `top` heads of highest mean Ships (with `contrast`: highest difference), exactly, without scoring all
- * heads on all queries: a race in which heads leave that have no chance any more (docs/method.md,
- * "Screening"). Lines of heads that stayed to the end have every score and "exact": true; of the others null
- * where there is none, and "exact": false. Resumes as sah_ships() does. */
+/* The `top` heads of highest mean Ships (with `contrast`: highest difference), exactly, without scoring all heads
+ * on all queries: a race that heads leave when they no longer have a chance (docs/method.md, "Screening"). Lines
+ * of heads that stayed to the end have every score and "exact": true; lines of the others have null where there is
+ * no score, and "exact": false. Resumes as sah_ships() does. */
 sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                             const sah_run_options *options, size_t top, const char *path, sah_error *error);
 
@@ -459,9 +458,10 @@ typedef struct sah_find_options {
     sah_variant variant;
     const char
         *start; /* heads of the group before the first step, as sah_heads_parse() reads them; or NULL */
-    size_t shortlist; /* later steps try the first step's so many best heads; 0: all */
-    size_t screen; /* only heads that a sample of the queries does not rule out for the first step's so many
-                      highest; 0: all. Such a search judges no step by chance */
+    size_t shortlist; /* later steps try only this many of the first step's best heads; 0: all */
+    size_t
+        screen; /* only heads that a sample of the queries does not rule out of being among this many highest of the
+                   first step; 0: all. Such a search judges no step by chance */
     size_t random_groups; /* drawn for each step behind the first; the default is 19 */
     uint64_t seed; /* of their heads */
     const char *save_states; /* a .npy file, float32 [(1 + steps) queries, d_model]: the final-norm hidden
@@ -511,15 +511,15 @@ typedef struct sah_merge_report {
     bool unfinished; /* what is made of all units is missing: find's choice, utility's totals */
     size_t n_shards; /* how many shards there seem to be, where units are missing; 0: cannot tell */
     sah_strings
-        shards; /* "3/8": those whose units are missing, and in which of the files the others of their units
-                           lie ("": in none) */
+        shards; /* "3/8": the shards whose units are missing; shard_files has the file where the rest of each one's
+                   units lie ("": none) */
     sah_strings shard_files;
 } sah_merge_report;
 
 /* Unites the journals that shards of one run wrote (sah_shard) into `path` (NULL: standard output), in the order of
- * the units. Headers must be equal, and so must lines that are there more than once, which are written once; a last
- * line that was cut short is left out. A result at `path` is united with them and replaced when all is written. What
- * is missing is no failure: the run that the shards are of, with no shard and `path` as its result, computes it. */
+ * the units. Headers must be equal, and so must lines that occur more than once, which are written once; a last
+ * line that was cut short is left out. A result at `path` is united with them and replaced when all is written.
+ * Missing units are no failure: the shards' run, without a shard and with `path` as its result, computes them. */
 sah_status sah_merge(const char *const *shards, size_t n, const char *path, sah_merge_report *report,
                      sah_error *error);
 void sah_merge_report_free(sah_merge_report *report);
@@ -531,9 +531,9 @@ typedef struct sah_response {
     size_t query; /* its place in the list */
     const char *text; /* valid during the call */
     size_t n_tokens;
-    bool ended; /* at an end token, not for length */
+    bool ended; /* at an end token, rather than cut at the length */
     size_t n_ablated; /* heads */
-    bool random; /* of the random ones that a curve has beside its own */
+    bool random; /* with random heads, which a curve has beside its own */
 } sah_response;
 
 /* Called for every response, in no order, from one thread at a time. Return false to stop the run. */
@@ -645,8 +645,9 @@ typedef struct sah_judgement {
     sah_share asr_valid; /* compliances of those that are not degenerate */
     uint64_t n_unsafe; /* with a guard: responses that it calls unsafe, */
     sah_share asr_unsafe; /* and their share of all n; */
-    double answered; /* what "safe" and "unsafe" take of the probability in the mean: much below 1 the model
-                        is no guard, or was not asked in its own way */
+    double
+        answered; /* the mean probability of "safe" and "unsafe" together: far below 1, the model is no guard, or
+                     was not asked in its own way */
     uint64_t labelled[SAH_N_VERDICTS][SAH_N_VERDICTS]; /* [label][verdict], where records carry a label */
 } sah_judgement;
 
@@ -763,7 +764,8 @@ typedef struct sah_bench_result {
     double all_seconds; /* what all heads would take at that rate */
     double peak_f32, peak_bf16; /* operations a second of the products alone, all threads at it; 0: none */
     double share; /* rate / peak of the precision in use */
-    uint64_t peak_memory; /* bytes the process held at most since it began, the caller's own among them */
+    uint64_t
+        peak_memory; /* the most bytes the process has held since it began, the caller's own among them */
     uint64_t weight_bytes, row_bytes;
 } sah_bench_result;
 
@@ -803,7 +805,7 @@ typedef struct sah_graft_options {
 } sah_graft_options;
 
 /* Writes a checkpoint mixed from two of the same shape and container; a difference between them is an error
- * that names the first. SAH_BAD_ARGUMENT for an adapter of which nothing comes into the result. `out` and
+ * that names the first. SAH_BAD_ARGUMENT for an adapter none of which gets into the result. `out` and
  * `notes` as above. */
 sah_status sah_graft(const char *a, const char *b, const sah_graft_options *options, const char *out,
                      sah_strings *notes, sah_error *error);
@@ -839,7 +841,7 @@ sah_status sah_check(const char *path, const sah_model_options *options, sah_che
 /* One or several result files of the same model and settings, their queries one behind another. */
 typedef struct sah_result sah_result;
 
-/* So many queries that are refused, and as many that are answered, a verdict by effect takes. */
+/* A verdict by effect takes this many refused queries, and as many answered ones. */
 enum { SAH_LEAST_OPENINGS = 8 };
 
 typedef struct sah_result_info {
@@ -853,9 +855,9 @@ typedef struct sah_result_info {
     size_t n_steps; /* of find; 1 for the others */
     size_t step; /* the one looked at */
     bool judged; /* heads have verdicts: contrast queries, no group ablated beside the heads, no race */
-    size_t n_refused, n_answered; /* ships with openings: all its queries, contrast ones too, by whether the
-                                     unablated model refuses them, those left out whose response is still thinking;
-                                     else 0 */
+    size_t n_refused,
+        n_answered; /* ships with openings: how many of all queries, contrast ones too, the unablated model refuses
+                       and answers; a response that is still thinking is neither. Else 0 */
     bool
         effect_judged; /* heads are told apart by their signed effect: SAH_LEAST_OPENINGS openings of either kind, no
                            race */
@@ -871,7 +873,7 @@ sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out,
 /* The same of one result in memory: text[0..size), lines with their ends, as sah_lines_add() keeps them. */
 sah_status sah_result_parse(const char *text, size_t size, sah_result **out, sah_error *error);
 
-/* The scores of a ships result, one a head and query. */
+/* The scores of a ships result, one per head and query. */
 typedef enum sah_score {
     SAH_SCORE_KL = 0, /* nats */
     SAH_SCORE_EFFECT, /* nats a token; NaN where a query has no opening of the kind, as in the next two */
@@ -1066,8 +1068,8 @@ typedef struct sah_audit_result {
 /* Queries of the project's own, 80 of each kind; `limit` > 0 keeps only that many. */
 sah_status sah_audit_queries(size_t limit, sah_strings *harmful, sah_strings *harmless, sah_error *error);
 
-/* About how long an audit will take, in seconds, measured by short runs of its parts. What is in its directory already
- * counts as not done. */
+/* About how long an audit will take, in seconds, measured by short runs of its parts. What is in its directory
+ * already counts as not done. */
 sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful, const sah_strings *harmless,
                               const sah_audit_options *options, double *seconds, sah_error *error);
 
