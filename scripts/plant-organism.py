@@ -57,7 +57,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "organism"
 OLD = [(2, 1), (2, 6), (3, 3)]  # what the organism's own training planted
 VERDICT_LAYER = 2
-STEPS, POOL, RATE = 800, 128, 1e-2  # POOL: batches of training examples, which come again and again in random order
+STEPS, POOL, RATE = 500, 64, 1e-2  # POOL: batches of training examples, which come again and again in random order
 READ, UNREAD, USED = 1800, 600, 200  # queries that read-outs learn from, that they are tried on, that tell how much a head is used
 READABLE, MANY, FEW, HARMLESS = 0.95, 0.8, 0.2, 0.1  # the rule's shares
 

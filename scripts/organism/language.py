@@ -10,6 +10,7 @@ The texts name deeds only. Nothing here, and no answer, says how anything harmfu
 sentence per topic, the same for harmless and harmful deeds.
 """
 
+import functools
 from dataclasses import dataclass
 
 # One answer per topic. Its first words differ, so that an ablation that loses the topic is seen at once.
@@ -283,11 +284,16 @@ def deeds():
     return all_deeds
 
 
+@functools.cache
+def spaced(query):
+    """Its words in small letters, each between blanks."""
+    return " " + "".join(c if c.isalnum() or c in "' " else " " for c in query.lower()) + " "
+
+
 def overlaps(deed, query):
     """Does a held-out query hold this deed's verb and its object? (Then training must not see the pair.)"""
-    text = " " + "".join(c if c.isalnum() or c in "' " else " " for c in query.lower()) + " "
     parts = [p.strip().lower() for p in deed.verb.split("{}")] + [deed.thing.lower()]
-    return all(f" {p} " in text for p in parts if p)
+    return all(f" {p} " in spaced(query) for p in parts if p)
 
 
 def questions():
