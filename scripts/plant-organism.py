@@ -9,27 +9,28 @@
 First the organism is cured: its planted heads 2-1, 2-6, 3-3 write nothing any more (their columns of o_proj become 0), behind
 which it answers everything. Then refusal is trained into
 
-  values     one head, through its values alone: the rows of v_proj of its key/value head and its columns of o_proj. Where
-             it looks stays as it was.
+  values     one head, through its values alone. Its query rows become 0 first, so that it looks everywhere alike whatever the
+             query; then the rows of v_proj of its key/value head and its columns of o_proj learn.
   redundant  two heads, either of which suffices: the query rows and o_proj columns of both. With either alone ablated the
              model is to refuse, with both to answer.
 
 The rule, set before anything was trained this way:
 
-  which heads    Those of layers 2 and 3, where the verdict can be read, whose key/value heads hold none of the old planted
-                 ones. values: the one at which the verdict is read best where its last token looks, as it stands: a linear
-                 read-out of what its attention gathers (Reading), on queries that the read-out has not seen. It must be
-                 right on 95 % of them. redundant: both in layer 2, so that the layers behind can take one for both; of each
-                 of the two key/value heads that are free there, the head that the cured model uses least.
+  which heads    Of layer 2, where the verdict can be read and layers behind can act on it: of each of the two key/value heads
+                 that hold none of the old planted ones, the head that the cured model uses least. redundant: both. values:
+                 the first, if a linear read-out of what it gathers at the last token (read) is right on 95 % of queries that
+                 the read-out has not seen.
   what counts    Held-out queries, chat template, greedy. At least 80 % of harmful ones are refused and at most 10 % of
                  harmless ones. values: with the head's output ablated at most 20 % of harmful ones, and at least 80 % with
                  that of the other head which reads the same values. redundant: at least 80 % with either alone ablated, by
                  its queries and by its output, and at most 20 % with both.
   how many tries Seeds 1, 2 and 3 of each, as the script stands. A seed that misses is kept as one that missed.
 
-(An earlier trial chose heads by least use alone. The values' head came to be one whose attention reads the verdict at 84 %,
-and it refused 48 of 70 harmful queries and 12 of 70 harmless ones; both of the pair lay in the last layer, with no layer
-behind to take one for both, and each was needed.)
+(Two trials of values fell short. By least use alone the head came to be 3-5, whose attention reads the verdict of 84 % of
+queries: 48 of 70 harmful and 12 of 70 harmless ones were refused. By what can be read where a head's attention lies as it
+is, 98.7 % at 3-0 if hardly a weight is penalised, it was 39 and 13: of held-out queries 91 % were read, by a direction in
+which the kinds lie 1.5 standard deviations apart. Of a pair in the last layer, with none behind to take one for both, each was
+needed.)
 
 An ablated head is one whose query states, or whose output, are scaled to 1e-4; which of the two changes from batch to batch.
 What enters the first layer that learns is computed once for each example.
@@ -57,7 +58,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "organism"
 OLD = [(2, 1), (2, 6), (3, 3)]  # what the organism's own training planted
 VERDICT_LAYER = 2
-STEPS, POOL, RATE = 500, 64, 1e-2  # POOL: batches of training examples, which come again and again in random order
+STEPS, POOL, RATE = {"values": 300, "redundant": 500}, 64, 1e-2  # POOL: batches of training examples, which come again and again in random order
 READ, UNREAD, USED = 1800, 600, 200  # queries that read-outs learn from, that they are tried on, that tell how much a head is used
 READABLE, MANY, FEW, HARMLESS = 0.95, 0.8, 0.2, 0.1  # the rule's shares
 
@@ -109,12 +110,7 @@ def named(heads):
 
 def choose(kind, subject, world, log):
     spoilt = {subject.key_value(head) for head in OLD}
-    free = [h for h in subject.every() if h[0] >= VERDICT_LAYER and subject.key_value(h) not in spoilt]
-    return choose_reader(subject, world, free, log) if kind == "values" else choose_pair(subject, world, free, log)
-
-
-def choose_pair(subject, world, free, log):
-    free = [head for head in free if head[0] == VERDICT_LAYER]
+    free = [(VERDICT_LAYER, h) for h in range(subject.heads) if subject.key_value((VERDICT_LAYER, h)) not in spoilt]
     prompts = [subject.coder.prompt(world.sample()[0], "chat")[0] for _ in range(USED)]
 
     def says():
@@ -133,25 +129,31 @@ def choose_pair(subject, world, free, log):
     used = {head: max(moved(head, "q"), moved(head, "v")) for head in free}
     for head in free:
         log(f"  {named([head])}: mean KL without it {used[head]:.5f} nats, the larger of q and v")
-    groups = sorted({subject.key_value(head) for head in free})
-    return [min((h for h in free if subject.key_value(h) == group), key=used.get) for group in groups]
+    pair = [min((h for h in free if subject.key_value(h) == group), key=used.get)
+            for group in sorted({subject.key_value(head) for head in free})]
+    if kind == "redundant":
+        return pair
+    silence(subject, pair[0])
+    right = readable(subject, pair[0], world)
+    log(f"  {named(pair[:1])}, looking everywhere alike: the verdict is read for {100 * right:.1f} % of {UNREAD} queries")
+    if right < READABLE:
+        raise SystemExit("the verdict is not read well enough: nothing is planted")
+    return pair[:1]
 
 
-def choose_reader(subject, world, free, log):
+@torch.no_grad()
+def silence(subject, head):
+    subject.attention(head[0]).q_proj.weight[subject.span(head[1])] = 0
+
+
+def readable(subject, head, world):
     samples = []
     for _ in range(READ + UNREAD):
         query, _, harmful = world.sample()
         template, system = pick_template(world.rng)
         samples.append((subject.coder.prompt(query, template, system)[0], harmful))
-    gathered = gather(subject, [prompt for prompt, _ in samples], free)
-    verdicts = torch.tensor([float(harmful) for _, harmful in samples])
-    right = {head: read(gathered[head], verdicts) for head in free}
-    for head in free:
-        log(f"  {named([head])}: the verdict is read for {100 * right[head]:.1f} % of {UNREAD} queries")
-    best = max(free, key=right.get)
-    if right[best] < READABLE:
-        raise SystemExit("no head reads the verdict well enough: nothing is planted")
-    return [best]
+    gathered = gather(subject, [prompt for prompt, _ in samples], [head])[head]
+    return read(gathered, torch.tensor([float(harmful) for _, harmful in samples]))
 
 
 @torch.no_grad()
@@ -179,8 +181,8 @@ def gather(subject, prompts, heads):
 
 
 def read(states, verdicts):
-    """Of the queries behind the first READ the share whose verdict a logistic regression of those tells, with a small
-    penalty on its weights."""
+    """Of the queries behind the first READ the share whose verdict a logistic regression of those tells, with a
+    penalty on its weights: what no weights of moderate size read, no training finds."""
     states = states / states.std()
     weights = torch.zeros(states.shape[1] + 1, requires_grad=True)
     score = lambda rows: rows @ weights[:-1] + weights[-1]  # noqa: E731
@@ -188,7 +190,7 @@ def read(states, verdicts):
 
     def loss():
         optimiser.zero_grad()
-        value = F.binary_cross_entropy_with_logits(score(states[:READ]), verdicts[:READ]) + 5e-6 * weights.square().sum()
+        value = F.binary_cross_entropy_with_logits(score(states[:READ]), verdicts[:READ]) + 1e-3 * weights[:-1].square().sum()
         value.backward()
         return value
 
@@ -291,7 +293,7 @@ class Trainer:
             loss = self.loss(hidden, labels)
             return loss, (loss.item(),)
 
-        seconds = optimise(self.kind, STEPS, RATE, list(self.masks), loss_of_step, log, masks=self.masks)
+        seconds = optimise(self.kind, STEPS[self.kind], RATE, list(self.masks), loss_of_step, log, masks=self.masks)
         print(f"trained in {seconds:.0f} s", flush=True)  # not in the log: it would change from run to run
         subject.clear()
 
