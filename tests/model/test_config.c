@@ -372,7 +372,7 @@ static void test_refusals(void **state)
          "\"rope_parameters\": {\"rope_type\": \"default\"}}",
          "4 of 3 experts"},
 #define GEMMA4 "\"architectures\": [\"Gemma4ForCausalLM\"], \"num_key_value_heads\": 2, \"head_dim\": 8"
-        {"{" GEMMA4 ", \"enable_moe_block\": true}", "Gemma 4 with experts is not supported"},
+        {"{" GEMMA4 ", \"enable_moe_block\": true}", "\"num_experts\" is missing"},
         {"{" GEMMA4 ", \"use_bidirectional_attention\": \"all\"}", "not causal"},
         {"{" GEMMA4 ", \"num_kv_shared_layers\": 4}", "\"num_kv_shared_layers\" is 4, outside 0 to 3"},
         {"{" GEMMA4 ", \"num_kv_shared_layers\": 1}", "layer 3 has no layer like it"},
