@@ -64,6 +64,7 @@ static const source SOURCES[] = {
     {"family-starcoder2", "model-f32.gguf", 1e-4},
     {"family-cohere2", NULL, 1e-4},
     {"family-glm", NULL, 1e-4},
+    {"family-mistral3", NULL, 1e-4},
     {"family-glm4", "model-f32.gguf", 1e-4},
     /* A norm over all heads, norms behind the branches, experts. */
     {"family-olmo2", NULL, 1e-4},
@@ -75,6 +76,7 @@ static const source SOURCES[] = {
     {"family-olmoe", NULL, 1e-4},
     {"family-glm4-moe", NULL, 1e-4},
     {"family-gemma4-moe", NULL, 1e-4},
+    {"family-qwen3-vl-moe", NULL, 1e-4},
     {"family-gemma4-moe", "model-f32.gguf", 1e-4},
     /* The delta rule beside attention: of those layers v alone. */
     {"family-qwen3-5", NULL, 1e-4},
@@ -333,17 +335,18 @@ static void test_family_adapters(void **state)
 {
     (void)state;
     static const char *const MODEL[][2] = {
-        {"phi3", ""},        {"phi3", "/model-f32.gguf"},
-        {"gpt-neox", ""},    {"gpt2", ""},
-        {"falcon", ""},      {"gpt2", "/model-f32.gguf"},
-        {"glm4", ""},        {"glm4", "/model-f32.gguf"},
-        {"qwen3-next", ""},  {"qwen3-moe", ""},
-        {"qwen3-5", ""},     {"qwen3-5", "/model-f32.gguf"},
-        {"mixtral", ""},     {"mixtral-modules", ""},
-        {"granite-moe", ""}, {"granite-moe", "/model-f32.gguf"},
-        {"qwen3-5-moe", ""}, {"qwen3-5-moe", "/model-f32.gguf"},
-        {"lfm2-moe", ""},    {"lfm2-moe", "/model-f32.gguf"},
-        {"gemma4-moe", ""},  {"gemma4-moe", "/model-f32.gguf"},
+        {"phi3", ""},         {"phi3", "/model-f32.gguf"},
+        {"gpt-neox", ""},     {"gpt2", ""},
+        {"falcon", ""},       {"gpt2", "/model-f32.gguf"},
+        {"glm4", ""},         {"glm4", "/model-f32.gguf"},
+        {"qwen3-next", ""},   {"qwen3-moe", ""},
+        {"qwen3-5", ""},      {"qwen3-5", "/model-f32.gguf"},
+        {"mixtral", ""},      {"mixtral-modules", ""},
+        {"granite-moe", ""},  {"granite-moe", "/model-f32.gguf"},
+        {"qwen3-5-moe", ""},  {"qwen3-5-moe", "/model-f32.gguf"},
+        {"lfm2-moe", ""},     {"lfm2-moe", "/model-f32.gguf"},
+        {"gemma4-moe", ""},   {"gemma4-moe", "/model-f32.gguf"},
+        {"qwen3-vl-moe", ""},
     };
     for (size_t i = 0; i < sizeof MODEL / sizeof *MODEL; i++) {
         sah_error error = {0};

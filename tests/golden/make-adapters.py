@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 HERE = Path(__file__).resolve().parent
 BASE = HERE / "models" / "llama-gqa"
@@ -39,7 +39,7 @@ FAMILIES = {
     "qwen3-5": ["in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj", "q_proj", "k_proj", "o_proj", "up_proj"],
     "qwen3-next": ["in_proj_qkvz", "in_proj_ba", "out_proj", "q_proj", "v_proj"],
 }
-EXPERTS = {"mixtral": ["w1", "w3", "w2"], "granite-moe": None, "qwen3-5-moe": None, "lfm2-moe": None, "gemma4-moe": None}  # names of the modules of one, where files keep them apart
+EXPERTS = {"mixtral": ["w1", "w3", "w2"], "granite-moe": None, "qwen3-5-moe": None, "lfm2-moe": None, "gemma4-moe": None, "qwen3-vl-moe": None}  # names of the modules of one, where files keep them apart
 PATTERNS = {"granite-moe": {"rank_pattern": {"experts.down_proj": 3}, "alpha_pattern": {"experts.gate_up_proj": 5}}}
 PARAMETERS = ["experts.gate_up_proj", "experts.down_proj"]
 PROMPT = [1, 17, 42, 5, 33, 40, 8, 21, 30, 3, 11, 29]
@@ -53,7 +53,8 @@ def draw(name, base, config):
     """The adapter `name` of a model, saved; the adapted model."""
     folder = HERE / "adapters" / name
     shutil.rmtree(folder, ignore_errors=True)
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, experts_implementation="eager"), config)
+    auto = AutoModelForImageTextToText if hasattr(AutoConfig.from_pretrained(base), "vision_config") else AutoModelForCausalLM
+    model = get_peft_model(auto.from_pretrained(base, dtype=torch.float32, experts_implementation="eager"), config)
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     with torch.no_grad():
         for key, weight in sorted(model.named_parameters()):

@@ -25,7 +25,7 @@ import torch
 import transformers as tf
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.masking_utils import eager_mask
 
 import converted
@@ -86,6 +86,14 @@ def gemma4(a, layers, **more):
     return base(a, layers=layers, head_dim=8, global_head_dim=16, sliding_window=4, layer_types=([S, F] * layers)[:layers], **more)
 
 
+VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
+VISION_TOKENS = dict(image_token_id=43, video_token_id=44, vision_start_token_id=45, vision_end_token_id=46)
+
+
+def narrow(a, **more):
+    return {**small(a, **more), "hidden_size": 16, "intermediate_size": 12}
+
+
 # name -> (config of the shape arguments, what is written as GGUF beside it)
 MODELS = {
     "gemma": (lambda a: tf.GemmaConfig(**small(a, head_dim=12, hidden_act="gelu")), True),
@@ -139,6 +147,13 @@ MODELS = {
     "cohere2": (lambda a: tf.Cohere2Config(**base(a, layers=4, sliding_window=4, logit_scale=0.5)), True),
     "exaone4": (lambda a: tf.Exaone4Config(**base(a, layers=4, sliding_window=4, head_dim=12)), True),
     "exaone4-full": (lambda a: tf.Exaone4Config(**small(a, sliding_window=None, layer_types=[F] * max(a.layers - 1, 1))), True),
+    "mistral3": (lambda a: tf.Mistral3Config(text_config=narrow(a, model_type="mistral", head_dim=8, sliding_window=4), vision_config=dict(model_type="pixtral", **VISION),
+                                             image_token_index=43), False),
+    "qwen2-5-vl": (lambda a: tf.Qwen2_5_VLConfig(text_config=narrow(a, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 0]}),
+        vision_config=dict(depth=1, hidden_size=8, out_hidden_size=16, num_heads=1, intermediate_size=8, patch_size=4, fullatt_block_indexes=[0]), **VISION_TOKENS), False),
+    "qwen3-vl-moe": (lambda a: tf.Qwen3VLMoeConfig(text_config=narrow(a, head_dim=8, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=6,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}),
+        vision_config=dict(depth=1, hidden_size=8, out_hidden_size=16, num_heads=1, intermediate_size=8, patch_size=4, num_position_embeddings=16, deepstack_visual_indexes=[0]), **VISION_TOKENS), False),
     "seed-oss": (lambda a: tf.SeedOssConfig(**small(a, head_dim=12, attention_out_bias=True, mlp_bias=True)), True),
     "ernie4-5": (lambda a: tf.Ernie4_5Config(**small(a, head_dim=12, use_bias=True)), True),
     "arcee": (lambda a: tf.ArceeConfig(**small(a, head_dim=12, mlp_bias=True)), True),
@@ -348,16 +363,29 @@ def pack_mxfp4(folder, seed):
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def make(name, config, with_gguf, args, dtype=None):
+def turn_experts(folder):
+    """Qwen3-VL-MoE's files have the matrices of its experts turned."""
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    for key in [k for k in tensors if ".mlp.experts." in k]:
+        tensors[key] = tensors[key].transpose(1, 2).contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def make(name, whole, with_gguf, args, dtype=None):
     """`dtype`: of the files, where that is not float32."""
     global GATED
+    config, has_parts = whole.get_text_config(), hasattr(whole, "vision_config")
+    auto = AutoModelForImageTextToText if has_parts else AutoModelForCausalLM
     folder = args.out / f"family-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     falcon = config.model_type == "falcon"
     types = getattr(config, "layer_types", None) or []
     GATED = {} if hasattr(config, "linear_num_value_heads") else None
     how = {"dtype": torch.float32, "attn_implementation": "eager" if falcon else "golden", "experts_implementation": "eager"}
-    model = AutoModelForCausalLM.from_config(config, **how).eval()
+    if has_parts:
+        how["attn_implementation"] = {"": "eager", "vision_config": "eager", "text_config": "golden"}
+    model = auto.from_config(whole, **how).eval()
     with torch.no_grad():
         draw(model, zlib.crc32(f"{name} {args.seed}".encode()))
     raw = None
@@ -373,7 +401,9 @@ def make(name, config, with_gguf, args, dtype=None):
     (folder / "generation_config.json").unlink(missing_ok=True)
     if "mxfp4" in name:
         pack_mxfp4(folder, args.seed)
-    model = AutoModelForCausalLM.from_pretrained(folder, **how).eval()
+    if config.model_type == "qwen3_vl_moe_text":
+        turn_experts(folder)
+    model = auto.from_pretrained(folder, **how).eval()
     if falcon:
         hook_falcon(model)
     if GATED is not None:

@@ -337,7 +337,13 @@ static void test_refusals(void **state)
          "\"short_factor\" has 0 numbers"},
         {"{\"rope_scaling\": \"yarn\"}", "\"rope_scaling\" must be an object"},
         {"{\"rope_parameters\": []}", "\"rope_parameters\" must be an object"},
-        {"{\"rope_scaling\": {\"type\": \"mrope\"}}", "rope type mrope is not supported"},
+        {"{\"rope_scaling\": {\"type\": \"ntk\"}}", "rope type ntk is not supported"},
+#define TEXT_PART ", \"text_config\": {\"model_type\": \"gemma\"}}"
+        {"{\"architectures\": [\"PaliGemmaForConditionalGeneration\"]" TEXT_PART,
+         "architecture PaliGemmaForConditionalGeneration is not supported"},
+        {"{\"architectures\": [\"Gemma3ForSequenceClassification\"]" TEXT_PART,
+         "architecture Gemma3ForSequenceClassification is not supported"},
+#undef TEXT_PART
         {"{\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\"}}}",
          "differ between layers"},
         {"{\"rope_scaling\": {\"type\": \"linear\"}}", "rope type linear needs a factor"},

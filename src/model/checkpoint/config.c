@@ -20,6 +20,8 @@ static sah_status find_family(const json_t *json, const char *where, const sah_f
         return sah_fail(error, SAH_FAILED, "%s: names neither \"architectures\" nor \"model_type\"", where);
     }
     *out = sah_family_of_json(architecture, type);
+    const char *part = json_string_value(json_object_get(json_object_get(json, "text_config"), "model_type"));
+    if (*out == NULL && architecture != NULL && part != NULL) *out = sah_family_of_part(architecture, part);
     if (*out != NULL) return SAH_OK;
     sah_family_list(false, names, sizeof names);
     return sah_fail(error, SAH_NOT_SUPPORTED, "%s: architecture %s is not supported: %s are", where,
@@ -92,10 +94,18 @@ bool sah_activation_named(const char *name, sah_activation *out)
     return false;
 }
 
+/* The family's own key where there is one, else the usual one. */
+static const char *key_of(const json_t *json, const char *own, const char *usual)
+{
+    if (own == NULL || (json_object_get(json, own) == NULL && json_object_get(json, usual) != NULL))
+        return usual;
+    return own;
+}
+
 static sah_status read_activation(const json_t *json, const char *where, const sah_family *f, sah_config *c,
                                   sah_error *error)
 {
-    const char *key = f->activation_key != NULL ? f->activation_key : "hidden_act", *name;
+    const char *key = key_of(json, f->activation_key, "hidden_act"), *name;
     sah_status status = sah_json_string(json, key, f->activation, &name, where, error);
     if (status != SAH_OK || sah_activation_named(name, &c->activation)) return status;
     return sah_fail(error, SAH_NOT_SUPPORTED,
@@ -136,15 +146,15 @@ static sah_status read_sizes(const json_t *json, const char *where, const sah_fa
     };
     sah_status status = SAH_OK;
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES && status == SAH_OK; i++) {
-        const char *key = SIZES[i].key != NULL ? SIZES[i].key : SIZES[i].usual;
+        const char *key = key_of(json, SIZES[i].key, SIZES[i].usual);
         status = read_size(json, key, 0, SIZES[i].high, SIZES[i].out, where, error);
     }
     if (status != SAH_OK) return status;
     status = read_size(json, f->ff_key != NULL ? f->ff_key : "intermediate_size",
                        (int64_t)f->ff_times * c->d_model, SAH_MAX_WIDTH, &c->d_ff, where, error);
     if (status != SAH_OK) return status;
-    status = read_size(json, f->positions_key != NULL ? f->positions_key : "max_position_embeddings",
-                       f->max_positions, INT32_MAX, &c->max_positions, where, error);
+    status = read_size(json, key_of(json, f->positions_key, "max_position_embeddings"), f->max_positions,
+                       INT32_MAX, &c->max_positions, where, error);
     if (status != SAH_OK) return status;
     c->n_kv_heads = c->n_heads;
     if (!f->ungrouped)
@@ -270,8 +280,8 @@ static sah_status read_config(const json_t *json, const char *where, const sah_f
     if (status == SAH_OK)
         status = sah_json_bool(json, "tie_word_embeddings", f->tied, &c->tied, where, error);
     if (status == SAH_OK)
-        status = sah_json_number(json, f->epsilon_key != NULL ? f->epsilon_key : "rms_norm_eps", f->epsilon,
-                                 &epsilon, where, error);
+        status = sah_json_number(json, key_of(json, f->epsilon_key, "rms_norm_eps"), f->epsilon, &epsilon,
+                                 where, error);
     if (status != SAH_OK) return status;
     c->norm_eps = (float)fmin(epsilon, 1); /* 1, as NaN becomes too, is refused below */
     if (f->read_json != NULL) status = f->read_json(json, where, c, error);
@@ -288,8 +298,9 @@ sah_status sah_config_from_json(const json_t *json, const char *where, sah_confi
     if (status != SAH_OK) return status;
     *family = f;
     sah_config_of_family(f, out);
-    const json_t *nested = f->nested != NULL ? json_object_get(json, f->nested) : NULL;
-    return read_config(json_is_object(nested) ? nested : json, where, f, out, error);
+    const json_t *text = json_object_get(json, "text_config");
+    out->is_part = json_is_object(text) || json_is_object(json_object_get(json, "vision_config"));
+    return read_config(json_is_object(text) ? text : json, where, f, out, error);
 }
 
 void sah_config_of_family(const sah_family *f, sah_config *c)

@@ -9,6 +9,7 @@
 #include "model/checkpoint/layout.h"
 #include "model/checkpoint/lora.h"
 #include "model/checkpoint/lora_pattern.h"
+#include "model/checkpoint/weights.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"
@@ -19,6 +20,7 @@ enum { MAX_CONFIG = 16 << 20 /* bytes */, MAX_RANK = 1 << 16, NAME_BYTES = 200 }
 /* adapter_config.json, as far as the merge needs it. */
 typedef struct settings {
     const char *where;
+    const char *prefix; /* before the names of the adapted modules */
     json_t *json;
     int64_t rank;
     double alpha;
@@ -141,11 +143,29 @@ static sah_status read_factor(const settings *s, const sah_tensors *adapter, con
     return SAH_OK;
 }
 
-/* Where adapters find a layer: under the names that `transformers` gives the model's parts. */
-static void module_path(const sah_checkpoint *c, int layer, const char *own, char path[NAME_BYTES / 2])
+static const char *layers_of(const sah_checkpoint *c)
 {
-    snprintf(path, NAME_BYTES / 2, "%s%s.%d.%s", c->family->prefixes[0],
-             c->family->layers != NULL ? c->family->layers : "layers", layer, own);
+    return c->family->layers != NULL ? c->family->layers : "layers";
+}
+
+/* Where adapters find a layer: under the names that `transformers` gives the model's parts. */
+static void module_path(const sah_checkpoint *c, const settings *s, int layer, const char *own,
+                        char path[NAME_BYTES / 2])
+{
+    snprintf(path, NAME_BYTES / 2, "%s%s.%d.%s", s->prefix, layers_of(c), layer, own);
+}
+
+/* An adapter of a larger model names its modules as parts of that. */
+static const char *prefix_of(const sah_checkpoint *c, const sah_tensors *adapter)
+{
+    char name[NAME_BYTES];
+    for (size_t p = 0; sah_part_prefixes[p] != NULL; p++) {
+        const int n =
+            snprintf(name, sizeof name, "base_model.model.%s%s.", sah_part_prefixes[p], layers_of(c));
+        for (size_t i = 0; i < adapter->n; i++)
+            if (strncmp(adapter->items[i].name, name, (size_t)n) == 0) return sah_part_prefixes[p];
+    }
+    return c->family->prefixes[0];
 }
 
 /* The pair of one module, when the adapter has it; of a module that several weights share the role's rows. */
@@ -157,7 +177,7 @@ static sah_status attach(sah_checkpoint *c, const settings *s, const sah_tensors
     size_t rank = 0, rows, values;
     float *whole = NULL;
     if (n->cut >= SAH_CUT_EXPERTS) return SAH_OK;
-    module_path(c, layer, n->hugging_face, path);
+    module_path(c, s, layer, n->hugging_face, path);
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
     if (sah_tensors_find(adapter, name) == NULL) return SAH_OK; /* a lone B is refused as unused */
     const sah_layout layout = sah_layout_of(c->family, &c->config, layer, n->role, n->cut, false, &rows);
@@ -217,7 +237,7 @@ static sah_status attach_modules(sah_checkpoint *c, const settings *s, const sah
             float *a = NULL, *b = NULL;
             snprintf(own, sizeof own, "%.*s%zu%s", (int)(number - n->hugging_face), n->hugging_face, e,
                      number + 2);
-            module_path(c, layer, own, path);
+            module_path(c, s, layer, own, path);
             snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
             if (sah_tensors_find(adapter, name) == NULL) continue;
             status = module_settings(s, path, &rank, &scaling, error);
@@ -255,12 +275,13 @@ static sah_status spread(sah_checkpoint *c, sah_matrix *matrix, size_t rank, flo
 }
 
 /* Where the experts' parameters lie in the model as transformers 5 has it. */
-static void experts_path(const sah_checkpoint *c, int layer, bool inner, char path[NAME_BYTES / 2])
+static void experts_path(const sah_checkpoint *c, const settings *s, int layer, bool inner,
+                         char path[NAME_BYTES / 2])
 {
     char own[NAME_BYTES / 4];
     snprintf(own, sizeof own, "%s%s", c->family->experts != NULL ? c->family->experts : "mlp.experts",
              inner ? ".base_layer" : "");
-    module_path(c, layer, own, path);
+    module_path(c, s, layer, own, path);
 }
 
 /* The pair of a parameter of all experts: "gate_up_proj" or "down_proj", told by its shape; of two the first one's name
@@ -274,8 +295,8 @@ static sah_status attach_parameter(sah_checkpoint *c, const settings *s, const s
     char path[NAME_BYTES / 2], outer[NAME_BYTES / 2], name[NAME_BYTES];
     float *a = NULL, *b = NULL, scaling;
     size_t rank = 0;
-    experts_path(c, layer, inner, path);
-    experts_path(c, layer, false, outer);
+    experts_path(c, s, layer, inner, path);
+    experts_path(c, s, layer, false, outer);
     snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", path);
     const sah_tensor *tensor = sah_tensors_find(adapter, name);
     if (tensor == NULL) return SAH_OK;
@@ -343,6 +364,7 @@ sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_t
     s.where = path.data;
     status = read_settings(&s, c->family->transposed, error);
     if (status != SAH_OK) goto done;
+    s.prefix = prefix_of(c, adapter);
     c->loras = sah_alloc_table((size_t)c->config.n_layers, SAH_N_ROLES, sizeof *c->loras);
     s.used = sah_alloc(adapter->n, sizeof *s.used);
     if (c->loras == NULL || s.used == NULL) {

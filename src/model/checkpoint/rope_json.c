@@ -114,8 +114,8 @@ static sah_status read_long(const reader *r, const json_t *rope, sah_rope *out, 
 
 static sah_status check_type(const reader *r, const char *type, sah_error *error)
 {
-    static const char *const known[] = {"default", "proportional", "longrope", "su",
-                                        "yarn",    "llama3",       "dynamic",  "linear"};
+    static const char *const known[] = {"default", "proportional", "longrope", "su",   "yarn",
+                                        "llama3",  "dynamic",      "linear",   "mrope"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(type, known[i]) == 0) return SAH_OK;
     return sah_fail(
@@ -129,6 +129,7 @@ static sah_status read_scaling(const reader *r, const json_t *rope, const char *
 {
     sah_status status = check_type(r, type, error);
     if (status != SAH_OK || strcmp(type, "default") == 0) return status;
+    if (strcmp(type, "mrope") == 0) return status; /* of text all three positions are the one */
     if (strcmp(type, "proportional") == 0) {
         out->scaling = SAH_ROPE_LINEAR;
         status = sah_json_number(rope, "factor", 1, &out->factor, r->where, error);

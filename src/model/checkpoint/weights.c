@@ -172,6 +172,13 @@ static void matrix_name(const search *s, int layer, const char *own, sah_cut cut
     layer_name(s, layer, own, !s->c->is_gguf && is_stacked(cut) ? "" : ".weight", name);
 }
 
+/* Whether all experts' matrices [rows, columns] lie there as [columns, rows] (Qwen3-VL-MoE as published). */
+static bool lies_turned(const sah_tensor *there, size_t rows, size_t columns)
+{
+    return there != NULL && there->n_dims == 3 && rows != columns && there->dims[1] == columns &&
+           there->dims[2] == rows;
+}
+
 static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix_name *n, sah_error *error)
 {
     const sah_config *config = &s->c->config;
@@ -190,10 +197,11 @@ static sah_status find_layer_matrix(const search *s, int layer, const sah_matrix
     m->columns_layout = sah_columns_layout_of(s->family, config, layer, n->role, s->c->is_gguf);
     matrix_name(s, layer, own, cut, name);
     const sah_tensor *there = sah_tensors_find(s->c->tensors, name);
+    const size_t each = experts > 0 ? all / experts : 0;
     if (cut == SAH_CUT_EXPERT_TURNS) turned = there == NULL || there->type != SAH_F4;
+    if (experts > 0 && !s->c->is_gguf && lies_turned(there, each, m->columns)) turned = true;
     m->turned = turned;
     const size_t dims[] = {turned ? m->columns : all, turned ? all : m->columns};
-    const size_t each = experts > 0 ? all / experts : 0;
     const size_t blocks[] = {experts, turned ? m->columns : each, turned ? each : m->columns};
     sah_status status;
     if (experts > 0)
@@ -438,9 +446,12 @@ static bool ends_in(const char *text, const char *suffix)
     return n >= m && strcmp(text + n - m, suffix) == 0;
 }
 
-/* Other parts of a model whose text part this is. */
+/* Of another part of the model than its text part, or of none. */
 static bool is_ignored(const search *s, const char *name)
 {
+    if (s->c->config.is_part && strncmp(name, s->prefix, strlen(s->prefix)) != 0 &&
+        strcmp(name, head_name(s)) != 0)
+        return true;
     for (size_t i = 0; i < 4 && s->family->ignored[i] != NULL; i++)
         if (strncmp(name, s->family->ignored[i], strlen(s->family->ignored[i])) == 0) return true;
     return false;
@@ -519,15 +530,21 @@ static void count(const search *s)
     }
 }
 
-/* The family's prefix under which the embedding lies; its first where none does. */
+const char *const sah_part_prefixes[] = {"model.language_model.", "language_model.model.",
+                                         "model.text_model.", "language_model.", NULL};
+
+/* The prefix under which the embedding lies; the family's first where none does. */
 static const char *find_prefix(const sah_checkpoint *c)
 {
     const sah_family *f = c->family;
     char name[NAME_BYTES];
-    for (size_t i = 0; i < 4 && f->prefixes[i] != NULL; i++) {
-        snprintf(name, sizeof name, "%s%s.weight", f->prefixes[i],
-                 f->embedding != NULL ? f->embedding : "embed_tokens");
-        if (sah_tensors_find(c->tensors, name) != NULL) return f->prefixes[i];
+    for (int part = 0; part <= (int)c->config.is_part; part++) {
+        const char *const *prefixes = part ? sah_part_prefixes : f->prefixes;
+        for (size_t i = 0; i < 4 && prefixes[i] != NULL; i++) {
+            snprintf(name, sizeof name, "%s%s.weight", prefixes[i],
+                     f->embedding != NULL ? f->embedding : "embed_tokens");
+            if (sah_tensors_find(c->tensors, name) != NULL) return prefixes[i];
+        }
     }
     return f->prefixes[0];
 }

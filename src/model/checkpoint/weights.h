@@ -10,4 +10,7 @@
  * types. */
 sah_status sah_checkpoint_find_weights(sah_checkpoint *checkpoint, sah_error *error);
 
+/* What stands before the names of a text part in a larger model; ends in NULL. */
+extern const char *const sah_part_prefixes[];
+
 #endif

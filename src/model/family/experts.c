@@ -4,6 +4,7 @@
 #include "model/family/experts.h"
 
 #include <stdio.h>
+#include <string.h>
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -171,7 +172,12 @@ READ_GGUF(read_olmoe_gguf, "olmoe", SAH_ROUTER_SOFTMAX_TOP, SAH_NORMALISE_NEVER)
 /* ---- Mixtral ------------------------------------------------------------------------------------------- */
 
 static const sah_matrix_name mixtral_matrices[] = {
-    SAH_LLAMA_ATTENTION, SAH_EXPERTS("block_sparse_moe", "w1", "w3", "w2"), {0}};
+    SAH_LLAMA_ATTENTION,
+    {SAH_ROLE_ROUTER, "mlp.gate", SAH_CUT_NONE, "ffn_gate_inp", SAH_CUT_NONE},
+    SAH_FUSED_EXPERTS("mlp.experts"),
+    SAH_EXPERTS("block_sparse_moe", "w1", "w3", "w2"),
+    {0},
+};
 
 static sah_status read_mixtral(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
@@ -204,9 +210,11 @@ const sah_family sah_family_mixtral = {
 /* ---- Qwen ---------------------------------------------------------------------------------------------- */
 
 static const sah_matrix_name qwen2_matrices[] = {
-    SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_QWEN_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0},
+    SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP,          SAH_FUSED_EXPERTS("mlp.experts"),
+    SAH_QWEN_EXPERTS,    SAH_QWEN_SHARED_EXPERT, {0},
 };
-static const sah_matrix_name qwen3_matrices[] = {SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_QWEN_EXPERTS, {0}};
+static const sah_matrix_name qwen3_matrices[] = {
+    SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_FUSED_EXPERTS("mlp.experts"), SAH_QWEN_EXPERTS, {0}};
 
 sah_status sah_read_shared_expert(const json_t *json, int width, sah_experts *e, const char *where,
                                   sah_error *error)
@@ -259,7 +267,11 @@ static sah_status read_qwen3(const json_t *json, const char *where, sah_config *
         status = sah_json_int(json, "sliding_window", 4096, 0, INT32_MAX, &window, where, error);
     if (status != SAH_OK) return status;
     if (windows) c->sliding_window = (int)window; /* in all layers, unlike in the dense models */
-    return sah_read_qwen_experts(json, false, where, c, error);
+    status = sah_read_qwen_experts(json, false, where, c, error);
+    const char *type = json_string_value(json_object_get(json, "model_type"));
+    if (type != NULL && strcmp(type, "qwen3_vl_moe_text") == 0)
+        c->experts.normalise = true; /* whatever the key */
+    return status;
 }
 
 const sah_family sah_family_qwen2_moe = {
@@ -286,7 +298,7 @@ const sah_family sah_family_qwen3_moe = {
     .name = "qwen3_moe",
     .title = "Qwen3-MoE",
     .architectures = {"Qwen3MoeForCausalLM"},
-    .model_types = {"qwen3_moe"},
+    .model_types = {"qwen3_moe", "qwen3_vl_moe_text"},
     .kv_heads = 4,
     .max_positions = 32768,
     .theta = 10000,
@@ -306,7 +318,8 @@ const sah_family sah_family_qwen3_moe = {
 
 /* ---- OLMoE --------------------------------------------------------------------------------------------- */
 
-static const sah_matrix_name olmoe_matrices[] = {SAH_LLAMA_ATTENTION, SAH_QWEN_EXPERTS, {0}};
+static const sah_matrix_name olmoe_matrices[] = {
+    SAH_LLAMA_ATTENTION, SAH_FUSED_EXPERTS("mlp.experts"), SAH_QWEN_EXPERTS, {0}};
 static const sah_vector_name olmoe_vectors[] = {
     SAH_LLAMA_NORMS,
     {SAH_VECTOR_Q_NORM, "self_attn.q_norm.weight", "attn_q_norm.weight", SAH_WIDTH_Q},
@@ -345,8 +358,12 @@ const sah_family sah_family_olmoe = {
 
 /* ---- GLM-4-MoE ----------------------------------------------------------------------------------------- */
 
-static const sah_matrix_name glm_matrices[] = {
-    SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, SAH_QWEN_EXPERTS, SAH_SHARED_EXPERT("mlp.shared_experts"), {0}};
+static const sah_matrix_name glm_matrices[] = {SAH_LLAMA_ATTENTION,
+                                               SAH_LLAMA_MLP,
+                                               SAH_FUSED_EXPERTS("mlp.experts"),
+                                               SAH_QWEN_EXPERTS,
+                                               SAH_SHARED_EXPERT("mlp.shared_experts"),
+                                               {0}};
 static const sah_vector_name glm_vectors[] = {
     {SAH_VECTOR_ATTENTION_NORM, "input_layernorm.weight", "attn_norm.weight", SAH_WIDTH_MODEL},
     {SAH_VECTOR_MLP_NORM, "post_attention_layernorm.weight", "post_attention_norm.weight", SAH_WIDTH_MODEL},

@@ -21,7 +21,7 @@
     {                                                                                                        \
         SAH_ROLE_SHARED_DOWN, block ".down_proj", SAH_CUT_NONE, "ffn_down_shexp", SAH_CUT_NONE               \
     }
-/* Those of all experts in two tensors, gate and up together in one. */
+/* Those of all experts in two tensors, gate and up together in one: as transformers 5 has them in memory. */
 #define SAH_FUSED_EXPERTS(experts)                                                                           \
     {SAH_ROLE_EXPERT_GATE, experts ".gate_up_proj", SAH_CUT_EXPERT_GATE_UP, "ffn_gate_up_exps",              \
      SAH_CUT_EXPERT_GATE_UP},                                                                                \

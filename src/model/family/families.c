@@ -58,20 +58,32 @@ FAMILIES(DECLARE)
 const sah_family *const sah_all_families[] = {FAMILIES(ADDRESS) NULL};
 #undef ADDRESS
 
-static bool among(const char *const names[4], const char *name)
+static bool among(const char *const names[SAH_FAMILY_NAMES], const char *name)
 {
-    for (int i = 0; i < 4 && names[i] != NULL; i++)
+    for (int i = 0; i < SAH_FAMILY_NAMES && names[i] != NULL; i++)
         if (strcmp(names[i], name) == 0) return true;
     return false;
 }
 
 const sah_family *sah_family_of_json(const char *architecture, const char *model_type)
 {
-    for (const sah_family *const *f = sah_all_families; *f != NULL; f++)
-        if (architecture != NULL ? among((*f)->architectures, architecture)
-                                 : among((*f)->model_types, model_type))
-            return *f;
-    return NULL;
+    const sah_family *found = NULL;
+    for (const sah_family *const *f = sah_all_families; *f != NULL; f++) {
+        if (architecture != NULL && !among((*f)->architectures, architecture)) continue;
+        if (model_type != NULL && among((*f)->model_types, model_type)) return *f;
+        if (architecture != NULL && found == NULL) found = *f;
+    }
+    return found;
+}
+
+/* Prompts of PaliGemma see what stands behind them. */
+const sah_family *sah_family_of_part(const char *architecture, const char *model_type)
+{
+    static const char generates[] = "ForConditionalGeneration";
+    const size_t n = strlen(architecture), m = sizeof generates - 1;
+    if (n < m || strcmp(architecture + n - m, generates) != 0) return NULL;
+    if (strncmp(architecture, "PaliGemma", strlen("PaliGemma")) == 0) return NULL;
+    return sah_family_of_json(NULL, model_type);
 }
 
 const sah_family *sah_family_of_gguf(const char *name, size_t length, bool experts)

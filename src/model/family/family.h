@@ -64,13 +64,13 @@ typedef sah_status (*sah_read_json_fn)(const json_t *json, const char *where, sa
 typedef sah_status (*sah_read_gguf_fn)(const sah_gguf *gguf, const char *where, sah_config *c,
                                        sah_error *error);
 
+enum { SAH_FAMILY_NAMES = 6 };
+
 typedef struct sah_family {
     const char *name; /* in results and messages */
     const char *title; /* for a person: "Llama" */
-    const char *architectures[4]; /* of config.json */
-    const char *model_types[4];
-    const char
-        *nested; /* the key under which a model with more parts keeps the text part's settings, or NULL */
+    const char *architectures[SAH_FAMILY_NAMES]; /* of config.json */
+    const char *model_types[SAH_FAMILY_NAMES]; /* likewise, also of its "text_config" */
     const char *gguf; /* general.architecture; NULL: no such files */
     bool mixture; /* of files of that architecture those with experts, where another family has the rest */
 
@@ -82,7 +82,8 @@ typedef struct sah_family {
     const char *activation;
     double partial_rotary;
     int ff_times; /* the MLP's width in model widths where its key is absent or null; 0: the key is a must */
-    /* Keys of config.json that differ from the usual ones, or NULL. */
+    /* Keys of config.json that differ from the usual ones, or NULL. Where one is absent and the usual one is there,
+     * that counts (in transformers both stand for the same); not so of the MLP's width. */
     const char *epsilon_key, *activation_key;
     const char *width_key, *ff_key, *layers_key, *heads_key, *positions_key;
     const char *keys[8]; /* settings that other families refuse and this one understands */
@@ -116,7 +117,7 @@ typedef struct sah_family {
     const char
         *inputs[3]; /* what layers are given of each token: a table, a projection of the embedding, and its
                               norm; NULL: nothing */
-    const char *ignored[4]; /* beginnings of names of tensors that other parts of the model own */
+    const char *ignored[4]; /* beginnings of names of tensors that are no part of the model */
     const char *experts; /* the module of the experts in transformers 5, for adapters; NULL: "mlp.experts" */
     bool extra_layers; /* layers behind the last predict further tokens: no part of the model */
     bool transposed; /* Hugging Face's matrices are [inputs, outputs] */
@@ -127,8 +128,11 @@ typedef struct sah_family {
 /* All families; ends in NULL. */
 extern const sah_family *const sah_all_families[];
 
-/* By config.json's architecture, else its model_type; by GGUF's architecture, with experts or without. NULL: none. */
+/* By config.json's architecture (of several families that of its model_type), else its model_type; by GGUF's
+ * architecture, with experts or without. NULL: none. */
 const sah_family *sah_family_of_json(const char *architecture, const char *model_type);
+/* By the model_type of the text part of a larger model of that architecture. */
+const sah_family *sah_family_of_part(const char *architecture, const char *model_type);
 const sah_family *sah_family_of_gguf(const char *name, size_t length, bool experts);
 
 /* "Gemma 2, Llama, ... and Qwen3": for a message; with `gguf` those that GGUF knows. */

@@ -169,7 +169,6 @@ const sah_family sah_family_gemma3 = {
     .title = "Gemma 3",
     .architectures = {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"},
     .model_types = {"gemma3_text", "gemma3"},
-    .nested = "text_config",
     .gguf = "gemma3",
     .kv_heads = 4,
     .head_dim = 256,
@@ -191,9 +190,7 @@ const sah_family sah_family_gemma3 = {
     .norm_add = 1,
     .read_json = read_json3,
     .read_gguf = read_gguf3,
-    .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
-    .ignored = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
-                "model.multi_modal_projector."},
+    .prefixes = {"model.", ""},
     .matrices = matrices,
     .vectors = vectors3,
 };

@@ -45,8 +45,13 @@
     }
 
 static const sah_matrix_name dense_matrices[] = {GATED_ATTENTION, DELTA, SAH_LLAMA_MLP, {0}};
-static const sah_matrix_name next_matrices[] = {GATED_ATTENTION,  DELTA_BY_HEAD,          SAH_LLAMA_MLP,
-                                                SAH_QWEN_EXPERTS, SAH_QWEN_SHARED_EXPERT, {0}};
+static const sah_matrix_name next_matrices[] = {GATED_ATTENTION,
+                                                DELTA_BY_HEAD,
+                                                SAH_LLAMA_MLP,
+                                                SAH_FUSED_EXPERTS("mlp.experts"),
+                                                SAH_QWEN_EXPERTS,
+                                                SAH_QWEN_SHARED_EXPERT,
+                                                {0}};
 static const sah_matrix_name expert_matrices[] = {
     GATED_ATTENTION, DELTA, SAH_QWEN_EXPERTS, SAH_FUSED_EXPERTS("mlp.experts"), SAH_QWEN_SHARED_EXPERT, {0}};
 
@@ -197,14 +202,13 @@ static sah_status read_dense_gguf(const sah_gguf *gguf, const char *where, sah_c
     .head_dim = 256, .max_positions = 32768, .theta = 10000, .epsilon = 1e-6, .activation = "silu",          \
     .partial_rotary = 0.25, .qkv_bias = SAH_BIAS_BY_KEY, .o_bias = SAH_BIAS_BY_KEY,                          \
     .qk_norm = SAH_QK_NORM_HEAD, .own_types = true, .norm_add = 1, .vectors = vectors, .extra_layers = true, \
-    .ignored = {"mtp.", "model.visual."}
+    .ignored = {"mtp."}
 
 const sah_family sah_family_qwen3_5 = {
     .name = "qwen3_5",
     .title = "Qwen3.5",
     .architectures = {"Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"},
     .model_types = {"qwen3_5_text", "qwen3_5"},
-    .nested = "text_config",
     .gguf = "qwen35",
     HYBRID,
     .kv_heads = 4,
@@ -212,7 +216,7 @@ const sah_family sah_family_qwen3_5 = {
     .read_json = read_hybrid,
     .read_gguf = read_dense_gguf,
     .in_turns = true,
-    .prefixes = {"model.", "model.language_model.", "language_model.model.", ""},
+    .prefixes = {"model.", ""},
     .matrices = dense_matrices,
 };
 
@@ -278,7 +282,6 @@ const sah_family sah_family_qwen3_5_moe = {
     .title = "Qwen3.5-MoE",
     .architectures = {"Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"},
     .model_types = {"qwen3_5_moe_text", "qwen3_5_moe"},
-    .nested = "text_config",
     .gguf = "qwen35moe",
     HYBRID,
     .kv_heads = 2,
@@ -288,6 +291,6 @@ const sah_family sah_family_qwen3_5_moe = {
     .read_json = read_3_5_experts,
     .read_gguf = read_3_5_experts_gguf,
     .in_turns = true,
-    .prefixes = {"model.", "model.language_model.", "language_model.model.", ""},
+    .prefixes = {"model.", ""},
     .matrices = expert_matrices,
 };

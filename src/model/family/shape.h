@@ -121,6 +121,7 @@ typedef struct sah_experts {
 
 typedef struct sah_config {
     char family[32]; /* its name in results: sah_family.name */
+    bool is_part; /* the text part of a model of more parts */
     int n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ff, n_vocab, max_positions;
     float norm_eps;
     bool tied; /* the LM head is the embedding */
