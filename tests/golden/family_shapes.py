@@ -306,6 +306,11 @@ def exaone4(d, kind):
     return kind(**c, sliding_window=window, layer_types=[F] * c["num_hidden_layers"] if window is None else types(d, c), rope_parameters=rope(d, dim))
 
 
+def exaone(d, kind):
+    c, dim = sizes(d)
+    return kind(**c, rope_parameters=rope(d, dim))
+
+
 def seed_oss(d, kind):
     c, dim = sizes(d)
     return kind(**c, attention_bias=d.flag(), attention_out_bias=d.flag(), mlp_bias=d.flag(), rope_parameters=rope(d, dim))
@@ -340,6 +345,7 @@ def nemotron(d, kind):
 FAMILIES = {
     "llama": (llama, tf.LlamaConfig), "mistral": (mistral, tf.MistralConfig), "ministral": (ministral, tf.MinistralConfig), "ministral3": (ministral3, tf.Ministral3Config),
     "gemma": (gemma, tf.GemmaConfig), "cohere": (cohere, tf.CohereConfig), "cohere2": (cohere, tf.Cohere2Config), "exaone4": (exaone4, tf.Exaone4Config),
+    "exaone": (exaone, tf.ExaoneConfig),
     "seed-oss": (seed_oss, tf.SeedOssConfig), "ernie4-5": (ernie, tf.Ernie4_5Config), "arcee": (arcee, tf.ArceeConfig), "starcoder2": (starcoder2, tf.Starcoder2Config),
     "stablelm": (stablelm, tf.StableLmConfig), "nemotron": (nemotron, tf.NemotronConfig),
     "qwen2": (qwen, tf.Qwen2Config), "qwen3": (qwen, tf.Qwen3Config), "gemma2": (gemma2, tf.Gemma2Config), "gemma3": (gemma3, tf.Gemma3TextConfig),

@@ -147,6 +147,7 @@ MODELS = {
     "cohere2": (lambda a: tf.Cohere2Config(**base(a, layers=4, sliding_window=4, logit_scale=0.5)), True),
     "exaone4": (lambda a: tf.Exaone4Config(**base(a, layers=4, sliding_window=4, head_dim=12)), True),
     "exaone4-full": (lambda a: tf.Exaone4Config(**small(a, sliding_window=None, layer_types=[F] * max(a.layers - 1, 1))), True),
+    "exaone": (lambda a: tf.ExaoneConfig(**narrow(a)), True),
     "mistral3": (lambda a: tf.Mistral3Config(text_config=narrow(a, model_type="mistral", head_dim=8, sliding_window=4), vision_config=dict(model_type="pixtral", **VISION),
                                              image_token_index=43), False),
     "qwen2-5-vl": (lambda a: tf.Qwen2_5_VLConfig(text_config=narrow(a, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 0]}),

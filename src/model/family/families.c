@@ -30,6 +30,7 @@
     X(falcon) \
     X(cohere) \
     X(cohere2) \
+    X(exaone) \
     X(exaone4) \
     X(seed_oss) \
     X(ernie4_5) \

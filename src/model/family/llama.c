@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Llama 1 to 3, SmolLM2, Vicuna and all that is built like them; Mistral and Ministral, with windows; SmolLM3, with
  * layers that do not rotate; Seed-OSS, with biases of its own; ERNIE 4.5, which pairs neighbours; Arcee, without
- * gates. */
+ * gates; EXAONE 3, with names of its own. */
 #include "model/family/family.h"
 #include "util/error.h"
 
@@ -224,4 +224,46 @@ const sah_family sah_family_arcee = {
     .prefixes = {"model.", ""},
     .matrices = arcee_matrices,
     .vectors = vectors,
+};
+
+static const sah_matrix_name exaone_matrices[] = {
+    {SAH_ROLE_Q, "attn.attention.q_proj", SAH_CUT_NONE, "attn_q", SAH_CUT_NONE},
+    {SAH_ROLE_K, "attn.attention.k_proj", SAH_CUT_NONE, "attn_k", SAH_CUT_NONE},
+    {SAH_ROLE_V, "attn.attention.v_proj", SAH_CUT_NONE, "attn_v", SAH_CUT_NONE},
+    {SAH_ROLE_O, "attn.attention.out_proj", SAH_CUT_NONE, "attn_output", SAH_CUT_NONE},
+    {SAH_ROLE_GATE, "mlp.c_fc_0", SAH_CUT_NONE, "ffn_gate", SAH_CUT_NONE},
+    {SAH_ROLE_UP, "mlp.c_fc_1", SAH_CUT_NONE, "ffn_up", SAH_CUT_NONE},
+    {SAH_ROLE_DOWN, "mlp.c_proj", SAH_CUT_NONE, "ffn_down", SAH_CUT_NONE},
+    {0},
+};
+static const sah_vector_name exaone_vectors[] = {
+    {SAH_VECTOR_ATTENTION_NORM, "ln_1.weight", "attn_norm.weight", SAH_WIDTH_MODEL},
+    {SAH_VECTOR_MLP_NORM, "ln_2.weight", "ffn_norm.weight", SAH_WIDTH_MODEL},
+    {0},
+};
+
+/* EXAONE 3 and 3.5. transformers 5 computes them with Llama's class. */
+const sah_family sah_family_exaone = {
+    .name = "exaone",
+    .title = "EXAONE 3",
+    .architectures = {"ExaoneForCausalLM", "LlamaForCausalLM"},
+    .model_types = {"exaone"},
+    .gguf = "exaone",
+    .kv_heads = 8,
+    .max_positions = 4096,
+    .theta = 500000,
+    .epsilon = 1e-5,
+    .activation = "silu",
+    .layers_key = "num_layers",
+    .epsilon_key = "layer_norm_epsilon",
+    .activation_key = "activation_function",
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .mlp_bias = SAH_BIAS_BY_KEY,
+    .prefixes = {"transformer.", ""},
+    .layers = "h",
+    .embedding = "wte",
+    .final_norm = "ln_f",
+    .matrices = exaone_matrices,
+    .vectors = exaone_vectors,
 };
