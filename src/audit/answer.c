@@ -109,7 +109,8 @@ static sah_status add_doubts(sah_found *found, sah_error *error)
                        "model's format may be wrong.");
     if (status == SAH_OK && found->quick)
         status = doubt(found, error,
-                       "A quick audit: fewer queries, queries' states alone (q), and no searched group.");
+                       "A quick audit: few queries, heads ablated by their queries (q) alone, and no search "
+                       "for a group.");
     for (size_t c = 0; c < found->n_curves && status == SAH_OK; c++) {
         const sah_curve *curve = &found->curves[c];
         const sah_point *last = point_of(curve, most_heads(curve), false);
