@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "models/far.h"
 
+#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "engine/cpu/cpu.h"
+#include "util/error.h"
 
-/* Memory is dealt out from the bottom and starts anew when all of it is free. */
-enum { PAGE = 4096 };
-static const size_t SPACE = (size_t)1 << 30;
+enum { PAGE = 4096, MOST_BLOCKS = 1 << 14 };
+static const size_t SPACE = (size_t)1 << 32;
 static char *bottom;
-static size_t used, touched; /* `touched`: the most that was ever dealt out */
+static size_t touched; /* the end of what was ever dealt out: [0, touched) is opened and closed as one */
+static struct {
+    size_t from, size;
+} blocks[MOST_BLOCKS]; /* [held] dealt out, in the order of their addresses */
 static int held, open_now;
+static size_t limit = SIZE_MAX, taken; /* bytes, weights among them */
+static long products_left = -1; /* until it is lost; negative: that never happens */
+static pthread_mutex_t lock; /* recursive; held while memory is open, and guards all of these */
 
 static void protect(size_t from, size_t to, int how)
 {
@@ -21,36 +29,63 @@ static void protect(size_t from, size_t to, int how)
 
 static void open_memory(void)
 {
+    pthread_mutex_lock(&lock);
     if (open_now++ == 0) protect(0, touched, PROT_READ | PROT_WRITE);
 }
 
 static void close_memory(void)
 {
     if (--open_now == 0) protect(0, touched, PROT_NONE);
+    pthread_mutex_unlock(&lock);
+}
+
+static bool take(size_t bytes)
+{
+    if (bytes > limit || taken > limit - bytes) return false;
+    taken += bytes;
+    return true;
+}
+
+/* The first gap that is large enough. */
+static void *deal(size_t size)
+{
+    size_t from = 0;
+    int i = 0;
+    for (; i < held && blocks[i].from - from < size; i++) from = blocks[i].from + blocks[i].size;
+    if (held == MOST_BLOCKS || SPACE - from < size || !take(size)) return NULL;
+    memmove(&blocks[i + 1], &blocks[i], (size_t)(held - i) * sizeof *blocks);
+    blocks[i].from = from;
+    blocks[i].size = size;
+    held++;
+    if (from + size > touched) {
+        if (open_now) protect(touched, from + size, PROT_READ | PROT_WRITE);
+        touched = from + size;
+    }
+    return bottom + from;
 }
 
 static void *far_alloc(size_t bytes)
 {
+    pthread_mutex_lock(&lock);
     if (!bottom) {
         bottom = mmap(NULL, SPACE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (bottom == MAP_FAILED) abort();
     }
-    size_t pages = (bytes / PAGE + 1) * PAGE;
-    if (pages > SPACE - used) return NULL;
-    void *memory = bottom + used;
-    used += pages;
-    held++;
-    if (used > touched) {
-        if (open_now) protect(touched, used, PROT_READ | PROT_WRITE);
-        touched = used;
-    }
+    void *memory = bytes < SPACE ? deal((bytes / PAGE + 1) * PAGE) : NULL;
+    pthread_mutex_unlock(&lock);
     return memory;
 }
 
 static void far_free(void *memory)
 {
-    (void)memory;
-    if (--held == 0) used = 0;
+    int i = 0;
+    pthread_mutex_lock(&lock);
+    while (i < held && bottom + blocks[i].from != (char *)memory) i++;
+    if (i == held) abort();
+    taken -= blocks[i].size;
+    held--;
+    memmove(&blocks[i], &blocks[i + 1], (size_t)(held - i) * sizeof *blocks);
+    pthread_mutex_unlock(&lock);
 }
 
 int far_held(void)
@@ -58,13 +93,55 @@ int far_held(void)
     return held;
 }
 
+void far_limit(size_t bytes, long products)
+{
+    limit = bytes > 0 ? bytes : SIZE_MAX;
+    products_left = products > 0 ? products : -1;
+}
+
+static sah_status check(sah_error *error)
+{
+    return products_left == 0 ? sah_fail(error, SAH_FAILED, "the far device is lost") : SAH_OK;
+}
+
 static sah_status copy(const void *from, size_t bytes, void *to, sah_error *error)
 {
-    (void)error;
     open_memory();
-    memmove(to, from, bytes);
+    sah_status status = check(error);
+    if (status == SAH_OK) memmove(to, from, bytes);
     close_memory();
-    return SAH_OK;
+    return status;
+}
+
+/* ---- Weights ------------------------------------------------------------------------------------------- */
+
+/* They stay the CPU's own, in the host's memory; here they are counted. */
+static sah_status pack(int64_t outputs, const int64_t *ends, int n, sah_packing packing, sah_rows_fn read,
+                       const void *source, sah_weights **out, sah_error *error)
+{
+    sah_status status = sah_cpu()->pack(outputs, ends, n, packing, read, source, out, error);
+    size_t bytes = 0;
+    for (int i = 0; i < n && status == SAH_OK; i++) bytes += out[i]->bytes;
+    pthread_mutex_lock(&lock);
+    bool fits = take(bytes);
+    pthread_mutex_unlock(&lock);
+    for (int i = 0; i < n && status == SAH_OK; i++) {
+        if (fits) {
+            out[i]->device = far_device();
+        } else {
+            sah_weights_free(out[i]);
+            out[i] = NULL;
+        }
+    }
+    return fits ? status : sah_fail_memory(error, "weights");
+}
+
+static void unpack(sah_weights *weights)
+{
+    pthread_mutex_lock(&lock);
+    taken -= weights->bytes;
+    pthread_mutex_unlock(&lock);
+    sah_cpu()->unpack(weights);
 }
 
 /* ---- Operations ---------------------------------------------------------------------------------------- */
@@ -82,7 +159,9 @@ static sah_status product(sah_workspace *ws, const sah_weights *weights, int64_t
                           float *y, bool add, sah_error *error)
 {
     open_memory();
-    sah_status status = sah_cpu()->product(ws, weights, rows, x, y, add, error);
+    if (products_left > 0) products_left--;
+    sah_status status = check(error);
+    if (status == SAH_OK) status = sah_cpu()->product(ws, weights, rows, x, y, add, error);
     close_memory();
     return status;
 }
@@ -182,16 +261,23 @@ static sah_status score(sah_workspace *ws, const float *logits, int64_t rows, in
     return status;
 }
 
-const sah_device *far_device(void)
+static sah_device device; /* the CPU's operations, each between open_memory() and close_memory() */
+
+static void make(void)
 {
-    static sah_device
-        device; /* weights stay the CPU's own, and so do workspaces but for their scratch memory */
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
     device = *sah_cpu();
     device.name = "far";
     device.host = false;
     device.alloc = far_alloc;
     device.free = far_free;
     device.upload = device.download = copy;
+    device.pack = pack;
+    device.unpack = unpack;
     device.input = input;
     device.product = product;
     device.copy = copy_rows;
@@ -206,5 +292,11 @@ const sah_device *far_device(void)
     device.softcap = softcap;
     device.distribution = distribution;
     device.score = score;
+}
+
+const sah_device *far_device(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make);
     return &device;
 }

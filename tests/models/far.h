@@ -6,10 +6,14 @@
 
 #include "engine/device.h"
 
-/* One thread at a time may compute on it. */
+/* Threads that compute on it take turns. */
 const sah_device *far_device(void);
 
 /* Allocations that nobody has freed. */
 int far_held(void);
+
+/* Before anything is computed: it has only so many bytes (0: all there are), and behind so many products it is lost,
+ * for ever (0: never). */
+void far_limit(size_t bytes, long products);
 
 #endif
