@@ -254,6 +254,13 @@ $(USE_EMULATION): $(BUILD)/tests/cuda/emulation.a
 $(USE_EMULATION): TEST_LIBS = -lstdc++
 $(USE_EMULATION:%=%.o): CPPFLAGS_ += -Itests/cuda/shim
 
+# A device in a plugin, for tests: what it uses of the library lies in it, and nothing of that shows.
+FAR := $(BUILD)/tests/far/libsahara-cuda.so
+$(FAR): $(BUILD)/tests/models/far_plugin.o $(BUILD)/tests/models/far.o $(STATIC)
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(HARDEN_LINK) $(LDFLAGS) -shared -Wl,-Bsymbolic -Wl,--exclude-libs,ALL $^ $(LIBS) -o $@
+$(BUILD)/tests/cli/test_devices $(BUILD)/tests/cli/test_python: $(FAR)
+
 # They call the program in their own process, and a program has one main().
 $(BUILD)/tests/memory/test_failing_commands $(BUILD)/tests/memory/test_failing_writes: $(BUILD)/tests/sahara_main.o $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS))
 $(BUILD)/tests/sahara_main.o: $(BUILD)/cli/main.o

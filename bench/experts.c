@@ -65,9 +65,10 @@ static sah_status measure(const shape *s, sah_error *error)
         if (i > 0 && seconds < best) best = seconds;
     }
     if (status == SAH_OK)
-        status = sah_product_rate(2 * (int64_t)s->width, s->d, 256, SAH_PRECISION_F32, 1, 0.2, &first, error);
+        status = sah_product_rate(sah_cpu(), 2 * (int64_t)s->width, s->d, 256, SAH_PRECISION_F32, 1, 0.2,
+                                  &first, error);
     if (status == SAH_OK)
-        status = sah_product_rate(s->d, s->width, 256, SAH_PRECISION_F32, 1, 0.2, &second, error);
+        status = sah_product_rate(sah_cpu(), s->d, s->width, 256, SAH_PRECISION_F32, 1, 0.2, &second, error);
     double each = 2.0 * (double)s->rows * s->d, inner = (double)s->active * s->width;
     double rate = each * (3 * inner + s->n) / best, peak = 3 / (2 / first + 1 / second);
     if (status == SAH_OK)

@@ -65,6 +65,8 @@ const option_spec options_table[N_OPTIONS] = {
                     "in judge of the responses (response, generation or output)"},
     [OPT_PRECISION] = {"precision", 0, "f32|bf16|auto", CHOICE, PLACE(precision), 0, 0,
                        "of weights and products (default: f32)"},
+    [OPT_DEVICE] = {"device", 0, "cpu|cuda|auto", CHOICE, PLACE(device), 0, 0,
+                    "what computes (default: cpu); auto: an NVIDIA card where one will do"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", BYTES, PLACE(memory), 0, 0,
                     "memory for weights and all else, as 512M or 24G: weights that do not fit\n"
                     "are read again each time they are needed"},
@@ -478,6 +480,7 @@ size_t options_of_field(const sah_error *error, char option[64])
 sah_model_options options_model(const cli_options *options)
 {
     return (sah_model_options){.precision = options->precision,
+                               .device = options->device,
                                .threads = options->threads,
                                .adapter = options->adapter,
                                .memory = options->memory,

@@ -33,6 +33,7 @@ typedef enum option_id {
     OPT_LIMIT,
     OPT_COLUMN,
     OPT_PRECISION,
+    OPT_DEVICE,
     OPT_MEMORY,
     OPT_CONTRAST,
     OPT_ABLATE,
@@ -93,7 +94,7 @@ typedef enum option_id {
 
 /* Lists of options for a command's `options`: of those that open a model, that ablate, that take states of other
  * prompts for it, that wrap queries, and that go over heads. */
-#define MODEL_OPTIONS    OPT_ADAPTER, OPT_PRECISION, OPT_THREADS
+#define MODEL_OPTIONS    OPT_ADAPTER, OPT_PRECISION, OPT_DEVICE, OPT_THREADS
 #define ABLATION_OPTIONS OPT_PART, OPT_OP, OPT_SCALE
 #define PARTNER_OPTIONS  OPT_PARTNERS, OPT_MATCH, OPT_DIRECTION, OPT_REFERENCE, OPT_POSITIONS
 #define TEMPLATE_OPTIONS OPT_TEMPLATE, OPT_SYSTEM, OPT_TEMPLATE_VAR, OPT_TEMPLATE_DATE
@@ -125,6 +126,7 @@ typedef struct cli_options {
     sah_pairing match; /* means something when given */
     int direction, positions; /* 0 necessity, 1 sufficiency; 0 end, 1 all */
     sah_precision precision;
+    sah_device_choice device;
     sah_judge_rule judge_rule;
     const char *phrases, *label, *judge_model, *judge_template;
     double judge_threshold;

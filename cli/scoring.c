@@ -2,6 +2,7 @@
 /* What the commands that score heads begin and end with: queries, harmless queries, the model, the checks of
  * both. */
 #include "scoring.h"
+#include "loading.h"
 
 #include <math.h>
 
@@ -42,10 +43,8 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
     choose_output(o, s);
     sah_status status = interchange_read(o, o->arguments[1], &s->queries, &s->interchange, error);
     if (status == SAH_OK) status = read_contrast(o, o->contrast, &s->contrast_queries, error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &s->model, error);
+    if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &s->model, error);
     if (status != SAH_OK) return status;
-    const sah_model_info *info = sah_model_describe(s->model);
-    if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
     progress_catch_signals();
     s->contrast = o->contrast != NULL ? &s->contrast_queries : NULL;
     status = match_length(o, s->model, &s->queries, default_template, &s->contrast_queries,

@@ -112,6 +112,16 @@ typedef enum sah_precision {
     SAH_PRECISION_AUTO /* measures a product of the model's own shapes and takes the faster */
 } sah_precision;
 
+/* What computes. A graphics card needs the plugin libsahara-cuda.so, which is looked for when it is asked for: in the
+ * folder of this library (or of the program that holds it), in the folders of the environment variable
+ * SAHARA_DEVICE_PATH (colons between them), and where the system keeps libraries. Its numbers are as near to float64's
+ * as the CPU's, but not the same, so results name the device, and a run goes on where it began. */
+typedef enum sah_device_choice {
+    SAH_DEVICE_CPU = 0,
+    SAH_DEVICE_CUDA, /* an NVIDIA card */
+    SAH_DEVICE_AUTO /* the card where there is one that computes this model, else the CPU */
+} sah_device_choice;
+
 /* Called now and then, by one thread of the run at a time: `done` of `total` units of `what`. It may call the
  * library, with the same model or another (such a call uses one thread); runs of other models do not wait for it.
  * Return false to stop: the call ends with SAH_INTERRUPTED and everything finished kept. */
@@ -136,6 +146,7 @@ typedef struct sah_model_options {
                        but not the same; weights count to 2^-17 of themselves. Leave it off for scores. */
     sah_progress_fn progress; /* of loading: bytes read for the checksum, then layers; or NULL */
     void *user;
+    sah_device_choice device; /* `memory` is then the device's, and 0: what it has */
 } sah_model_options;
 
 typedef struct sah_model_info {
@@ -157,6 +168,8 @@ typedef struct sah_model_info {
                                "unsupported": the model has one that cannot be used */
     char precision[8]; /* what is in use: f32 or bf16 */
     char precision_note[128]; /* what `auto` measured and chose; empty otherwise */
+    char device[160]; /* what computes: "cpu"; "cuda: ", the card's name and how it makes products */
+    char device_note[512]; /* what `auto` took, and why no other; empty otherwise */
     const void *layers; /* the library's own, while the model is open: what single layers have */
 } sah_model_info;
 
@@ -753,6 +766,7 @@ const char *sah_stage_name(sah_stage stage); /* "products", "attention", ... */
 typedef struct sah_bench_result {
     char model[256];
     char precision[8];
+    char device[160]; /* as sah_model_info has it */
     int threads;
     size_t n_queries, n_heads, n_all_heads; /* heads that were ablated, and that the model has */
     double tokens, nodes; /* before and after sharing prefixes */
@@ -821,7 +835,8 @@ typedef enum sah_support {
 
 typedef struct sah_check_line {
     char part
-        [16]; /* weights, adapter, tokenizer, template, prompt, ablation q (k, v), surgery q (k, v), merge */
+        [16]; /* device (where one was asked for), weights, adapter, tokenizer, template, prompt, ablation q
+                      (k, v), surgery q (k, v), merge */
     sah_support support;
     char note[1024]; /* one line; empty when there is nothing to say */
 } sah_check_line;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara audit: does refusal hang on few heads? */
 #include "command.h"
+#include "loading.h"
 #include "progress.h"
 
 /* MODEL, or MODEL HARMFUL HARMLESS. Quick audits ask fewer queries. */
@@ -52,7 +53,7 @@ static int run(const cli_options *o)
     if (o->output == NULL) return usage_error("audit: -o DIR, where the cards and results go, is missing");
     if (o->n_arguments == 2) return usage_error("audit: give both HARMFUL and HARMLESS, or neither");
     sah_status status = read_queries(o, &harmful, &harmless, &error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
         progress_init(&progress, o->quiet);
         progress_catch_signals();

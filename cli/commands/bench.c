@@ -3,16 +3,15 @@
 #include <stdlib.h>
 
 #include "command.h"
+#include "loading.h"
 #include "progress.h"
 
 static sah_status measure(const cli_options *o, const sah_model *model, const sah_strings *queries,
                           char **text, sah_error *error)
 {
-    const sah_model_info *info = sah_model_describe(model);
     sah_run_options options = options_run(o);
     sah_bench_result result;
     cli_progress progress;
-    if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
     progress_init(&progress, o->quiet);
     progress_catch_signals();
     options.progress = progress_show;
@@ -34,7 +33,7 @@ static int run(const cli_options *o)
         return usage_error("bench: --column and --limit belong to QUERIES");
     sah_status status = SAH_OK;
     if (given) status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) status = measure(o, model, given ? &queries : NULL, &text, &error);
     int code = status == SAH_OK ? write_result(o->output, text) : report_error(&error);
     free(text);

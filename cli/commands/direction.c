@@ -2,6 +2,7 @@
 /* sahara direction: the refusal direction, and each head's part in it. */
 #include <string.h>
 
+#include "loading.h"
 #include "scoring.h"
 
 static int run(const cli_options *o)
@@ -15,10 +16,9 @@ static int run(const cli_options *o)
 
     sah_status status = sah_queries_read(o->arguments[1], o->column, o->limit, &harmful, &error);
     if (status == SAH_OK) status = read_contrast(o, o->arguments[2], &harmless, &error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
-        if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
         bool chat = strcmp(info->chat_template, "none") != 0;
         status =
             match_length(o, model, &harmful, chat ? "chat" : "ships", &harmless, &options.matching, &error);

@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "interchange.h"
+#include "loading.h"
 #include "progress.h"
 
 /* The first --sweep-heads heads of the result file: those that a search of so many steps chose, else in the
@@ -83,10 +84,9 @@ static int run(const cli_options *o)
     if (options.random && !options.curve) return usage_error("generate: --random-heads needs --sweep-heads");
 
     sah_status status = interchange_read(o, o->arguments[1], &queries, &interchange, &error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
-        if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
         status = options.curve ? heads_of_result(o, info, &heads, &options.n_heads, &error)
                                : sah_heads_parse(o->ablate ? o->ablate : "", info, o->ablation.parts, &heads,
                                                  &options.n_heads, &error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara judge: which responses refuse, and how many do not. */
 #include "command.h"
+#include "loading.h"
 #include "progress.h"
 
 #include <string.h>
@@ -68,7 +69,7 @@ static int run(const cli_options *o)
     sah_model_options model_options = options_model(o);
     sah_status status = sah_judge_new(o->judge_rule, o->phrases, &judge, &error);
     if (status == SAH_OK && guarded) {
-        status = sah_model_open(o->judge_model, &model_options, &model, &error);
+        status = model_load(o, o->judge_model, &model_options, &model, &error);
         progress_catch_signals();
     }
     progress_init(&progress, o->quiet);

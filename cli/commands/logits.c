@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "interchange.h"
+#include "loading.h"
 
 static sah_status no_memory(sah_error *error)
 {
@@ -112,7 +113,7 @@ static int run(const cli_options *o)
     if (o->ablation.op == SAH_OP_SWAP && o->partners == NULL)
         return usage_error("logits: --op swap needs --partners FILE");
 
-    sah_status status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    sah_status status = model_load(o, o->arguments[0], &model_options, &model, &error);
     if (status != SAH_OK) return report_error(&error);
     const sah_model_info *info = sah_model_describe(model);
     status = sah_heads_parse(o->ablate ? o->ablate : "", info, o->ablation.parts, &heads, &n_heads, &error);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "command.h"
+#include "loading.h"
 #include "progress.h"
 
 static void print_share(const char *name, sah_share base, sah_share score, sah_share difference,
@@ -67,7 +68,6 @@ static sah_status measure(const cli_options *o, const sah_model *model, const sa
         .n_heads = n_heads,
         .run = options_run(o),
     };
-    if (!o->quiet && info->precision_note[0]) fprintf(stderr, "precision %s\n", info->precision_note);
     progress_init(&progress, o->quiet);
     progress_catch_signals();
     options.run.progress = progress_show;
@@ -90,7 +90,7 @@ static int run(const cli_options *o)
         return usage_error("utility: give ITEMS, --perplexity FILE or both; see sahara utility --help");
     sah_status status = SAH_OK;
     if (has_items) status = sah_items_read(o->arguments[1], o->limit, &items, &error);
-    if (status == SAH_OK) status = sah_model_open(o->arguments[0], &model_options, &model, &error);
+    if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &model, &error);
     if (status == SAH_OK) status = measure(o, model, has_items ? &items : NULL, &totals, &error);
     sah_model_close(model);
     sah_items_free(&items);

@@ -48,14 +48,15 @@ def _ablation(part: str, op: str, scale: float) -> Any:
 
 
 def open(path: Path, *, precision: str = "f32", threads: int = 0, adapter: Optional[Path] = None, generates: bool = False,
-         describe_only: bool = False, template_vars: Optional[dict[str, Any]] = None, template_date: Optional[str] = None,
-         progress: "bool | Progress | None" = None) -> "Model":
+         device: str = "cpu", describe_only: bool = False, template_vars: Optional[dict[str, Any]] = None,
+         template_date: Optional[str] = None, progress: "bool | Progress | None" = None) -> "Model":
     """Opens a Hugging Face directory or a .gguf file.
 
     precision      f32, bf16 or auto
     threads        0: as many as the machine offers
     adapter        directory of a LoRA adapter in PEFT's layout, merged while loading
     generates      faster decoding on processors with AMX; leave it off for scores
+    device         cpu, cuda (an NVIDIA card) or auto; info["device"] and info["device_note"] say what computes
     describe_only  no weights: `info`, tokens and prompts alone
     template_vars  variables of the chat template, as {"enable_thinking": False}
     progress       True: tqdm; or a function progress(what, done, total)
@@ -65,9 +66,12 @@ def open(path: Path, *, precision: str = "f32", threads: int = 0, adapter: Optio
     precisions = ["f32", "bf16", "auto"]
     if precision not in precisions:
         raise BadArgument("precision %r: one of %s" % (precision, ", ".join(precisions)))
+    devices = ["cpu", "cuda", "auto"]
+    if device not in devices:
+        raise BadArgument("device %r: one of %s" % (device, ", ".join(devices)))
     keep, run = Keep(), Run(progress)
     options = ffi.new("sah_model_options *")
-    options.precision = precisions.index(precision)
+    options.precision, options.device = precisions.index(precision), devices.index(device)
     options.threads, options.generates, options.describe_only = threads, generates, describe_only
     options.adapter = keep.path(adapter)
     variables = [keep.text("%s=%s" % (name, json.dumps(value))) for name, value in (template_vars or {}).items()]

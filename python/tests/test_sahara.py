@@ -185,7 +185,7 @@ class Organism(unittest.TestCase):
         for call in (lambda: self.model.ships([]), lambda: self.model.logits([[]]), lambda: self.model.ships(["a\0b"]),
                      lambda: self.model.logits([1 << 30]), lambda: self.model.find(self.harmful, variant="x"),
                      lambda: self.model.logits([1], ablate="0-0", part="x"), lambda: sahara.open(ORGANISM, precision="f8"),
-                     lambda: sahara.parse_head("six")):
+                     lambda: sahara.open(ORGANISM, device="abacus"), lambda: sahara.parse_head("six")):
             self.assertRaises(sahara.BadArgument, call)
         with self.assertRaises(sahara.Error):
             sahara.read("data/harmful.csv")
@@ -194,6 +194,15 @@ class Organism(unittest.TestCase):
         pathlib.Path(bad, "config.json").write_text('{"architectures":["DivinationForCausalLM"],"model_type":"divination"}')
         with self.assertRaises(NotImplementedError):
             sahara.open(bad)
+
+    def test_device(self):
+        other = sahara.open(ORGANISM, device="auto")
+        about, note = other.info["device"], other.info["device_note"]
+        self.assertEqual(self.model.info["device"], "cpu")
+        self.assertTrue(note.startswith("cpu: ") if about == "cpu" else about.startswith("cuda: "), (about, note))
+        if os.environ.get("SAHARA_DEVICE_PATH"):
+            self.assertTrue(about.startswith("cuda: "), note)
+        np.testing.assert_allclose(other.logits([1, 2, 3]), self.model.logits([1, 2, 3]), atol=1e-4)
 
     def test_progress(self):
         seen = []

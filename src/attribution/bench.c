@@ -6,7 +6,6 @@
 
 #include "run/prompts.h"
 #include "attribution/ships.h"
-#include "engine/cpu/product.h"
 #include "engine/precision.h"
 #include "util/alloc.h"
 #include "util/json.h"
@@ -53,7 +52,7 @@ static const double GLANCE = 0.01, LOOK = 0.1;
 
 /* The rate of one shape at the best of the numbers of rows that a sweep's blocks may have, of which *rows
  * gets it (0: find it). */
-static sah_status best_rate(int64_t outputs, int64_t inputs, sah_precision precision, int threads,
+static sah_status best_rate(const sah_model *model, int64_t outputs, int64_t inputs, sah_precision precision,
                             int64_t *rows, double *rate, sah_error *error)
 {
     static const int64_t several[] = {128, 256, 512};
@@ -61,13 +60,15 @@ static sah_status best_rate(int64_t outputs, int64_t inputs, sah_precision preci
     double best = 0.0;
     for (size_t i = 0; *rows == 0 && i < sizeof several / sizeof *several && status == SAH_OK; i++) {
         double here;
-        status = sah_product_rate(outputs, inputs, several[i], precision, threads, GLANCE, &here, error);
+        status = sah_product_rate(model->device, outputs, inputs, several[i], precision, model->threads,
+                                  GLANCE, &here, error);
         if (status != SAH_OK || here <= best) continue;
         best = here;
         *rows = several[i];
     }
     if (status != SAH_OK) return status;
-    return sah_product_rate(outputs, inputs, *rows, precision, threads, LOOK, rate, error);
+    return sah_product_rate(model->device, outputs, inputs, *rows, precision, model->threads, LOOK, rate,
+                            error);
 }
 
 /* What a model's products can do: the rate at which they alone would do the operations of a sweep, each
@@ -99,7 +100,7 @@ static sah_status look(const sah_model *model, peak *p, sah_error *error)
     for (int i = 0; i < SHAPES; i++) {
         double rate;
         sah_status status =
-            best_rate(shapes[i][0], shapes[i][1], p->precision, model->threads, &p->rows[i], &rate, error);
+            best_rate(model, shapes[i][0], shapes[i][1], p->precision, &p->rows[i], &rate, error);
         if (status != SAH_OK) return status;
         p->rate[i] = (p->rate[i] * p->looks + rate) / (p->looks + 1);
     }
@@ -182,7 +183,7 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
     /* Of the precision in use before the sweep and behind it, of the other one behind it. */
     peak peaks[] = {{.precision = SAH_PRECISION_F32}, {.precision = SAH_PRECISION_BF16}};
     peak *mine = &peaks[model->precision == SAH_PRECISION_BF16 ? 1 : 0];
-    int n_peaks = sah_product_has_bf16() ? 2 : 1;
+    int n_peaks = sah_precision_has_bf16(model->device) ? 2 : 1;
     sah_status status = SAH_OK;
     memset(out, 0, sizeof *out);
     all.layer_from = all.layer_to = all.head_from = all.head_to = 0;
@@ -201,6 +202,7 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
         out->n_queries = queries->n;
         snprintf(out->model, sizeof out->model, "%s", model->info.name);
         snprintf(out->precision, sizeof out->precision, "%s", model->info.precision);
+        snprintf(out->device, sizeof out->device, "%s", model->info.device);
         status = count(model, &some, &report.forest, &operations, &out->n_heads, error);
     }
     if (status == SAH_OK)
@@ -229,6 +231,7 @@ static const sah_stage order[SAH_N_STAGES] = {SAH_STAGE_PRODUCT,     SAH_STAGE_L
 static void write_text(const sah_bench_result *r, sah_text *text)
 {
     sah_text_addf(text, "model          %s, %s, %d threads\n", r->model, r->precision, r->threads);
+    if (strcmp(r->device, "cpu") != 0) sah_text_addf(text, "device         %s\n", r->device);
     sah_text_addf(text, "queries        %zu: %.0f tokens, %.0f with shared prefixes once (%.0f %%)\n",
                   r->n_queries, r->tokens, r->nodes, 100.0 * r->nodes / r->tokens);
     sah_text_addf(text, "heads          %zu of %zu\n", r->n_heads, r->n_all_heads);
@@ -257,15 +260,16 @@ static json_t *as_object(const sah_bench_result *r)
         stages = NULL;
     }
     if (!stages) return NULL;
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:f, s:f, s:f, s:f, "
-                     "s:f, s:f, s:I, s:I, s:I}",
-                     "sahara", "bench", "version", SAH_VERSION, "model", r->model, "precision", r->precision,
-                     "threads", r->threads, "queries", (json_int_t)r->n_queries, "heads",
-                     (json_int_t)r->n_heads, "all_heads", (json_int_t)r->n_all_heads, "tokens", r->tokens,
-                     "nodes", r->nodes, "seconds", r->seconds, "all_seconds", r->all_seconds, "stages",
-                     stages, "useful", r->useful, "done", r->done, "rate", r->rate, "peak_f32", r->peak_f32,
-                     "peak_bf16", r->peak_bf16, "share", r->share, "peak_memory", (json_int_t)r->peak_memory,
-                     "weight_bytes", (json_int_t)r->weight_bytes, "row_bytes", (json_int_t)r->row_bytes);
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:f, s:f, s:f, s:f, "
+        "s:f, s:f, s:I, s:I, s:I}",
+        "sahara", "bench", "version", SAH_VERSION, "model", r->model, "precision", r->precision, "device",
+        r->device, "threads", r->threads, "queries", (json_int_t)r->n_queries, "heads",
+        (json_int_t)r->n_heads, "all_heads", (json_int_t)r->n_all_heads, "tokens", r->tokens, "nodes",
+        r->nodes, "seconds", r->seconds, "all_seconds", r->all_seconds, "stages", stages, "useful", r->useful,
+        "done", r->done, "rate", r->rate, "peak_f32", r->peak_f32, "peak_bf16", r->peak_bf16, "share",
+        r->share, "peak_memory", (json_int_t)r->peak_memory, "weight_bytes", (json_int_t)r->weight_bytes,
+        "row_bytes", (json_int_t)r->row_bytes);
 }
 
 static void write_json(const sah_bench_result *r, sah_text *text)

@@ -59,7 +59,8 @@ static json_t *make_header(const sah_model *model, const sah_strings *harmful, c
     json_t *settings = json_pack("{s:s, s:s?, s:s, s:o}", "template", template_, "system", options->system,
                                  "precision", sah_model_describe(model)->precision, "layer",
                                  options->layer >= 0 ? json_integer(options->layer) : json_null());
-    bool good = header != NULL && sah_run_note_template(model, template_, settings) &&
+    bool good = header != NULL && sah_run_note_device(model, settings) &&
+                sah_run_note_template(model, template_, settings) &&
                 json_object_set(header, "settings", settings) == 0 &&
                 json_object_set_new(header, "queries", sah_run_strings(harmful)) == 0 &&
                 json_object_set_new(header, "contrast_queries", sah_run_strings(harmless)) == 0 &&

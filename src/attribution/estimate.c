@@ -31,8 +31,8 @@ sah_status sah_sweep_estimate(const sah_model *model, const sah_strings *queries
     if (status == SAH_OK) status = sah_run_heads(model, &run, &heads, &out->heads, error);
     if (status == SAH_OK)
         status = sah_product_rate(
-            (c->gated ? 2 : 1) * (int64_t)(c->experts.n > 0 ? c->experts.width : c->d_ff), c->d_model, ROWS,
-            model->precision, model->threads, seconds_of_measuring, &rate, error);
+            model->device, (c->gated ? 2 : 1) * (int64_t)(c->experts.n > 0 ? c->experts.width : c->d_ff),
+            c->d_model, ROWS, model->precision, model->threads, seconds_of_measuring, &rate, error);
     if (status == SAH_OK) {
         sah_forest_measure(forest, c->sliding_window, &size);
         sah_operations_of_base(c, &size, &sum);

@@ -243,6 +243,9 @@ sah_status sah_check(const char *path, const sah_model_options *options, sah_che
     if (model != NULL)
         snprintf(note, sizeof note, "%s, %.1f million, %s", model->info.family,
                  (double)model->info.n_parameters / 1e6, model->info.format);
+    if (model != NULL && options->device != SAH_DEVICE_CPU)
+        add(&c, "device", '\0', SAH_SUPPORTED,
+            model->info.device_note[0] != '\0' ? model->info.device_note : model->info.device);
     add_tested(&c, "weights", &found.parts[SAH_CHECKPOINT_WEIGHTS], note);
     if (options->adapter == NULL)
         add(&c, "adapter", '\0', SAH_ABSENT, "");

@@ -8,6 +8,7 @@
 
 #include "engine/cpu/cpu.h"
 #include "engine/cpu/product.h"
+#include "engine/plugin.h"
 #include "engine/precision.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -40,6 +41,18 @@ static sah_status check_layers(const sah_device *device, const sah_config *c, sa
                     device->name);
 }
 
+/* Says of a device that has no memory for the weights how much they need. */
+static sah_status too_large(const sah_model *model, sah_error *error)
+{
+    uint64_t all, least;
+    sah_stream_measure(model, &all, &least);
+    return sah_fail_field(
+        error, SAH_OUT_OF_MEMORY, "memory",
+        ": %s has too little for the weights of %s, which take up to %.0f MB, and rows come on "
+        "top; say how much there is (at least %.0f MB), and layers come and go",
+        model->device->name, model->info.name, (double)all / 1e6 + 1, (double)least / 1e6 + 1);
+}
+
 sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
                         const sah_model_options *options, sah_model **out, sah_error *error)
 {
@@ -55,6 +68,7 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
     model->config = checkpoint->config;
     model->device = device;
     model->info = checkpoint->info;
+    snprintf(model->info.device, sizeof model->info.device, "%s", device->name);
     model->memory = options->memory;
     sah_status status = sah_template_settings_new(options->template_vars, options->n_template_vars,
                                                   options->template_date, &model->template_settings, error);
@@ -62,14 +76,16 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
     if (status == SAH_OK && !options->describe_only) {
         int before = omp_get_max_threads();
         omp_set_num_threads(model->threads);
-        status = sah_precision_choose(&model->config, options->precision, model->threads, &model->precision,
-                                      model->info.precision_note, sizeof model->info.precision_note, error);
+        status = sah_precision_choose(device, &model->config, options->precision, model->threads,
+                                      &model->precision, model->info.precision_note,
+                                      sizeof model->info.precision_note, error);
         snprintf(model->info.precision, sizeof model->info.precision, "%s",
                  model->precision == SAH_PRECISION_BF16 ? "bf16" : "f32");
         model->tiles = device->host && options->generates && model->precision != SAH_PRECISION_BF16 &&
                        sah_product_has_tiles();
         if (status == SAH_OK)
             status = load_weights(model, &(sah_watch){options->progress, options->user}, error);
+        if (status == SAH_OUT_OF_MEMORY && !device->host) status = too_large(model, error);
         if (status == SAH_OK) status = sah_tensors_unchanged(checkpoint->tensors, error);
         omp_set_num_threads(before);
     }
@@ -81,16 +97,41 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
     return SAH_OK;
 }
 
+/* `auto` takes no device that does not compute this model. */
+static void settle(const sah_checkpoint *checkpoint, const sah_device **device, char *description, char *note,
+                   size_t size)
+{
+    sah_error why = {0};
+    if (check_layers(*device, &checkpoint->config, &why) == SAH_OK) return;
+    *device = sah_cpu();
+    description[0] = '\0';
+    snprintf(note, size, "cpu: %.500s", why.message);
+}
+
 sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
                           sah_error *error)
 {
     sah_model_options defaults = {0};
     sah_checkpoint *checkpoint;
+    const sah_device *device;
+    sah_model_info about; /* of the device */
     if (!options) options = &defaults;
     const sah_watch watch = {options->progress, options->user};
-    sah_status status =
-        sah_checkpoint_load(path, options->adapter, options->describe_only, &watch, &checkpoint, error);
-    return status == SAH_OK ? sah_model_of(checkpoint, sah_cpu(), options, out, error) : status;
+    const sah_device_choice choice = options->describe_only ? SAH_DEVICE_CPU : options->device;
+    sah_status status = sah_device_find(choice, &device, about.device, sizeof about.device, about.device_note,
+                                        sizeof about.device_note, error);
+    if (status == SAH_OK)
+        status =
+            sah_checkpoint_load(path, options->adapter, options->describe_only, &watch, &checkpoint, error);
+    if (status != SAH_OK) return status;
+    if (choice == SAH_DEVICE_AUTO)
+        settle(checkpoint, &device, about.device, about.device_note, sizeof about.device_note);
+    status = sah_model_of(checkpoint, device, options, out, error);
+    if (status != SAH_OK) return status;
+    sah_model_info *info = &(*out)->info;
+    if (about.device[0]) memcpy(info->device, about.device, sizeof info->device);
+    memcpy(info->device_note, about.device_note, sizeof info->device_note);
+    return SAH_OK;
 }
 
 void sah_model_close(sah_model *model)

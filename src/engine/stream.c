@@ -175,6 +175,20 @@ static need measure(const sah_model *model)
     return n;
 }
 
+/* An eighth of the least memory. */
+static uint64_t least_eighth(const need *n)
+{
+    uint64_t least = (n->head + n->slots) / OF_FEWEST, least_head = (n->head + n->head_packing) / OF_HEAD;
+    return least_head > least ? least_head : least;
+}
+
+void sah_stream_measure(const sah_model *model, uint64_t *all, uint64_t *least)
+{
+    const need n = measure(model);
+    *all = n.head + n.layers;
+    *least = 8 * least_eighth(&n);
+}
+
 static sah_status pack_first(const sah_model *model, int n, const sah_watch *watch, sah_error *error)
 {
     sah_status status = SAH_OK;
@@ -216,8 +230,7 @@ sah_status sah_stream_new(const sah_model *model, const sah_watch *watch, sah_st
     *out = NULL;
     if (memory == 0 || n.head + n.layers <= eighths(memory, OF_ALL))
         return pack_first(model, model->config.n_layers, watch, error);
-    uint64_t least = bytes / OF_FEWEST, least_head = (n.head + n.head_packing) / OF_HEAD;
-    if (least_head > least) least = least_head;
+    const uint64_t least = least_eighth(&n);
     if (least > memory / 8)
         return sah_fail_field(
             error, SAH_BAD_ARGUMENT, "memory",

@@ -30,6 +30,9 @@ int sah_layer_next(const sah_model *model, int layer);
  * unless they wait for it. */
 void sah_stream_hands(const sah_stream *stream);
 
+/* What a model's matrices take, packed, where all stay, and the least memory that does, layer by layer. */
+void sah_stream_measure(const sah_model *model, uint64_t *all, uint64_t *least);
+
 /* Bytes that packed matrices take at most, those of the LM head among them, and packing beside them. */
 uint64_t sah_stream_bytes(const sah_stream *stream);
 

@@ -505,15 +505,32 @@ static sah_status lend(sweep *sw, const sah_edit *base, size_t n_base, sah_error
     return status;
 }
 
+static uint64_t rows_bytes(const sweep *sw)
+{
+    const sah_config *c = &sw->model->config;
+    return (uint64_t)(sw->workers * sw->unit_size) * worker_bytes(c, sw->forest) +
+           (uint64_t)sw->group_size * (uint64_t)sw->unit_size * unit_bytes(c, sw->forest) +
+           base_bytes(c, sw->forest);
+}
+
+/* Says of a device without memory for the rows how much they need. */
+static sah_status too_many(const sweep *sw, sah_error *error)
+{
+    return sah_fail_field(
+        error, SAH_OUT_OF_MEMORY, "memory",
+        ": %s has too little for the sweep, whose rows take %.0f MB beside %.0f MB of weights; say "
+        "how much there is, and fewer heads go together",
+        sw->model->device->name, (double)rows_bytes(sw) / 1e6 + 1,
+        (double)sah_model_weight_bytes(sw->model) / 1e6 + 1);
+}
+
 /* What no workspace has counted is waiting: for the base pass at the start, for the last unit at the end. */
 static void fill_report(const sweep *sw, double seconds, sah_sweep_report *report)
 {
     const sah_config *c = &sw->model->config;
     *report = (sah_sweep_report){.seconds = seconds, .threads = sw->model->threads, .books = sw->books};
     sah_forest_measure(sw->forest, c->sliding_window, &report->forest);
-    report->rows_bytes = (uint64_t)(sw->workers * sw->unit_size) * worker_bytes(c, sw->forest) +
-                         (uint64_t)sw->group_size * (uint64_t)sw->unit_size * unit_bytes(c, sw->forest) +
-                         base_bytes(c, sw->forest);
+    report->rows_bytes = rows_bytes(sw);
     double counted = 0.0;
     for (int i = 0; i < SAH_N_STAGES; i++) counted += report->books.seconds[i];
     report->books.seconds[SAH_STAGE_WAIT] += fmax(0.0, seconds * report->threads - counted);
@@ -566,6 +583,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     if (status == SAH_OK && sw.options->report) fill_report(&sw, omp_get_wtime() - start, sw.options->report);
 
 done:
+    if (status == SAH_OUT_OF_MEMORY && !model->device->host && sw.units > 0) status = too_many(&sw, error);
     sah_base_free(sw.base);
     sah_donor_walk_free(sw.donors);
     sah_donor_set_free(&sw.set);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was run: settings, and the command to repeat it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ void sah_page_heading(sah_text *out, const char *command, const json_t *header)
 /* ---- The command ----------------------------------------------------------------------------------------- */
 
 /* How a member of the settings becomes an option. */
-typedef enum option_form { TEXT, NUMBER, RANGE, LIST, FLAG, VARIABLES } option_form;
+typedef enum option_form { TEXT, NUMBER, RANGE, LIST, FLAG, VARIABLES, FIRST_WORD } option_form;
 
 /* `usual` is the value that needs no option, as JSON. */
 static const struct {
@@ -50,6 +51,7 @@ static const struct {
     {"template_date", "--template-date", "\"2024-07-26\"", TEXT},
     {"adapter", "--adapter", "", TEXT},
     {"precision", "--precision", "\"f32\"", TEXT},
+    {"device", "--device", "", FIRST_WORD},
     {"layers", "--layers", "", RANGE},
     {"heads", "--heads", "", RANGE},
     {"opening", "--opening", "8", NUMBER},
@@ -90,6 +92,14 @@ static void add_word(sah_text *out, const char *word)
     sah_text_adds(out, "'");
 }
 
+/* "cuda" of "cuda: NVIDIA H100, ...". */
+static void add_first_word(sah_text *out, const char *text)
+{
+    char word[32];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(text, ":"), text);
+    add_word(out, word);
+}
+
 static void add_list(sah_text *out, const json_t *list)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -124,6 +134,8 @@ static void add_value(sah_text *out, option_form form, const char *option, const
                       (long long)json_integer_value(json_array_get(value, 1)));
     else if (form == LIST)
         add_list(out, value);
+    else if (form == FIRST_WORD && json_is_string(value))
+        add_first_word(out, json_string_value(value));
     else if (json_is_string(value))
         add_word(out, json_string_value(value));
     else

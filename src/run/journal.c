@@ -57,12 +57,12 @@ sah_status sah_journal_read_header(const char *path, const char *command, json_t
     return status;
 }
 
-/* A value as short text, "nothing" for an absent one. */
-static void show_value(const json_t *value, char out[80])
+/* A value as short text, or `absent`. */
+static void show_value(const json_t *value, const char *absent, char out[80])
 {
     char *text =
         value != NULL ? sah_json_text(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
-    const char *shown = text != NULL ? text : "nothing";
+    const char *shown = text != NULL ? text : absent;
     size_t length = strlen(shown);
     if (length < 80) {
         memcpy(out, shown, length + 1);
@@ -149,8 +149,10 @@ static bool differ(const json_t *there, const json_t *here, place *at, char *wha
         }
     }
     char value_there[80], value_here[80];
-    show_value(there, value_there);
-    show_value(here, value_here);
+    /* Headers name a device that is not the CPU. */
+    const char *absent = strcmp(at->text, "settings.device") == 0 ? "\"cpu\"" : "nothing";
+    show_value(there, absent, value_there);
+    show_value(here, absent, value_here);
     snprintf(what, size, "%s: %s there, %s here", at->text, value_there, value_here);
     return true;
 }

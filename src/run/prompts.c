@@ -194,6 +194,12 @@ bool sah_run_note_template(const sah_model *model, const char *template_, json_t
                              settings);
 }
 
+bool sah_run_note_device(const sah_model *model, json_t *settings)
+{
+    const char *device = sah_model_describe(model)->device;
+    return model->device->host || json_object_set_new(settings, "device", json_string(device)) == 0;
+}
+
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options, const char *default_template)
 {
     const sah_model_info *info = sah_model_describe(model);
@@ -211,7 +217,8 @@ json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
                   "template", template_, "system", options->system, "precision", info->precision, "layers",
                   options->layer_from, all_layers ? info->n_layers : options->layer_to, "heads",
                   options->head_from, all_heads ? heads : options->head_to);
-    if (sah_run_note_template(model, template_, settings)) return settings;
+    if (sah_run_note_device(model, settings) && sah_run_note_template(model, template_, settings))
+        return settings;
     json_decref(settings);
     return NULL;
 }

@@ -56,6 +56,10 @@ sah_status sah_run_heads(const sah_model *model, const sah_run_options *options,
  * "template_vars", "template_date"). False: no memory, or `settings` is NULL. */
 bool sah_run_note_template(const sah_model *model, const char *template_, json_t *settings);
 
+/* Where another device than the CPU computes: adds it to settings, since numbers depend on it. False when memory is
+ * out. */
+bool sah_run_note_device(const sah_model *model, json_t *settings);
+
 /* The header's "settings", in which numbers depend on nothing that is not there; the caller may add its own.
  * NULL: no memory. */
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,

@@ -9,9 +9,11 @@
 
 #include <cmocka.h>
 
+#include "engine/cpu/cpu.h"
 #include "engine/cpu/product.h"
 #include "engine/model.h"
 #include "engine/precision.h"
+#include "models/far.h"
 #include "util/needs.h"
 #include "util/scratch.h"
 
@@ -80,8 +82,9 @@ static void test_auto(void **state)
     sah_precision chosen;
     char note[128], name[8];
     double f32, bf16;
-    expect_ok(sah_precision_choose(&config, SAH_PRECISION_AUTO, 1, &chosen, note, sizeof note, &error),
-              &error);
+    expect_ok(
+        sah_precision_choose(sah_cpu(), &config, SAH_PRECISION_AUTO, 1, &chosen, note, sizeof note, &error),
+        &error);
     const char *said = chosen == SAH_PRECISION_BF16 ? "bf16: " : "f32: ";
     assert_int_equal(strncmp(note, said, strlen(said)), 0);
     if (!sah_product_has_bf16()) {
@@ -93,16 +96,36 @@ static void test_auto(void **state)
     /* The note's rates are rounded: near the boundary it does not tell. */
     if (fabs(bf16 - 1.1 * f32) > 2) assert_int_equal(chosen, sah_precision_faster(f32, bf16));
 
-    expect_ok(sah_precision_choose(&config, SAH_PRECISION_F32, 1, &chosen, note, sizeof note, &error),
-              &error);
+    expect_ok(
+        sah_precision_choose(sah_cpu(), &config, SAH_PRECISION_F32, 1, &chosen, note, sizeof note, &error),
+        &error);
     assert_int_equal(chosen, SAH_PRECISION_F32);
-    expect_ok(sah_precision_choose(&config, SAH_PRECISION_BF16, 1, &chosen, note, sizeof note, &error),
-              &error);
+    expect_ok(
+        sah_precision_choose(sah_cpu(), &config, SAH_PRECISION_BF16, 1, &chosen, note, sizeof note, &error),
+        &error);
     assert_int_equal(chosen, SAH_PRECISION_BF16);
+}
+
+/* Measured where the device's rows lie, not the host's. */
+static void test_device(void **state)
+{
+    sah_error error = {0};
+    const sah_config config = {.d_model = 128, .d_ff = 256};
+    sah_precision chosen;
+    char note[128];
+    (void)state;
+    assert_int_equal(sah_precision_has_bf16(far_device()), sah_product_has_bf16());
+    expect_ok(sah_precision_choose(far_device(), &config, SAH_PRECISION_AUTO, 2, &chosen, note, sizeof note,
+                                   &error),
+              &error);
+    const char *said = chosen == SAH_PRECISION_BF16 ? "bf16: products ran at " : "f32: ";
+    assert_int_equal(strncmp(note, said, strlen(said)), 0);
+    assert_int_equal(far_held(), 0);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_agreement), cmocka_unit_test(test_auto)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_agreement), cmocka_unit_test(test_auto),
+                                       cmocka_unit_test(test_device)};
     return cmocka_run_group_tests_name("precision", tests, NULL, NULL);
 }

@@ -18,14 +18,15 @@ static const bool plain = true;
 static void run(const char *what)
 {
     char command[512];
-    const char *build = getenv("BUILD");
+    const char *build = getenv("BUILD") != NULL ? getenv("BUILD") : "build";
     needs(plain, "a build without sanitizers, which python3 cannot load");
     needs(system("python3 -c 'import numpy, cffi' 2> /dev/null") == 0, "python3 with numpy and cffi");
     snprintf(command, sizeof command,
-             "SAHARA_LIBRARY=\"$(realpath %s/libsahara.so)\" PYTHONPATH=python PYTHONDONTWRITEBYTECODE=1 "
+             "SAHARA_LIBRARY=\"$(realpath %s/libsahara.so)\" SAHARA_DEVICE_PATH=%s/tests/far "
+             "PYTHONPATH=python PYTHONDONTWRITEBYTECODE=1 "
              "OMP_NUM_THREADS=2 "
              "python3 %s 2>&1",
-             build != NULL ? build : "build", what);
+             build, build, what);
     assert_int_equal(system(command), 0);
 }
 

@@ -9,6 +9,7 @@
 #include "eval/judge/responses.h"
 #include "model/checkpoint/identity.h"
 #include "model/template/thinking.h"
+#include "run/prompts.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"
@@ -43,7 +44,8 @@ static sah_status add_header(sah_text *out, const sah_judge *judge, const sah_gu
         json_t *made =
             json_pack("{s:o, s:s?, s:f}", "model", sah_model_record(sah_model_describe(guard->model)),
                       "template", guard->template_, "threshold", guard->threshold);
-        good = json_object_set_new(settings, "judge_model", made) == 0;
+        good = sah_run_note_device(guard->model, made) && json_object_set(settings, "judge_model", made) == 0;
+        json_decref(made);
     }
     if (good && json_is_object(responses)) good = json_object_set(settings, "responses", responses) == 0;
     json_t *header =
