@@ -71,7 +71,8 @@ void sah_experts_choose(const sah_experts *e, const float *logits, const float *
     /* A softmax over the chosen logits alone is that over all, made to add up to 1. */
     bool normalise = e->normalise || e->router == SAH_ROUTER_TOP_SOFTMAX;
     for (int k = 0; k < e->active; k++)
-        weight[k] = (float)(score[chosen[k]] / (normalise ? sum : 1.0) * (double)e->scale);
+        weight[k] =
+            (float)(score[chosen[k]] / (normalise ? sum + (double)e->sum_add : 1.0) * (double)e->scale);
 }
 
 /* ---- Rows by expert ------------------------------------------------------------------------------------ */

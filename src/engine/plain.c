@@ -410,7 +410,8 @@ static void choose(plain *p, const sah_layer_files *w, const double *logits, dou
         sum += weight[i];
     }
     bool normalise = e->normalise || e->router == SAH_ROUTER_TOP_SOFTMAX;
-    for (int i = 0; i < e->n; i++) weight[i] = (double)e->scale * weight[i] / (normalise ? sum : 1.0);
+    for (int i = 0; i < e->n; i++)
+        weight[i] = (double)e->scale * weight[i] / (normalise ? sum + (double)e->sum_add : 1.0);
 }
 
 /* out [d] += share * an MLP of p->normed: rows [from, from + width) of gate and up, rows [down_from, + d) of

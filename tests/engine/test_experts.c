@@ -55,6 +55,8 @@ static void test_sigmoid(void **state)
     e.groups = 3;
     e.active_groups = 1;
     check(&e, LOGITS, correction, 4, 5, 16.0 / 25, 9.0 / 25);
+    e.sum_add = 1; /* the sum of both is 25/18 */
+    check(&e, LOGITS, correction, 4, 5, 16.0 / 43, 9.0 / 43);
 }
 
 /* A broken model's logits choose somebody, and the weights tell. */

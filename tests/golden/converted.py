@@ -54,7 +54,7 @@ def published(hparams):
         hparams["rotary_pct"] = rope.get("partial_rotary_factor", 1.0)
     if kind.startswith("qwen3_5"):  # three axes of positions, which are one in text
         pairs = int(hparams["head_dim"] * rope.get("partial_rotary_factor", 1.0)) // 2
-        rope["mrope_section"] = [pairs, 0, 0]
+        rope["mrope_section"] = [(pairs + 2) // 3] * 3
     if kind == "falcon":
         hparams["num_kv_heads"] = 1
     if kind == "gpt2":

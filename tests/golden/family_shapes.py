@@ -4,7 +4,6 @@ its class in transformers takes."""
 import transformers as tf
 
 F, L, S = "full_attention", "linear_attention", "sliding_attention"
-VOCAB = 48
 
 
 class Draw:
@@ -30,7 +29,7 @@ def sizes(d, head_dim=True):
     own = head_dim and d.flag(0.7)
     dim = d.of(4, 6, 8, 10, 16)
     width = heads * (d.of(5, 7, 9, 11, 12) if own else dim)  # the classes ask for a multiple
-    out = dict(vocab_size=VOCAB, hidden_size=width, intermediate_size=d.of(24, 37, 48), num_hidden_layers=d.of(1, 2, 3, 4, 5, 6), num_attention_heads=heads,
+    out = dict(vocab_size=d.of(43, 47, 48, 53), hidden_size=width, intermediate_size=d.of(24, 37, 48), num_hidden_layers=d.of(1, 2, 3, 4, 5, 6), num_attention_heads=heads,
                num_key_value_heads=kv, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=d.flag(0.3))
     if head_dim:
         out["head_dim"] = dim
@@ -120,7 +119,7 @@ def gemma4(d, kind, mixture=False):
     if d.flag():
         c.update(attention_k_eq_v=True, num_global_key_value_heads=d.of(*[k for k in (1, 2, 3) if c["num_attention_heads"] % k == 0]))
     inputs = d.of(0, 3, 4)
-    c.update(hidden_size_per_layer_input=inputs, vocab_size_per_layer_input=VOCAB)
+    c.update(hidden_size_per_layer_input=inputs, vocab_size_per_layer_input=c["vocab_size"])
     if n == 6 and c["layer_types"][1] == F:
         c.update(num_kv_shared_layers=d.of(0, 1, 2, 3), use_double_wide_mlp=d.flag())
     if mixture:
@@ -190,7 +189,7 @@ def glm(d, kind):
 
 def gpt2(d, kind):
     c, dim = sizes(d, False)
-    return kind(vocab_size=VOCAB, n_embd=c["hidden_size"], n_layer=c["num_hidden_layers"], n_head=c["num_attention_heads"], n_positions=64, bos_token_id=1, eos_token_id=2,
+    return kind(vocab_size=c["vocab_size"], n_embd=c["hidden_size"], n_layer=c["num_hidden_layers"], n_head=c["num_attention_heads"], n_positions=64, bos_token_id=1, eos_token_id=2,
                 n_inner=d.of(None, 37), activation_function=d.of("gelu_new", "gelu", "relu"), tie_word_embeddings=d.flag(), layer_norm_epsilon=d.of(1e-5, 1e-3))
 
 
@@ -202,7 +201,7 @@ def gpt_neox(d, kind):
 
 def falcon(d, kind):
     c, dim = sizes(d, False)
-    return kind(vocab_size=VOCAB, hidden_size=c["hidden_size"], num_hidden_layers=c["num_hidden_layers"], num_attention_heads=c["num_attention_heads"], max_position_embeddings=128,
+    return kind(vocab_size=c["vocab_size"], hidden_size=c["hidden_size"], num_hidden_layers=c["num_hidden_layers"], num_attention_heads=c["num_attention_heads"], max_position_embeddings=128,
                 bos_token_id=1, eos_token_id=2, tie_word_embeddings=d.flag(), **d.of({}, dict(ffn_hidden_size=37)), rope_parameters=rope(d, dim))
 
 
@@ -370,22 +369,36 @@ def for_gguf(config):
     kind = config.model_type
     dim = getattr(config, "head_dim", None)
     for key, value in {"gemma2": {"query_pre_attn_scalar": dim, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 5.0}, "gemma3_text": {"query_pre_attn_scalar": dim}, "starcoder2": {"sliding_window": None}, "gpt_neox": {"hidden_act": "gelu"},
-                       "gemma": {"hidden_act": "gelu_pytorch_tanh"}, "gpt2": {"activation_function": "gelu_new", "n_inner": None}, "olmoe": {"clip_qkv": None}}.get(kind, {}).items():
+                       "gemma": {"hidden_act": "gelu_pytorch_tanh"}, "gpt2": {"activation_function": "gelu_new", "n_inner": None}, "olmoe": {"clip_qkv": None},
+                       "gpt_oss": {"swiglu_limit": 7.0, "attention_bias": True}, "qwen2_moe": {"qkv_bias": True}}.get(kind, {}).items():
         setattr(config, key, value)
     if kind in ("gemma2", "gemma3_text"):
         config.hidden_activation = "gelu_pytorch_tanh"
         config.layer_types = [F if (i + 1) % (2 if kind == "gemma2" else 6) == 0 else S for i in range(config.num_hidden_layers)]
     if kind in ("nemotron", "glm", "exaone4"):
         config.hidden_size = config.num_attention_heads * config.head_dim
+    if kind == "gpt_neox":
+        config.rope_parameters["rope_theta"] = 10000.0
+    if kind == "gpt_oss":
+        config.layer_types = [S if i % 2 == 0 else F for i in range(config.num_hidden_layers)]
+    if kind in ("qwen2_moe", "qwen3_moe", "qwen3_next"):
+        config.mlp_only_layers, config.decoder_sparse_step = [], 1
+    if kind == "glm4_moe" and config.n_group == config.topk_group > 1:
+        config.topk_group, config.num_experts_per_tok = 2, 2
+    if L in (getattr(config, "layer_types", None) or []) or kind.startswith("qwen3_5") or kind == "qwen3_next":
+        config.num_hidden_layers = max(config.num_hidden_layers, 2)
+        config.layer_types = [L, F] + config.layer_types[2:]
     if kind == "falcon":
         config.ffn_hidden_size, config.rope_parameters["rope_theta"] = 4 * config.hidden_size, 10000.0
+    if kind in ("gemma", "gemma2"):
+        config.tie_word_embeddings = True
     if kind == "olmoe":
         config.num_key_value_heads = config.num_attention_heads
     if kind == "granitemoehybrid" and not config.num_local_experts:
         config.intermediate_size = config.shared_intermediate_size
     if kind in ("gemma", "gemma2", "gemma3_text", "qwen3", "olmoe", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"):
         config.attention_bias = False
-    if kind in ("gemma", "gemma2", "gemma3_text", "starcoder2", "falcon", "gpt_neox", "nemotron", "exaone4", "olmoe", "qwen3_5_text", "qwen3_5_moe_text"):
+    if kind in ("gemma", "gemma2", "gemma3_text", "starcoder2", "falcon", "gpt_neox", "nemotron", "exaone4", "olmoe", "qwen3_5_text", "qwen3_5_moe_text", "gpt_oss"):
         for rope in config.rope_parameters.values() if F in config.rope_parameters else [config.rope_parameters]:
             for key in set(rope) - {"rope_theta", "partial_rotary_factor"}:
                 del rope[key]

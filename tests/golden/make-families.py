@@ -140,6 +140,7 @@ MODELS = {
     "gpt-neox": (lambda a: tf.GPTNeoXConfig(**base(a, kv=4)), True),
     "gpt-neox-sequential": (lambda a: tf.GPTNeoXConfig(**base(a, kv=4, use_parallel_residual=False, rope_parameters={
         "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), True),
+    "gpt-neox-no-biases": (lambda a: tf.GPTNeoXConfig(**small(a, kv=4, attention_bias=False)), False),
     "falcon": (lambda a: tf.FalconConfig(vocab_size=VOCAB, hidden_size=a.width, num_hidden_layers=a.layers, num_attention_heads=4,
                                          max_position_embeddings=128, bos_token_id=1, eos_token_id=2), True),
     "cohere": (lambda a: tf.CohereConfig(**small(a, logit_scale=0.3, attention_bias=True)), False),
@@ -454,7 +455,11 @@ def main():
             rng = np.random.default_rng(zlib.crc32(f"{family} {args.seed} {i}".encode()))
             name = f"{family}-{args.seed}-{i}"
             config = family_shapes.drawn(family, rng)
-            make(name, family_shapes.for_gguf(config) if args.gguf else config, False, args, rng.choice([None, torch.bfloat16, torch.float16], p=[0.6, 0.2, 0.2]))
+            dtype = rng.choice([None, torch.bfloat16, torch.float16], p=[0.6, 0.2, 0.2])
+            if args.gguf:
+                config = family_shapes.for_gguf(config)
+                dtype = None if family.startswith(("gemma", "nemotron", "qwen3-5", "qwen3-next")) else dtype  # the converter adds 1 to norms in their own type
+            make(name, config, False, args, dtype)
             reason = args.gguf and converted.convert(args.out / f"family-{name}", args.gguf)
             if reason:
                 print(f"{name}: no GGUF, {reason}", flush=True)

@@ -12,7 +12,9 @@ phi3 in bfloat16 (--seed 6, the 25th) with means of k put into three heads is of
 the exact weights give up to 1.3e-2; and its unedited weights, moved by as much, 1.1e-2. A bound in units of the last place, as 2^-7, is wrong there although every weight is right. So three
 questions that need none: a float32 copy, edited, gives the ablation; each tensor of the edited file is the edited copy's, rounded to the nearest, or as it is where the file went over to float32;
 and the other program computes from the edited file what Sahara computes from it. For GGUF the second is asked of the safetensors alone; of quantised files the float32 copy has the dequantised weights."""
+import concurrent.futures
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -146,11 +148,12 @@ def check_converted(sahara, report, what, path, heads, edit, made):
 
 
 def in_llama_cpp(path):
-    """Logits, or None where it does not open the file."""
-    try:
-        return programs.llama_cpp(path, TOKENS)
-    except ValueError:
-        return None
+    """Logits, or None where it does not open the file, or ends the process over it."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        try:
+            return pool.submit(programs.llama_cpp, path, TOKENS).result()
+        except (ValueError, concurrent.futures.process.BrokenProcessPool):
+            return None
 
 
 class Judge:

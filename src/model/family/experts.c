@@ -404,6 +404,7 @@ static sah_status read_glm(const json_t *json, const char *where, sah_config *c,
         return sah_fail(error, SAH_FAILED, "%s: %lld shared experts of width %d are more than any model has",
                         where, (long long)shared, e->width);
     e->router = SAH_ROUTER_SIGMOID;
+    e->sum_add = 1e-20F;
     e->scale = (float)scale;
     e->shared_width = (int)shared * e->width;
     if (!norms) c->qk_norm = SAH_QK_NORM_NONE;
@@ -419,6 +420,7 @@ static sah_status read_glm_gguf(const sah_gguf *gguf, const char *where, sah_con
     if (status != SAH_OK) return status;
     c->n_layers -= (int)extra;
     if (layer_tensor(gguf, 0, "attn_q_norm") == NULL) c->qk_norm = SAH_QK_NORM_NONE;
+    c->experts.sum_add = 1e-20F;
     return sah_read_experts_gguf(gguf, "glm4moe", SAH_ROUTER_SIGMOID, SAH_NORMALISE_BY_KEY, where, c, error);
 }
 

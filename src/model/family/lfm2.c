@@ -165,6 +165,9 @@ const sah_family sah_family_lfm2 = {
 
 /* ---- Experts ------------------------------------------------------------------------------------------- */
 
+/* In transformers. llama.cpp takes 2^-14 for a sum that is less; the sum of real models is far above either. */
+static const float SUM_ADD = 1e-6F;
+
 static sah_status read_moe(const json_t *json, const char *where, sah_config *c, sah_error *error)
 {
     sah_experts *e = &c->experts;
@@ -182,6 +185,7 @@ static sah_status read_moe(const json_t *json, const char *where, sah_config *c,
     if (status == SAH_OK) status = read_layers(json, where, c, error);
     if (status != SAH_OK) return status;
     e->router = SAH_ROUTER_SIGMOID;
+    e->sum_add = SUM_ADD;
     e->scale = (float)scale;
     for (int l = 0; l < c->n_layers; l++) c->layer_kind[l].experts = l >= dense;
     return SAH_OK;
@@ -191,6 +195,7 @@ static sah_status read_moe_gguf(const sah_gguf *gguf, const char *where, sah_con
 {
     sah_status status = read_layers_gguf(gguf, "lfm2moe.shortconv.l_cache", where, c, error);
     if (status != SAH_OK) return status;
+    c->experts.sum_add = SUM_ADD;
     return sah_read_experts_gguf(gguf, "lfm2moe", SAH_ROUTER_SIGMOID, SAH_NORMALISE_ALWAYS, where, c, error);
 }
 

@@ -109,6 +109,7 @@ typedef struct sah_experts {
     bool shared_gate; /* that one's output times sigmoid(x · w) */
     sah_router router;
     bool normalise; /* weights of the chosen add up to 1 */
+    float sum_add; /* added to what they are divided by for that: where a score may be as small */
     float scale; /* of the weights, behind that */
     int groups, active_groups; /* experts are chosen in the best groups alone, by the sum of their two
                                   highest; 0: no groups */
