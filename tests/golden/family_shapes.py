@@ -367,8 +367,9 @@ def for_gguf(config):
     """Without what llama.cpp's converter leaves out of the file, where llama.cpp cannot say what is right either: with GELU, which it takes from a table in float16, and
     where it does not open what comes of it."""
     kind = config.model_type
-    dim = getattr(config, "head_dim", None)
-    for key, value in {"gemma2": {"query_pre_attn_scalar": dim, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 5.0}, "gemma3_text": {"query_pre_attn_scalar": dim}, "starcoder2": {"sliding_window": None}, "gpt_neox": {"hidden_act": "gelu"},
+    dim = config.head_dim if kind in ("gemma2", "gemma3_text") else None
+    for key, value in {"gemma2": {"query_pre_attn_scalar": dim, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 5.0}, "gemma3_text": {"query_pre_attn_scalar": dim}, "starcoder2": {"sliding_window": None, "hidden_act": "gelu_pytorch_tanh"},
+                       "mistral": {"sliding_window": None}, "mixtral": {"sliding_window": None}, "gpt_neox": {"hidden_act": "gelu"},
                        "gemma": {"hidden_act": "gelu_pytorch_tanh"}, "gpt2": {"activation_function": "gelu_new", "n_inner": None}, "olmoe": {"clip_qkv": None},
                        "gpt_oss": {"swiglu_limit": 7.0, "attention_bias": True}, "qwen2_moe": {"qkv_bias": True}}.get(kind, {}).items():
         setattr(config, key, value)
@@ -377,7 +378,9 @@ def for_gguf(config):
         config.layer_types = [F if (i + 1) % (2 if kind == "gemma2" else 6) == 0 else S for i in range(config.num_hidden_layers)]
     if kind in ("nemotron", "glm", "exaone4"):
         config.hidden_size = config.num_attention_heads * config.head_dim
-    if kind == "gpt_neox":
+    if kind in ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe"):
+        config.use_sliding_window, config.sliding_window, config.layer_types = False, None, [F] * config.num_hidden_layers
+    if kind in ("gpt_neox", "gemma", "gemma2"):
         config.rope_parameters["rope_theta"] = 10000.0
     if kind == "gpt_oss":
         config.layer_types = [S if i % 2 == 0 else F for i in range(config.num_hidden_layers)]
@@ -396,7 +399,7 @@ def for_gguf(config):
         config.num_key_value_heads = config.num_attention_heads
     if kind == "granitemoehybrid" and not config.num_local_experts:
         config.intermediate_size = config.shared_intermediate_size
-    if kind in ("gemma", "gemma2", "gemma3_text", "qwen3", "olmoe", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"):
+    if kind in ("gemma", "gemma2", "gemma3_text", "qwen3", "qwen3_moe", "olmoe", "qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"):
         config.attention_bias = False
     if kind in ("gemma", "gemma2", "gemma3_text", "starcoder2", "falcon", "gpt_neox", "nemotron", "exaone4", "olmoe", "qwen3_5_text", "qwen3_5_moe_text", "gpt_oss"):
         for rope in config.rope_parameters.values() if F in config.rope_parameters else [config.rope_parameters]:
