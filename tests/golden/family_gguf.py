@@ -11,10 +11,10 @@ import gguf_files
 
 ARCHITECTURES = {"gemma": "GEMMA", "cohere": "COMMAND_R", "cohere2": "COHERE2", "exaone": "EXAONE", "exaone4": "EXAONE4", "seed_oss": "SEED_OSS", "ernie4_5": "ERNIE4_5", "arcee": "ARCEE",
                  "starcoder2": "STARCODER2", "stablelm": "STABLELM", "nemotron": "NEMOTRON", "lfm2": "LFM2", "lfm2_moe": "LFM2MOE", "gpt_neox": "GPTNEOX", "falcon": "FALCON",
-                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm": "CHATGLM", "glm4": "GLM4", "gpt2": "GPT2",
+                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo": "OLMO", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm": "CHATGLM", "glm4": "GLM4", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
                  "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
-PERMUTED = {"arcee", "smollm3", "granite", "granitemoe", "granitemoehybrid", "mixtral"}
+PERMUTED = {"arcee", "olmo", "smollm3", "granite", "granitemoe", "granitemoehybrid", "mixtral"}
 
 
 def permuted(rows, heads):
@@ -135,8 +135,8 @@ def keys(writer, c):
         return
     writer.add_head_count_kv([c.num_key_value_heads] * c.num_hidden_layers if kind == "granitemoehybrid" else c.num_key_value_heads)
     layer_norm = [getattr(c, key) for key in ("layer_norm_eps", "norm_epsilon", "norm_eps") if hasattr(c, key)]
-    if layer_norm:
-        writer.add_layer_norm_eps(layer_norm[0])
+    if layer_norm or kind == "olmo":
+        writer.add_layer_norm_eps(layer_norm[0] if layer_norm else 1e-5)
     else:
         writer.add_layer_norm_rms_eps(c.rms_norm_eps)
     rope = c.rope_parameters.get("full_attention", c.rope_parameters)

@@ -139,6 +139,11 @@ def phi3(d, kind):
     return kind(**c, sliding_window=d.of(None, 3, 6), rope_parameters=setting, partial_rotary_factor=setting["partial_rotary_factor"], **more)
 
 
+def olmo(d, kind):
+    c, dim = sizes(d, False)
+    return kind(**c, attention_bias=d.flag(), rope_parameters=rope(d, dim))
+
+
 def olmo2(d, kind):
     c, dim = sizes(d, False)
     return kind(**c, attention_bias=d.flag(), rope_parameters=rope(d, dim))
@@ -348,7 +353,7 @@ FAMILIES = {
     "seed-oss": (seed_oss, tf.SeedOssConfig), "ernie4-5": (ernie, tf.Ernie4_5Config), "arcee": (arcee, tf.ArceeConfig), "starcoder2": (starcoder2, tf.Starcoder2Config),
     "stablelm": (stablelm, tf.StableLmConfig), "nemotron": (nemotron, tf.NemotronConfig),
     "qwen2": (qwen, tf.Qwen2Config), "qwen3": (qwen, tf.Qwen3Config), "gemma2": (gemma2, tf.Gemma2Config), "gemma3": (gemma3, tf.Gemma3TextConfig),
-    "gemma4": (gemma4, tf.Gemma4TextConfig), "gemma4-moe": (gemma4_moe, tf.Gemma4TextConfig), "phi3": (phi3, tf.Phi3Config), "olmo2": (olmo2, tf.Olmo2Config), "olmo3": (olmo3, tf.Olmo3Config),
+    "gemma4": (gemma4, tf.Gemma4TextConfig), "gemma4-moe": (gemma4_moe, tf.Gemma4TextConfig), "phi3": (phi3, tf.Phi3Config), "olmo": (olmo, tf.OlmoConfig), "olmo2": (olmo2, tf.Olmo2Config), "olmo3": (olmo3, tf.Olmo3Config),
     "smollm3": (smollm3, tf.SmolLM3Config), "granite": (granite, tf.GraniteConfig), "granite4": (granite4, tf.GraniteMoeHybridConfig), "granite-moe": (granite_moe, tf.GraniteMoeConfig),
     "granite-moe-shared": (granite_moe, tf.GraniteMoeSharedConfig), "granite4-moe": (granite_moe, tf.GraniteMoeHybridConfig), "glm": (glm, tf.GlmConfig),
     "glm4": (glm, tf.Glm4Config), "gpt2": (gpt2, tf.GPT2Config), "gpt-neox": (gpt_neox, tf.GPTNeoXConfig), "falcon": (falcon, tf.FalconConfig),

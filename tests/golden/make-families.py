@@ -115,6 +115,7 @@ MODELS = {
     "phi3-longrope": (lambda a: tf.Phi3Config(**base(a, rope_parameters=LONG, original_max_position_embeddings=32, sliding_window=6)), False),
     "phi4-mini": (lambda a: tf.Phi3Config(**base(a, tie_word_embeddings=True, rope_parameters={
         "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.75}, partial_rotary_factor=0.75)), False),
+    "olmo": (lambda a: tf.OlmoConfig(**narrow(a)), True),
     "olmo2": (lambda a: tf.Olmo2Config(**base(a)), True),
     "olmo3": (lambda a: tf.Olmo3Config(**base(a, layers=4, sliding_window=4, rope_parameters={
         F: YARN, S: {"rope_type": "default", "rope_theta": 10000.0}})), True),

@@ -99,6 +99,24 @@ static sah_status with_added(const search *s, const sah_tensor *whole, float add
     return SAH_OK;
 }
 
+/* [width] ones, for norms without weights. */
+static sah_status make_ones(const search *s, const sah_tensor **out, sah_error *error)
+{
+    const size_t width = (size_t)s->c->config.d_model;
+    sah_tensor *ones = new_view(s, s->c->embedding.tensor);
+    if (ones == NULL || (ones->held = sah_alloc_aligned(width, sizeof(float))) == NULL)
+        return sah_fail_memory(error, "norms");
+    for (size_t i = 0; i < width; i++) ones->held[i] = 1;
+    ones->type = SAH_F32;
+    ones->n_dims = 1;
+    ones->dims[0] = width;
+    ones->scales = NULL;
+    ones->data = (const uint8_t *)ones->held;
+    ones->bytes = width * sizeof(float);
+    *out = ones;
+    return SAH_OK;
+}
+
 /* ---- Matrices ------------------------------------------------------------------------------------------ */
 
 static void layer_name(const search *s, int layer, const char *own, const char *kind, char name[NAME_BYTES])
@@ -326,6 +344,8 @@ static sah_status find_layer(const search *s, int layer, sah_error *error)
     for (const sah_vector_name *n = s->family->vectors; n->hugging_face != NULL && status == SAH_OK; n++)
         if (sah_layer_has_vector(&s->c->config, layer, n->vector) && vector_is_meant(s, layer, n))
             status = find_layer_vector(s, layer, n, error);
+    sah_layer_files *files = &s->c->layers[layer];
+    if (s->family->weightless) files->input_norm = files->post_norm = s->c->final_norm; /* all ones */
     return status;
 }
 
@@ -337,6 +357,7 @@ static sah_status find_final_norm(const search *s, sah_error *error)
     const size_t width = (size_t)c->config.d_model;
     char name[NAME_BYTES];
     const char *own = s->family->final_norm != NULL ? s->family->final_norm : "norm";
+    if (s->family->weightless) return make_ones(s, &c->final_norm, error);
     if (c->is_gguf)
         snprintf(name, sizeof name, "%s.weight",
                  s->family->gguf_final_norm != NULL ? s->family->gguf_final_norm : "output_norm");

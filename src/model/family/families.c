@@ -17,6 +17,7 @@
     X(gemma3) \
     X(gemma4) \
     X(phi3) \
+    X(olmo) \
     X(olmo2) \
     X(olmo3) \
     X(smollm3) \

@@ -98,6 +98,7 @@ typedef struct sah_family {
     sah_qk_norm qk_norm;
     sah_norm_kind norm;
     bool bare_norms; /* layer norms add no biases */
+    bool weightless; /* nor have they weights, those in front of the halves and the last (OLMo) */
     sah_residual residual;
     bool plain; /* the MLP has no gate */
     bool neighbours; /* rotary pairs are neighbours */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OLMo 2 and 3: norms behind the branches alone, and of all heads' q and k together. */
+/* OLMo: layer norms without weights. OLMo 2 and 3: norms behind the branches alone, and of all heads' q and k together. */
 #include "model/family/family.h"
 #include "util/error.h"
 
 static const sah_matrix_name matrices[] = {SAH_LLAMA_ATTENTION, SAH_LLAMA_MLP, {0}};
+static const sah_vector_name no_vectors[] = {{0}};
 static const sah_vector_name vectors[] = {
     {SAH_VECTOR_ATTENTION_OUT_NORM, "post_attention_layernorm.weight", "post_attention_norm.weight",
      SAH_WIDTH_MODEL},
@@ -31,6 +32,36 @@ static sah_status read_gguf(const sah_gguf *gguf, const char *where, sah_config 
     }
     return SAH_OK;
 }
+
+/* The class has no setting for the norms' epsilon. */
+static sah_status read_olmo(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    (void)json, (void)where, (void)error;
+    c->norm_eps = 1e-5f;
+    return SAH_OK;
+}
+
+const sah_family sah_family_olmo = {
+    .name = "olmo",
+    .title = "OLMo",
+    .architectures = {"OlmoForCausalLM"},
+    .model_types = {"olmo"},
+    .gguf = "olmo",
+    .max_positions = 2048,
+    .theta = 10000,
+    .epsilon = 1e-5,
+    .activation = "silu",
+    .qkv_bias = SAH_BIAS_BY_KEY,
+    .o_bias = SAH_BIAS_BY_KEY,
+    .norm = SAH_NORM_LAYER,
+    .bare_norms = true,
+    .weightless = true,
+    .read_json = read_olmo,
+    .permuted = true,
+    .prefixes = {"model.", ""},
+    .matrices = matrices,
+    .vectors = no_vectors,
+};
 
 const sah_family sah_family_olmo2 = {
     .name = "olmo2",
