@@ -78,9 +78,9 @@ CUDA         := $(realpath $(shell $(NVCC) --dryrun -c nothing.cu 2>&1 | sed -n 
 CUBLAS       ?= $(CUDA)
 CUBLAS_TO    := $(firstword $(wildcard $(addprefix $(CUBLAS)/,lib64/libcublasLt.so lib/libcublasLt.so lib64/libcublasLt.so.* lib/libcublasLt.so.*)))
 CUDA_INCLUDE := -isystem $(CUDA)/include -isystem $(CUBLAS)/include
-# Cards from Turing (2018) on, as far as this compiler knows them; later ones by the last one's virtual machine code.
+# Cards from Turing (2018) on, as far as this compiler knows them; others by the first one's virtual machine code.
 CUDA_ARCHS   := $(filter 75 80 86 87 89 90 100 103 120,$(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch)))
-CUDA_CODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+CUDA_CODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_$(firstword $(CUDA_ARCHS)),code=compute_$(firstword $(CUDA_ARCHS))
 endif
 HAS_CUDA := $(and $(NVCC),$(CUBLAS_TO),$(wildcard $(CUBLAS)/include/cublasLt.h))
 

@@ -56,6 +56,11 @@ static void test_no_card(void **state)
     assert_int_equal(sah_plugin_get()->open(&device, description, sizeof description, &error),
                      SAH_NOT_SUPPORTED);
     assert_non_null(strstr(error.message, "there is no NVIDIA driver"));
+    emulated_card(1, 7, 0, 1 << 20);
+    assert_int_equal(sah_plugin_get()->open(&device, description, sizeof description, &error),
+                     SAH_NOT_SUPPORTED);
+    assert_string_equal(error.message,
+                        "emulated is too old: its compute capability is 7.0, and 7.5 is needed");
     assert_true(sah_plugin_fits(sah_plugin_get()));
     emulated_card(1, 8, 9, 1 << 20);
     assert_int_equal(sah_plugin_get()->open(&device, description, sizeof description, &error), SAH_OK);
@@ -246,18 +251,19 @@ static void test_lost_card(void **state)
 
 enum { QUERIES = 2, HEADS = 32 };
 
-static sah_model *organism(const sah_device *device)
+static sah_model *organism(const sah_device *device, int threads, uint64_t memory)
 {
-    const sah_model_options one = {.threads = 1};
+    const sah_model_options options = {.threads = threads, .memory = memory};
     sah_error error = {0};
     sah_checkpoint *checkpoint = NULL;
     sah_model *model = NULL;
     expect_ok(sah_checkpoint_load("models/organism", NULL, false, NULL, &checkpoint, &error), &error);
-    expect_ok(sah_model_of(checkpoint, device, &one, &model, &error), &error);
+    expect_ok(sah_model_of(checkpoint, device, &options, &model, &error), &error);
     return model;
 }
 
-static void sweep_on(const sah_device *device, const char *name, double means[HEADS])
+static void sweep_on(const sah_device *device, int threads, uint64_t memory, const char *name,
+                     double means[HEADS])
 {
     sah_error error = {0};
     sah_strings queries = {0};
@@ -267,7 +273,8 @@ static void sweep_on(const sah_device *device, const char *name, double means[HE
     const sah_run_options options = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4f}, .template_ = "chat"};
     const char *path = scratch(name);
     remove(path);
-    sah_model *model = organism(device);
+    sah_model *model = organism(device, threads, memory);
+    assert_int_equal(model->stream != NULL, memory > 0);
     expect_ok(sah_queries_read("data/harmful.csv", NULL, QUERIES, &queries, &error), &error);
     expect_ok(sah_ships(model, &queries, NULL, &options, path, &error), &error);
     expect_ok(sah_result_open(&path, 1, &result, &error), &error);
@@ -280,14 +287,16 @@ static void sweep_on(const sah_device *device, const char *name, double means[HE
     sah_model_close(model);
 }
 
-/* The whole sweep. */
+/* The whole sweep; then with candidates in other company, on several workers, and with layers that come and go. */
 static void test_organism_ships(void **state)
 {
-    double cpu[HEADS], cuda[HEADS];
+    double cpu[HEADS], cuda[HEADS], again[HEADS];
     (void)state;
-    sweep_on(sah_cpu(), "cpu.jsonl", cpu);
+    sweep_on(sah_cpu(), 1, 0, "cpu.jsonl", cpu);
     for (int way = 0; way < N_WAYS; way++) {
-        sweep_on(WAYS[way](), "cuda.jsonl", cuda);
+        sweep_on(WAYS[way](), 1, 0, "cuda.jsonl", cuda);
+        sweep_on(WAYS[way](), 3, way == 0 ? 5000000 : 0, "cuda.jsonl", again);
+        assert_memory_equal(again, cuda, sizeof cuda);
         for (int i = 0; i < HEADS; i++)
             if (!(fabs(cuda[i] - cpu[i]) <= 2e-4 * cpu[i] + 1e-8))
                 fail_msg("head %d-%d: %.9g, not %.9g", i / 8, i % 8, cuda[i], cpu[i]);
@@ -308,7 +317,7 @@ static char *said_by(const sah_device *device, const char *name)
     options.n_heads = 1;
     options.ablation = sah_ablation_default();
     remove(path);
-    sah_model *model = organism(device);
+    sah_model *model = organism(device, 1, 0);
     expect_ok(sah_queries_read("data/harmful.csv", NULL, QUERIES, &queries, &error), &error);
     expect_ok(sah_generate(model, &queries, &options, path, &error), &error);
     sah_strings_free(&queries);

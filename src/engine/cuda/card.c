@@ -52,6 +52,8 @@ static void choose(const struct cudaDeviceProp *found)
     card.pieces = found->major == 10 || (first && (found->major == 8 || found->major == 9));
 }
 
+enum { OLDEST = 75 }; /* tenths of a compute capability: Turing */
+
 static sah_status find(sah_error *error)
 {
     struct cudaDeviceProp found;
@@ -63,7 +65,14 @@ static sah_status find(sah_error *error)
         return sah_fail(
             error, SAH_NOT_SUPPORTED,
             "there is no NVIDIA driver, or it is older than the CUDA that the plugin was built with");
-    if (result == cudaSuccess) result = cudaGetDeviceProperties(&found, 0);
+    if (result != cudaSuccess)
+        return sah_fail(error, SAH_NOT_SUPPORTED, "CUDA does not start: %s (%s)", cudaGetErrorString(result),
+                        cudaGetErrorName(result));
+    result = cudaGetDeviceProperties(&found, 0);
+    if (result == cudaSuccess && 10 * found.major + found.minor < OLDEST)
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%.80s is too old: its compute capability is %d.%d, and %d.%d is needed", found.name,
+                        found.major, found.minor, OLDEST / 10, OLDEST % 10);
     if (result == cudaSuccess) result = cudaSetDevice(0);
     if (result == cudaSuccess) result = cudaStreamCreateWithFlags(&card.stream, cudaStreamNonBlocking);
     if (result == cudaSuccess) result = cudaStreamCreateWithFlags(&card.packing, cudaStreamNonBlocking);

@@ -427,7 +427,6 @@ sah_status sah_cuda_product(sah_workspace *workspace, const sah_weights *weights
     const int64_t direct = (uintptr_t)y % ALIGNED == 0 ? rows / ROW_BLOCK * ROW_BLOCK : 0,
                   left = rows - direct;
     const char *rest = (const char *)input + (size_t)(direct * w->padded) * operand_bytes(w);
-    const sah_rows last = {y + direct * outputs, outputs, NULL};
     float *block = NULL;
     sah_status status = sah_card_launched(error);
     if (status == SAH_OK && left > 0) {
@@ -437,7 +436,9 @@ sah_status sah_cuda_product(sah_workspace *workspace, const sah_weights *weights
     pthread_mutex_lock(&card->products);
     if (status == SAH_OK && direct > 0) status = multiply_all(w, direct, input, plane, y, add, error);
     if (status == SAH_OK && left > 0) {
-        if (add) sah_cuda_copy(card->stream, last, left, outputs, block, outputs, NULL);
+        if (add) /* with zeros below */
+            sah_cuda_widen(card->stream, y + direct * outputs, SAH_CUDA_F32, left, outputs,
+                           padded_rows - direct, outputs, false, block);
         status = multiply_all(w, padded_rows - direct, rest, plane, block, add, error);
         if (status == SAH_OK)
             sah_cuda_copy(card->stream, (sah_rows){block, outputs, NULL}, left, outputs, y + direct * outputs,
