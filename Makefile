@@ -94,7 +94,8 @@ BENCH_SOURCES   := $(sort $(wildcard bench/*.c))
 FUZZ_SOURCES    := $(sort $(wildcard fuzz/fuzz_*.c))
 TEST_SOURCES    := $(sort $(wildcard tests/*/test_*.c))
 EMULATION       := $(sort $(filter-out $(TEST_SOURCES) tests/cuda/gpu.c,$(wildcard tests/cuda/*.c)))
-HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(EMULATION) tests/cuda/gpu.c,$(wildcard tests/*.c tests/*/*.c)))
+# (far_plugin.c is a plugin alone: two cannot be one program.)
+HELPER_SOURCES  := $(sort $(filter-out $(TEST_SOURCES) $(EMULATION) tests/cuda/gpu.c tests/models/far_plugin.c,$(wildcard tests/*.c tests/*/*.c)))
 MAN_SOURCES     := $(sort $(wildcard man/*.scd))
 EMBEDDED_TEXTS  := data/judge/refusals.txt data/judge/reference.txt data/judge/weights.txt
 
@@ -210,10 +211,10 @@ $(BUILD)/sahara.pc: sahara.pc.in FORCE
 $(BUILD)/sahara: $(CLI_OBJECTS) $(STATIC)
 	$(CC) $(FLAGS) -pie $(HARDEN_LINK) $(LDFLAGS) $^ $(LIBS) -o $@
 
-$(BUILD)/tests/helpers.a: $(HELPER_OBJECTS)
+$(BUILD)/tests/helpers.a: $(HELPER_OBJECTS) Makefile
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) rcs $@ $(HELPER_OBJECTS)
 
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/helpers.a $(STATIC)
 	$(CC) $(FLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(TEST_LIBS) -lcmocka -o $@
