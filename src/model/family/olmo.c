@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OLMo: layer norms without weights. OLMo 2 and 3: norms behind the branches alone, and of all heads' q and k together. */
+/* OLMo: layer norms without weights. OLMo 2 and 3: norms behind the branches alone, and of all heads' q and k
+ * together. */
 #include "model/family/family.h"
 #include "util/error.h"
 
