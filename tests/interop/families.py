@@ -230,7 +230,7 @@ def check_graft(sahara, report, folder):
     two = {name: value.flatten().roll(1).reshape(value.shape) for name, value in one.items()}
     save_file(two, other / "model.safetensors", metadata={"format": "pt"})
     sides, worst = [sahara.logits(p, TOKENS) for p in (folder, other)], 0.0
-    grafts = [("B", "A", "A"), ("A", "A", "B")] + [("A", "B", "A")] * (not any(name.endswith("_blocks") for name in one))
+    grafts = [("B", "A", "A")] + [("A", "B", "A"), ("A", "A", "B")] * (not any(name.endswith("_blocks") for name in one))
     for attention, mlp, rest in grafts:
         made = sahara.graft(folder, other, attention, mlp, rest)
         have, side = load_file(made / "model.safetensors"), {"A": one, "B": two}
@@ -242,7 +242,7 @@ def check_graft(sahara, report, folder):
         worst = max(worst, off)
         sahara.remove(made)
     sahara.remove(other)
-    return f"; {len(grafts)} grafts by {worst:.1e}"
+    return f"; {len(grafts)} graft{"s" * (len(grafts) > 1)} by {worst:.1e}"
 
 
 def check_all(sahara, report, root, only=None):
