@@ -242,7 +242,7 @@ def check_graft(sahara, report, folder):
         worst = max(worst, off)
         sahara.remove(made)
     sahara.remove(other)
-    return f"; {len(grafts)} graft{"s" * (len(grafts) > 1)} by {worst:.1e}"
+    return f"; {len(grafts)} grafted by {worst:.1e}"
 
 
 def check_all(sahara, report, root, only=None):
