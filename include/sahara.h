@@ -108,7 +108,7 @@ typedef struct sah_model sah_model;
 
 typedef enum sah_precision {
     SAH_PRECISION_F32 = 0, /* float32 weights and products: the meaning of "exact" */
-    SAH_PRECISION_BF16, /* bfloat16 weights and products, float32 sums and residual stream */
+    SAH_PRECISION_BF16, /* bfloat16 weights and products, float32 sums and residual stream (method.md, Precision) */
     SAH_PRECISION_AUTO /* measures a product of the model's own shapes and takes the faster */
 } sah_precision;
 

@@ -57,6 +57,7 @@ typedef struct race {
     size_t *racing; /* [n_racing] heads of the sweep under way */
     sah_journal *journal;
     sah_together *together; /* the other shards, or NULL */
+    bool differs; /* scores are by differences (engine/difference.h) */
 } race;
 
 /* ---- Rounds -------------------------------------------------------------------------------------------- */
@@ -396,6 +397,7 @@ static sah_status run_round(race *s, sah_error *error)
         .what = what,
         .done = racing - n,
         .total = racing,
+        .differences = s->differs,
     };
     if (status == SAH_OK)
         status =
@@ -483,6 +485,16 @@ static sah_status run_race(race *s, sah_error *error)
     return status;
 }
 
+/* As all queries at once would have it, so that every round has the same. */
+static sah_status choose_products(race *s, const sah_strings *const lists[2], sah_error *error)
+{
+    sah_probes probes = {0};
+    sah_status status = sah_probes_new(s->model, lists, s->options, SAH_SHIPS_TEMPLATE, NULL, &probes, error);
+    if (status == SAH_OK) s->differs = sah_sweep_differs(s->model, probes.forest, s->options->memory);
+    sah_probes_free(&probes);
+    return status;
+}
+
 sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                             const sah_run_options *options, size_t top, const char *path, sah_error *error)
 {
@@ -510,7 +522,8 @@ sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, 
         status = sah_interchange_check(&options->ablation, &options->interchange, s.sets[0].n + s.sets[1].n,
                                        error);
     if (status == SAH_OK) status = prepare(&s, error);
-    if (status == SAH_OK) status = sah_ships_header(model, lists, options, top, &header, error);
+    if (status == SAH_OK) status = choose_products(&s, lists, error);
+    if (status == SAH_OK) status = sah_ships_header(model, lists, options, top, s.differs, &header, error);
     if (status == SAH_OK && part)
         status = sah_together_open(options->together, path, header, &s.together, error);
     if (status == SAH_OK)

@@ -20,6 +20,7 @@ typedef struct ships {
     sah_run_options options;
     const char *path;
     size_t n_queries, n_contrast;
+    bool differs; /* by differences (engine/difference.h) */
     sah_head *heads; /* those still to do */
     size_t n_heads;
     bool *done; /* [n_layers * heads_of_layer] found in the journal */
@@ -121,13 +122,15 @@ static sah_status sweep_heads(results *r, const sah_probes *probes, sah_sweep_re
         n += r->items[i].n_heads;
         done += r->items[i].n_done;
     }
+    const bool plainly = r->items[0].model->precision == SAH_PRECISION_BF16 && !r->items[0].differs;
     sah_sweep_options sweep = {
         .memory = options->memory,
         .progress = options->progress,
         .user = options->user,
-        .what = "ships: heads",
+        .what = plainly ? "ships, bf16 without differences: heads" : "ships: heads",
         .done = done,
         .total = done + n,
+        .differences = r->items[0].differs,
         .report = report,
     };
     if (options->progress != NULL && !options->progress(options->user, sweep.what, done, sweep.total))
@@ -152,7 +155,8 @@ static sah_status open_result(ships *s, const sah_strings *const lists[2], sah_e
     s->heads_of_layer = sah_run_heads_of_layer(sah_model_describe(s->model), &s->options.ablation);
     s->done = sah_alloc((size_t)s->model->config.n_layers * (size_t)s->heads_of_layer, sizeof *s->done);
     if (status == SAH_OK && s->done == NULL) status = sah_fail_memory(error, "the heads");
-    if (status == SAH_OK) status = sah_ships_header(s->model, lists, &s->options, 0, &header, error);
+    if (status == SAH_OK)
+        status = sah_ships_header(s->model, lists, &s->options, 0, s->differs, &header, error);
     if (status == SAH_OK)
         status =
             sah_journal_open(s->path, header, take_line, s, sah_run_sink(&s->options), &s->journal, error);
@@ -167,6 +171,9 @@ static sah_status run(results *r, const sah_strings *const lists[2], sah_sweep_r
     const ships *first = &r->items[0];
     sah_status status =
         sah_probes_new(first->model, lists, &first->options, SAH_SHIPS_TEMPLATE, NULL, &probes, error);
+    const bool differs =
+        status == SAH_OK && sah_sweep_differs(first->model, probes.forest, first->options.memory);
+    for (size_t i = 0; i < r->n; i++) r->items[i].differs = differs;
     for (size_t i = 0; i < r->n && status == SAH_OK; i++) status = open_result(&r->items[i], lists, error);
     if (status == SAH_OK) status = sweep_heads(r, &probes, report, error);
     for (size_t i = 0; i < r->n; i++) {
@@ -222,14 +229,15 @@ static sah_status add_openings(json_t *header, const sah_model *model, const sah
 }
 
 sah_status sah_ships_header(const sah_model *model, const sah_strings *const lists[2],
-                            const sah_run_options *options, size_t screen, json_t **out, sah_error *error)
+                            const sah_run_options *options, size_t screen, bool differs, json_t **out,
+                            sah_error *error)
 {
     json_t *header = sah_journal_header("ships", model),
            *settings = sah_run_settings(model, options, SAH_SHIPS_TEMPLATE);
     bool good = header != NULL && settings != NULL;
     if (good && screen > 0)
         good = json_object_set_new(settings, "screen", json_integer((json_int_t)screen)) == 0;
-    if (good) good = sah_run_add_heads(settings, model, options);
+    if (good) good = sah_run_note_products(differs, settings) && sah_run_add_heads(settings, model, options);
     if (good) good = json_object_set(header, "settings", settings) == 0;
     json_decref(settings);
     if (good) good = json_object_set_new(header, "queries", sah_run_strings(lists[0])) == 0;

@@ -14,8 +14,9 @@ sah_status sah_ships_reported(const sah_model *model, const sah_strings *queries
                               sah_error *error);
 
 /* The header of a run over the queries and contrast queries (or NULL) of `lists`; `screen` 0: every head is
- * scored on every query. json_decref() frees it. */
+ * scored on every query; `differs`: by differences. json_decref() frees it. */
 sah_status sah_ships_header(const sah_model *model, const sah_strings *const lists[2],
-                            const sah_run_options *options, size_t screen, json_t **out, sah_error *error);
+                            const sah_run_options *options, size_t screen, bool differs, json_t **out,
+                            sah_error *error);
 
 #endif

@@ -28,6 +28,7 @@ typedef struct probe_base {
 typedef struct thread_memory {
     float *logits; /* [rows, n_vocab] in the device's memory */
     sah_row_score *rows; /* [rows] */
+    float *rest; /* [rows, d] by differences: hidden states less the base's */
     score *scores; /* [candidates at a time * probes] */
     size_t capacity;
 } thread_memory;
@@ -40,6 +41,9 @@ typedef struct scores {
     const sah_target *targets;
     double *p; /* [divergences, n_vocab] behind `base`, in the device's memory */
     probe_base *base; /* [n probes] */
+    bool differs; /* by differences, from: */
+    float *hidden; /* [n probes, d] the base's hidden states */
+    float *logits; /* [n probes, n_vocab] and logits, in the device's memory */
     double *sums; /* [4, n_queries] a head's scores on their way to `take` */
     thread_memory *threads; /* [n_threads] */
     int n_threads;
@@ -84,6 +88,17 @@ static sah_status prepare_probe(const scores *s, sah_workspace *workspace, size_
     return status;
 }
 
+/* Logits of probes [from, from + n) under no edit. */
+static sah_status base_logits(const scores *s, sah_workspace *workspace, size_t from, size_t n,
+                              const float *hidden, float *logits, sah_error *error)
+{
+    const size_t V = s->n_vocab;
+    if (!s->differs) return sah_lm_head(s->model, workspace, hidden, (int64_t)n, logits, error);
+    const sah_rows kept = {s->logits + from * V, (int64_t)V, NULL};
+    workspace->device->copy(workspace, kept, (int64_t)n, (int64_t)V, logits, (int64_t)V, NULL);
+    return sah_lm_head_beside(s->model, workspace, NULL, (int64_t)n, logits, error);
+}
+
 static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
 {
     scores *s = ctx;
@@ -94,9 +109,13 @@ static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
     float *logits = sah_device_alloc(device, s->rows * V, sizeof *logits);
     sah_status status = logits != NULL ? sah_workspace_new(device, s->model->threads, &workspace, error)
                                        : sah_fail_memory(error, "logits");
+    if (status == SAH_OK && s->differs) {
+        memcpy(s->hidden, hidden, n_probes * d * sizeof *hidden);
+        status = sah_lm_head_exact(s->model, workspace, hidden, (int64_t)n_probes, s->logits, error);
+    }
     for (size_t from = 0; from < n_probes && status == SAH_OK; from += s->rows) {
         size_t n = n_probes - from < s->rows ? n_probes - from : s->rows;
-        status = sah_lm_head(s->model, workspace, hidden + from * d, (int64_t)n, logits, error);
+        status = base_logits(s, workspace, from, n, hidden + from * d, logits, error);
         for (size_t i = 0; i < n && status == SAH_OK; i++) {
             bool finite;
             status = prepare_probe(s, workspace, from + i, logits + i * V, &p, &finite, error);
@@ -118,7 +137,9 @@ static bool make_room(const scores *s, thread_memory *memory, size_t n_scores)
     if (memory->logits == NULL)
         memory->logits = sah_device_alloc(s->model->device, s->rows * s->n_vocab, sizeof *memory->logits);
     if (memory->rows == NULL) memory->rows = sah_alloc(s->rows, sizeof *memory->rows);
-    return memory->logits != NULL && memory->rows != NULL &&
+    if (s->differs && memory->rest == NULL)
+        memory->rest = sah_alloc_aligned(s->rows * (size_t)s->model->config.d_model, sizeof *memory->rest);
+    return memory->logits != NULL && memory->rows != NULL && (memory->rest != NULL || !s->differs) &&
            sah_grow(&memory->scores, &memory->capacity, n_scores, sizeof *memory->scores);
 }
 
@@ -188,6 +209,24 @@ static sah_status hand_on(scores *s, size_t index, const score *of_probes, sah_e
     return status;
 }
 
+/* The logits of n rows of hidden states, the first of which is that of score `first`. */
+static sah_status find_logits(const scores *s, const thread_memory *memory, sah_workspace *workspace,
+                              size_t first, size_t n, const float *hidden, sah_error *error)
+{
+    const size_t V = s->n_vocab, d = (size_t)s->model->config.d_model, n_probes = s->probes->n;
+    if (!s->differs) return sah_lm_head(s->model, workspace, hidden, (int64_t)n, memory->logits, error);
+    for (size_t i = 0, of_one; i < n; i += of_one) {
+        const size_t probe = (first + i) % n_probes;
+        const sah_rows kept = {s->logits + probe * V, (int64_t)V, NULL};
+        of_one = n_probes - probe < n - i ? n_probes - probe : n - i;
+        workspace->device->copy(workspace, kept, (int64_t)of_one, (int64_t)V, memory->logits + i * V,
+                                (int64_t)V, NULL);
+        for (size_t j = 0; j < of_one * d; j++)
+            memory->rest[i * d + j] = hidden[i * d + j] - s->hidden[probe * d + j];
+    }
+    return sah_lm_head_beside(s->model, workspace, memory->rest, (int64_t)n, memory->logits, error);
+}
+
 static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspace, const int32_t *which,
                                   int32_t n, const float *hidden, sah_error *error)
 {
@@ -198,7 +237,7 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
     if (!make_room(s, memory, n_scores)) return sah_fail_memory(error, "logits");
     for (size_t from = 0; from < n_scores && status == SAH_OK; from += s->rows) {
         size_t rows = n_scores - from < s->rows ? n_scores - from : s->rows;
-        status = sah_lm_head(s->model, workspace, hidden + from * d, (int64_t)rows, memory->logits, error);
+        status = find_logits(s, memory, workspace, from, rows, hidden + from * d, error);
         if (status == SAH_OK) status = score_rows(s, memory, workspace, from, rows, error);
     }
     for (int32_t i = 0; i < n && status == SAH_OK; i++)
@@ -219,7 +258,14 @@ static sah_status make_memory(scores *s, sah_error *error)
     s->base = sah_alloc(s->probes->n, sizeof *s->base);
     s->sums = sah_alloc(s->probes->n_queries, 4 * sizeof *s->sums);
     s->threads = sah_alloc((size_t)s->n_threads, sizeof *s->threads);
-    return s->p && s->base && s->sums && s->threads
+    if (s->differs) {
+        const size_t n = s->probes->n, d = (size_t)s->model->config.d_model;
+        if (!sah_mul(n, s->n_vocab, &numbers))
+            return sah_fail_memory(error, "the distributions of all queries");
+        s->logits = sah_device_alloc(s->model->device, numbers, sizeof *s->logits);
+        s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
+    }
+    return s->p && s->base && s->sums && s->threads && (!s->differs || (s->logits && s->hidden))
                ? SAH_OK
                : sah_fail_memory(error, "the distributions of all queries");
 }
@@ -229,10 +275,13 @@ static void free_memory(scores *s)
     for (int i = 0; i < s->n_threads && s->threads != NULL; i++) {
         sah_device_free(s->model->device, s->threads[i].logits);
         free(s->threads[i].rows);
+        free(s->threads[i].rest);
         free(s->threads[i].scores);
     }
     free(s->threads);
     free(s->base);
+    free(s->hidden);
+    sah_device_free(s->model->device, s->logits);
     free(s->sums);
     sah_device_free(s->model->device, s->p);
     pthread_mutex_destroy(&s->taking);
@@ -248,6 +297,7 @@ sah_status sah_scores(const sah_model *model, const sah_probes *probes, bool ope
         .opening_kl = opening_kl && probes->own_length != NULL,
         .n_vocab = (size_t)model->config.n_vocab,
         .targets = targets,
+        .differs = sweep != NULL && sweep->differences,
         .n_threads = model->threads,
         .take = take,
         .ctx = ctx,

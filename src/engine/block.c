@@ -7,6 +7,7 @@
 #include "engine/convolution.h"
 #include "engine/cpu/elementwise.h"
 #include "engine/delta.h"
+#include "engine/difference.h"
 #include "engine/inputs.h"
 #include "engine/mlp.h"
 #include "util/alloc.h"
@@ -118,18 +119,20 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
 }
 
 /* out [rows, d] = z Woᵀ, or += with `add`. */
-static sah_status output(const sah_pass *pass, const sah_layer *weights, const sah_attention *at,
-                         int64_t from, int64_t rows, bool add, float *out, sah_error *error)
+static sah_status output(const sah_pass *pass, int layer, const sah_attention *at, int64_t from, int64_t rows,
+                         bool add, float *out, sah_error *error)
 {
+    const sah_layer *weights = &pass->model->layers[layer];
     int64_t width = (int64_t)at->n_heads * at->head_dim;
-    const float *z = at->z + from * at->z_stride;
+    float *z = at->z + from * at->z_stride;
     if (at->z_stride != width) {
         float *dense = sah_workspace_scratch(pass->workspace, SAH_SLOT_NORMED, (size_t)(rows * width));
         if (!dense) return sah_fail_memory(error, "a block of rows");
         sah_copy_rows(pass, (sah_rows){z, at->z_stride, NULL}, rows, width, dense);
         z = dense;
     }
-    sah_status status = sah_product(pass->workspace, weights->o, rows, z, out, add, error);
+    sah_status status = sah_site_product(pass, SAH_SITE_OUTPUT, sah_pass_view(pass, layer), from, rows,
+                                         weights->o, z, out, add, error);
     if (status == SAH_OK) sah_add_bias(pass, weights->o_bias, pass->model->config.d_model, rows, out);
     return status;
 }
@@ -138,8 +141,7 @@ static sah_status output(const sah_pass *pass, const sah_layer *weights, const s
 static sah_status add_branch(const sah_pass *pass, int layer, const sah_attention *at, int64_t rows, float *y,
                              float *branch, sah_error *error)
 {
-    const sah_layer *weights = &pass->model->layers[layer];
-    const sah_norm *behind = &weights->attention_out_norm;
+    const sah_norm *behind = &pass->model->layers[layer].attention_out_norm;
     bool plainly = sah_joins_plainly(pass->model, behind);
     int64_t d = pass->model->config.d_model, step = sah_pass_block(pass, rows);
     sah_status status = SAH_OK;
@@ -147,13 +149,13 @@ static sah_status add_branch(const sah_pass *pass, int layer, const sah_attentio
         int64_t n = rows - from < step ? rows - from : step;
         float *block = y + from * d;
         if (plainly) {
-            status = output(pass, weights, at, from, n, true, block, error);
+            status = output(pass, layer, at, from, n, true, block, error);
             continue;
         }
         float *out = branch ? branch + from * d
                             : sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(step * d));
         if (!out) return sah_fail_memory(error, "a block of rows");
-        status = output(pass, weights, at, from, n, false, out, error);
+        status = output(pass, layer, at, from, n, false, out, error);
         if (status == SAH_OK && !branch) sah_join_rows(pass, behind, n, out, block);
     }
     return status;
@@ -174,7 +176,6 @@ static void take_rows(const sah_pass *pass, const sah_view *view, int64_t copies
 static sah_status branches_of_ends(const sah_pass *pass, int layer, const sah_attention *at, float **out,
                                    sah_error *error)
 {
-    const sah_layer *weights = &pass->model->layers[layer];
     sah_workspace *ws = pass->workspace;
     int64_t d = pass->model->config.d_model, n = pass->ends.n, width = (int64_t)at->n_heads * at->head_dim;
     const sah_rows ends = {at->z, at->z_stride,
@@ -188,7 +189,7 @@ static sah_status branches_of_ends(const sah_pass *pass, int layer, const sah_at
         sah_copy_rows(pass, ends, n, width, z);
         const sah_attention dense = {
             .n_heads = at->n_heads, .head_dim = at->head_dim, .z = z, .z_stride = width};
-        status = output(pass, weights, &dense, 0, n, false, branch, error);
+        status = output(pass, layer, &dense, 0, n, false, branch, error);
     }
     if (status == SAH_OK) status = ws->device->download(branch, (size_t)(n * d) * sizeof **out, *out, error);
     return status;

@@ -7,6 +7,7 @@
 
 #include "engine/cpu/activation.h"
 #include "engine/cpu/elementwise.h"
+#include "engine/difference.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -57,21 +58,27 @@ static void gate(const sah_pass *pass, int layer, int64_t from, int64_t n, const
 sah_status sah_inputs_join(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error)
 {
     const sah_layer *weights = &pass->model->layers[layer];
+    const sah_view *view = sah_pass_view(pass, layer);
     sah_workspace *ws = pass->workspace;
     const int64_t d = pass->model->config.d_model, width = pass->model->config.input_width,
                   step = sah_pass_block(pass, rows);
     if (width == 0) return SAH_OK;
     float *gates = sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(step * width)),
           *inner = sah_workspace_scratch(ws, SAH_SLOT_INNER, (size_t)(step * width)),
-          *branch = sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(step * d));
-    if (!gates || !inner || !branch) return sah_fail_memory(error, "a block of rows");
+          *branch = sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(step * d)),
+          *normed = pass->record ? sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d)) : NULL;
+    if (!gates || !inner || !branch || (pass->record && !normed))
+        return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         const int64_t n = rows - from < step ? rows - from : step;
-        float *block = y + from * d;
-        sah_status status = sah_product(ws, weights->input_gate, n, block, gates, false, error);
+        float *block = y + from * d, *x = block;
+        if (normed) sah_copy_rows(pass, (sah_rows){block, d, NULL}, n, d, x = normed);
+        sah_status status = sah_site_product(pass, SAH_SITE_INPUT_GATE, view, from, n, weights->input_gate, x,
+                                             gates, false, error);
         if (status != SAH_OK) return status;
         gate(pass, layer, from, n, gates, inner);
-        status = sah_product(ws, weights->input_out, n, inner, branch, false, error);
+        status = sah_site_product(pass, SAH_SITE_INPUT_OUT, view, from, n, weights->input_out, inner, branch,
+                                  false, error);
         if (status != SAH_OK) return status;
         sah_join_rows(pass, &weights->input_out_norm, n, branch, block);
     }

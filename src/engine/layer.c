@@ -497,6 +497,15 @@ void sah_layer_unpack(sah_layer *layer)
     free_slices(&layer->experts.shared, &layer->experts.n_shared);
 }
 
+sah_layer sah_layer_vectors(const sah_layer *layer)
+{
+    sah_layer out = *layer;
+    out.qkv = out.q = out.kv = out.o = out.input_gate = out.input_out = out.experts.router = NULL;
+    out.slices = out.experts.experts = out.experts.shared = NULL;
+    out.n_slices = out.experts.n = out.experts.n_shared = 0;
+    return out;
+}
+
 void sah_layer_free(const sah_device *device, sah_layer *layer)
 {
     const sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,

@@ -67,6 +67,8 @@ typedef struct sah_layer {
 sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_error *error);
 /* Packs the matrices as the model has them; after a failure none are there. */
 sah_status sah_layer_pack(const sah_model *model, int l, sah_layer *layer, sah_error *error);
+/* The same vectors, without matrices; they stay the other's. */
+sah_layer sah_layer_vectors(const sah_layer *layer);
 /* Frees the matrices. */
 void sah_layer_unpack(sah_layer *layer);
 /* Frees all. */

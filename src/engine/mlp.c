@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/difference.h"
 #include "engine/experts.h"
 #include "util/error.h"
 
@@ -26,6 +27,66 @@ sah_status sah_mlp_slice_product(const sah_pass *pass, const sah_mlp_slice *slic
     ws->device->activate(ws, &pass->model->config, slice->n, gate_bias, up_bias, rows, gate_up, inner);
     sah_workspace_enter(ws, before);
     return sah_product(ws, slice->down, rows, inner, out, add, error);
+}
+
+/* The slice beside a record: gates and ups are recorded, or what they differ by is added to those that were. */
+static sah_status slice_beside(const sah_pass *pass, sah_part part, const sah_mlp_slice *slice,
+                               const float *gate_bias, const float *up_bias, int64_t inner_width,
+                               const void *input, float *out, bool add, sah_error *error)
+{
+    sah_workspace *ws = pass->workspace;
+    const int64_t rows = part.rows, n = slice->n, halves = slice->gate_up->outputs / n;
+    float *gate_up = sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(rows * halves * n));
+    float *inner = sah_workspace_scratch(ws, SAH_SLOT_INNER, (size_t)(rows * n));
+    sah_status status = gate_up && inner ? SAH_OK : sah_fail_memory(error, "a block of rows");
+    if (status == SAH_OK && pass->records)
+        status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, false, error);
+    if (status != SAH_OK) return status;
+    part.site = SAH_SITE_GATE_UP;
+    part.all = halves * inner_width;
+    for (int64_t half = 0; half < halves; half++) {
+        part.column = half * inner_width + slice->from;
+        sah_site_outputs(pass, part, n, gate_up + half * n, halves * n);
+    }
+    if (!pass->records) status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, true, error);
+    if (status != SAH_OK) return status;
+    sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+    ws->device->activate(ws, &pass->model->config, n, gate_bias, up_bias, rows, gate_up, inner);
+    sah_workspace_enter(ws, before);
+    part = (sah_part){SAH_SITE_DOWN, part.view, part.from, rows, slice->from, inner_width};
+    const void *rest = sah_site_input(pass, part, SAH_SLOT_ROUNDED, slice->down, inner, n);
+    if (!rest) return sah_fail_memory(error, "a block of rows");
+    return sah_product_of(ws, slice->down, rows, rest, out, add, error);
+}
+
+/* out [rows, d] = the MLP of normed rows [from, from + rows) beside a record, or += with `add`. */
+static sah_status mlp_beside(const sah_pass *pass, int layer, int64_t from, int64_t rows, float *normed,
+                             float *out, bool add, sah_error *error)
+{
+    const sah_config *c = &pass->model->config;
+    const sah_layer *weights = &pass->model->layers[layer];
+    const int64_t d = c->d_model, ff = weights->kind.d_ff;
+    const sah_part of_d = {SAH_SITE_GATE_UP, sah_pass_view(pass, layer), from, rows, 0, d};
+    const float *gates = c->gated ? weights->gate_up_bias : NULL, *ups = weights->gate_up_bias;
+    float *to = pass->records ? pass->record->y[SAH_SITE_DOWN] + from * d : out; /* of the one copy */
+    sah_part down = of_d;
+    down.site = SAH_SITE_DOWN;
+    const void *input = sah_site_input(pass, of_d, SAH_SLOT_INPUT, weights->slices[0].gate_up, normed, d);
+    if (!input) return sah_fail_memory(error, "a block of rows");
+    if (gates) ups += ff;
+    if (!pass->records && add) sah_site_add(pass, down, d, out);
+    if (!pass->records && !add) sah_site_outputs(pass, down, d, out, d);
+    for (int i = 0; i < weights->n_slices; i++) {
+        const sah_mlp_slice *slice = &weights->slices[i];
+        sah_status status =
+            slice_beside(pass, of_d, slice, gates ? gates + slice->from : NULL,
+                         ups ? ups + slice->from : NULL, ff, input, to, !pass->records || i > 0, error);
+        if (status != SAH_OK) return status;
+    }
+    if (pass->records && add) sah_site_add(pass, down, d, out);
+    if (pass->records && !add) sah_copy_rows(pass, (sah_rows){to, d, NULL}, rows, d, out);
+    sah_add_bias(pass, weights->down_bias, c->d_model, rows, out);
+    return SAH_OK;
 }
 
 /* out [rows, d] = the MLP of normed rows, or += with `add`. */
@@ -101,8 +162,9 @@ sah_status sah_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_
         int64_t n = rows - from < step ? rows - from : step;
         float *block = x + from * d;
         sah_norm_rows(pass, block, &weights->mlp_norm, n, normed);
-        sah_status status =
-            apply_mlp(pass, weights, n, block, normed, branch ? branch : block, !branch, error);
+        float *out = branch ? branch : block;
+        sah_status status = pass->record ? mlp_beside(pass, layer, from, n, normed, out, !branch, error)
+                                         : apply_mlp(pass, weights, n, block, normed, out, !branch, error);
         if (status != SAH_OK) return status;
         if (branch) sah_join_rows(pass, &weights->mlp_out_norm, n, branch, block);
     }

@@ -188,19 +188,80 @@ static sah_status bring(sah_workspace *workspace, const float *rows, int64_t n, 
                  : sah_fail_memory(error, "logits");
 }
 
+/* logits [rows, V] = hidden [rows, d] Wᵀ, or += with `add`. */
+static sah_status multiply_head(const sah_model *model, sah_workspace *workspace, const float *hidden,
+                                int64_t rows, bool add, float *logits, sah_error *error)
+{
+    const float *x;
+    sah_status status = bring(workspace, hidden, rows, model->config.d_model, &x, error);
+    return status == SAH_OK ? sah_product(workspace, model->lm_head, rows, x, logits, add, error) : status;
+}
+
+static void finish_logits(const sah_model *model, sah_workspace *workspace, int64_t rows, float *logits)
+{
+    const sah_config *c = &model->config;
+    const sah_device *device = workspace->device;
+    const int64_t n = rows * c->n_vocab;
+    if (c->logit_scale < 1.0f || c->logit_scale > 1.0f) device->scale(workspace, logits, n, c->logit_scale);
+    if (c->final_softcap > 0.0f) device->softcap(workspace, logits, n, c->final_softcap);
+}
+
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error)
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
-    const sah_device *device = workspace->device;
-    const sah_config *c = &model->config;
-    const int64_t n = rows * c->n_vocab;
+    sah_status status = multiply_head(model, workspace, hidden, rows, false, logits, error);
+    if (status == SAH_OK) finish_logits(model, workspace, rows, logits);
+    sah_workspace_enter(workspace, before);
+    return status;
+}
+
+sah_status sah_lm_head_beside(const sah_model *model, sah_workspace *workspace, const float *rest,
+                              int64_t rows, float *logits, sah_error *error)
+{
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    sah_status status =
+        rest != NULL ? multiply_head(model, workspace, rest, rows, true, logits, error) : SAH_OK;
+    if (status == SAH_OK) finish_logits(model, workspace, rows, logits);
+    sah_workspace_enter(workspace, before);
+    return status;
+}
+
+/* Rows of the LM head from `first` on. */
+typedef struct head_part {
+    const sah_matrix *matrix;
+    size_t first;
+} head_part;
+
+static void read_head(const void *source, size_t row, size_t n, float *out)
+{
+    const head_part *part = source;
+    sah_matrix_read(part->matrix, part->first + row, n, out);
+}
+
+sah_status sah_lm_head_exact(const sah_model *model, sah_workspace *workspace, const float *hidden,
+                             int64_t rows, float *logits, sah_error *error)
+{
+    enum { OUTPUTS = 4096 }; /* of the head in memory at a time */
+    const sah_matrix *matrix = &model->checkpoint->lm_head;
+    const int64_t V = model->config.n_vocab, d = model->config.d_model;
+    const sah_packing packing = {.precision = SAH_PRECISION_F32};
     const float *x;
-    sah_status status = bring(workspace, hidden, rows, c->d_model, &x, error);
-    if (status == SAH_OK) status = sah_product(workspace, model->lm_head, rows, x, logits, false, error);
-    if (status == SAH_OK && (c->logit_scale < 1.0f || c->logit_scale > 1.0f))
-        device->scale(workspace, logits, n, c->logit_scale);
-    if (status == SAH_OK && c->final_softcap > 0.0f) device->softcap(workspace, logits, n, c->final_softcap);
+    sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    float *some = sah_workspace_scratch(workspace, SAH_SLOT_BRANCH, (size_t)(rows * OUTPUTS));
+    sah_status status = some != NULL ? SAH_OK : sah_fail_memory(error, "logits");
+    if (status == SAH_OK) status = bring(workspace, hidden, rows, d, &x, error);
+    for (int64_t from = 0; from < V && status == SAH_OK; from += OUTPUTS) {
+        const int64_t n = V - from < OUTPUTS ? V - from : OUTPUTS;
+        const head_part part = {matrix, (size_t)from};
+        sah_weights *weights = NULL;
+        status = sah_weights_new(model->device, n, d, packing, read_head, &part, &weights, error);
+        if (status == SAH_OK) status = sah_product(workspace, weights, rows, x, some, false, error);
+        if (status == SAH_OK)
+            workspace->device->copy(workspace, (sah_rows){some, n, NULL}, rows, n, logits + from, V, NULL);
+        sah_weights_free(weights);
+    }
+    sah_checkpoint_release(model->checkpoint, matrix->tensor);
     sah_workspace_enter(workspace, before);
     return status;
 }

@@ -37,7 +37,15 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
 sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const float *hidden, int64_t rows,
                        float *logits, sah_error *error);
 
-/* The same, to the host's memory. */
+/* By differences (difference.h): first logits [rows, V] of the base in float32, as they are before the model's factor
+ * and cap; then, with those of its base in `logits`, those of a row that lies `rest` [rows, d] beside it; its own by
+ * `rest` NULL. */
+sah_status sah_lm_head_exact(const sah_model *model, sah_workspace *workspace, const float *hidden,
+                             int64_t rows, float *logits, sah_error *error);
+sah_status sah_lm_head_beside(const sah_model *model, sah_workspace *workspace, const float *rest,
+                              int64_t rows, float *logits, sah_error *error);
+
+/* sah_lm_head() to the host's memory. */
 sah_status sah_lm_head_logits(const sah_model *model, sah_workspace *workspace, const float *hidden,
                               int64_t rows, float *logits, sah_error *error);
 

@@ -7,6 +7,7 @@
 #include "engine/observer.h"
 
 struct sah_donor;
+struct sah_record;
 
 typedef struct sah_pass {
     const sah_model *model;
@@ -22,6 +23,8 @@ typedef struct sah_pass {
         *given; /* [nodes, layers * P] what layers are given of each token (inputs.h), or NULL; freed with the
                      angles */
     const sah_observer *observer; /* or NULL: nobody looks */
+    const struct sah_record *record; /* of the base pass's products in the layer (difference.h), or NULL */
+    bool records; /* this is that pass */
 } sah_pass;
 
 /* A pass over positions 0 .. n_positions - 1, without views and workspace; sah_pass_end() frees what it has,

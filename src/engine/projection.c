@@ -3,6 +3,7 @@
 
 #include "engine/convolution.h"
 #include "engine/delta.h"
+#include "engine/difference.h"
 #include "util/error.h"
 
 int64_t sah_layer_q_width(const sah_config *config, const sah_layer_kind *kind)
@@ -43,6 +44,7 @@ int64_t sah_qkv_width(const sah_config *config)
 
 /* One product, and what stands behind it. */
 typedef struct projection {
+    sah_site site;
     const sah_weights *weights;
     sah_rotation rotation;
 } projection;
@@ -78,7 +80,8 @@ static sah_status project_rows(const sah_pass *pass, const sah_norm *norm, const
         int64_t n = rows - from < step ? rows - from : step;
         float *block = out + from * width;
         sah_norm_rows(pass, x + from * d, norm, n, normed);
-        sah_status status = sah_product(ws, p->weights, n, normed, block, false, error);
+        sah_status status =
+            sah_site_product(pass, p->site, view, from, n, p->weights, normed, block, false, error);
         if (status != SAH_OK) return status;
         sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
         ws->device->rotate(ws, &pass->model->config, &p->rotation, view, from, n, width, block);
@@ -114,10 +117,10 @@ sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const fl
     bool attends = kind->mixer == SAH_MIXER_ATTENTION; /* else delta.h or convolution.h goes on */
     int q_heads = attends ? kind->n_heads : 0,
         kv_heads = attends && kind->borrows == 0 ? kind->n_kv_heads : 0;
-    projection all = {weights->qkv, rotation_of(pass, weights, q_heads, kv_heads, 0)};
+    projection all = {SAH_SITE_QKV, weights->qkv, rotation_of(pass, weights, q_heads, kv_heads, 0)};
     if (!weights->apart) return project_rows(pass, norm, &all, &pass->nodes, copies, x, qkv, error);
-    projection q_alone = {weights->q, rotation_of(pass, weights, q_heads, 0, 0)},
-               kv = {weights->kv,
+    projection q_alone = {SAH_SITE_Q, weights->q, rotation_of(pass, weights, q_heads, 0, 0)},
+               kv = {SAH_SITE_QKV, weights->kv,
                      rotation_of(pass, weights, 0, kv_heads, sah_layer_q_width(&pass->model->config, kind))};
     sah_status status = SAH_OK;
     if (weights->kv) status = project_rows(pass, norm, &kv, &pass->nodes, copies, x, qkv, error);

@@ -17,6 +17,8 @@ struct sah_base {
     float *x; /* [n_nodes, d] residual entering layer `next` */
     float *ends; /* [n_ends, d] residual behind the last layer, once that is made */
     sah_lent lent; /* [n_nodes] rows of each layer that lends */
+    float *marked; /* [n_nodes, d] x as it entered the layer `mark`, or NULL */
+    int mark;
     int next;
     sah_status status; /* of the walk; what failed once stays failed */
     sah_error error;
@@ -47,6 +49,7 @@ void sah_base_free(sah_base *base)
     free(base->snapshots);
     free(base->left);
     sah_device_free(base->pass.model->device, base->x);
+    sah_device_free(base->pass.model->device, base->marked);
     sah_device_free(base->pass.model->device, base->ends);
     sah_lent_free(&base->lent);
     omp_destroy_lock(&base->walk);
@@ -182,6 +185,8 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
     if (!s) return sah_fail_memory(error, "the base pass");
 
     pass.workspace = workspace;
+    if (base->marked && base->mark == l)
+        sah_copy_rows(&pass, (sah_rows){base->x, c->d_model, NULL}, pass.nodes.n, c->d_model, base->marked);
     sah_status status = sah_layer_take(pass.model, l, sah_layer_next(pass.model, l), error);
     if (status != SAH_OK) {
         snapshot_free(base->pass.model, s);
@@ -249,6 +254,28 @@ sah_status sah_base_take(sah_base *base, sah_workspace *workspace, int layer, co
     *out = base->snapshots[layer];
     omp_unset_lock(&base->books);
     return SAH_OK;
+}
+
+sah_status sah_base_mark(sah_base *base, int layer, sah_error *error)
+{
+    const sah_model *model = base->pass.model;
+    const size_t numbers = (size_t)base->pass.nodes.n * (size_t)model->config.d_model;
+    base->mark = layer;
+    if (!base->marked) base->marked = sah_device_alloc(model->device, numbers, sizeof *base->marked);
+    return base->marked ? SAH_OK : sah_fail_memory(error, "the base pass");
+}
+
+void sah_base_return(sah_base *base, sah_workspace *workspace)
+{
+    sah_pass pass = base->pass;
+    const int64_t d = pass.model->config.d_model;
+    pass.workspace = workspace;
+    sah_copy_rows(&pass, (sah_rows){base->marked, d, NULL}, pass.nodes.n, d, base->x);
+    for (int l = base->mark; l < base->next; l++) {
+        snapshot_free(pass.model, base->snapshots[l]);
+        base->snapshots[l] = NULL;
+    }
+    base->next = base->mark;
 }
 
 const float *sah_base_ends(const sah_base *base)

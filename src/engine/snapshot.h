@@ -25,8 +25,8 @@ typedef struct sah_snapshot {
 typedef struct sah_base sah_base;
 
 /* The base pass over `forest` under `plans`; of `pass` everything but the workspace. `needed[l]` candidates
- * will take layer l's snapshot; `slice[l * H + h]`: whether one edits that head's output. All must outlive it.
- */
+ * will take layer l's snapshot; `slice[l * H + h]`: whether one edits that head's output. All must outlive it. A pass
+ * that records leaves the last layer made in its record. */
 sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sah_plan *plans,
                         const int32_t *needed, const bool *slice, sah_base **out, sah_error *error);
 void sah_base_free(sah_base *base);
@@ -39,6 +39,10 @@ sah_status sah_base_take(sah_base *base, sah_workspace *workspace, int layer, co
 /* Makes the snapshots up to a layer unless another thread is at it, so that nobody has to wait for them
  * later. */
 void sah_base_ahead(sah_base *base, sah_workspace *workspace, int layer);
+/* The walk keeps what enters a layer above those made, to go back to it: sah_base_return(), while nobody takes or makes
+ * any. Snapshots from there on are made again. */
+sah_status sah_base_mark(sah_base *base, int layer, sah_error *error);
+void sah_base_return(sah_base *base, sah_workspace *workspace);
 /* `n` candidates of the layer are done with it. */
 void sah_base_release(sah_base *base, int layer, int32_t n);
 

@@ -245,6 +245,16 @@ sah_status sah_stream_new(const sah_model *model, const sah_watch *watch, sah_st
     return status;
 }
 
+sah_status sah_stream_all(const sah_model *model, sah_stream **out, sah_error *error)
+{
+    return make(model, sah_stream_least(model), 0, NULL, out, error);
+}
+
+uint64_t sah_stream_least(const sah_model *model)
+{
+    return measure(model).slots;
+}
+
 void sah_stream_free(sah_stream *stream)
 {
     if (!stream) return;

@@ -16,6 +16,10 @@ typedef struct sah_stream sah_stream;
  * LM head and two layers. Leaves room for what computing needs: sah_model_rows_memory(). `watch` hears of
  * the layers that stay. */
 sah_status sah_stream_new(const sah_model *model, const sah_watch *watch, sah_stream **out, sah_error *error);
+/* All layers come and go. Fails where no thread can be started; *out is for sah_stream_free() in either case. */
+sah_status sah_stream_all(const sah_model *model, sah_stream **out, sah_error *error);
+/* Bytes of layers that it holds at once, and of packing beside them. */
+uint64_t sah_stream_least(const sah_model *model);
 void sah_stream_free(sah_stream *stream);
 
 /* Waits until the layer's matrices are there, which they stay until it is released. Sees to it that `next`, the

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/difference.h"
 #include "engine/donors.h"
 #include "engine/forward.h"
 #include "engine/inputs.h"
@@ -23,6 +24,10 @@ enum { UNIT_BLOCKS = 4, UNITS_PER_THREAD = 4 };
 
 /* Layers whose base states are there at once, at most. */
 enum { SNAPSHOTS = 3 };
+
+/* By differences the base pass, in float32, begins anew with each group of candidates: it costs some of theirs. So a
+ * group has this many at least (else the plain way is taken), and this much memory where there is no bound. */
+enum { GROUP_LEAST = 32, GROUP_BYTES = 256 << 20 };
 
 /* Candidates [from, to) of the order on their way up. */
 typedef struct unit {
@@ -50,11 +55,15 @@ typedef struct sweep {
     sah_pass pass; /* without a workspace: each worker has its own */
     const sah_sink *sink;
     const sah_sweep_options *options;
+    const sah_model *base_model; /* of the base pass and the donors': by differences another, `exact` */
+    sah_model *exact; /* or NULL: all products are plain */
+    sah_record record; /* of the base pass in the layer */
+    sah_workspace *base_workspace; /* with all threads */
     sah_base *base;
     sah_donor_set set; /* that stands in for heads of the base ablation */
     sah_donor_walk *donors; /* those for the candidates; or NULL */
     int workers, threads_each; /* n and 1, or 1 and n */
-    /* Where layers come and go: */
+    /* Where layers come and go, and by differences: */
     worker *crew; /* [workers] */
     unit *group; /* [group_size] units that go up together */
     int32_t group_size, group_end; /* the last candidate of the group */
@@ -94,6 +103,7 @@ static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_er
     float *y = l < c->n_layers - 1 ? u->x : u->ends;
     sah_status status = SAH_OK;
     pass.workspace = w->workspace;
+    pass.record = sw->exact ? &sw->record : NULL;
     int64_t d = c->d_model, each = sah_pass_view(&pass, l)->n;
     if (u->active > 0)
         status = sah_block_attend(&pass, l, &sw->plans[l], u->active, &states, u->x, y, NULL, error);
@@ -290,7 +300,8 @@ static sah_status climb_job(sweep *sw, int number, int32_t i, sah_error *error)
 {
     const worker *w = &sw->crew[number];
     if (i == 0) {
-        if (sw->layer <= layer_of(sw, sw->group_end - 1)) base_ahead(sw, w->workspace, sw->layer);
+        if (!sw->exact && sw->layer <= layer_of(sw, sw->group_end - 1))
+            base_ahead(sw, w->workspace, sw->layer);
         return SAH_OK;
     }
     unit *u = &sw->group[i - 1];
@@ -302,6 +313,35 @@ static sah_status deliver_job(sweep *sw, int number, int32_t i, sah_error *error
     return deliver(sw, &sw->crew[number], number, &sw->group[i], error);
 }
 
+/* Hands the sink what a base pass came to, behind the last layer. */
+static sah_status give_base(const sweep *sw, sah_workspace *workspace, const sah_base *base, sah_error *error)
+{
+    const sah_forest *f = sw->forest;
+    const sah_device *device = sw->model->device;
+    const int64_t d = sw->model->config.d_model;
+    float *hidden = sah_alloc_aligned((size_t)f->n_prompts * (size_t)d, sizeof *hidden);
+    float *ends = sah_device_alloc(device, (size_t)f->n_ends * (size_t)d, sizeof *ends);
+    sah_status status = hidden && ends ? SAH_OK : sah_fail_memory(error, "the base pass");
+    if (status == SAH_OK) {
+        sah_final_norm(sw->model, workspace, sah_base_ends(base), f->n_ends, ends);
+        status = sah_spread_ends(device, f, ends, d, hidden, error);
+    }
+    if (status == SAH_OK) status = sw->sink->base(sw->sink->ctx, hidden, error);
+    free(hidden);
+    sah_device_free(device, ends);
+    return status;
+}
+
+/* By differences the base pass stands in the layer before any unit does. */
+static sah_status lead(const sweep *sw, sah_error *error)
+{
+    const sah_snapshot *unused;
+    if (!sw->exact) return SAH_OK;
+    if (sw->donors && sw->layer <= layer_of(sw, sw->group_end - 1))
+        sah_donor_walk_ahead(sw->donors, sw->base_workspace, sw->layer);
+    return sah_base_take(sw->base, sw->base_workspace, sw->layer, &unused, error);
+}
+
 /* The n units from number `first` on go up together from layer `from` on. No layer is held while the sink, or
  * who hears of progress, has its time. */
 static sah_status walk(sweep *sw, int32_t first, int32_t n, int from, int next_group, sah_error *error)
@@ -311,16 +351,21 @@ static sah_status walk(sweep *sw, int32_t first, int32_t n, int from, int next_g
     sw->group_end = sw->group[n - 1].to;
     for (sw->layer = from; sw->layer < layers && !atomic_load(&sw->stop); sw->layer++) {
         int next = sw->layer + 1 < layers ? sw->layer + 1 : next_group;
-        sah_status status = sah_layer_take(sw->model, sw->layer, next, error);
+        sah_status status = lead(sw, error);
+        if (status == SAH_OK) status = sah_layer_take(sw->model, sw->layer, next, error);
         if (status != SAH_OK) return status;
         share(sw, n + 1, climb_job);
         sah_layer_release(sw->model, sw->layer);
     }
-    share(sw, n, deliver_job);
-    return SAH_OK;
+    sah_status status = SAH_OK;
+    if (sw->exact && first == 0 && !atomic_load(&sw->stop))
+        status = give_base(sw, sw->base_workspace, sw->base, error);
+    if (status == SAH_OK) share(sw, n, deliver_job);
+    return status;
 }
 
-/* Layers come and go: as many units as the memory holds go up together, one layer of all before the next. */
+/* Where layers come and go, and by differences: as many units as the memory holds go up together, one layer of all
+ * before the next. */
 static sah_status walk_groups(sweep *sw, sah_error *error)
 {
     sah_status status = SAH_OK;
@@ -335,9 +380,12 @@ static sah_status walk_groups(sweep *sw, sah_error *error)
         int32_t behind = (i + n) * sw->unit_size; /* the first candidate of the next group */
         int last = layer_of(sw, behind < sw->n ? behind - 1 : sw->n - 1), next = -1;
         if (behind < sw->n) next = layer_of(sw, behind) == last ? last : last + 1;
-        status = walk(sw, i, n, from, next, error);
+        if (sw->exact && next >= 0) status = sah_base_mark(sw->base, next, error);
+        if (status == SAH_OK) status = walk(sw, i, n, from, next, error);
+        if (status == SAH_OK && sw->exact && next >= 0) sah_base_return(sw->base, sw->base_workspace);
         from = next;
     }
+    if (sw->base_workspace) note_books(sw, sw->base_workspace);
     for (int i = 0; sw->crew && i < sw->workers; i++) {
         if (sw->crew[i].workspace) note_books(sw, sw->crew[i].workspace);
         worker_free(sw, &sw->crew[i]);
@@ -373,6 +421,41 @@ static uint64_t base_bytes(const sah_config *c, const sah_forest *f)
     return SNAPSHOTS * each + nodes * ((uint64_t)sah_lent_widths(c) + sah_inputs_width(c)) * sizeof(float);
 }
 
+/* What working by differences takes beside; logits of the base are a sink's. */
+static uint64_t difference_bytes(const sah_model *model, const sah_forest *f)
+{
+    const uint64_t states = (uint64_t)f->n_nodes * (uint64_t)model->config.d_model,
+                   logits = (uint64_t)f->n_prompts * (uint64_t)model->config.n_vocab;
+    return sah_record_bytes(&model->config, f) + sah_model_exact_bytes(model) +
+           (states + logits) * sizeof(float);
+}
+
+bool sah_sweep_differs(const sah_model *model, const sah_forest *forest, uint64_t memory)
+{
+    const sah_config *c = &model->config;
+    const uint64_t threads = (uint64_t)sah_threads_here(model->threads);
+    if (!sah_model_differs(model) || !model->device->host) return false; /* no card has been measured */
+    if (memory == 0) memory = sah_model_rows_memory(model);
+    if (memory == 0) return true;
+    const uint64_t shared = base_bytes(c, forest) + difference_bytes(model, forest);
+    return memory >= shared + threads * worker_bytes(c, forest) + GROUP_LEAST * unit_bytes(c, forest);
+}
+
+/* Units that go up together: as many as the memory holds. Without a bound those by differences may take as much as
+ * the weights. */
+static int32_t plan_group(const sweep *sw, uint64_t memory, uint64_t beside)
+{
+    uint64_t of_unit = unit_bytes(&sw->model->config, sw->forest) * (uint64_t)sw->unit_size;
+    if (memory == 0) {
+        memory = sah_model_weight_bytes(sw->model);
+        if (memory < GROUP_BYTES) memory = GROUP_BYTES;
+        if (memory < of_unit * (uint64_t)sw->workers) memory = of_unit * (uint64_t)sw->workers;
+    } else
+        memory -= beside;
+    uint64_t fit = memory / of_unit;
+    return fit < (uint64_t)sw->units ? (int32_t)fit : sw->units;
+}
+
 /* Candidates of a unit and number of workers: enough rows for tall products, enough units for all threads,
  * within the memory. Either every thread is a worker, or one worker uses all threads inside its products and
  * loops. Where layers come and go, a pass over the file serves as many units as the memory holds. */
@@ -382,6 +465,8 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     int threads = sah_threads_here(sw->model->threads);
     uint64_t of_unit = unit_bytes(c, sw->forest), of_worker = worker_bytes(c, sw->forest),
              each = of_unit + of_worker, shared = base_bytes(c, sw->forest), memory = sw->options->memory;
+    bool differs = sw->options->differences;
+    if (differs) shared += difference_bytes(sw->model, sw->forest);
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
     int64_t most = UNIT_BLOCKS * sw->model->device->block_rows, target = all < most ? all : most;
     int64_t size = target / sw->forest->n_nodes;
@@ -404,11 +489,8 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     sw->threads_each = threads / sw->workers;
     sw->units = (sw->n + sw->unit_size - 1) / sw->unit_size;
     sw->group_size = sw->workers;
-    if (sw->model->stream) {
-        uint64_t left = memory - shared - of_worker * (uint64_t)(sw->workers * sw->unit_size);
-        uint64_t fit = left / (of_unit * (uint64_t)sw->unit_size);
-        sw->group_size = fit < (uint64_t)sw->units ? (int32_t)fit : sw->units;
-    }
+    if (sw->model->stream || differs)
+        sw->group_size = plan_group(sw, memory, shared + of_worker * (uint64_t)(sw->workers * sw->unit_size));
     return SAH_OK;
 }
 
@@ -456,39 +538,53 @@ static void sort_candidates(const sweep *sw, int32_t *order, int32_t *needed, bo
     qsort_r(order, (size_t)sw->n, sizeof *order, compare_layers, (void *)(uintptr_t)sw->candidates);
 }
 
+/* Of the model that the base pass has, which by differences is recorded. */
+static sah_status base_new(const sweep *sw, const int32_t *needed, const bool *slice, sah_base **out,
+                           sah_error *error)
+{
+    sah_pass pass = sw->pass;
+    pass.model = sw->base_model;
+    pass.record = sw->exact ? &sw->record : NULL;
+    pass.records = sw->exact != NULL;
+    return sah_base_new(&pass, sw->forest, sw->plans, needed, slice, out, error);
+}
+
 /* The base ablation's own hidden states, which a sink needs before all others. They are computed as
  * candidates are, to the last bit: rounding that both share cancels in a score, and a head without effect
- * scores 0. (Where it does not, scores near 1e-4 were off by up to 0.4 %.) In float32 all threads may help,
+ * scores 0. (Where it does not, scores near 1e-4 were off by up to 0.4 %.) By differences the first group's base pass
+ * is that already. In float32 all threads may help,
  * since a row's bits depend neither on the rows beside it nor on the threads. */
 static sah_status run_base(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;
-    const sah_forest *f = sw->forest;
-    size_t d = (size_t)c->d_model;
     sah_base *base = NULL;
     sah_workspace *ws = NULL;
     const sah_snapshot *unused;
     int32_t *nobody = sah_alloc((size_t)c->n_layers, sizeof *nobody);
     bool *none = sah_alloc((size_t)c->n_layers * (size_t)c->n_heads, sizeof *none);
-    float *hidden = sah_alloc_aligned((size_t)f->n_prompts * d, sizeof *hidden);
-    float *ends = sah_device_alloc(sw->model->device, (size_t)f->n_ends * d, sizeof *ends);
-    sah_status status = nobody && none && hidden && ends ? SAH_OK : sah_fail_memory(error, "the base pass");
-    int threads = sw->model->precision == SAH_PRECISION_F32 ? sw->model->threads : sw->threads_each;
+    sah_status status = nobody && none ? SAH_OK : sah_fail_memory(error, "the base pass");
+    int threads = sw->base_model->precision == SAH_PRECISION_F32 ? sw->model->threads : sw->threads_each;
     if (status == SAH_OK) status = sah_workspace_new(sw->model->device, threads, &ws, error);
-    if (status == SAH_OK) status = sah_base_new(&sw->pass, f, sw->plans, nobody, none, &base, error);
+    if (status == SAH_OK) status = base_new(sw, nobody, none, &base, error);
     if (status == SAH_OK) status = sah_base_take(base, ws, c->n_layers - 1, &unused, error);
-    if (status == SAH_OK) {
-        sah_final_norm(sw->model, ws, sah_base_ends(base), f->n_ends, ends);
-        status = sah_spread_ends(sw->model->device, f, ends, c->d_model, hidden, error);
-    }
-    if (status == SAH_OK) status = sw->sink->base(sw->sink->ctx, hidden, error);
+    if (status == SAH_OK) status = give_base(sw, ws, base, error);
     if (ws) note_books(sw, ws);
     sah_base_free(base);
     sah_workspace_free(ws);
     free(nobody);
     free(none);
-    free(hidden);
-    sah_device_free(sw->model->device, ends);
+    return status;
+}
+
+/* A base pass in float32, and room for its record. */
+static sah_status prepare_differences(sweep *sw, sah_error *error)
+{
+    sah_status status = sah_model_exact(sw->model, &sw->exact, error);
+    if (status == SAH_OK) status = sah_record_new(sw->model, sw->forest, &sw->record, error);
+    if (status == SAH_OK)
+        status = sah_workspace_new(sw->model->device, sah_threads_here(sw->model->threads),
+                                   &sw->base_workspace, error);
+    sw->base_model = sw->exact;
     return status;
 }
 
@@ -499,7 +595,7 @@ static sah_status lend(sweep *sw, const sah_edit *base, size_t n_base, sah_error
     sah_status status =
         sah_workspace_new(sw->model->device, sah_threads_here(sw->model->threads), &ws, error);
     if (status == SAH_OK)
-        status = sah_donor_set_new(sw->model, sw->forest->donors, base, n_base, ws, &sw->set, error);
+        status = sah_donor_set_new(sw->base_model, sw->forest->donors, base, n_base, ws, &sw->set, error);
     sw->pass.donors = sw->set.layers;
     sah_workspace_free(ws);
     return status;
@@ -510,7 +606,7 @@ static uint64_t rows_bytes(const sweep *sw)
     const sah_config *c = &sw->model->config;
     return (uint64_t)(sw->workers * sw->unit_size) * worker_bytes(c, sw->forest) +
            (uint64_t)sw->group_size * (uint64_t)sw->unit_size * unit_bytes(c, sw->forest) +
-           base_bytes(c, sw->forest);
+           base_bytes(c, sw->forest) + (sw->exact ? difference_bytes(sw->model, sw->forest) : 0);
 }
 
 /* Says of a device without memory for the rows how much they need. */
@@ -543,7 +639,8 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     const sah_config *c = &model->config;
     size_t layers = (size_t)c->n_layers;
     sah_sweep_options defaults = {.what = "heads"};
-    sweep sw = {.model = model, .forest = forest, .candidates = candidates, .sink = sink};
+    sweep sw = {
+        .model = model, .base_model = model, .forest = forest, .candidates = candidates, .sink = sink};
     sah_plan *plans = NULL;
     double start = omp_get_wtime();
     sw.options = options ? options : &defaults;
@@ -564,15 +661,17 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sort_candidates(&sw, order, needed, slice);
     sw.order = order;
     sw.plans = plans;
-    status = lend(&sw, base, n_base, error);
-    if (status == SAH_OK) status = run_base(&sw, error);
-    if (status != SAH_OK || n == 0 || sw.options->base_only) goto done;
-    status = sah_base_new(&sw.pass, forest, plans, needed, slice, &sw.base, error);
+    if (sw.options->differences) status = prepare_differences(&sw, error);
+    if (status == SAH_OK) status = lend(&sw, base, n_base, error);
+    const bool alone = n == 0 || sw.options->base_only;
+    if (status == SAH_OK && (alone || !sw.exact)) status = run_base(&sw, error);
+    if (status != SAH_OK || alone) goto done;
+    status = base_new(&sw, needed, slice, &sw.base, error);
     if (status == SAH_OK && donors)
-        status = sah_donor_walk_new(model, forest->donors, needed, &sw.donors, error);
+        status = sah_donor_walk_new(sw.base_model, forest->donors, needed, &sw.donors, error);
     if (status != SAH_OK) goto done;
 
-    if (model->stream)
+    if (model->stream || sw.exact)
         status = walk_groups(&sw, error);
     else
         work_all(&sw);
@@ -587,6 +686,9 @@ done:
     sah_base_free(sw.base);
     sah_donor_walk_free(sw.donors);
     sah_donor_set_free(&sw.set);
+    if (sw.exact) sah_record_free(&sw.record);
+    sah_workspace_free(sw.base_workspace);
+    sah_model_exact_free(sw.exact);
     sah_plans_free(plans);
     sah_pass_end(&sw.pass);
     pthread_mutex_destroy(&sw.telling);

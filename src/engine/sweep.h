@@ -6,7 +6,10 @@
  * recomputes only the outputs of the heads it edits and their slices of the output projection; only the
  * layers above are its own. In the last layer only the prompts' last tokens go past the keys and values.
  * Numbers are those of running each ablation alone, to float32 rounding, and depend neither on how candidates
- * are grouped nor on the number of threads. */
+ * are grouped nor on the number of threads.
+ *
+ * By differences all candidates of a group are in one layer at a time, in which the base pass goes ahead of them; it
+ * begins anew with each group. */
 #ifndef SAH_ENGINE_SWEEP_H
 #define SAH_ENGINE_SWEEP_H
 
@@ -43,9 +46,14 @@ typedef struct sah_sweep_options {
     const char *what; /* what the progress line says */
     uint64_t done, total; /* units done before, and in all, for progress over several sweeps; total 0: this
                              sweep's own */
+    bool differences; /* work by differences from a base pass in float32, where sah_sweep_differs() */
     bool base_only; /* stop behind the sink's `base`, computed as for these candidates */
     sah_sweep_report *report; /* filled by a sweep that succeeds; or NULL */
 } sah_sweep_options;
+
+/* Whether a sweep can work by differences (difference.h) within so much memory (0: the model's, if that has a bound):
+ * what that takes more is a layer's record and two layers in float32. On the CPU alone. */
+bool sah_sweep_differs(const sah_model *model, const sah_forest *forest, uint64_t memory);
 
 sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah_edit *base, size_t n_base,
                      const sah_candidate *candidates, size_t n, const sah_sweep_options *options,

@@ -161,6 +161,11 @@ sah_status sah_run_heads(const sah_model *model, const sah_run_options *options,
         "none of these heads has what is to be ablated: layers without attention have part v alone");
 }
 
+bool sah_run_note_products(bool differs, json_t *settings)
+{
+    return !differs || json_object_set_new(settings, "products", json_string("differences")) == 0;
+}
+
 bool sah_run_add_heads(json_t *settings, const sah_model *model, const sah_run_options *options)
 {
     const sah_model_info *info = sah_model_describe(model);

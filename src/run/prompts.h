@@ -65,6 +65,8 @@ bool sah_run_note_device(const sah_model *model, json_t *settings);
 json_t *sah_run_settings(const sah_model *model, const sah_run_options *options,
                          const char *default_template);
 
+/* Says in the settings that products are taken by differences, where they are (engine/difference.h). */
+bool sah_run_note_products(bool differs, json_t *settings);
 /* How many heads each layer has to try, as "heads_of_layers", where layers differ. False: no memory. */
 bool sah_run_add_heads(json_t *settings, const sah_model *model, const sah_run_options *options);
 

@@ -12,8 +12,10 @@
 
 #include "models/random_model.h"
 #include "engine/cpu/cpu.h"
+#include "engine/cpu/product.h"
 #include "engine/ablation.h"
 #include "engine/decode.h"
+#include "engine/difference.h"
 #include "engine/forward.h"
 #include "engine/plain.h"
 #include "engine/sweep.h"
@@ -318,6 +320,13 @@ static void convolutions(random_shape *s)
     }
 }
 
+/* In several slices, of another number in float32 than in bfloat16 (for test_differences() alone). */
+static void wide_mlp(random_shape *s)
+{
+    s->config.d_ff = 11008;
+    for (int l = 0; l < RANDOM_LAYERS; l++) s->kinds[l].d_ff = s->config.d_ff;
+}
+
 typedef struct arrangement {
     const char *name;
     void (*set)(random_shape *shape);
@@ -363,7 +372,8 @@ static sah_model *open_arrangement(const arrangement *a, const sah_model_options
     random_shape shape = {.config = random_config()};
     for (int l = 0; l < RANDOM_LAYERS; l++) shape.kinds[l] = sah_config_layer(&shape.config, l);
     a->set(&shape);
-    return random_model(&shape, options, (uint64_t)(a - ARRANGEMENTS) + 1);
+    const bool listed = a >= ARRANGEMENTS && a < ARRANGEMENTS + N_ARRANGEMENTS;
+    return random_model(&shape, options, listed ? (uint64_t)(a - ARRANGEMENTS) + 1 : 1);
 }
 
 /* ---- Against the plain pass ---------------------------------------------------------------------------- */
@@ -711,6 +721,140 @@ static void test_arrangement(void **state)
     sah_model_close(model);
 }
 
+/* ---- By differences ------------------------------------------------------------------------------------ */
+
+/* Final hidden states of a sweep. */
+typedef struct differing {
+    float base[N_PROMPTS * 64], hidden[MOST_CANDIDATES][N_PROMPTS * 64];
+    size_t d;
+} differing;
+
+static sah_status differing_base(void *ctx, const float *hidden, sah_error *error)
+{
+    differing *to = ctx;
+    (void)error;
+    memcpy(to->base, hidden, N_PROMPTS * to->d * sizeof *hidden);
+    return SAH_OK;
+}
+
+static sah_status differing_take(void *ctx, int thread, sah_workspace *workspace, const int32_t *which,
+                                 int32_t n, const float *hidden, sah_error *error)
+{
+    differing *to = ctx;
+    const size_t each = N_PROMPTS * to->d;
+    (void)thread;
+    (void)workspace;
+    (void)error;
+    for (int32_t i = 0; i < n; i++)
+        memcpy(to->hidden[which[i]], hidden + (size_t)i * each, each * sizeof *hidden);
+    return SAH_OK;
+}
+
+/* Heads of all layers, the last of each by a factor of 1: it changes nothing. */
+static size_t heads_and_nothing(const sah_config *c, sah_candidate *candidates, bool *nothing)
+{
+    static const sah_ablation all = {SAH_PART_V, SAH_OP_SCALE, 0.9f}, none = {SAH_PART_V, SAH_OP_SCALE, 1.0f};
+    size_t n = 0;
+    for (int l = 0; l < c->n_layers; l++) {
+        const sah_layer_kind kind = sah_config_layer(c, l);
+        for (int h = 0; h < kind.n_heads; h++, n++) {
+            nothing[n] = h > 0 && h == kind.n_heads - 1;
+            candidates[n] = sah_candidate_of(c, (sah_head){l, h}, nothing[n] ? &none : &all);
+        }
+    }
+    return n;
+}
+
+/* False where the memory does not hold one candidate. */
+static bool sweep_differing(const sah_model *model, const sah_edit *base, size_t n_base, uint64_t memory,
+                            bool differences, differing *out)
+{
+    const sah_sweep_options options = {.memory = memory, .what = "heads", .differences = differences};
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    sah_candidate candidates[MOST_CANDIDATES];
+    bool nothing[MOST_CANDIDATES];
+    sah_sink sink = {out, differing_base, differing_take};
+    memset(out, 0, sizeof *out);
+    out->d = (size_t)model->config.d_model;
+    const size_t n = heads_and_nothing(&model->config, candidates, nothing);
+    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, model->config.n_vocab, &forest, &error), SAH_OK);
+    sah_status status = sah_sweep(model, forest, base, n_base, candidates, n, &options, &sink, &error);
+    if (status != SAH_OK && status != SAH_BAD_ARGUMENT) fail_msg("%s", error.message);
+    sah_forest_free(forest);
+    return status == SAH_OK;
+}
+
+/* The largest of |a - b| over a candidate's hidden states. */
+static double apart(const float *a, const float *b, size_t n)
+{
+    double most = 0.0;
+    for (size_t i = 0; i < n; i++) most = fmax(most, fabs((double)a[i] - (double)b[i]));
+    return most;
+}
+
+/* With the least memory that holds a candidate and what differences need: every one is a group, whose base pass begins
+ * anew. */
+static void sweep_one_by_one(const sah_model *model, const sah_edit base[N_BASE], differing *out)
+{
+    uint64_t memory = 1000;
+    while (!sweep_differing(model, base, N_BASE, memory, true, out)) memory += memory / 64;
+}
+
+/* Sweeps in bfloat16 by differences, beside those in float32 and those that round all: the base is float32's; a head
+ * without effect leaves it, to the last bit; errors are a part of what an ablation changes, and in all a tenth of the
+ * plain way's at most. Groups, threads and memory change nothing. */
+static void test_differences(void **state)
+{
+    static differing exact, plain, by_differences, other;
+    const arrangement *a = *state;
+    sah_edit base[N_BASE];
+    if (!sah_product_has_bf16()) skip();
+    sah_model *single = open_arrangement(a, &(sah_model_options){.threads = 1}),
+              *model =
+                  open_arrangement(a, &(sah_model_options){.threads = 1, .precision = SAH_PRECISION_BF16});
+    base_of(single, base);
+    if (!sah_model_differs(model)) {
+        assert_true(model->config.experts.n > 0);
+        sah_model_close(single);
+        sah_model_close(model);
+        return;
+    }
+    sah_candidate candidates[MOST_CANDIDATES];
+    bool nothing[MOST_CANDIDATES];
+    const size_t n = heads_and_nothing(&model->config, candidates, nothing),
+                 each = N_PROMPTS * (size_t)model->config.d_model;
+    double of_plain = 0.0, of_differences = 0.0;
+    assert_true(sweep_differing(single, base, N_BASE, 0, false, &exact));
+    assert_true(sweep_differing(model, base, N_BASE, 0, false, &plain));
+    assert_true(sweep_differing(model, base, N_BASE, 0, true, &by_differences));
+    assert_true(apart(by_differences.base, exact.base, each) < BOUND);
+    for (size_t i = 0; i < n; i++) {
+        const double change = apart(exact.hidden[i], exact.base, each),
+                     off = apart(by_differences.hidden[i], exact.hidden[i], each);
+        if (nothing[i] && candidates[i].layer == 2) /* which the base leaves alone */
+            assert_memory_equal(by_differences.hidden[i], by_differences.base, each * sizeof(float));
+        if (!(off < BOUND + 0.05 * change))
+            fail_msg("head %d-%d changes %g and is off by %g", candidates[i].layer,
+                     candidates[i].edits[0].head, change, off);
+        of_plain += apart(plain.hidden[i], exact.hidden[i], each);
+        of_differences += off;
+    }
+    print_message("%s: off by %.2g where all is rounded, by %.2g with differences\n", a->name,
+                  of_plain / (double)n, of_differences / (double)n);
+    assert_true(of_differences < of_plain / 10);
+    sah_model_close(single);
+
+    sweep_one_by_one(model, base, &other);
+    if (!sah_product_has_tiles()) assert_memory_equal(&other, &by_differences, sizeof other);
+    for (size_t i = 0; i < n; i++) assert_true(apart(other.hidden[i], by_differences.hidden[i], each) < 0.05);
+    sah_model_close(model);
+    model = open_arrangement(a, &(sah_model_options){.threads = 3, .precision = SAH_PRECISION_BF16});
+    sweep_one_by_one(model, base, &other);
+    if (!sah_product_has_tiles()) assert_memory_equal(&other, &by_differences, sizeof other);
+    sah_model_close(model);
+}
+
 /* ---- Refusals ------------------------------------------------------------------------------------------ */
 
 static void long_prompt(const arrangement *a, int limit, const char *part)
@@ -773,12 +917,19 @@ static void test_no_attention(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[N_ARRANGEMENTS + 2];
-    for (size_t i = 0; i < N_ARRANGEMENTS; i++)
-        tests[i] = (struct CMUnitTest){ARRANGEMENTS[i].name, test_arrangement, NULL, NULL,
-                                       (void *)(uintptr_t)&ARRANGEMENTS[i]};
-    tests[N_ARRANGEMENTS] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
-    tests[N_ARRANGEMENTS + 1] = (struct CMUnitTest)cmocka_unit_test(test_no_attention);
+    static char names[N_ARRANGEMENTS][64];
+    static const arrangement wide = {"wide MLP", wide_mlp};
+    struct CMUnitTest tests[2 * N_ARRANGEMENTS + 3];
+    for (size_t i = 0; i < N_ARRANGEMENTS; i++) {
+        void *each = (void *)(uintptr_t)&ARRANGEMENTS[i];
+        snprintf(names[i], sizeof names[i], "differences: %s", ARRANGEMENTS[i].name);
+        tests[2 * i] = (struct CMUnitTest){ARRANGEMENTS[i].name, test_arrangement, NULL, NULL, each};
+        tests[2 * i + 1] = (struct CMUnitTest){names[i], test_differences, NULL, NULL, each};
+    }
+    tests[2 * N_ARRANGEMENTS] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
+    tests[2 * N_ARRANGEMENTS + 1] = (struct CMUnitTest)cmocka_unit_test(test_no_attention);
+    tests[2 * N_ARRANGEMENTS + 2] =
+        (struct CMUnitTest){"differences: wide MLP", test_differences, NULL, NULL, (void *)(uintptr_t)&wide};
     cmocka_set_test_filter(getenv("SAHARA_TEST_ONLY")); /* scripts/mutate; NULL: all */
     return cmocka_run_group_tests_name("arrangements of a layer", tests, NULL, NULL);
 }

@@ -12,7 +12,9 @@
 
 #include "cuda/device.h"
 #include "engine/cpu/cpu.h"
+#include "engine/cpu/product.h"
 #include "engine/decode.h"
+#include "engine/difference.h"
 #include "engine/donors.h"
 #include "engine/forward.h"
 #include "engine/operations.h"
@@ -78,6 +80,26 @@ static sah_status take(void *ctx, int thread, sah_workspace *ws, const int32_t *
     return SAH_OK;
 }
 
+/* Logits beside those of a base, in float32. */
+static void keep_logits(const sah_model *model, record *r)
+{
+    const size_t d = (size_t)model->config.d_model, V = (size_t)model->config.n_vocab;
+    sah_error error = {0};
+    sah_workspace *ws = NULL;
+    float *hidden = calloc(2 * d, sizeof *hidden), *out = calloc(2 * V, sizeof *out);
+    assert_int_equal(sah_workspace_new(model->device, 1, &ws, &error), SAH_OK);
+    float *logits = sah_device_alloc(model->device, 2 * V, sizeof *logits);
+    for (size_t i = 0; i < 2 * d; i++) hidden[i] = sinf((float)i);
+    assert_int_equal(sah_lm_head_exact(model, ws, hidden, 2, logits, &error), SAH_OK);
+    assert_int_equal(sah_lm_head_beside(model, ws, hidden, 2, logits, &error), SAH_OK);
+    assert_int_equal(model->device->download(logits, 2 * V * sizeof *out, out, &error), SAH_OK);
+    keep(r, out, 2 * V);
+    sah_device_free(model->device, logits);
+    sah_workspace_free(ws);
+    free(hidden);
+    free(out);
+}
+
 /* Everything that a model computes, one behind the other. */
 static record all_passes(const sah_model *model)
 {
@@ -114,9 +136,11 @@ static record all_passes(const sah_model *model)
             candidates[n++] = sah_candidate_of(c, (sah_head){l, h}, &ablation);
         }
     taken t = {&r, N_PROMPTS * d};
-    assert_int_equal(sah_sweep(model, forest, BASE, N_BASE, candidates, (size_t)n, NULL,
+    const sah_sweep_options options = {.what = "heads", .differences = sah_model_differs(model)};
+    assert_int_equal(sah_sweep(model, forest, BASE, N_BASE, candidates, (size_t)n, &options,
                                &(sah_sink){&t, take_base, take}, &error),
                      SAH_OK);
+    keep_logits(model, &r);
     sah_forest_free(forest);
 
     sah_decoding *decoding = NULL;
@@ -176,10 +200,10 @@ neox_shape(void) /* layer norms, biases, a parallel residual, nothing gated, par
 enum { N_SHAPES = 3 };
 static random_shape (*const SHAPES[N_SHAPES])(void) = {plain_shape, gemma_shape, neox_shape};
 
-static record passes_on(const sah_device *device, size_t shape)
+static record passes_on(const sah_device *device, sah_precision precision, size_t shape)
 {
     const random_shape made = SHAPES[shape]();
-    const sah_model_options one = {.threads = 1};
+    const sah_model_options one = {.threads = 1, .precision = precision};
     sah_error error = {0};
     sah_model *model = NULL;
     if (random_model_on(&made, device, &one, 11, &model, &error) != SAH_OK) fail_msg("%s", error.message);
@@ -191,9 +215,12 @@ static record passes_on(const sah_device *device, size_t shape)
 
 static void test_passes(void **state)
 {
+    const int precisions = sah_product_has_bf16() ? 2 : 1; /* in bfloat16 the sweep goes by differences */
     (void)state;
-    for (size_t i = 0; i < N_SHAPES; i++) {
-        record a = passes_on(sah_cpu(), i), b = passes_on(far_device(), i);
+    for (size_t i = 0; i < (size_t)precisions * N_SHAPES; i++) {
+        const sah_precision precision = i < N_SHAPES ? SAH_PRECISION_F32 : SAH_PRECISION_BF16;
+        record a = passes_on(sah_cpu(), precision, i % N_SHAPES),
+               b = passes_on(far_device(), precision, i % N_SHAPES);
         assert_int_equal(a.n, b.n);
         for (size_t k = 0; k < a.n; k++)
             if (memcmp(&a.numbers[k], &b.numbers[k], sizeof(float)) != 0)
@@ -210,7 +237,8 @@ static void test_passes_on_cuda(void **state)
     const sah_device *(*const of[])(void) = {emulated_by_pieces, emulated_by_float32};
     (void)state;
     for (size_t i = 0; i < 2 * N_SHAPES; i++) {
-        record a = passes_on(sah_cpu(), i / 2), b = passes_on(of[i % 2](), i / 2);
+        record a = passes_on(sah_cpu(), SAH_PRECISION_F32, i / 2),
+               b = passes_on(of[i % 2](), SAH_PRECISION_F32, i / 2);
         double largest = 0;
         assert_int_equal(a.n, b.n);
         for (size_t k = 0; k < a.n; k++) largest = fmax(largest, fabs((double)a.numbers[k]));
