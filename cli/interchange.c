@@ -100,8 +100,9 @@ sah_status interchange_pair(const cli_options *o, const sah_model *model, const 
         x->partners = before;
     }
     if (status == SAH_OK && contrast != NULL)
-        status = add_partners(o, model, template_, contrast, o->contrast_partners ? &x->contrast : NULL, x,
-                              &x->options.contrast_pairing, error);
+        status =
+            add_partners(o, model, template_, contrast, o->contrast_partners != NULL ? &x->contrast : NULL, x,
+                         &x->options.contrast_pairing, error);
     if (status == SAH_OK && !o->quiet)
         fprintf(stderr, "partners: %s%s%s\n", x->options.pairing,
                 contrast != NULL ? "; of contrast queries: " : "",

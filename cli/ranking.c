@@ -23,7 +23,7 @@ const char *const rank_spare[] = {"text",
 
 sah_order options_order(const cli_options *o)
 {
-    if (!o->sort) return SAH_ORDER_DEFAULT;
+    if (o->sort == NULL) return SAH_ORDER_DEFAULT;
     return strcmp(o->sort, "mean") == 0     ? SAH_ORDER_MEAN
            : strcmp(o->sort, "count") == 0  ? SAH_ORDER_COUNT
            : strcmp(o->sort, "effect") == 0 ? SAH_ORDER_EFFECT
@@ -34,7 +34,7 @@ sah_order options_order(const cli_options *o)
 sah_rank_options options_rank(const cli_options *o)
 {
     sah_rank_options options = {.order = options_order(o), .by_query = o->by_query, .top = o->top};
-    if (o->format)
+    if (o->format != NULL)
         options.format = strcmp(o->format, "json") == 0        ? SAH_FORMAT_JSON
                          : strcmp(o->format, "reference") == 0 ? SAH_FORMAT_REFERENCE
                                                                : SAH_FORMAT_TSV;

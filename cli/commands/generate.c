@@ -88,8 +88,8 @@ static int run(const cli_options *o)
     if (status == SAH_OK) {
         const sah_model_info *info = sah_model_describe(model);
         status = options.curve ? heads_of_result(o, info, &heads, &options.n_heads, &error)
-                               : sah_heads_parse(o->ablate ? o->ablate : "", info, o->ablation.parts, &heads,
-                                                 &options.n_heads, &error);
+                               : sah_heads_parse(o->ablate != NULL ? o->ablate : "", info, o->ablation.parts,
+                                                 &heads, &options.n_heads, &error);
     }
     if (status == SAH_OK) {
         bool chat = strcmp(sah_model_describe(model)->chat_template, "none") != 0;

@@ -20,7 +20,7 @@ static sah_status add_tokens(const sah_model *model, const char *text, FILE *out
 static sah_status add_prompt(const sah_model *model, const cli_options *options, FILE *out, sah_error *error)
 {
     char *prompt = NULL;
-    const char *name = options->template_ ? options->template_ : "chat";
+    const char *name = options->template_ != NULL ? options->template_ : "chat";
     sah_status status = sah_prompt_wrap(model, name, options->system, options->prompt, &prompt, error);
     if (status == SAH_OK) fprintf(out, "%s\n", prompt);
     free(prompt);
@@ -44,7 +44,7 @@ static int run_check(const cli_options *options)
     const sah_model_options model_options = options_model(options);
     char *text = NULL;
     bool good = true;
-    if (options->tokens || options->prompt)
+    if (options->tokens != NULL || options->prompt != NULL)
         return usage_error("--check cannot be combined with --tokens or --prompt");
     sah_status status = sah_check(options->arguments[0], &model_options, &checks, &error);
     if (status == SAH_OK) status = sah_checks_text(&checks, options->json, &text, &error);
@@ -67,12 +67,13 @@ static int run(const cli_options *options)
     sah_status status = sah_model_open(options->arguments[0], &model_options, &model, &error);
     if (status != SAH_OK) return report_error(&error);
     FILE *out = open_memstream(&text, &size);
-    if (out && options->tokens) status = add_tokens(model, options->tokens, out, &error);
-    if (out && options->prompt && status == SAH_OK) status = add_prompt(model, options, out, &error);
-    if (out && !options->tokens && !options->prompt)
+    if (out != NULL && options->tokens != NULL) status = add_tokens(model, options->tokens, out, &error);
+    if (out != NULL && options->prompt != NULL && status == SAH_OK)
+        status = add_prompt(model, options, out, &error);
+    if (out != NULL && options->tokens == NULL && options->prompt == NULL)
         status = add_description(model, options->json, out, &error);
-    bool written = out && !ferror(out);
-    written = out && fclose(out) == 0 && written && text != NULL;
+    bool written = out != NULL && !ferror(out);
+    written = out != NULL && fclose(out) == 0 && written && text != NULL;
     int code = status != SAH_OK ? report_error(&error)
                : written        ? write_result(options->output, text)
                                 : out_of_memory();

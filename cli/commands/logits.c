@@ -17,7 +17,7 @@ static sah_status text_tokens(const sah_model *model, const cli_options *o, cons
                               const char *text, int32_t **ids, size_t *n, sah_error *error)
 {
     char *prompt = NULL;
-    const char *template_ = o->template_ ? o->template_ : "none";
+    const char *template_ = o->template_ != NULL ? o->template_ : "none";
     sah_status status = sah_prompt_wrap(model, template_, o->system, text, &prompt, error);
     if (status == SAH_OK) status = sah_prompt_encode(model, template_, prompt, ids, n, error);
     if (status == SAH_OK && *n == 0) {
@@ -31,7 +31,7 @@ static sah_status text_tokens(const sah_model *model, const cli_options *o, cons
 static sah_status tokens_of(const sah_model *model, const cli_options *o, int32_t **ids, size_t *n,
                             sah_error *error)
 {
-    if (!o->tokens_in) return text_tokens(model, o, "text", o->text, ids, n, error);
+    if (o->tokens_in == NULL) return text_tokens(model, o, "text", o->text, ids, n, error);
     if (sah_prompt_encode(model, "tokens", o->tokens_in, ids, n, error) != SAH_BAD_ARGUMENT)
         return error->status;
     snprintf(error->message, sizeof error->message,
@@ -66,12 +66,13 @@ static sah_status read_donors(const sah_model *model, const cli_options *o, dono
     if (status != SAH_OK) return status;
     out->ids = calloc(texts.n, sizeof *out->ids);
     out->prompts = calloc(texts.n, sizeof *out->prompts);
-    if (!out->ids || !out->prompts) status = no_memory(error);
+    if (out->ids == NULL || out->prompts == NULL) status = no_memory(error);
     for (size_t i = 0; i < texts.n && status == SAH_OK; i++) {
         int32_t **ids = &out->ids[i];
         size_t *n = &out->prompts[i].n;
         out->n++;
-        if (o->tokens_in && sah_prompt_encode(model, "tokens", texts.items[i], ids, n, error) == SAH_OK)
+        if (o->tokens_in != NULL &&
+            sah_prompt_encode(model, "tokens", texts.items[i], ids, n, error) == SAH_OK)
             continue;
         *error = (sah_error){0};
         status = text_tokens(model, o, option, texts.items[i], ids, n, error);
@@ -116,16 +117,18 @@ static int run(const cli_options *o)
     sah_status status = model_load(o, o->arguments[0], &model_options, &model, &error);
     if (status != SAH_OK) return report_error(&error);
     const sah_model_info *info = sah_model_describe(model);
-    status = sah_heads_parse(o->ablate ? o->ablate : "", info, o->ablation.parts, &heads, &n_heads, &error);
+    status = sah_heads_parse(o->ablate != NULL ? o->ablate : "", info, o->ablation.parts, &heads, &n_heads,
+                             &error);
     if (status == SAH_OK)
         status = sah_edits_new(info, heads, n_heads, &o->ablation, &edits, &n_edits, &error);
     if (status == SAH_OK) status = tokens_of(model, o, &ids, &n, &error);
     if (status == SAH_OK) logits = malloc((size_t)info->n_vocab * sizeof *logits);
-    if (status == SAH_OK && logits) status = compute(model, o, ids, n, edits, n_edits, logits, &error);
-    if (status == SAH_OK && logits)
+    if (status == SAH_OK && logits != NULL)
+        status = compute(model, o, ids, n, edits, n_edits, logits, &error);
+    if (status == SAH_OK && logits != NULL)
         status = sah_logits_text(ids, n, logits, (size_t)info->n_vocab, &text, &error);
     int result = status != SAH_OK ? report_error(&error)
-                 : logits         ? write_result(o->output, text)
+                 : logits != NULL ? write_result(o->output, text)
                                   : out_of_memory();
     free(text);
     free(logits);

@@ -18,7 +18,7 @@ static int run(const cli_options *o)
     if (status == SAH_OK) status = sah_result_select(result, o->step, &error);
     if (status == SAH_OK) {
         const sah_result_info *info = sah_result_describe(result);
-        bool colour = isatty(STDOUT_FILENO) && !o->output && !getenv("NO_COLOR");
+        bool colour = isatty(STDOUT_FILENO) && o->output == NULL && getenv("NO_COLOR") == NULL;
         if (info->n_screened > 0 && !o->quiet)
             fprintf(stderr, "screened: %zu of %zu heads are scored exactly, the others stand below\n",
                     info->n_scored, info->n_expected);

@@ -57,7 +57,7 @@ static sah_status measure(const cli_options *o, const sah_model *model, const sa
     size_t n_heads = 0;
     cli_progress progress;
     sah_status status =
-        sah_heads_parse(o->ablate ? o->ablate : "", info, o->ablation.parts, &heads, &n_heads, error);
+        sah_heads_parse(o->ablate != NULL ? o->ablate : "", info, o->ablation.parts, &heads, &n_heads, error);
     if (status != SAH_OK) return status;
     sah_utility_options options = {
         .items = items,
@@ -86,7 +86,7 @@ static int run(const cli_options *o)
     sah_items items = {0};
     sah_utility_totals totals;
     bool has_items = o->n_arguments > 1;
-    if (!has_items && !o->perplexity)
+    if (!has_items && o->perplexity == NULL)
         return usage_error("utility: give ITEMS, --perplexity FILE or both; see sahara utility --help");
     sah_status status = SAH_OK;
     if (has_items) status = sah_items_read(o->arguments[1], o->limit, &items, &error);

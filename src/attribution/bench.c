@@ -126,9 +126,10 @@ static uint64_t peak_memory(void)
     FILE *file = fopen("/proc/self/status", "r");
     unsigned long long kilobytes = 0;
     char line[256];
-    while (file && fgets(line, sizeof line, file) && sscanf(line, "VmHWM: %llu kB", &kilobytes) != 1)
+    while (file != NULL && fgets(line, sizeof line, file) != NULL &&
+           sscanf(line, "VmHWM: %llu kB", &kilobytes) != 1)
         continue;
-    if (file) fclose(file);
+    if (file != NULL) fclose(file);
     return (uint64_t)kilobytes * 1024;
 }
 
@@ -191,8 +192,8 @@ sah_status sah_bench(const sah_model *model, const sah_strings *queries, const s
         int heads = sah_run_heads_of_layer(&model->info, &some.ablation);
         some.head_to = heads < HEADS_OF_LAYER ? heads : HEADS_OF_LAYER;
     }
-    if (!queries) status = built_in_queries(&own, error);
-    if (!queries) queries = &own;
+    if (queries == NULL) status = built_in_queries(&own, error);
+    if (queries == NULL) queries = &own;
     if (status == SAH_OK) status = look(model, mine, error);
     if (status == SAH_OK) status = sah_ships_reported(model, queries, NULL, &some, NULL, &report, error);
     if (status == SAH_OK) {
@@ -253,13 +254,13 @@ static void write_text(const sah_bench_result *r, sah_text *text)
 static json_t *as_object(const sah_bench_result *r)
 {
     json_t *stages = json_object();
-    for (int i = 0; stages && i < SAH_N_STAGES; i++) {
+    for (int i = 0; stages != NULL && i < SAH_N_STAGES; i++) {
         if (json_object_set_new(stages, sah_stage_name(order[i]), json_real(r->stage_seconds[order[i]])) == 0)
             continue;
         json_decref(stages);
         stages = NULL;
     }
-    if (!stages) return NULL;
+    if (stages == NULL) return NULL;
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:f, s:f, s:f, s:f, "
         "s:f, s:f, s:I, s:I, s:I}",
@@ -275,8 +276,8 @@ static json_t *as_object(const sah_bench_result *r)
 static void write_json(const sah_bench_result *r, sah_text *text)
 {
     json_t *object = as_object(r);
-    char *line = object ? sah_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    if (line)
+    char *line = object != NULL ? sah_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    if (line != NULL)
         sah_text_addf(text, "%s\n", line);
     else
         text->failed = true;

@@ -121,13 +121,13 @@ static void read_output_weights(const direction *a, size_t layer, layer_parts *p
     const sah_tensor *norm = a->model->checkpoint->layers[layer].attention_out_norm;
     size_t D = a->D;
     float *row = p->row;
-    if (norm) sah_vector_read(norm, p->behind);
+    if (norm != NULL) sah_vector_read(norm, p->behind);
     memset(p->onto, 0, a->H * D * sizeof(double));
     for (size_t h = 0; h < a->H; h++)
         p->along[h] = p->along_difference[h] = p->square[h] = p->square_difference[h] = 0.0;
     for (size_t j = 0; j < a->d; j++) {
         sah_matrix_read(wo, j, 1, row);
-        if (norm) sah_vector_scale(row, (int)(a->H * D), p->behind[j]);
+        if (norm != NULL) sah_vector_scale(row, (int)(a->H * D), p->behind[j]);
         for (size_t h = 0; h < a->H; h++) {
             double write[N_SETS] = {0.0, 0.0};
             for (size_t i = h * D; i < (h + 1) * D; i++) {
@@ -199,13 +199,15 @@ static sah_status take_head(const direction *a, size_t layer, size_t h, const la
 static sah_status parts_new(const direction *a, layer_parts *p, sah_error *error)
 {
     size_t HD = a->width;
-    bool good = (p->unit = sah_alloc(a->d, sizeof(double))) && (p->onto = sah_alloc(HD, sizeof(double))) &&
-                (p->along = sah_alloc(4 * a->most, sizeof(double))) &&
-                (p->row = sah_alloc(HD, sizeof(float))) && (p->behind = sah_alloc(a->d, sizeof(float)));
+    bool good = ((p->unit = sah_alloc(a->d, sizeof(double))) != NULL) &&
+                ((p->onto = sah_alloc(HD, sizeof(double))) != NULL) &&
+                ((p->along = sah_alloc(4 * a->most, sizeof(double))) != NULL) &&
+                ((p->row = sah_alloc(HD, sizeof(float))) != NULL) &&
+                ((p->behind = sah_alloc(a->d, sizeof(float))) != NULL);
     for (int set = 0; set < N_SETS && good; set++)
-        good = (p->mean_z[set] = sah_alloc(HD, sizeof(double))) &&
-               (p->values[set] = sah_alloc(a->n[set], sizeof(double))) &&
-               (p->means[set] = sah_alloc(SAH_RESAMPLES, sizeof(double)));
+        good = ((p->mean_z[set] = sah_alloc(HD, sizeof(double))) != NULL) &&
+               ((p->values[set] = sah_alloc(a->n[set], sizeof(double))) != NULL) &&
+               ((p->means[set] = sah_alloc(SAH_RESAMPLES, sizeof(double))) != NULL);
     if (!good) return sah_fail_memory(error, "the heads of a layer");
     p->along_difference = p->along + a->most;
     p->square = p->along + 2 * a->most;
@@ -256,7 +258,7 @@ static sah_status make_memory(direction *a, sah_error *error)
     if (sah_mul(a->L * a->width, (size_t)a->forest->n_ends, &n_z)) a->z = sah_alloc(n_z, sizeof *a->z);
     for (int set = 0; set < N_SETS; set++)
         a->residual[set] = sah_alloc((a->L + 1) * a->d, sizeof *a->residual[set]);
-    if (a->z && a->residual[HARMFUL] && a->residual[HARMLESS]) return SAH_OK;
+    if (a->z != NULL && a->residual[HARMFUL] != NULL && a->residual[HARMLESS] != NULL) return SAH_OK;
     return sah_fail_memory(error, "the states of all last tokens");
 }
 

@@ -77,7 +77,9 @@ static sah_status make_memory(results *r, size_t d_model, sah_error *error)
     r->parts = sah_alloc(heads, sizeof *r->parts);
     r->done = sah_alloc(heads, sizeof *r->done);
     r->directions = sah_alloc((layers + 1) * d_model, sizeof *r->directions);
-    return r->parts && r->done && r->directions ? SAH_OK : sah_fail_memory(error, "the results");
+    return r->parts != NULL && r->done != NULL && r->directions != NULL
+               ? SAH_OK
+               : sah_fail_memory(error, "the results");
 }
 
 sah_direction_options sah_direction_options_default(void)

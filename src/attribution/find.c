@@ -51,7 +51,7 @@ static sah_status list_candidates(const sah_find_run *f, size_t *cells, size_t *
 {
     size_t most = f->find->shortlist, listed = 0;
     double *scores = sah_alloc(f->n_cells, sizeof *scores);
-    if (!scores) return sah_fail_memory(error, "the heads");
+    if (scores == NULL) return sah_fail_memory(error, "the heads");
     *n = 0;
     for (size_t i = 0; i < f->n_heads; i++) cells[i] = sah_find_cell(f, f->heads[i]);
     bool shortened = f->step > 0 && most > 0;
@@ -90,9 +90,9 @@ static sah_status take_base(void *ctx, const float *hidden, sah_error *error)
     double *angles = sah_alloc(f->find->rank, sizeof *angles);
     sah_turn turn;
     sah_turn_evidence evidence;
-    sah_status status = angles ? sah_turn_measure(f->turning, hidden, "the starting group, query", &turn,
-                                                  angles, &evidence, error)
-                               : sah_fail_memory(error, "principal angles");
+    sah_status status = angles != NULL ? sah_turn_measure(f->turning, hidden, "the starting group, query",
+                                                          &turn, angles, &evidence, error)
+                                       : sah_fail_memory(error, "principal angles");
     if (status == SAH_OK) status = sah_find_note_group(f, &turn, &evidence, error);
     free(angles);
     return status;
@@ -106,7 +106,7 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
     size_t each = (f->n_queries + f->n_contrast) * (size_t)f->model->config.d_model;
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_SCORE);
     double *angles = sah_alloc(f->find->rank, sizeof *angles);
-    sah_status status = angles ? SAH_OK : sah_fail_memory(error, "principal angles");
+    sah_status status = angles != NULL ? SAH_OK : sah_fail_memory(error, "principal angles");
     (void)thread;
     for (int32_t i = 0; i < n && status == SAH_OK; i++) {
         sah_turn turn;
@@ -134,7 +134,7 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
     step_run s = {.f = f, .cells = cells, .writing = PTHREAD_MUTEX_INITIALIZER};
     sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
     char what[64];
-    if (!candidates) return sah_fail_memory(error, "the heads");
+    if (candidates == NULL) return sah_fail_memory(error, "the heads");
     for (size_t i = 0; i < n; i++)
         candidates[i] =
             sah_candidate_of(&f->model->config, sah_find_head(f, cells[i]), &f->options->ablation);
@@ -222,7 +222,7 @@ static sah_status sample_take(void *ctx, int thread, sah_workspace *workspace, c
     size_t each = (s->n[0] + s->n[1]) * (size_t)s->f->model->config.d_model;
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_SCORE);
     double *angles = sah_alloc(s->f->find->rank, sizeof *angles);
-    sah_status status = angles ? SAH_OK : sah_fail_memory(error, "principal angles");
+    sah_status status = angles != NULL ? SAH_OK : sah_fail_memory(error, "principal angles");
     (void)thread;
     for (int32_t i = 0; i < n && status == SAH_OK; i++) {
         sah_turn turn;
@@ -263,7 +263,7 @@ static sah_status sample_heads(sah_find_run *f, const size_t *cells, size_t n, s
     sah_donors *donors = NULL;
     size_t query_of[2 * SAMPLE], n_sampled = 0;
     sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
-    sah_status status = candidates ? SAH_OK : sah_fail_memory(error, "the heads");
+    sah_status status = candidates != NULL ? SAH_OK : sah_fail_memory(error, "the heads");
     for (int i = 0; i < 2 && status == SAH_OK; i++) {
         if (f->lists[i] != NULL)
             status = sample_of(f->lists[i], i > 0 ? f->n_queries : 0, &lists[i], query_of, &n_sampled, error);
@@ -305,7 +305,8 @@ static sah_status screen_heads(sah_find_run *f, sah_error *error)
     size_t left = 0;
     size_t *cells = sah_alloc(f->n_heads, sizeof *cells), *missing = sah_alloc(f->n_heads, sizeof *missing);
     double *lows = sah_alloc(f->n_heads, sizeof *lows);
-    sah_status status = cells && missing && lows ? SAH_OK : sah_fail_memory(error, "the heads");
+    sah_status status =
+        cells != NULL && missing != NULL && lows != NULL ? SAH_OK : sah_fail_memory(error, "the heads");
     for (size_t i = 0; i < n && status == SAH_OK; i++) cells[i] = sah_find_cell(f, f->heads[i]);
     for (size_t i = 0; i < n && status == SAH_OK; i++)
         if (sah_shard_has(&f->options->shard, i) && isnan(f->estimates[cells[i]].low))
@@ -363,7 +364,9 @@ static sah_status measure_random(sah_find_run *f, sah_error *error)
     float *hidden = sah_alloc_aligned(total * d, sizeof *hidden);
     double *angles = sah_alloc(f->find->rank, sizeof *angles);
     size_t there = f->n_random_own; /* lines of earlier runs, in this order */
-    sah_status status = heads && edits && hidden && angles ? SAH_OK : sah_fail_memory(error, "random groups");
+    sah_status status = heads != NULL && edits != NULL && hidden != NULL && angles != NULL
+                            ? SAH_OK
+                            : sah_fail_memory(error, "random groups");
     for (size_t k = 0; k < f->find->random_groups && status == SAH_OK; k++) {
         sah_turn turn;
         if (!draw_own_group(f, k, heads, heads + n)) continue;
@@ -376,7 +379,7 @@ static sah_status measure_random(sah_find_run *f, sah_error *error)
             status =
                 sah_turn_measure(f->turning, hidden, "a random group, query", &turn, angles, NULL, error);
         if (status == SAH_OK) status = sah_find_write_random(f, heads, n, &turn, error);
-        if (status == SAH_OK && f->options->progress &&
+        if (status == SAH_OK && f->options->progress != NULL &&
             !f->options->progress(f->options->user, "find: random groups", k + 1, f->find->random_groups))
             status = sah_fail(error, SAH_INTERRUPTED, "interrupted");
     }
@@ -400,7 +403,8 @@ static sah_status run_step(sah_find_run *f, sah_error *error)
     size_t n = 0, left = 0, n_edits;
     size_t *cells = sah_alloc(f->n_heads, sizeof *cells), *all = sah_alloc(f->n_heads, sizeof *all);
     sah_edit *edits = sah_alloc(3 * f->n_group + 1, sizeof *edits);
-    sah_status status = cells && all && edits ? SAH_OK : sah_fail_memory(error, "the heads");
+    sah_status status =
+        cells != NULL && all != NULL && edits != NULL ? SAH_OK : sah_fail_memory(error, "the heads");
     if (status == SAH_OK) status = list_candidates(f, all, &n, error);
     if (status != SAH_OK) goto done;
     for (size_t i = 0; i < n; i++)
@@ -433,7 +437,8 @@ static sah_status save_states(const sah_find_run *f, sah_error *error)
     size_t n_sets = 1 + f->n_group - f->n_start, numbers;
     sah_edit *edits = sah_alloc(3 * f->n_group + 1, sizeof *edits);
     float *hidden = sah_mul(n_sets, total * d, &numbers) ? sah_alloc_aligned(numbers, sizeof *hidden) : NULL;
-    sah_status status = edits && hidden ? SAH_OK : sah_fail_memory(error, "the hidden states");
+    sah_status status =
+        edits != NULL && hidden != NULL ? SAH_OK : sah_fail_memory(error, "the hidden states");
     for (size_t i = 0; i < n_sets && status == SAH_OK; i++) {
         size_t n = i == 0 ? 0 : edits_of(f, f->group, f->n_start + i, edits);
         status = sah_forward(f->model, f->forest, edits, n, hidden + i * total * d, error);

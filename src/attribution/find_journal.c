@@ -52,7 +52,8 @@ sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
     f->first = sah_alloc(f->n_cells, sizeof *f->first);
     f->estimates = sah_alloc(f->n_cells, sizeof *f->estimates);
     f->left_out = sah_alloc(f->n_cells, sizeof *f->left_out);
-    if (!f->entries || !f->first || !f->estimates || !f->left_out) return sah_fail_memory(error, "the heads");
+    if (f->entries == NULL || f->first == NULL || f->estimates == NULL || f->left_out == NULL)
+        return sah_fail_memory(error, "the heads");
     for (size_t i = 0; i < f->n_cells; i++) f->estimates[i] = (sah_find_estimate){NAN, NAN};
     for (size_t i = 0; i < f->n_cells; i++) f->first[i] = NAN;
     clear_entries(f);
@@ -61,7 +62,7 @@ sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
 
 void sah_find_run_free(sah_find_run *f)
 {
-    if (f->entries) clear_entries(f);
+    if (f->entries != NULL) clear_entries(f);
     free(f->entries);
     free(f->first);
     free(f->estimates);
@@ -97,7 +98,7 @@ static sah_status keep_statistics(const sah_find_run *f, const float *statistics
     *out = NULL;
     if (f->n_contrast == 0) return SAH_OK;
     double *kept = sah_alloc(1 + SAH_TURN_PERMUTATIONS, sizeof *kept);
-    if (!kept) return sah_fail_memory(error, "the permutations");
+    if (kept == NULL) return sah_fail_memory(error, "the permutations");
     for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++) kept[i] = (double)statistics[i];
     *out = kept;
     return SAH_OK;

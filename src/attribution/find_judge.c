@@ -26,12 +26,13 @@ static sah_status judge_labels(const sah_find_run *f, const size_t *cells, size_
     enum { EACH = 1 + SAH_TURN_PERMUTATIONS };
     double *all = sah_alloc(n, sizeof *all), *gains = sah_alloc(n, EACH * sizeof *gains);
     const double **rows = sah_alloc(n, sizeof *rows);
-    sah_status status = all && gains && rows ? SAH_OK : sah_fail_memory(error, "the permutations");
+    sah_status status =
+        all != NULL && gains != NULL && rows != NULL ? SAH_OK : sah_fail_memory(error, "the permutations");
     for (size_t i = 0; i < n && status == SAH_OK; i++) {
         rows[i] = gains + i * EACH;
         for (size_t r = 0; r < EACH; r++)
-            gains[i * EACH + r] =
-                f->entries[cells[i]].statistics[r] - (f->group_statistics ? f->group_statistics[r] : 0);
+            gains[i * EACH + r] = f->entries[cells[i]].statistics[r] -
+                                  (f->group_statistics != NULL ? f->group_statistics[r] : 0);
     }
     if (status == SAH_OK) status = sah_permuted_p(rows, SAH_TURN_PERMUTATIONS, n, all, error);
     if (status == SAH_OK) *p = all[best];
@@ -64,7 +65,7 @@ sah_status sah_find_judge(const sah_find_run *f, const size_t *cells, size_t n, 
     double *gains = sah_alloc(n, sizeof *gains);
     size_t others = 0, reached = 1;
     *out = (sah_find_judgement){1, -1, -1, false};
-    if (!gains) return sah_fail_memory(error, "the gains");
+    if (gains == NULL) return sah_fail_memory(error, "the gains");
     for (size_t i = 0; i < n; i++)
         if (i != best) gains[others++] = f->entries[cells[i]].score - f->group_score;
     sah_status status = sah_outstanding_p(chosen->score - f->group_score, gains, others, &out->heads, error);

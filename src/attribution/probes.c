@@ -38,8 +38,8 @@ static sah_status add_path(const sah_model *model, const sah_donors *donors, pat
                         "a query of %zu tokens and its opening are more than the model's %zu", query->n,
                         limit);
     int32_t *path = sah_alloc(query->n + more, sizeof *path),
-            *source = query->source ? sah_alloc(query->n + more, sizeof *source) : NULL;
-    if (path == NULL || (query->source && source == NULL)) {
+            *source = query->source != NULL ? sah_alloc(query->n + more, sizeof *source) : NULL;
+    if (path == NULL || (query->source != NULL && source == NULL)) {
         free(path);
         free(source);
         return sah_fail_memory(error, "the openings");
@@ -91,7 +91,8 @@ static sah_status with_openings(const sah_model *model, const sah_run_prompts *p
     out->items = sah_alloc(most, sizeof *out->items);
     out->own_length = sah_alloc(n, sizeof *out->own_length);
     out->refusal_length = sah_alloc(n, sizeof *out->refusal_length);
-    if (!p.items || !p.first || !out->items || !out->own_length || !out->refusal_length)
+    if (p.items == NULL || p.first == NULL || out->items == NULL || out->own_length == NULL ||
+        out->refusal_length == NULL)
         status = sah_fail_memory(error, "the openings");
     for (size_t i = 0; i < n && status == SAH_OK; i++) {
         size_t opening = query_of != NULL ? query_of[i] : i;

@@ -100,10 +100,10 @@ static void compare(const set *of, size_t drawn, const double *a, const double *
     double sum = 0, squares = 0;
     *mean = *square = 0;
     if (drawn == 0) return;
-    for (size_t i = 0; i < drawn; i++) sum += a[of->order[i]] - (b ? b[of->order[i]] : 0);
+    for (size_t i = 0; i < drawn; i++) sum += a[of->order[i]] - (b != NULL ? b[of->order[i]] : 0);
     *mean = sum / (double)drawn;
     for (size_t i = 0; i < drawn; i++) {
-        double off = a[of->order[i]] - (b ? b[of->order[i]] : 0) - *mean;
+        double off = a[of->order[i]] - (b != NULL ? b[of->order[i]] : 0) - *mean;
         squares += off * off;
     }
     if (drawn > 1) *square = squares / (double)(drawn - 1) / (double)drawn;
@@ -145,7 +145,7 @@ static sah_status drop_heads(race *s, sah_error *error)
     size_t n = 0;
     double mean, deviation;
     place *places = sah_alloc(s->n_heads, sizeof *places);
-    if (!places) return sah_fail_memory(error, "the heads");
+    if (places == NULL) return sah_fail_memory(error, "the heads");
     for (size_t h = 0; h < s->n_heads; h++) {
         if (s->left[h]) continue;
         score(s, 1, h, s->n_heads, &mean, &deviation);
@@ -376,7 +376,7 @@ static sah_status run_round(race *s, sah_error *error)
     size_t n = 0, racing = 0;
     sah_target *targets = sah_alloc(s->n_heads, sizeof *targets);
     char what[64];
-    sah_status status = targets ? SAH_OK : sah_fail_memory(error, "the heads");
+    sah_status status = targets != NULL ? SAH_OK : sah_fail_memory(error, "the heads");
     for (size_t h = 0; h < s->n_heads && status == SAH_OK; h++) {
         if (s->left[h]) continue;
         const bool own = sah_shard_has(&s->options->shard, racing++);
@@ -432,7 +432,8 @@ static sah_status prepare(race *s, sah_error *error)
     s->left = sah_alloc(s->n_heads, sizeof *s->left);
     s->written = sah_alloc(s->n_heads, sizeof *s->written);
     s->racing = sah_alloc(s->n_heads, sizeof *s->racing);
-    if (!s->index || !s->left || !s->written || !s->racing) return sah_fail_memory(error, "the heads");
+    if (s->index == NULL || s->left == NULL || s->written == NULL || s->racing == NULL)
+        return sah_fail_memory(error, "the heads");
     for (size_t c = 0; c < cells; c++) s->index[c] = s->n_heads;
     for (size_t h = 0; h < s->n_heads; h++)
         s->index[s->heads[h].layer * s->heads_of_layer + s->heads[h].head] = h;
@@ -441,11 +442,11 @@ static sah_status prepare(race *s, sah_error *error)
         size_t numbers;
         if (!sah_mul(s->n_heads, of->n, &numbers)) return sah_fail_memory(error, "the scores");
         of->order = sah_alloc(of->n, sizeof *of->order);
-        if (!of->order) return sah_fail_memory(error, "the scores");
+        if (of->order == NULL) return sah_fail_memory(error, "the scores");
         for (int l = 0; l < N_LISTS; l++) {
             if (!makes(s, l)) continue;
             of->scores[l] = sah_alloc(numbers, sizeof *of->scores[l]);
-            if (!of->scores[l]) return sah_fail_memory(error, "the scores");
+            if (of->scores[l] == NULL) return sah_fail_memory(error, "the scores");
             for (size_t k = 0; k < numbers; k++) of->scores[l][k] = NAN;
         }
         shuffle(of->order, of->n, (uint64_t)i + 1);

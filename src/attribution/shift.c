@@ -77,7 +77,7 @@ static sah_status draw_weights(sah_turning *t, sah_error *error)
 {
     uint64_t harmful = STREAM_HARMFUL, harmless = STREAM_HARMLESS, labels = STREAM_LABELS;
     size_t *order = sah_alloc(t->shape.n, sizeof *order);
-    if (!order) return sah_fail_memory(error, "resamples");
+    if (order == NULL) return sah_fail_memory(error, "resamples");
     for (size_t i = 0; i < SAH_TURN_RESAMPLES; i++) resample(&harmful, 0, t->n, t->sets[i].w);
     for (size_t i = 0; i < SAH_TURN_RESAMPLES && t->n_contrast > 0; i++)
         resample(&harmless, t->n, t->n_contrast, t->sets[SAH_TURN_RESAMPLES + i].w);
@@ -94,7 +94,7 @@ static sah_status solve_sets(sah_turning *t, sah_error *error)
 {
     size_t total = t->shape.n;
     double *scratch = sah_alloc(sah_space_scratch(&t->shape), sizeof *scratch);
-    sah_status status = scratch ? SAH_OK : sah_fail_memory(error, "resamples");
+    sah_status status = scratch != NULL ? SAH_OK : sah_fail_memory(error, "resamples");
     const sah_states states = {t->m, t->gram};
     for (size_t s = 0; s < t->n_sets && status == SAH_OK; s++) {
         weighted *set = &t->sets[s];
@@ -133,14 +133,14 @@ static sah_status allocate(sah_turning *t, sah_error *error)
     t->m = sah_alloc(total * t->shape.d, sizeof *t->m);
     if (t->shape.variant != SAH_VARIANT_SPECTRAL) t->gram = sah_alloc(total * total, sizeof *t->gram);
     t->sets = sah_alloc(t->n_sets, sizeof *t->sets);
-    if (!t->m || !t->sets || (!t->gram && t->shape.variant != SAH_VARIANT_SPECTRAL))
+    if (t->m == NULL || t->sets == NULL || (t->gram == NULL && t->shape.variant != SAH_VARIANT_SPECTRAL))
         return sah_fail_memory(error, "the unablated states");
     sah_status status = sah_space_new(&harmful, &t->space, error);
     if (status == SAH_OK && t->n_contrast > 0) status = sah_space_new(&harmless, &t->space_contrast, error);
     for (size_t i = 0; i < t->n_sets && status == SAH_OK; i++) {
         t->sets[i].w = sah_alloc(total, sizeof *t->sets[i].w);
-        status = t->sets[i].w ? sah_space_new(&t->shape, &t->sets[i].space, error)
-                              : sah_fail_memory(error, "resamples");
+        status = t->sets[i].w != NULL ? sah_space_new(&t->shape, &t->sets[i].space, error)
+                                      : sah_fail_memory(error, "resamples");
     }
     return status;
 }
@@ -150,7 +150,7 @@ sah_status sah_turning_new(const float *hidden, size_t n, size_t n_contrast, siz
 {
     sah_turning *t = sah_alloc(1, sizeof *t);
     *out = NULL;
-    if (!t) return sah_fail_memory(error, "the unablated states");
+    if (t == NULL) return sah_fail_memory(error, "the unablated states");
     *t = (sah_turning){.n = n, .n_contrast = n_contrast, .shape = {n + n_contrast, d, rank, variant}};
     t->n_sets = n_contrast > 0 ? 2 * (SAH_TURN_RESAMPLES + 1 + SAH_TURN_PERMUTATIONS) : SAH_TURN_RESAMPLES;
     sah_status status = allocate(t, error);
@@ -159,7 +159,7 @@ sah_status sah_turning_new(const float *hidden, size_t n, size_t n_contrast, siz
         status = span(t, false, n_contrast > 0 ? "harmful" : "given", &t->space, error);
     }
     if (status == SAH_OK && n_contrast > 0) status = span(t, true, "harmless", &t->space_contrast, error);
-    if (status == SAH_OK && t->gram) sah_gram_matrix(t->m, t->shape.n, d, t->gram);
+    if (status == SAH_OK && t->gram != NULL) sah_gram_matrix(t->m, t->shape.n, d, t->gram);
     if (status == SAH_OK) status = draw_weights(t, error);
     if (status == SAH_OK) status = solve_sets(t, error);
     if (status != SAH_OK) {
@@ -172,8 +172,8 @@ sah_status sah_turning_new(const float *hidden, size_t n, size_t n_contrast, siz
 
 void sah_turning_free(sah_turning *t)
 {
-    if (!t) return;
-    for (size_t i = 0; i < t->n_sets && t->sets; i++) {
+    if (t == NULL) return;
+    for (size_t i = 0; i < t->n_sets && t->sets != NULL; i++) {
         free(t->sets[i].w);
         sah_space_free(&t->sets[i].space);
     }
@@ -250,13 +250,15 @@ static sah_status measure_evidence(const sah_turning *t, const float *hidden, sa
 {
     size_t total = t->shape.n;
     sah_space now = {0};
-    double *gram = t->gram ? sah_alloc(total * total, sizeof *gram) : NULL;
+    double *gram = t->gram != NULL ? sah_alloc(total * total, sizeof *gram) : NULL;
     double *scratch = sah_alloc(sah_space_scratch(&t->shape), sizeof *scratch);
     double *shifts = sah_alloc(t->n_sets, sizeof *shifts), *errors = sah_alloc(t->n_sets, sizeof *errors);
     sah_status status =
-        scratch && shifts && errors && (gram || !t->gram) ? SAH_OK : sah_fail_memory(error, "resamples");
+        scratch != NULL && shifts != NULL && errors != NULL && (gram != NULL || t->gram == NULL)
+            ? SAH_OK
+            : sah_fail_memory(error, "resamples");
     if (status == SAH_OK) status = sah_space_new(&t->shape, &now, error);
-    if (status == SAH_OK && gram) sah_gram_matrix(hidden, total, t->shape.d, gram);
+    if (status == SAH_OK && gram != NULL) sah_gram_matrix(hidden, total, t->shape.d, gram);
     const sah_states before = {t->m, t->gram}, after = {hidden, gram}, *const states[2] = {&before, &after};
     for (size_t i = 0; i < t->n_sets && status == SAH_OK; i++) {
         const weighted *set = &t->sets[i];
@@ -282,11 +284,11 @@ sah_status sah_turn_measure(const sah_turning *t, const float *hidden, const cha
     sah_status status = shift_of(t, hidden, false, what, angles, &turn->shift, error);
     if (status == SAH_OK && t->n_contrast > 0) {
         double *other = sah_alloc(t->shape.rank, sizeof *other);
-        status = other ? shift_of(t, hidden, true, what, other, &turn->shift_contrast, error)
-                       : sah_fail_memory(error, "principal angles");
+        status = other != NULL ? shift_of(t, hidden, true, what, other, &turn->shift_contrast, error)
+                               : sah_fail_memory(error, "principal angles");
         free(other);
         turn->difference = turn->shift - turn->shift_contrast;
     }
-    if (status == SAH_OK && evidence) status = measure_evidence(t, hidden, evidence, error);
+    if (status == SAH_OK && evidence != NULL) status = measure_evidence(t, hidden, evidence, error);
     return status;
 }

@@ -265,7 +265,8 @@ static sah_status make_memory(scores *s, sah_error *error)
         s->logits = sah_device_alloc(s->model->device, numbers, sizeof *s->logits);
         s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
     }
-    return s->p && s->base && s->sums && s->threads && (!s->differs || (s->logits && s->hidden))
+    return s->p != NULL && s->base != NULL && s->sums != NULL && s->threads != NULL &&
+                   (!s->differs || (s->logits != NULL && s->hidden != NULL))
                ? SAH_OK
                : sah_fail_memory(error, "the distributions of all queries");
 }
@@ -305,7 +306,7 @@ sah_status sah_scores(const sah_model *model, const sah_probes *probes, bool ope
     };
     sah_sink sink = {&s, take_base, take_candidates};
     sah_candidate *candidates = sah_alloc(n, sizeof *candidates);
-    sah_status status = candidates ? make_memory(&s, error) : sah_fail_memory(error, "the heads");
+    sah_status status = candidates != NULL ? make_memory(&s, error) : sah_fail_memory(error, "the heads");
     for (size_t i = 0; i < n && status == SAH_OK; i++)
         candidates[i] = sah_candidate_of(&model->config, targets[i].head, targets[i].ablation);
     if (status == SAH_OK)

@@ -138,7 +138,7 @@ SAH_SIMD void sah_right_vectors(const float *m, const double *w, size_t n, size_
         double *out = v + i * d;
         for (size_t k = 0; k < d; k++) out[k] = 0;
         for (size_t q = 0; q < n; q++) {
-            double share = u[i * n + q] * (w ? w[q] : 1);
+            double share = u[i * n + q] * (w != NULL ? w[q] : 1);
             const float *row = m + q * d;
             if (share == 0) continue;
             for (size_t k = 0; k < d; k++) out[k] += share * (double)row[k];

@@ -33,7 +33,8 @@ sah_status sah_space_new(const sah_shape *shape, sah_space *out, sah_error *erro
 {
     *out = (sah_space){.u = sah_alloc(shape->rank * shape->n, sizeof *out->u)};
     if (right(shape)) out->v = sah_alloc(shape->rank * shape->d, sizeof *out->v);
-    return out->u && (out->v || !right(shape)) ? SAH_OK : sah_fail_memory(error, "singular vectors");
+    return out->u != NULL && (out->v != NULL || !right(shape)) ? SAH_OK
+                                                               : sah_fail_memory(error, "singular vectors");
 }
 
 void sah_space_free(sah_space *space)
@@ -73,8 +74,8 @@ static sah_status angle_between(const double *u, const double *v, size_t rank, s
 {
     if (rank > 1) {
         double *angles = sah_alloc(rank, sizeof *angles);
-        sah_status status = angles ? sah_principal_angles(u, rank, v, rank, n, angles, error)
-                                   : sah_fail_memory(error, "principal angles");
+        sah_status status = angles != NULL ? sah_principal_angles(u, rank, v, rank, n, angles, error)
+                                           : sah_fail_memory(error, "principal angles");
         *sum = 0;
         for (size_t i = 0; i < rank && status == SAH_OK; i++) *sum += angles[i];
         free(angles);
@@ -102,7 +103,7 @@ static sah_status iterate(const double *gram, const double *w, size_t rank, size
         sah_orthonormalise(next, rank, n);
         sah_status status = angle_between(u, next, rank, n, &step, error);
         memcpy(u, next, rank * n * sizeof *u);
-        if (status == SAH_OK && from) status = angle_between(from, u, rank, n, &way, error);
+        if (status == SAH_OK && from != NULL) status = angle_between(from, u, rank, n, &way, error);
         if (status != SAH_OK) return status;
         double left = step < last ? step * fmax(10, last / (last - step)) : INFINITY;
         if (left <= tolerance * way || step <= 1e-3 * SAH_SPACE_ROUNDING) break;
@@ -120,10 +121,10 @@ sah_status sah_space_solve(const sah_shape *shape, const sah_states *states, con
         sah_orthonormalise(space->u, 1, n);
         return SAH_OK;
     }
-    if (from) memcpy(space->u, from->u, rank * n * sizeof *space->u);
+    if (from != NULL) memcpy(space->u, from->u, rank * n * sizeof *space->u);
     sah_orthonormalise(space->u, rank, n);
-    sah_status status = iterate(states->gram, w, rank, n, from ? 1e-3 : 1e-3 * SAH_SPACE_ROUNDING,
-                                from ? from->u : NULL, space->u, scratch, error);
+    sah_status status = iterate(states->gram, w, rank, n, from != NULL ? 1e-3 : 1e-3 * SAH_SPACE_ROUNDING,
+                                from != NULL ? from->u : NULL, space->u, scratch, error);
     if (status == SAH_OK && right(shape))
         sah_right_vectors(states->m, w, n, shape->d, space->u, rank, space->v);
     return status;
@@ -190,7 +191,7 @@ static void add_changes(const sah_shape *shape, const sah_states *states, const 
     size_t n = shape->n, rank = shape->rank;
     const double *u = own->u + i * n;
     double *z = scratch, *sum = z + n, *next = sum + n, *weighed = next + n, *wide = weighed + n, value = 0;
-    if (states->gram) {
+    if (states->gram != NULL) {
         apply(states->gram, w, u, n, weighed, next);
         for (size_t q = 0; q < n; q++) value += u[q] * next[q];
     }

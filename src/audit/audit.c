@@ -262,7 +262,7 @@ static sah_status add_point(void *ctx, const json_t *line, sah_error *error)
     json_array_foreach(ablated, i, head)
     {
         sah_text_addf(&names, "%s%s", i > 0 ? "," : "",
-                      json_string_value(head) ? json_string_value(head) : "?");
+                      json_string_value(head) != NULL ? json_string_value(head) : "?");
     }
     *point =
         (sah_point){.heads = json_array_size(ablated),

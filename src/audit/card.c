@@ -365,7 +365,7 @@ static sah_status write_json(const sah_found *f, sah_error *error)
     char *json = object != NULL ? sah_json_text(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     sah_text text = {0};
     if (json == NULL) text.failed = true;
-    sah_text_adds(&text, json ? json : "");
+    sah_text_adds(&text, json != NULL ? json : "");
     sah_text_adds(&text, "\n");
     sah_status status = write_card(f, "card.json", &text, error);
     free(text.data);

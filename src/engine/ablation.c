@@ -21,7 +21,7 @@ static void plan_add(sah_plan *plan, const sah_edit *edit)
     const sah_edit **place = edit->part == SAH_PART_Q   ? plan->q
                              : edit->part == SAH_PART_K ? plan->k
                                                         : plan->v;
-    if (place[edit->head]) return;
+    if (place[edit->head] != NULL) return;
     place[edit->head] = edit;
     plan->n_edits++;
 }
@@ -31,7 +31,7 @@ static sah_plan *plans_alloc(const sah_config *config, size_t n)
 {
     size_t each = (size_t)(2 * config->n_heads + config->n_kv_heads);
     sah_plan *plans = sah_alloc(1, n * sizeof *plans + n * each * sizeof(const sah_edit *));
-    if (!plans) return NULL;
+    if (plans == NULL) return NULL;
     const sah_edit **places = (const sah_edit **)(void *)(plans + n);
     for (size_t l = 0; l < n; l++, places += each) {
         plans[l].q = places;
@@ -47,7 +47,7 @@ sah_status sah_plans_new(const sah_config *config, const sah_edit *edits, size_t
     sah_status status = sah_edits_check(config, edits, n, error);
     if (status != SAH_OK) return status;
     sah_plan *plans = plans_alloc(config, (size_t)config->n_layers);
-    if (!plans) return sah_fail_memory(error, "the ablation");
+    if (plans == NULL) return sah_fail_memory(error, "the ablation");
     for (int l = 0; l < config->n_layers; l++) plans[l].group = group_of(config, l);
     for (size_t i = 0; i < n; i++) plan_add(&plans[edits[i].layer], &edits[i]);
     *out = plans;
@@ -58,7 +58,7 @@ sah_status sah_plan_extend(const sah_config *config, const sah_plan *plan, const
                            sah_plan **out, sah_error *error)
 {
     sah_plan *copy = plans_alloc(config, 1);
-    if (!copy) return sah_fail_memory(error, "the ablation");
+    if (copy == NULL) return sah_fail_memory(error, "the ablation");
     memcpy(copy->q, plan->q, (size_t)config->n_heads * sizeof *plan->q);
     memcpy(copy->v, plan->v, (size_t)config->n_heads * sizeof *plan->v);
     memcpy(copy->k, plan->k, (size_t)config->n_kv_heads * sizeof *plan->k);
@@ -76,12 +76,12 @@ void sah_plans_free(sah_plan *plans)
 
 bool sah_plan_touches(const sah_plan *plan, int head)
 {
-    return plan->q[head] || plan->v[head] || plan->k[head / plan->group];
+    return plan->q[head] != NULL || plan->v[head] != NULL || plan->k[head / plan->group] != NULL;
 }
 
 static bool takes_donor(const sah_edit *edit)
 {
-    return edit && sah_op_takes_donors(edit->op);
+    return edit != NULL && sah_op_takes_donors(edit->op);
 }
 
 /* Rows of `out` [rows, width] that have a donor become its states, `from`, of the same head; `turned`: they are
@@ -89,12 +89,13 @@ static bool takes_donor(const sah_edit *edit)
 static void stand_in(const sah_pass *pass, int layer, const sah_view *rows, const sah_donor *donor,
                      const float *from, int64_t stride, const sah_head_states *s, bool turned, float *out)
 {
-    for (int64_t r = 0; r < s->rows && rows->source; r++, out += s->width) {
+    for (int64_t r = 0; r < s->rows && rows->source != NULL; r++, out += s->width) {
         int32_t source = rows->source[r];
         if (source < 0) continue;
         memcpy(out, from + source * stride + s->head * s->width, (size_t)s->width * sizeof *out);
         if (turned)
-            sah_turn_head(pass, layer, out, donor->position ? donor->position[source] : 0, rows->position[r]);
+            sah_turn_head(pass, layer, out, donor->position != NULL ? donor->position[source] : 0,
+                          rows->position[r]);
     }
 }
 
@@ -109,9 +110,9 @@ sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan
                           of_z = {at->z, at->z_stride, view->n, head, at->n_heads, D};
     sah_workspace *ws = pass->workspace;
     sah_status status = SAH_OK;
-    if ((takes_donor(q) || takes_donor(k) || takes_donor(v)) && !donor)
+    if ((takes_donor(q) || takes_donor(k) || takes_donor(v)) && donor == NULL)
         return sah_fail(error, SAH_BAD_ARGUMENT, "nothing stands in for head %d-%d", layer, head);
-    if ((v && v->op == SAH_OP_MEAN) || (!q && !k)) {
+    if ((v != NULL && v->op == SAH_OP_MEAN) || (q == NULL && k == NULL)) {
         ws->device->edit(ws, &of_z, v, out);
         if (takes_donor(v)) stand_in(pass, layer, view, donor, donor->z, donor->z_stride, &of_z, false, out);
         return SAH_OK;
@@ -122,22 +123,22 @@ sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan
     one.q = at->q + head * D;
     one.k = at->k + kv * D;
     one.v = at->v + kv * D;
-    one.sinks = at->sinks ? at->sinks + head : NULL;
-    one.gate = at->gate ? at->gate + head * D : NULL;
+    one.sinks = at->sinks != NULL ? at->sinks + head : NULL;
+    one.gate = at->gate != NULL ? at->gate + head * D : NULL;
     one.z = out;
     one.z_stride = D;
-    if (q) {
+    if (q != NULL) {
         float *states = sah_workspace_scratch(ws, SAH_SLOT_EDITED_Q, (size_t)view->n * (size_t)D);
-        if (!states) return sah_fail_memory(error, "an edited head");
+        if (states == NULL) return sah_fail_memory(error, "an edited head");
         ws->device->edit(ws, &of_q, q, states);
         if (takes_donor(q))
             stand_in(pass, layer, view, donor, donor->q, donor->q_stride, &of_q, true, states);
         one.q = states;
         one.q_stride = D;
     }
-    if (k) {
+    if (k != NULL) {
         float *states = sah_workspace_scratch(ws, SAH_SLOT_EDITED_K, (size_t)keys->n * (size_t)D);
-        if (!states) return sah_fail_memory(error, "an edited head");
+        if (states == NULL) return sah_fail_memory(error, "an edited head");
         ws->device->edit(ws, &of_k, k, states);
         if (takes_donor(k))
             stand_in(pass, layer, keys, donor, donor->k, donor->k_stride, &of_k, true, states);
@@ -145,7 +146,8 @@ sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan
         one.k_stride = D;
     }
     status = sah_attend(pass, &one, view, error);
-    if (status == SAH_OK && v && v->op == SAH_OP_SCALE) ws->device->scale(ws, out, view->n * D, v->factor);
+    if (status == SAH_OK && v != NULL && v->op == SAH_OP_SCALE)
+        ws->device->scale(ws, out, view->n * D, v->factor);
     if (status == SAH_OK && takes_donor(v))
         stand_in(pass, layer, view, donor, donor->z, donor->z_stride, &of_z, false, out);
     return status;

@@ -47,11 +47,11 @@ sah_attention sah_block_states(const sah_pass *pass, int layer, const sah_states
         at.q = at.z;
         at.q_stride = at.z_stride = at.gate_stride = weights->apart ? q_width : width;
         at.gate = c->attention_gate ? at.q + z_width : NULL;
-        at.k = states->kept ? states->kept + copy * pass->kept.n * 2 * kv : rows + width - 2 * kv;
+        at.k = states->kept != NULL ? states->kept + copy * pass->kept.n * 2 * kv : rows + width - 2 * kv;
         at.v = at.k + kv;
-        at.k_stride = at.v_stride = states->kept ? 2 * kv : width;
+        at.k_stride = at.v_stride = states->kept != NULL ? 2 * kv : width;
     }
-    if (states->z) {
+    if (states->z != NULL) {
         at.z = states->z;
         at.z_stride = z_width;
     }
@@ -94,14 +94,14 @@ static sah_status attend(const sah_pass *pass, int layer, const sah_plan *plan, 
     sah_workspace *ws = pass->workspace;
     int D = at.head_dim, n_edited = 0;
     int64_t rows = view->n, width = (int64_t)at.n_heads * D;
-    const sah_donor *donor = pass->donors ? pass->donors[layer] : NULL;
+    const sah_donor *donor = pass->donors != NULL ? pass->donors[layer] : NULL;
     if (plan->n_edits == 0) return mix(pass, layer, states, copy, &at, error);
 
     /* The unedited outputs of all heads first, apart from q, since edited heads are made from both. */
     float *edited = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(2 * rows * width));
-    if (!edited) return sah_fail_memory(error, "edited heads");
+    if (edited == NULL) return sah_fail_memory(error, "edited heads");
     sah_attention unedited = at;
-    unedited.z = states->unedited ? states->unedited : edited + rows * width;
+    unedited.z = states->unedited != NULL ? states->unedited : edited + rows * width;
     unedited.z_stride = width;
     sah_status status = mix(pass, layer, states, copy, &unedited, error);
     for (int h = 0; h < at.n_heads && status == SAH_OK; h++)
@@ -127,7 +127,7 @@ static sah_status output(const sah_pass *pass, int layer, const sah_attention *a
     float *z = at->z + from * at->z_stride;
     if (at->z_stride != width) {
         float *dense = sah_workspace_scratch(pass->workspace, SAH_SLOT_NORMED, (size_t)(rows * width));
-        if (!dense) return sah_fail_memory(error, "a block of rows");
+        if (dense == NULL) return sah_fail_memory(error, "a block of rows");
         sah_copy_rows(pass, (sah_rows){z, at->z_stride, NULL}, rows, width, dense);
         z = dense;
     }
@@ -152,11 +152,12 @@ static sah_status add_branch(const sah_pass *pass, int layer, const sah_attentio
             status = output(pass, layer, at, from, n, true, block, error);
             continue;
         }
-        float *out = branch ? branch + from * d
-                            : sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(step * d));
-        if (!out) return sah_fail_memory(error, "a block of rows");
+        float *out = branch != NULL
+                         ? branch + from * d
+                         : sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(step * d));
+        if (out == NULL) return sah_fail_memory(error, "a block of rows");
         status = output(pass, layer, at, from, n, false, out, error);
-        if (status == SAH_OK && !branch) sah_join_rows(pass, behind, n, out, block);
+        if (status == SAH_OK && branch == NULL) sah_join_rows(pass, behind, n, out, block);
     }
     return status;
 }
@@ -183,8 +184,9 @@ static sah_status branches_of_ends(const sah_pass *pass, int layer, const sah_at
     float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(n * width)),
           *branch = sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(n * d));
     *out = sah_alloc((size_t)(n * d), sizeof **out);
-    sah_status status =
-        z && branch && *out ? SAH_OK : sah_fail_memory(error, "the states of the last tokens");
+    sah_status status = z != NULL && branch != NULL && *out != NULL
+                            ? SAH_OK
+                            : sah_fail_memory(error, "the states of the last tokens");
     if (status == SAH_OK) {
         sah_copy_rows(pass, ends, n, width, z);
         const sah_attention dense = {
@@ -201,15 +203,16 @@ static sah_status show_factors(const sah_pass *pass, int layer, const sah_attent
     const sah_layer *weights = &pass->model->layers[layer];
     const sah_config *c = &pass->model->config;
     const int64_t d = c->d_model, n = pass->ends.n;
-    const float whole = c->residual_scale * (weights->scale ? *weights->scale : 1.0f);
+    const float whole = c->residual_scale * (weights->scale != NULL ? *weights->scale : 1.0f);
     float *branch = NULL;
     double *factors = sah_alloc((size_t)n, sizeof *factors);
-    sah_status status = factors ? SAH_OK : sah_fail_memory(error, "the states of the last tokens");
-    if (status == SAH_OK && weights->attention_out_norm.weight)
+    sah_status status = factors != NULL ? SAH_OK : sah_fail_memory(error, "the states of the last tokens");
+    if (status == SAH_OK && weights->attention_out_norm.weight != NULL)
         status = branches_of_ends(pass, layer, at, &branch, error);
     if (status == SAH_OK) {
         for (int64_t i = 0; i < n; i++)
-            factors[i] = (double)(branch ? whole / sah_rms(branch + i * d, c->norm_eps, c->d_model) : whole);
+            factors[i] =
+                (double)(branch != NULL ? whole / sah_rms(branch + i * d, c->norm_eps, c->d_model) : whole);
         pass->observer->see(pass->observer->ctx, SAH_PLACE_FACTOR, layer, factors);
     }
     free(branch);
@@ -246,11 +249,11 @@ sah_status sah_block_attend(const sah_pass *pass, int layer, const sah_plan *pla
     sah_status status = show(pass, view, SAH_PLACE_INPUT, layer, y, d, d, error);
     if (status == SAH_OK) status = sah_project(pass, layer, copies, x, y, states->qkv, states->q, error);
     for (int64_t i = 0; i < copies && status == SAH_OK; i++) {
-        if (states->kept && makes_keys(pass, layer)) keep(pass, layer, states, i);
+        if (states->kept != NULL && makes_keys(pass, layer)) keep(pass, layer, states, i);
         status = attend(pass, layer, plan, states, i, error);
     }
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_HEADS, layer, at.z, at.z_stride, width, error);
-    if (status == SAH_OK && pass->observer) status = show_factors(pass, layer, &at, error);
+    if (status == SAH_OK && pass->observer != NULL) status = show_factors(pass, layer, &at, error);
     if (status == SAH_OK && is_parallel(pass)) status = sah_mlp(pass, layer, rows, y, error);
     if (status == SAH_OK) status = add_branch(pass, layer, &at, rows, y, branch, error);
     if (status == SAH_OK) status = show(pass, view, SAH_PLACE_MIDDLE, layer, y, d, d, error);
@@ -267,7 +270,7 @@ sah_status sah_block_finish(const sah_pass *pass, int layer, int64_t rows, float
     const float *scale = pass->model->layers[layer].scale;
     sah_status status = is_parallel(pass) ? SAH_OK : sah_mlp(pass, layer, rows, y, error);
     if (status == SAH_OK) status = sah_inputs_join(pass, layer, rows, y, error);
-    if (status == SAH_OK && scale)
+    if (status == SAH_OK && scale != NULL)
         pass->workspace->device->scale(pass->workspace, y, rows * pass->model->config.d_model, *scale);
     return status;
 }

@@ -20,7 +20,7 @@ static void convolve(int kernel, int64_t d, const float *weights, const float *c
     memset(z, 0, (size_t)d * sizeof *z);
     for (int j = 0; j < kernel; j++) {
         const float *w = weights + j * d, *in = input[j];
-        if (!in) continue;
+        if (in == NULL) continue;
 #pragma omp simd
         for (int64_t i = 0; i < d; i++) z[i] += w[i] * in[i];
     }
@@ -59,7 +59,7 @@ static void keep_inputs(int kernel, int64_t d, const sah_view *ends, const float
             float *last = kept + ends->sequence[segment->row + i] * (kernel - 1) * d;
             inputs_of(segment->path, segment->depth + i, kernel, d, rows, input);
             for (int j = 1; j < kernel; j++, last += d) {
-                if (input[j])
+                if (input[j] != NULL)
                     memcpy(last, input[j], (size_t)d * sizeof *last);
                 else
                     memset(last, 0, (size_t)d * sizeof *last);
@@ -81,7 +81,7 @@ void sah_convolution_mix(const sah_pass *pass, int layer, const sah_attention *a
         for (int64_t i = 0; i < d; i++) x[i] *= b[i];
         if (nodes->single) step(kernel, d, w, b, kept + nodes->sequence[r] * each, at->z + r * at->z_stride);
     }
-    if (!nodes->single && kept) keep_inputs(kernel, d, &pass->ends, rows, kept);
+    if (!nodes->single && kept != NULL) keep_inputs(kernel, d, &pass->ends, rows, kept);
 #pragma omp parallel for if (threads > 1) num_threads(threads) schedule(dynamic, 1)
     for (int32_t k = 0; k < (nodes->single ? 0 : view->n_segments); k++) {
         const sah_segment *segment = &view->segments[k];

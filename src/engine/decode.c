@@ -118,8 +118,9 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
     s->hidden = sah_alloc_aligned(n * d, sizeof *s->hidden);
     s->qkv = sah_device_alloc(device, n * (size_t)sah_qkv_width(c), sizeof *s->qkv);
     s->q = sah_device_alloc(device, n * (size_t)sah_q_width(c), sizeof *s->q);
-    bool there = s->kv && s->free_runs && s->paths && s->lengths && s->live && s->segments && s->positions &&
-                 s->tokens && s->kv_rows && s->x && s->hidden && s->qkv && s->q;
+    bool there = s->kv != NULL && s->free_runs != NULL && s->paths != NULL && s->lengths != NULL &&
+                 s->live != NULL && s->segments != NULL && s->positions != NULL && s->tokens != NULL &&
+                 s->kv_rows != NULL && s->x != NULL && s->hidden != NULL && s->qkv != NULL && s->q != NULL;
     for (int l = 0; l < c->n_layers && there; l++) {
         size = (is_attention(c, l) ? rows : n) * kept_width(c, l);
         if (size == 0) continue;
@@ -131,9 +132,9 @@ static sah_status make_memory(sah_decoding *s, int32_t most_steps, sah_error *er
 
 void sah_decoding_free(sah_decoding *s)
 {
-    if (!s) return;
+    if (s == NULL) return;
     const sah_device *device = s->model->device;
-    for (int l = 0; s->kv && l < s->model->config.n_layers; l++) sah_device_free(device, s->kv[l]);
+    for (int l = 0; s->kv != NULL && l < s->model->config.n_layers; l++) sah_device_free(device, s->kv[l]);
     sah_workspace_free(s->pass.workspace);
     sah_plans_free(s->plans);
     sah_donor_set_free(&s->set);
@@ -170,7 +171,7 @@ static int32_t prompt_length(const sah_decoding *s, int32_t sequence)
 static sah_status share_states(sah_decoding *s, sah_error *error)
 {
     int32_t *first = sah_first_of_ends(s->forest);
-    if (!first) return sah_fail_memory(error, "the sequences");
+    if (first == NULL) return sah_fail_memory(error, "the sequences");
     for (int l = 0; l < s->model->config.n_layers; l++) {
         size_t width = kept_width(&s->model->config, l);
         for (int32_t i = 0; i < s->forest->n_prompts && !is_attention(&s->model->config, l); i++) {
@@ -201,11 +202,11 @@ static void start_sequences(sah_decoding *s)
 static sah_status note_sources(sah_decoding *s, const sah_donors *donors, sah_error *error)
 {
     const sah_forest *f = s->forest;
-    if (!s->set.layers) return SAH_OK;
+    if (s->set.layers == NULL) return SAH_OK;
     s->kept_position = sah_alloc((size_t)s->capacity, sizeof *s->kept_position);
     s->kept_source = sah_alloc((size_t)s->capacity, sizeof *s->kept_source);
     s->new_source = sah_alloc((size_t)f->n_prompts, sizeof *s->new_source);
-    if (!s->kept_position || !s->kept_source || !s->new_source)
+    if (s->kept_position == NULL || s->kept_source == NULL || s->new_source == NULL)
         return sah_fail_memory(error, "the sequences");
     memcpy(s->kept_position, f->depth, (size_t)f->n_nodes * sizeof *f->depth);
     memcpy(s->kept_source, f->source, (size_t)f->n_nodes * sizeof *f->source);
@@ -220,9 +221,9 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
 {
     const sah_config *c = &model->config;
     sah_decoding *s = sah_alloc(1, sizeof *s);
-    int32_t longest = donors ? donors->forest->longest : 0;
+    int32_t longest = donors != NULL ? donors->forest->longest : 0;
     *out = NULL;
-    if (!s) return sah_fail_memory(error, "the sequences");
+    if (s == NULL) return sah_fail_memory(error, "the sequences");
     s->model = model;
     sah_status status = sah_forest_new(prompts, n, c->n_vocab, &s->forest, error);
     if (status == SAH_OK) status = make_memory(s, most_steps, error);
@@ -233,7 +234,7 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
     }
     if (status == SAH_OK && c->input_width > 0) {
         s->pass.given = sah_alloc_aligned(n * sah_inputs_width(c), sizeof *s->pass.given);
-        if (!s->pass.given) status = sah_fail_memory(error, "the layers' inputs");
+        if (s->pass.given == NULL) status = sah_fail_memory(error, "the layers' inputs");
     }
     if (status == SAH_OK)
         status = sah_workspace_new(model->device, model->threads, &s->pass.workspace, error);
@@ -307,7 +308,7 @@ static sah_status append(sah_decoding *s, const int32_t *tokens, sah_error *erro
         s->tokens[rows] = tokens[i];
         s->positions[rows] = depth;
         s->kv_rows[rows] = row;
-        if (s->kept_position) s->kept_position[row] = depth;
+        if (s->kept_position != NULL) s->kept_position[row] = depth;
         s->segments[rows] = (sah_segment){rows, 1, depth, path};
         rows++;
     }
@@ -357,7 +358,7 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
     s->pass.kept = (sah_view){.n = s->used, .position = s->kept_position, .source = s->kept_source};
     s->pass.donors = s->set.layers;
     if (status == SAH_OK) status = sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x, error);
-    if (status == SAH_OK && s->pass.given)
+    if (status == SAH_OK && s->pass.given != NULL)
         status =
             sah_inputs_make(s->model, s->pass.workspace, s->tokens, s->n_live, s->x, s->pass.given, error);
     if (status == SAH_OK) status = run_layers(s, error);

@@ -58,7 +58,7 @@ SAH_SIMD static void convolve(const sizes *s, const float *weights, const float 
     for (int64_t i = from; i < to; i++) x[i] *= own[i];
     for (int j = 0; j < s->kernel - 1; j++) {
         const float *w = weights + j * s->conv, *in = input[j];
-        if (!in) continue;
+        if (in == NULL) continue;
 #pragma omp simd
         for (int64_t i = from; i < to; i++) x[i] += w[i] * in[i];
     }
@@ -244,7 +244,7 @@ static void prepare(const sah_pass *pass, const sizes *s, const sah_delta_layer 
     enum { COLUMNS = 512 };
     const sah_view *nodes = &pass->nodes;
     int threads = pass->workspace->threads;
-    if (kept && !nodes->single) keep_inputs(s, &pass->ends, rows, kept, each);
+    if (kept != NULL && !nodes->single) keep_inputs(s, &pass->ends, rows, kept, each);
 #pragma omp parallel for if (threads > 1) num_threads(threads)
     for (int64_t from = 0; from < s->conv; from += COLUMNS) {
         int64_t to = from + COLUMNS < s->conv ? from + COLUMNS : s->conv;
@@ -278,12 +278,12 @@ sah_status sah_delta_mix(const sah_pass *pass, int layer, const sah_attention *a
     } else {
         branches b;
         b.branches = (int32_t *)(void *)sah_workspace_scratch(ws, SAH_SLOT_ROUTES, 2 * (size_t)nodes->n);
-        if (!b.branches) return sah_fail_memory(error, "states of a layer");
+        if (b.branches == NULL) return sah_fail_memory(error, "states of a layer");
         b.sequence = b.branches + nodes->n;
         find_branches(nodes, &pass->ends, kept != NULL, &b);
         size_t memory = (size_t)(1 + b.most) * (size + 1);
         float *own = sah_workspace_scratch(ws, SAH_SLOT_ATTENTION, (size_t)threads * memory);
-        if (!own) return sah_fail_memory(error, "states of a layer");
+        if (own == NULL) return sah_fail_memory(error, "states of a layer");
 #pragma omp parallel for schedule(dynamic, 1) if (threads > 1) num_threads(threads)
         for (int h = 0; h < s.H; h++) {
             float *mine = own + (size_t)(threads > 1 ? omp_get_thread_num() : 0) * memory;
@@ -292,7 +292,7 @@ sah_status sah_delta_mix(const sah_pass *pass, int layer, const sah_attention *a
         }
     }
     for (int64_t r = 0; r < view->n; r++) {
-        int64_t row = view->single || !view->node ? r : view->node[r];
+        int64_t row = view->single || view->node == NULL ? r : view->node[r];
         finish_row(pass, &s, weights->delta.norm, rows + row * s.width, at->z + r * at->z_stride);
     }
     sah_workspace_enter(ws, before);

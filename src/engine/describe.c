@@ -21,13 +21,13 @@ static char *as_json(const sah_model_info *i, json_t *provenance)
         "rope_theta", i->rope_theta, "rope_scaling", i->rope_scaling, "parameters",
         (json_int_t)i->n_parameters, "file_bytes", (json_int_t)i->file_bytes, "chat_template",
         i->chat_template);
-    if (object && provenance && json_object_set(object, "provenance", provenance) != 0) {
+    if (object != NULL && provenance != NULL && json_object_set(object, "provenance", provenance) != 0) {
         json_decref(object);
         object = NULL;
     }
-    char *line = object ? sah_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    char *line = object != NULL ? sah_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     sah_text text = {0};
-    if (line) sah_text_addf(&text, "%s\n", line);
+    if (line != NULL) sah_text_addf(&text, "%s\n", line);
     free(line);
     json_decref(object);
     if (text.failed) {
@@ -45,8 +45,8 @@ static void add_provenance(sah_text *text, const json_t *record)
         const char *name = json_string_value(json_object_get(json_object_get(record, "model"), "name"));
         char *settings =
             sah_json_text(json_object_get(record, "settings"), JSON_COMPACT | JSON_REAL_PRECISION(15));
-        sah_text_addf(text, "made by        sahara %s, from %s: %s\n", command ? command : "?",
-                      name ? name : "?", settings ? settings : "?");
+        sah_text_addf(text, "made by        sahara %s, from %s: %s\n", command != NULL ? command : "?",
+                      name != NULL ? name : "?", settings != NULL ? settings : "?");
         free(settings);
     }
 }
@@ -104,7 +104,7 @@ sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_er
 {
     json_t *provenance = model->checkpoint->provenance;
     *text = json ? as_json(&model->info, provenance) : as_text(&model->info, &model->config, provenance);
-    return *text ? SAH_OK : sah_fail_memory(error, "the description");
+    return *text != NULL ? SAH_OK : sah_fail_memory(error, "the description");
 }
 
 sah_status sah_logits_text(const int32_t *tokens, size_t n, const float *logits, size_t n_vocab, char **text,

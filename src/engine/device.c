@@ -19,17 +19,17 @@ void *sah_device_alloc(const sah_device *device, size_t count, size_t size)
 
 void sah_device_free(const sah_device *device, void *memory)
 {
-    if (memory) device->free(memory);
+    if (memory != NULL) device->free(memory);
 }
 
 sah_status sah_device_lend(const sah_device *device, const void *array, size_t count, size_t size,
                            const void **out, sah_error *error)
 {
     *out = array;
-    if (device->host || !array) return SAH_OK;
+    if (device->host || array == NULL) return SAH_OK;
     void *copy = sah_device_alloc(device, count, size);
     *out = copy;
-    if (!copy) return sah_fail_memory(error, "the rows of a pass");
+    if (copy == NULL) return sah_fail_memory(error, "the rows of a pass");
     sah_status status = device->upload(array, count * size, copy, error);
     if (status == SAH_OK) return SAH_OK;
     device->free(copy);
@@ -48,7 +48,7 @@ sah_status sah_device_lend_segments(const sah_device *device, const sah_segment 
     bytes += nodes * sizeof(int32_t);
     sah_segment *copy = sah_alloc(1, bytes);
     char *there = sah_device_alloc(device, 1, bytes);
-    sah_status status = copy && there ? SAH_OK : sah_fail_memory(error, "the rows of a pass");
+    sah_status status = copy != NULL && there != NULL ? SAH_OK : sah_fail_memory(error, "the rows of a pass");
     if (status == SAH_OK) {
         int32_t *path = (int32_t *)(void *)(copy + count);
         for (size_t i = 0; i < count; i++) {
@@ -76,9 +76,9 @@ void sah_device_forget(const sah_device *device, const void *lent)
 
 sah_status sah_device_move(const sah_device *device, float **array, size_t count, sah_error *error)
 {
-    if (device->host || !*array) return SAH_OK;
+    if (device->host || *array == NULL) return SAH_OK;
     float *there = sah_device_alloc(device, count, sizeof *there);
-    if (!there) return sah_fail_memory(error, "weights");
+    if (there == NULL) return sah_fail_memory(error, "weights");
     sah_status status = device->upload(*array, count * sizeof *there, there, error);
     if (status != SAH_OK) {
         device->free(there);
@@ -120,7 +120,7 @@ void sah_read_rows(int64_t outputs, int64_t inputs, sah_rows_fn read, const void
 
 void sah_weights_free(sah_weights *weights)
 {
-    if (weights) weights->device->unpack(weights);
+    if (weights != NULL) weights->device->unpack(weights);
 }
 
 /* ---- Workspaces ---------------------------------------------------------------------------------------- */
@@ -133,7 +133,7 @@ int sah_threads_here(int threads)
 sah_status sah_workspace_new(const sah_device *device, int threads, sah_workspace **out, sah_error *error)
 {
     sah_workspace *workspace = sah_alloc(1, sizeof *workspace);
-    if (!workspace) return sah_fail_memory(error, "a workspace");
+    if (workspace == NULL) return sah_fail_memory(error, "a workspace");
     workspace->device = device;
     workspace->threads = sah_threads_here(threads);
     workspace->since = omp_get_wtime();
@@ -148,7 +148,7 @@ sah_status sah_workspace_new(const sah_device *device, int threads, sah_workspac
 
 void sah_workspace_free(sah_workspace *workspace)
 {
-    if (!workspace) return;
+    if (workspace == NULL) return;
     workspace->device->stop(workspace);
     for (int i = 0; i < SAH_N_SLOTS; i++) sah_device_free(workspace->device, workspace->slots[i]);
     free(workspace);
@@ -161,10 +161,10 @@ void sah_workspace_fix_rows(sah_workspace *workspace)
 
 float *sah_workspace_scratch(sah_workspace *workspace, sah_slot slot, size_t n)
 {
-    if (workspace->slot_sizes[slot] < n || !workspace->slots[slot]) {
+    if (workspace->slot_sizes[slot] < n || workspace->slots[slot] == NULL) {
         sah_device_free(workspace->device, workspace->slots[slot]);
         workspace->slots[slot] = sah_device_alloc(workspace->device, n, sizeof(float));
-        workspace->slot_sizes[slot] = workspace->slots[slot] ? n : 0;
+        workspace->slot_sizes[slot] = workspace->slots[slot] != NULL ? n : 0;
     }
     return workspace->slots[slot];
 }
@@ -217,7 +217,7 @@ sah_status sah_product(sah_workspace *workspace, const sah_weights *weights, int
                        float *y, bool add, sah_error *error)
 {
     const void *input = sah_product_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
-    if (!input) return sah_fail_memory(error, "a matrix product");
+    if (input == NULL) return sah_fail_memory(error, "a matrix product");
     return sah_product_of(workspace, weights, rows, input, y, add, error);
 }
 
@@ -231,7 +231,7 @@ const void *sah_product_gate(sah_workspace *workspace, sah_slot slot, const sah_
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_PRODUCT);
     const void *inner = workspace->device->gate(workspace, slot, weights, rows, input, gate_bias, up_bias);
-    if (inner) workspace->books.operations[SAH_STAGE_PRODUCT] += operations(weights, rows);
+    if (inner != NULL) workspace->books.operations[SAH_STAGE_PRODUCT] += operations(weights, rows);
     sah_workspace_enter(workspace, before);
     return inner;
 }

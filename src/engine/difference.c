@@ -57,7 +57,7 @@ sah_status sah_record_new(const sah_model *model, const sah_forest *forest, sah_
         if (x[i] == 0) continue;
         out->x[i] = sah_device_alloc(model->device, rows * (size_t)x[i], sizeof **out->x);
         out->y[i] = sah_device_alloc(model->device, rows * (size_t)y[i], sizeof **out->y);
-        there = there && out->x[i] && out->y[i];
+        there = there && out->x[i] != NULL && out->y[i] != NULL;
     }
     return there ? SAH_OK : sah_fail_memory(error, "the base pass");
 }

@@ -18,7 +18,7 @@ sah_status sah_donors_new(sah_donor_kind kind, const sah_prompt *prompts, size_t
     sah_donors *d = sah_alloc(1, sizeof *d);
     size_t *from_start = sah_alloc(n, sizeof *from_start);
     *out = d;
-    if (!d || !from_start) {
+    if (d == NULL || from_start == NULL) {
         free(from_start);
         return sah_fail_memory(error, "the prompts that stand in");
     }
@@ -26,7 +26,8 @@ sah_status sah_donors_new(sah_donor_kind kind, const sah_prompt *prompts, size_t
     d->n = n;
     d->lengths = sah_alloc(n, sizeof *d->lengths);
     d->first = sah_alloc(n, sizeof *d->first);
-    sah_status status = d->lengths && d->first ? SAH_OK : sah_fail_memory(error, "the prompts that stand in");
+    sah_status status =
+        d->lengths != NULL && d->first != NULL ? SAH_OK : sah_fail_memory(error, "the prompts that stand in");
     if (status == SAH_OK)
         status = sah_forest_new_positions(prompts, from_start, n, n_vocab, &d->forest, error);
     free(from_start);
@@ -47,7 +48,7 @@ sah_status sah_donors_new(sah_donor_kind kind, const sah_prompt *prompts, size_t
 
 void sah_donors_free(sah_donors *donors)
 {
-    if (!donors) return;
+    if (donors == NULL) return;
     sah_forest_free(donors->forest);
     free(donors->lengths);
     free(donors->first);
@@ -81,7 +82,7 @@ sah_status sah_donors_check(const sah_model *model, const sah_donors *donors, co
             return sah_fail(error, SAH_NOT_SUPPORTED,
                             "%s needs states of other prompts, which only the CPU takes, not %s",
                             swap ? "swap" : "mean-data", model->device->name);
-        if (donors && (donors->kind == SAH_DONOR_PARTNERS) == swap) continue;
+        if (donors != NULL && (donors->kind == SAH_DONOR_PARTNERS) == swap) continue;
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         swap ? "swap needs partners: prompts whose states stand in for the head's"
                              : "mean-data needs a reference list: queries whose mean stands in for the head");
@@ -115,7 +116,7 @@ sah_status sah_donor_walk_new(const sah_model *model, const sah_donors *donors, 
     size_t layers = (size_t)c->n_layers;
     sah_donor_walk *w = sah_alloc(1, sizeof *w);
     *out = NULL;
-    if (!w) return sah_fail_memory(error, "the states that stand in");
+    if (w == NULL) return sah_fail_memory(error, "the states that stand in");
     w->donors = donors;
     pthread_mutex_init(&w->lock, NULL);
     sah_status status = sah_pass_over(model, donors->forest, &w->pass, error);
@@ -123,7 +124,7 @@ sah_status sah_donor_walk_new(const sah_model *model, const sah_donors *donors, 
     w->left = sah_alloc(layers, sizeof *w->left);
     w->layers = sah_alloc(layers, sizeof(sah_donor *));
     w->means = sah_alloc(layers, sizeof *w->means);
-    if (status == SAH_OK && (!w->no_slice || !w->left || !w->layers || !w->means))
+    if (status == SAH_OK && (w->no_slice == NULL || w->left == NULL || w->layers == NULL || w->means == NULL))
         status = sah_fail_memory(error, "the states that stand in");
     if (status == SAH_OK) status = sah_plans_new(c, NULL, 0, &w->plans, error);
     if (status == SAH_OK)
@@ -147,8 +148,9 @@ static void let_go(sah_donor_walk *w, int layer)
 
 void sah_donor_walk_free(sah_donor_walk *w)
 {
-    if (!w) return;
-    for (int l = 0; w->layers && w->means && l < w->pass.model->config.n_layers; l++) let_go(w, l);
+    if (w == NULL) return;
+    for (int l = 0; w->layers != NULL && w->means != NULL && l < w->pass.model->config.n_layers; l++)
+        let_go(w, l);
     sah_base_free(w->base);
     sah_plans_free(w->plans);
     sah_pass_end(&w->pass);
@@ -184,7 +186,7 @@ static bool take_means(const sah_donor_walk *w, int layer, const float *states, 
     double *sum = sah_alloc(rows * width, sizeof *sum);
     double *count = sah_alloc(rows, sizeof *count);
     float *one = sah_alloc(width, sizeof *one);
-    bool good = sum && count && one;
+    bool good = sum != NULL && count != NULL && one != NULL;
     for (size_t i = 0; i < d->n && good; i++) {
         for (size_t p = 0; p < d->lengths[i]; p++) {
             const size_t row = d->kind == SAH_DONOR_MEAN ? 0 : d->lengths[i] - 1 - p;
@@ -232,9 +234,9 @@ sah_status sah_donor_walk_take(sah_donor_walk *w, sah_workspace *workspace, int 
     sah_status status = sah_base_take(w->base, workspace, layer, &s, error);
     if (status != SAH_OK) return status;
     pthread_mutex_lock(&w->lock);
-    if (!w->layers[layer]) {
+    if (w->layers[layer] == NULL) {
         sah_donor *made = sah_alloc(1, sizeof *made);
-        if (!made)
+        if (made == NULL)
             status = sah_fail_memory(error, "the states that stand in");
         else if (w->donors->kind == SAH_DONOR_PARTNERS)
             *made = donor_of(w, s, layer);
@@ -275,7 +277,7 @@ sah_status sah_donor_set_new(const sah_model *model, const sah_donors *donors, c
     if (status != SAH_OK || !any) return status;
     out->needed = sah_alloc(layers, sizeof *out->needed);
     out->layers = sah_alloc(layers, sizeof(const sah_donor *));
-    if (!out->needed || !out->layers) return sah_fail_memory(error, "the states that stand in");
+    if (out->needed == NULL || out->layers == NULL) return sah_fail_memory(error, "the states that stand in");
     for (size_t i = 0; i < n_edits; i++)
         if (sah_op_takes_donors(edits[i].op)) out->needed[edits[i].layer] = 1;
     status = sah_donor_walk_new(model, donors, out->needed, &out->walk, error);

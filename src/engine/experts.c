@@ -54,7 +54,7 @@ void sah_experts_choose(const sah_experts *e, const float *logits, const float *
         for (int i = 0; i < e->n; i++) score[i] = 1.0 / (1.0 + exp(-(double)logits[i]));
     else
         softmax(logits, e->n, score);
-    for (int i = 0; i < e->n; i++) choice[i] = score[i] + (correction ? (double)correction[i] : 0.0);
+    for (int i = 0; i < e->n; i++) choice[i] = score[i] + (correction != NULL ? (double)correction[i] : 0.0);
     if (e->groups > 0) leave_groups(e, choice);
     memset(taken, 0, (size_t)e->n * sizeof *taken);
     for (int k = 0; k < e->active; k++) { /* the first of equals, and of what is not a number */
@@ -92,7 +92,7 @@ static bool routes_of(const sah_pass *pass, int64_t rows, routes *r)
     const sah_experts *e = &pass->model->config.experts;
     int64_t pairs = rows * e->active;
     float *memory = sah_workspace_scratch(pass->workspace, SAH_SLOT_ROUTES, (size_t)(4 * pairs + e->n + 1));
-    if (!memory) return false;
+    if (memory == NULL) return false;
     r->weight = memory;
     r->share = memory + pairs;
     r->chosen = (int32_t *)(void *)(memory + 2 * pairs);
@@ -119,10 +119,10 @@ static void sort_routes(const sah_experts *e, int64_t rows, routes *r)
 static const float *router_input(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows,
                                  const float *x, const float *normed)
 {
-    if (!weights->router_norm.weight) return normed;
+    if (weights->router_norm.weight == NULL) return normed;
     const size_t values = (size_t)rows * (size_t)pass->model->config.d_model;
     float *own = sah_workspace_scratch(pass->workspace, SAH_SLOT_GATHERED, values);
-    if (own) sah_norm_rows(pass, x, &weights->router_norm, rows, own);
+    if (own != NULL) sah_norm_rows(pass, x, &weights->router_norm, rows, own);
     return own;
 }
 
@@ -136,7 +136,8 @@ static sah_status route(const sah_pass *pass, const sah_expert_layer *weights, i
     const float *seen = router_input(pass, weights, rows, x, normed);
     float *memory =
         sah_workspace_scratch(ws, SAH_SLOT_ROUTER, (size_t)rows * (size_t)e->n + each * (size_t)threads);
-    if (!seen || !memory || !routes_of(pass, rows, r)) return sah_fail_memory(error, "a block of rows");
+    if (seen == NULL || memory == NULL || !routes_of(pass, rows, r))
+        return sah_fail_memory(error, "a block of rows");
     float *logits = memory + each * (size_t)threads;
     sah_status status = sah_product(ws, weights->router, rows, seen, logits, false, error);
     if (status != SAH_OK) return status;
@@ -174,7 +175,7 @@ static sah_status add_expert(const sah_pass *pass, const sah_expert_layer *weigh
     int threads = ws->threads;
     int64_t d = pass->model->config.d_model, m = to - from, given = round_rows(m);
     float *memory = sah_workspace_scratch(ws, SAH_SLOT_GATHERED, (size_t)(2 * given * d));
-    if (!memory) return sah_fail_memory(error, "a block of rows");
+    if (memory == NULL) return sah_fail_memory(error, "a block of rows");
     float *x = memory, *y = memory + given * d;
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && m > 8) num_threads(threads)
@@ -183,12 +184,12 @@ static sah_status add_expert(const sah_pass *pass, const sah_expert_layer *weigh
     sah_workspace_enter(ws, before);
 
     const void *input = sah_product_input(ws, SAH_SLOT_INPUT, slice->gate_up, given, x);
-    if (!input) return sah_fail_memory(error, "a block of rows");
-    const float *gate_bias = weights->gate_bias ? weights->gate_bias + slice->from : NULL;
-    const float *up_bias = weights->up_bias ? weights->up_bias + slice->from : NULL;
+    if (input == NULL) return sah_fail_memory(error, "a block of rows");
+    const float *gate_bias = weights->gate_bias != NULL ? weights->gate_bias + slice->from : NULL;
+    const float *up_bias = weights->up_bias != NULL ? weights->up_bias + slice->from : NULL;
     sah_status status = sah_mlp_slice_product(pass, slice, gate_bias, up_bias, given, input, y, false, error);
     if (status != SAH_OK) return status;
-    if (weights->down_bias) sah_add_bias(pass, weights->down_bias + expert * d, (int)d, m, y);
+    if (weights->down_bias != NULL) sah_add_bias(pass, weights->down_bias + expert * d, (int)d, m, y);
 
     before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
 #pragma omp parallel for if (threads > 1 && m > 8) num_threads(threads)
@@ -218,17 +219,17 @@ static sah_status add_shared(const sah_pass *pass, const sah_expert_layer *weigh
     int64_t d = pass->model->config.d_model, step = sah_pass_block(pass, rows);
     sah_status status = SAH_OK;
     float *memory = sah_workspace_scratch(ws, SAH_SLOT_GATHERED, (size_t)(step * d));
-    if (!memory) return sah_fail_memory(error, "a block of rows");
+    if (memory == NULL) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows && status == SAH_OK; from += step) {
         int64_t n = rows - from < step ? rows - from : step;
         const float *x = normed + from * d;
         const void *input = sah_product_input(ws, SAH_SLOT_INPUT, weights->shared[0].gate_up, n, x);
-        float *y = weights->shared_router ? memory : out + from * d;
-        if (!input) return sah_fail_memory(error, "a block of rows");
+        float *y = weights->shared_router != NULL ? memory : out + from * d;
+        if (input == NULL) return sah_fail_memory(error, "a block of rows");
         for (int i = 0; i < weights->n_shared && status == SAH_OK; i++)
             status = sah_mlp_slice_product(pass, &weights->shared[i], NULL, NULL, n, input, y,
-                                           i > 0 || !weights->shared_router, error);
-        if (status != SAH_OK || !weights->shared_router) continue;
+                                           i > 0 || weights->shared_router == NULL, error);
+        if (status != SAH_OK || weights->shared_router == NULL) continue;
         gate_rows(pass, weights->shared_router, x, n, y);
         for (int64_t r = 0; r < n; r++) sah_vector_add(y + r * d, (int)d, out + (from + r) * d);
     }

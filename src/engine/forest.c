@@ -9,7 +9,7 @@
 
 static int32_t source_of(const sah_prompt *prompt, size_t position)
 {
-    return prompt->source ? prompt->source[position] : -1;
+    return prompt->source != NULL ? prompt->source[position] : -1;
 }
 
 static int compare_prompts(const void *a, const void *b)
@@ -86,7 +86,7 @@ typedef struct positions {
 
 static size_t first_of(const positions *p, const sah_prompt *prompt)
 {
-    return p->first ? p->first[prompt - p->prompts] : prompt->n - 1;
+    return p->first != NULL ? p->first[prompt - p->prompts] : prompt->n - 1;
 }
 
 /* Numbers the distinct ends and finds a path to each. `order` is as in grow(); `mark` [n_nodes] is scratch.
@@ -123,7 +123,7 @@ static void find_ends(sah_forest *forest, const positions *p, const sah_prompt *
             mark[path[j]] = SEEN;
             if (end == SEEN) {
                 run = NULL;
-            } else if (run && end == run->row + run->n) {
+            } else if (run != NULL && end == run->row + run->n) {
                 run->n++;
             } else {
                 run = &forest->end_segments[forest->n_end_segments++];
@@ -156,7 +156,8 @@ static sah_status make(const sah_prompt *prompts, const size_t *first, size_t n,
     const sah_prompt **order = sah_alloc(n, sizeof *order);
     int32_t *mark = sah_alloc(n_tokens, sizeof *mark);
     sah_forest *forest = sah_alloc(1, sizeof *forest);
-    if (!p.at || !order || !mark || !forest || !count_positions(&p, n)) goto no_memory;
+    if (p.at == NULL || order == NULL || mark == NULL || forest == NULL || !count_positions(&p, n))
+        goto no_memory;
     forest->token = sah_alloc(n_tokens, sizeof *forest->token);
     forest->depth = sah_alloc(n_tokens, sizeof *forest->depth);
     forest->source = sah_alloc(n_tokens, sizeof *forest->source);
@@ -168,9 +169,10 @@ static sah_status make(const sah_prompt *prompts, const size_t *first, size_t n,
     forest->end_depth = sah_alloc(p.total, sizeof *forest->end_depth);
     forest->end_source = sah_alloc(p.total, sizeof *forest->end_source);
     forest->end_of = sah_alloc(p.total, sizeof *forest->end_of);
-    if (!forest->token || !forest->depth || !forest->source || !forest->paths || !forest->segments ||
-        !forest->end_segments || !forest->last || !forest->ends || !forest->end_depth ||
-        !forest->end_source || !forest->end_of)
+    if (forest->token == NULL || forest->depth == NULL || forest->source == NULL || forest->paths == NULL ||
+        forest->segments == NULL || forest->end_segments == NULL || forest->last == NULL ||
+        forest->ends == NULL || forest->end_depth == NULL || forest->end_source == NULL ||
+        forest->end_of == NULL)
         goto no_memory;
 
     for (size_t i = 0; i < n; i++) order[i] = &prompts[i];
@@ -210,7 +212,7 @@ sah_status sah_forest_new_positions(const sah_prompt *prompts, const size_t *fir
 
 void sah_forest_free(sah_forest *forest)
 {
-    if (!forest) return;
+    if (forest == NULL) return;
     free(forest->token);
     free(forest->depth);
     free(forest->source);

@@ -22,7 +22,7 @@ sah_status sah_spread_ends(const sah_device *device, const sah_forest *forest, c
 int32_t *sah_first_of_ends(const sah_forest *forest)
 {
     int32_t *first = sah_alloc((size_t)forest->n_ends, sizeof *first);
-    for (int32_t i = forest->n_prompts; first && i-- > 0;) first[forest->end_of[i]] = i;
+    for (int32_t i = forest->n_prompts; first != NULL && i-- > 0;) first[forest->end_of[i]] = i;
     return first;
 }
 
@@ -41,7 +41,7 @@ static sah_status run_layers(const sah_pass *pass, const sah_plan *plans, sah_st
     int n = c->n_layers;
     int64_t d = c->d_model;
     for (int l = 0; l < n && status == SAH_OK; l++) {
-        states.kept = kv ? kv[sah_lent_from(c, l)] : sah_lent_kv(lent, c, l);
+        states.kept = kv != NULL ? kv[sah_lent_from(c, l)] : sah_lent_kv(lent, c, l);
         status = sah_layer_take(pass->model, l, sah_layer_next(pass->model, l), error);
         if (status != SAH_OK) break;
         status = sah_block(pass, l, &plans[l], &states, x, l < n - 1 ? x : ends, error);
@@ -67,16 +67,18 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     float *x = sah_device_alloc(device, n * d, sizeof *x);
     states.qkv = sah_device_alloc(device, n * (size_t)sah_qkv_width(c), sizeof *states.qkv);
     states.q = sah_device_alloc(device, n_ends * (size_t)sah_q_width(c), sizeof *states.q);
-    int32_t *sequence = taps->kv ? sah_first_of_ends(forest) : NULL;
+    int32_t *sequence = taps->kv != NULL ? sah_first_of_ends(forest) : NULL;
     sah_status status = sah_pass_over(model, forest, &pass, error);
     pass.observer = taps->observer;
     pass.ends.sequence = sequence;
-    if (status == SAH_OK && (!x || !states.qkv || !states.q || (taps->kv && !sequence)))
+    if (status == SAH_OK &&
+        (x == NULL || states.qkv == NULL || states.q == NULL || (taps->kv != NULL && sequence == NULL)))
         status = sah_fail_memory(error, "the forward pass");
-    if (status == SAH_OK && !taps->kv) status = sah_lent_new(device, c, n, &lent, error);
+    if (status == SAH_OK && taps->kv == NULL) status = sah_lent_new(device, c, n, &lent, error);
     if (status == SAH_OK) status = sah_plans_new(c, edits, n_edits, &plans, error);
     if (status == SAH_OK) status = sah_workspace_new(device, model->threads, &pass.workspace, error);
-    if (status == SAH_OK && taps->kv) sah_workspace_fix_rows(pass.workspace); /* decoding goes on from it */
+    if (status == SAH_OK && taps->kv != NULL)
+        sah_workspace_fix_rows(pass.workspace); /* decoding goes on from it */
     if (status == SAH_OK)
         status = sah_donor_set_new(model, forest->donors, edits, n_edits, pass.workspace, &set, error);
     pass.donors = set.layers;
@@ -101,7 +103,7 @@ sah_status sah_forward_ends(const sah_model *model, const sah_forest *forest, co
     const sah_device *device = model->device;
     const size_t n = (size_t)forest->n_ends * (size_t)model->config.d_model;
     float *there = device->host ? ends : sah_device_alloc(device, n, sizeof *there);
-    if (!there) return sah_fail_memory(error, "the forward pass");
+    if (there == NULL) return sah_fail_memory(error, "the forward pass");
     sah_status status = run_forest(model, forest, edits, n_edits, &(sah_taps){0}, there, error);
     if (status == SAH_OK) status = device->download(there, n * sizeof *there, ends, error);
     if (there != ends) device->free(there);
@@ -114,9 +116,9 @@ static sah_status run_prompts(const sah_model *model, const sah_forest *forest, 
 {
     size_t d = (size_t)model->config.d_model;
     float *ends = sah_device_alloc(model->device, (size_t)forest->n_ends * d, sizeof *ends);
-    if (!ends) return sah_fail_memory(error, "the forward pass");
+    if (ends == NULL) return sah_fail_memory(error, "the forward pass");
     sah_status status = run_forest(model, forest, edits, n_edits, taps, ends, error);
-    if (status == SAH_OK && hidden)
+    if (status == SAH_OK && hidden != NULL)
         status = sah_spread_ends(model->device, forest, ends, (int64_t)d, hidden, error);
     sah_device_free(model->device, ends);
     return status;

@@ -24,7 +24,8 @@ sah_status sah_inputs_make(const sah_model *model, sah_workspace *workspace, con
     const int64_t all = (int64_t)width * layers;
     const float scale = 1.0f / sqrtf((float)c->d_model), table = sqrtf((float)width), half = sqrtf(0.5f);
     float *row = sah_alloc((size_t)all, sizeof *row);
-    sah_status status = row ? sah_product(workspace, model->input_projection, n, x, given, false, error)
+    sah_status status = row != NULL
+                            ? sah_product(workspace, model->input_projection, n, x, given, false, error)
                             : sah_fail_memory(error, "the layers' inputs");
     for (int64_t i = 0; i < n && status == SAH_OK; i++) {
         float *own = given + i * all;
@@ -66,13 +67,14 @@ sah_status sah_inputs_join(const sah_pass *pass, int layer, int64_t rows, float 
     float *gates = sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(step * width)),
           *inner = sah_workspace_scratch(ws, SAH_SLOT_INNER, (size_t)(step * width)),
           *branch = sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(step * d)),
-          *normed = pass->record ? sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d)) : NULL;
-    if (!gates || !inner || !branch || (pass->record && !normed))
+          *normed =
+              pass->record != NULL ? sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d)) : NULL;
+    if (gates == NULL || inner == NULL || branch == NULL || (pass->record != NULL && normed == NULL))
         return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         const int64_t n = rows - from < step ? rows - from : step;
         float *block = y + from * d, *x = block;
-        if (normed) sah_copy_rows(pass, (sah_rows){block, d, NULL}, n, d, x = normed);
+        if (normed != NULL) sah_copy_rows(pass, (sah_rows){block, d, NULL}, n, d, x = normed);
         sah_status status = sah_site_product(pass, SAH_SITE_INPUT_GATE, view, from, n, weights->input_gate, x,
                                              gates, false, error);
         if (status != SAH_OK) return status;

@@ -49,8 +49,8 @@ static void release(const sah_model *model, const stack *s)
     for (int i = 0; i < s->n; i++) {
         const part *p = &s->parts[i];
         const sah_matrix *m = p->matrix;
-        if (!m->blocks) sah_checkpoint_release(model->checkpoint, m->tensor);
-        for (size_t row = p->from; m->blocks && row < p->from + p->n; row += m->block_rows)
+        if (m->blocks == NULL) sah_checkpoint_release(model->checkpoint, m->tensor);
+        for (size_t row = p->from; m->blocks != NULL && row < p->from + p->n; row += m->block_rows)
             sah_checkpoint_release(model->checkpoint, m->blocks[row / m->block_rows]);
     }
 }
@@ -113,8 +113,9 @@ static sah_status pack_mlp(const sah_model *model, const sah_matrix *gate, const
     int64_t *ends = sah_alloc((size_t)n, sizeof *ends);
     sah_weights **pieces = sah_alloc((size_t)n, sizeof *pieces);
     sah_mlp_slice *slices = *out = sah_alloc((size_t)n, sizeof *slices);
-    *n_slices = slices ? n : 0;
-    sah_status status = ends && pieces && slices ? SAH_OK : sah_fail_memory(error, "weights");
+    *n_slices = slices != NULL ? n : 0;
+    sah_status status =
+        ends != NULL && pieces != NULL && slices != NULL ? SAH_OK : sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++) {
         sah_mlp_slice *slice = &slices[i];
         ends[i] = i < n - 1 ? (i + 1) * tiles / n * SLICE_TILE : inner;
@@ -147,16 +148,16 @@ static sah_status read_vectors(const sah_device *device, const vector_part *part
     bool any = false;
     for (int i = 0; i < n; i++) {
         total += parts[i].n;
-        any = any || parts[i].tensor;
+        any = any || parts[i].tensor != NULL;
     }
     *out = NULL;
     if (!any) return SAH_OK;
     *out = sah_alloc_aligned(total, sizeof **out);
-    if (!*out) return sah_fail_memory(error, "weights");
+    if (*out == NULL) return sah_fail_memory(error, "weights");
     memset(*out, 0, total * sizeof **out);
     for (int i = 0; i < n; at += parts[i++].n) {
-        if (!parts[i].tensor) continue;
-        if (parts[i].matrix)
+        if (parts[i].tensor == NULL) continue;
+        if (parts[i].matrix != NULL)
             sah_bias_read(parts[i].matrix, parts[i].tensor, *out + at);
         else
             sah_vector_read(parts[i].tensor, *out + at);
@@ -190,9 +191,9 @@ static sah_status read_bias(const sah_device *device, const sah_matrix *matrix, 
 static sah_status read_matrix(const sah_matrix *matrix, float **out, sah_error *error)
 {
     *out = NULL;
-    if (!matrix->tensor) return SAH_OK;
+    if (matrix->tensor == NULL) return SAH_OK;
     *out = sah_alloc_aligned(matrix->rows * matrix->columns, sizeof **out);
-    if (!*out) return sah_fail_memory(error, "weights");
+    if (*out == NULL) return sah_fail_memory(error, "weights");
     sah_matrix_read(matrix, 0, matrix->rows, *out);
     return SAH_OK;
 }
@@ -211,7 +212,7 @@ static sah_status pack_experts(const sah_model *model, const sah_layer_files *f,
     const sah_experts *e = &c->experts;
     stack router = {{whole(&f->router)}, 1};
     layer->experts = sah_alloc((size_t)e->n, sizeof *layer->experts);
-    if (!layer->experts) return sah_fail_memory(error, "weights");
+    if (layer->experts == NULL) return sah_fail_memory(error, "weights");
     layer->n = e->n;
     sah_status status =
         pack_as(model, router, (sah_packing){.precision = SAH_PRECISION_F32}, &layer->router, error);
@@ -285,10 +286,10 @@ static sah_status read_kernel(const sah_tensor *tensor, int columns, int kernel,
     sah_status status = read_vector(sah_cpu(), tensor, columns * kernel, &by_column, error);
     if (status != SAH_OK) return status;
     *out = sah_alloc_aligned((size_t)columns * (size_t)kernel, sizeof **out);
-    for (int i = 0; i < columns && *out; i++)
+    for (int i = 0; i < columns && *out != NULL; i++)
         for (int j = 0; j < kernel; j++) (*out)[j * columns + i] = by_column[i * kernel + j];
     free(by_column);
-    return *out ? SAH_OK : sah_fail_memory(error, "weights");
+    return *out != NULL ? SAH_OK : sah_fail_memory(error, "weights");
 }
 
 static sah_status read_delta(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
@@ -447,9 +448,9 @@ uint64_t sah_layer_packing(const sah_model *model, int l)
 static uint64_t slice_bytes(const sah_mlp_slice *slices, int n)
 {
     uint64_t sum = 0;
-    for (int i = 0; slices && i < n; i++) {
-        if (slices[i].gate_up) sum += slices[i].gate_up->bytes;
-        if (slices[i].down) sum += slices[i].down->bytes;
+    for (int i = 0; slices != NULL && i < n; i++) {
+        if (slices[i].gate_up != NULL) sum += slices[i].gate_up->bytes;
+        if (slices[i].down != NULL) sum += slices[i].down->bytes;
     }
     return sum;
 }
@@ -461,7 +462,7 @@ uint64_t sah_layer_bytes(const sah_layer *layer)
         layer->input_gate, layer->input_out};
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof packed / sizeof *packed; i++)
-        if (packed[i]) sum += packed[i]->bytes;
+        if (packed[i] != NULL) sum += packed[i]->bytes;
     return sum + slice_bytes(layer->slices, layer->n_slices) +
            slice_bytes(layer->experts.experts, layer->experts.n) +
            slice_bytes(layer->experts.shared, layer->experts.n_shared);
@@ -477,7 +478,7 @@ static void free_weights(sah_weights **weights)
 
 static void free_slices(sah_mlp_slice **slices, int *n)
 {
-    for (int i = 0; *slices && i < *n; i++) {
+    for (int i = 0; *slices != NULL && i < *n; i++) {
         sah_weights_free((*slices)[i].gate_up);
         sah_weights_free((*slices)[i].down);
     }

@@ -15,12 +15,12 @@ sah_status sah_mlp_slice_product(const sah_pass *pass, const sah_mlp_slice *slic
     if (sah_product_gates(slice->gate_up)) {
         const void *gated =
             sah_product_gate(ws, SAH_SLOT_INNER, slice->gate_up, rows, input, gate_bias, up_bias);
-        if (!gated) return sah_fail_memory(error, "a block of rows");
+        if (gated == NULL) return sah_fail_memory(error, "a block of rows");
         return sah_product_of(ws, slice->down, rows, gated, out, add, error);
     }
     float *gate_up = sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(rows * slice->gate_up->outputs));
     float *inner = sah_workspace_scratch(ws, SAH_SLOT_INNER, (size_t)(rows * slice->n));
-    if (!gate_up || !inner) return sah_fail_memory(error, "a block of rows");
+    if (gate_up == NULL || inner == NULL) return sah_fail_memory(error, "a block of rows");
     sah_status status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, false, error);
     if (status != SAH_OK) return status;
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
@@ -38,7 +38,7 @@ static sah_status slice_beside(const sah_pass *pass, sah_part part, const sah_ml
     const int64_t rows = part.rows, n = slice->n, halves = slice->gate_up->outputs / n;
     float *gate_up = sah_workspace_scratch(ws, SAH_SLOT_GATE_UP, (size_t)(rows * halves * n));
     float *inner = sah_workspace_scratch(ws, SAH_SLOT_INNER, (size_t)(rows * n));
-    sah_status status = gate_up && inner ? SAH_OK : sah_fail_memory(error, "a block of rows");
+    sah_status status = gate_up != NULL && inner != NULL ? SAH_OK : sah_fail_memory(error, "a block of rows");
     if (status == SAH_OK && pass->records)
         status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, false, error);
     if (status != SAH_OK) return status;
@@ -55,7 +55,7 @@ static sah_status slice_beside(const sah_pass *pass, sah_part part, const sah_ml
     sah_workspace_enter(ws, before);
     part = (sah_part){SAH_SITE_DOWN, part.view, part.from, rows, slice->from, inner_width};
     const void *rest = sah_site_input(pass, part, SAH_SLOT_ROUNDED, slice->down, inner, n);
-    if (!rest) return sah_fail_memory(error, "a block of rows");
+    if (rest == NULL) return sah_fail_memory(error, "a block of rows");
     return sah_product_of(ws, slice->down, rows, rest, out, add, error);
 }
 
@@ -72,15 +72,15 @@ static sah_status mlp_beside(const sah_pass *pass, int layer, int64_t from, int6
     sah_part down = of_d;
     down.site = SAH_SITE_DOWN;
     const void *input = sah_site_input(pass, of_d, SAH_SLOT_INPUT, weights->slices[0].gate_up, normed, d);
-    if (!input) return sah_fail_memory(error, "a block of rows");
-    if (gates) ups += ff;
+    if (input == NULL) return sah_fail_memory(error, "a block of rows");
+    if (gates != NULL) ups += ff;
     if (!pass->records && add) sah_site_add(pass, down, d, out);
     if (!pass->records && !add) sah_site_outputs(pass, down, d, out, d);
     for (int i = 0; i < weights->n_slices; i++) {
         const sah_mlp_slice *slice = &weights->slices[i];
-        sah_status status =
-            slice_beside(pass, of_d, slice, gates ? gates + slice->from : NULL,
-                         ups ? ups + slice->from : NULL, ff, input, to, !pass->records || i > 0, error);
+        sah_status status = slice_beside(pass, of_d, slice, gates != NULL ? gates + slice->from : NULL,
+                                         ups != NULL ? ups + slice->from : NULL, ff, input, to,
+                                         !pass->records || i > 0, error);
         if (status != SAH_OK) return status;
     }
     if (pass->records && add) sah_site_add(pass, down, d, out);
@@ -97,13 +97,13 @@ static sah_status apply_dense(const sah_pass *pass, const sah_layer *weights, in
     const float *gates = c->gated ? weights->gate_up_bias : NULL, *ups = weights->gate_up_bias;
     const void *input =
         sah_product_input(pass->workspace, SAH_SLOT_INPUT, weights->slices[0].gate_up, rows, normed);
-    if (!input) return sah_fail_memory(error, "a block of rows");
-    if (gates) ups += weights->kind.d_ff;
+    if (input == NULL) return sah_fail_memory(error, "a block of rows");
+    if (gates != NULL) ups += weights->kind.d_ff;
     for (int i = 0; i < weights->n_slices; i++) {
         const sah_mlp_slice *slice = &weights->slices[i];
-        sah_status status =
-            sah_mlp_slice_product(pass, slice, gates ? gates + slice->from : NULL,
-                                  ups ? ups + slice->from : NULL, rows, input, out, add || i > 0, error);
+        sah_status status = sah_mlp_slice_product(pass, slice, gates != NULL ? gates + slice->from : NULL,
+                                                  ups != NULL ? ups + slice->from : NULL, rows, input, out,
+                                                  add || i > 0, error);
         if (status != SAH_OK) return status;
     }
     sah_add_bias(pass, weights->down_bias, c->d_model, rows, out);
@@ -119,7 +119,7 @@ static sah_status apply_both(const sah_pass *pass, const sah_layer *weights, int
     const int64_t d = pass->model->config.d_model, step = sah_pass_block(pass, rows);
     sah_workspace *ws = pass->workspace;
     float *beside = sah_workspace_scratch(ws, SAH_SLOT_BESIDE, (size_t)(rows * d));
-    if (!beside) return sah_fail_memory(error, "a block of rows");
+    if (beside == NULL) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         const int64_t n = rows - from < step ? rows - from : step;
         sah_status status = apply_dense(pass, weights, n, normed + from * d, out + from * d, false, error);
@@ -157,16 +157,17 @@ sah_status sah_mlp(const sah_pass *pass, int layer, int64_t rows, float *x, sah_
     bool plainly = !both && sah_joins_plainly(pass->model, &weights->mlp_out_norm);
     float *normed = sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d));
     float *branch = plainly ? NULL : sah_workspace_scratch(ws, SAH_SLOT_BRANCH, (size_t)(step * d));
-    if (!normed || (!plainly && !branch)) return sah_fail_memory(error, "a block of rows");
+    if (normed == NULL || (!plainly && branch == NULL)) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         int64_t n = rows - from < step ? rows - from : step;
         float *block = x + from * d;
         sah_norm_rows(pass, block, &weights->mlp_norm, n, normed);
-        float *out = branch ? branch : block;
-        sah_status status = pass->record ? mlp_beside(pass, layer, from, n, normed, out, !branch, error)
-                                         : apply_mlp(pass, weights, n, block, normed, out, !branch, error);
+        float *out = branch != NULL ? branch : block;
+        sah_status status = pass->record != NULL
+                                ? mlp_beside(pass, layer, from, n, normed, out, branch == NULL, error)
+                                : apply_mlp(pass, weights, n, block, normed, out, branch == NULL, error);
         if (status != SAH_OK) return status;
-        if (branch) sah_join_rows(pass, &weights->mlp_out_norm, n, branch, block);
+        if (branch != NULL) sah_join_rows(pass, &weights->mlp_out_norm, n, branch, block);
     }
     return SAH_OK;
 }

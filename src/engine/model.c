@@ -19,7 +19,7 @@ static sah_status load_weights(sah_model *model, const sah_watch *watch, sah_err
 {
     const sah_config *c = &model->config;
     model->layers = sah_alloc((size_t)c->n_layers, sizeof *model->layers);
-    if (!model->layers) return sah_fail_memory(error, "weights");
+    if (model->layers == NULL) return sah_fail_memory(error, "weights");
     sah_status status = sah_model_pack_ends(model, error);
     for (int l = 0; l < c->n_layers && status == SAH_OK; l++)
         status = sah_layer_read(model, l, &model->layers[l], error);
@@ -30,13 +30,13 @@ static sah_status load_weights(sah_model *model, const sah_watch *watch, sah_err
 static sah_status check_layers(const sah_device *device, const sah_config *c, sah_error *error)
 {
     const char *what = c->input_width > 0 ? "inputs of each layer" : NULL;
-    for (int l = 0; l < c->n_layers && !what; l++) {
+    for (int l = 0; l < c->n_layers && what == NULL; l++) {
         const sah_layer_kind kind = sah_config_layer(c, l);
         if (kind.mixer == SAH_MIXER_DELTA) what = "the gated delta rule";
         if (kind.mixer == SAH_MIXER_CONVOLUTION) what = "short convolutions";
         if (kind.experts) what = "mixtures of experts";
     }
-    if (device->host || !what) return SAH_OK;
+    if (device->host || what == NULL) return SAH_OK;
     return sah_fail(error, SAH_NOT_SUPPORTED, "this model has %s, which only the CPU computes, not %s", what,
                     device->name);
 }
@@ -57,7 +57,7 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
                         const sah_model_options *options, sah_model **out, sah_error *error)
 {
     sah_model *model = sah_alloc(1, sizeof *model);
-    if (!model) {
+    if (model == NULL) {
         sah_checkpoint_close(checkpoint);
         return sah_fail_memory(error, "the model");
     }
@@ -115,7 +115,7 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
     sah_checkpoint *checkpoint;
     const sah_device *device;
     sah_model_info about; /* of the device */
-    if (!options) options = &defaults;
+    if (options == NULL) options = &defaults;
     const sah_watch watch = {options->progress, options->user};
     const sah_device_choice choice = options->describe_only ? SAH_DEVICE_CPU : options->device;
     sah_status status = sah_device_find(choice, &device, about.device, sizeof about.device, about.device_note,
@@ -136,9 +136,9 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
 
 void sah_model_close(sah_model *model)
 {
-    if (!model) return;
+    if (model == NULL) return;
     sah_stream_free(model->stream);
-    for (int l = 0; model->layers && l < model->config.n_layers; l++)
+    for (int l = 0; model->layers != NULL && l < model->config.n_layers; l++)
         sah_layer_free(model->device, &model->layers[l]);
     free(model->layers);
     sah_weights_free(model->lm_head);
@@ -155,8 +155,8 @@ void sah_model_close(sah_model *model)
 uint64_t sah_model_weight_bytes(const sah_model *model)
 {
     uint64_t sum = model->lm_head->bytes;
-    if (model->input_projection) sum += model->input_projection->bytes;
-    if (model->stream) return sah_stream_bytes(model->stream);
+    if (model->input_projection != NULL) sum += model->input_projection->bytes;
+    if (model->stream != NULL) return sah_stream_bytes(model->stream);
     for (int l = 0; l < model->config.n_layers; l++) sum += sah_layer_bytes(&model->layers[l]);
     return sum;
 }
@@ -165,8 +165,9 @@ uint64_t sah_model_rows_memory(const sah_model *model)
 {
     uint64_t beside = model->memory / 8, weights = 0;
     if (model->memory == 0) return 0;
-    if (model->stream) weights = sah_stream_bytes(model->stream);
-    for (int l = 0; !model->stream && l < model->config.n_layers; l++) weights += sah_layer_size(model, l);
+    if (model->stream != NULL) weights = sah_stream_bytes(model->stream);
+    for (int l = 0; model->stream == NULL && l < model->config.n_layers; l++)
+        weights += sah_layer_size(model, l);
     return model->memory - beside - weights;
 }
 
@@ -184,8 +185,8 @@ static sah_status bring(sah_workspace *workspace, const float *rows, int64_t n, 
     if (workspace->device->host) return SAH_OK;
     float *there = sah_workspace_scratch(workspace, SAH_SLOT_NORMED, numbers);
     *out = there;
-    return there ? workspace->device->upload(rows, numbers * sizeof *rows, there, error)
-                 : sah_fail_memory(error, "logits");
+    return there != NULL ? workspace->device->upload(rows, numbers * sizeof *rows, there, error)
+                         : sah_fail_memory(error, "logits");
 }
 
 /* logits [rows, V] = hidden [rows, d] Wᵀ, or += with `add`. */
@@ -272,7 +273,7 @@ sah_status sah_lm_head_logits(const sah_model *model, sah_workspace *workspace, 
     const size_t numbers = (size_t)rows * (size_t)model->config.n_vocab;
     float *there = logits;
     if (!workspace->device->host) there = sah_workspace_scratch(workspace, SAH_SLOT_BRANCH, numbers);
-    if (!there) return sah_fail_memory(error, "logits");
+    if (there == NULL) return sah_fail_memory(error, "logits");
     sah_status status = sah_lm_head(model, workspace, hidden, rows, there, error);
     if (status != SAH_OK) return status;
     return workspace->device->download(there, numbers * sizeof *logits, logits, error);

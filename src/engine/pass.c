@@ -33,7 +33,8 @@ static sah_status make_angles(const sah_device *device, const sah_rope *rope, in
     size_t n = (size_t)(2 * n_positions * half);
     double *frequency = sah_alloc((size_t)half, sizeof *frequency);
     float *cosine = sah_alloc_aligned(n, sizeof *cosine);
-    sah_status status = frequency && cosine ? SAH_OK : sah_fail_memory(error, "rotary angles");
+    sah_status status =
+        frequency != NULL && cosine != NULL ? SAH_OK : sah_fail_memory(error, "rotary angles");
     if (status == SAH_OK) {
         float *sine = cosine + n / 2;
         sah_rope_frequencies(rope, frequency);
@@ -59,7 +60,7 @@ sah_status sah_pass_begin(const sah_model *model, int64_t n_positions, sah_pass 
     const sah_config *c = &model->config;
     sah_status status = SAH_OK;
     *out = (sah_pass){.model = model};
-    if (model->positions && n_positions > c->max_positions)
+    if (model->positions != NULL && n_positions > c->max_positions)
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         "%" PRId64 " tokens are too many: the model has learned %d positions", n_positions,
                         c->max_positions);
@@ -78,7 +79,7 @@ sah_status sah_pass_begin(const sah_model *model, int64_t n_positions, sah_pass 
 
 void sah_pass_end(sah_pass *pass)
 {
-    if (!pass->model) return;
+    if (pass->model == NULL) return;
     for (int i = 0; i < SAH_MAX_ROPES; i++) {
         sah_device_free(pass->model->device, pass->angles[i].cosine);
         pass->angles[i] = (sah_angles){0};
@@ -97,8 +98,9 @@ static sah_status make_inputs(const sah_model *model, const sah_forest *f, sah_p
     if (all == 0) return SAH_OK;
     float *x = sah_alloc_aligned(n * (size_t)model->config.d_model, sizeof *x);
     out->given = sah_alloc_aligned(n * all, sizeof *out->given);
-    sah_status status = x && out->given ? sah_workspace_new(model->device, model->threads, &ws, error)
-                                        : sah_fail_memory(error, "the layers' inputs");
+    sah_status status = x != NULL && out->given != NULL
+                            ? sah_workspace_new(model->device, model->threads, &ws, error)
+                            : sah_fail_memory(error, "the layers' inputs");
     if (status == SAH_OK) status = sah_embed(model, f->token, f->depth, f->n_nodes, x, error);
     if (status == SAH_OK) status = sah_inputs_make(model, ws, f->token, f->n_nodes, x, out->given, error);
     sah_workspace_free(ws);
@@ -109,7 +111,7 @@ static sah_status make_inputs(const sah_model *model, const sah_forest *f, sah_p
 sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *out, sah_error *error)
 {
     int32_t longest = f->longest;
-    if (f->donors && f->donors->forest->longest > longest) longest = f->donors->forest->longest;
+    if (f->donors != NULL && f->donors->forest->longest > longest) longest = f->donors->forest->longest;
     sah_status status = sah_pass_begin(model, longest, out, error);
     const sah_view nodes = {
         .n = f->n_nodes,
@@ -170,7 +172,7 @@ sah_status sah_embed(const sah_model *model, const int32_t *tokens, const int32_
     float scale = model->config.embedding_scale;
     float *rows = model->device->host ? x : sah_alloc_aligned(numbers, sizeof *rows);
     int d = model->config.d_model;
-    if (!rows) return sah_fail_memory(error, "embeddings");
+    if (rows == NULL) return sah_fail_memory(error, "embeddings");
 #pragma omp parallel for schedule(static) if (n > 64) num_threads(model->threads)
     for (int64_t i = 0; i < n; i++) {
         float *row = rows + i * d;
@@ -189,7 +191,7 @@ void sah_norm_rows(const sah_pass *pass, const float *x, const sah_norm *norm, i
 {
     const sah_config *c = &pass->model->config;
     sah_workspace *ws = pass->workspace;
-    if (!norm->weight) {
+    if (norm->weight == NULL) {
         if (x != y) sah_copy_rows(pass, (sah_rows){x, c->d_model, NULL}, rows, c->d_model, y);
         return;
     }
@@ -201,7 +203,7 @@ void sah_norm_rows(const sah_pass *pass, const float *x, const sah_norm *norm, i
 bool sah_joins_plainly(const sah_model *model, const sah_norm *norm)
 {
     float scale = model->config.residual_scale;
-    return !norm->weight && !(scale < 1.0f || scale > 1.0f);
+    return norm->weight == NULL && !(scale < 1.0f || scale > 1.0f);
 }
 
 void sah_join_rows(const sah_pass *pass, const sah_norm *norm, int64_t rows, float *branch, float *y)
@@ -215,7 +217,7 @@ void sah_join_rows(const sah_pass *pass, const sah_norm *norm, int64_t rows, flo
 void sah_add_bias(const sah_pass *pass, const float *bias, int width, int64_t rows, float *x)
 {
     sah_workspace *ws = pass->workspace;
-    if (!bias) return;
+    if (bias == NULL) return;
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
     ws->device->add(ws, (sah_rows){bias, 0, NULL}, rows, width, 1.0f, x);
     sah_workspace_enter(ws, before);

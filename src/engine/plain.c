@@ -38,7 +38,7 @@ typedef struct plain {
 
 static void show(const plain *p, sah_place place, int layer, const double *states, int width)
 {
-    if (p->observer) p->observer->see(p->observer->ctx, place, layer, states + (p->n - 1) * width);
+    if (p->observer != NULL) p->observer->see(p->observer->ctx, place, layer, states + (p->n - 1) * width);
 }
 
 static void vector(plain *p, const sah_tensor *tensor)
@@ -50,8 +50,8 @@ static void vector(plain *p, const sah_tensor *tensor)
 static void multiply_rows(plain *p, const sah_matrix *w, const sah_tensor *bias, size_t from, size_t n,
                           const double *x, double *y)
 {
-    if (bias) sah_bias_read(w, bias, p->row);
-    for (size_t r = 0; r < n; r++) y[r] = bias ? (double)p->row[from + r] : 0.0;
+    if (bias != NULL) sah_bias_read(w, bias, p->row);
+    for (size_t r = 0; r < n; r++) y[r] = bias != NULL ? (double)p->row[from + r] : 0.0;
     for (size_t r = 0; r < n; r++) {
         sah_matrix_read(w, from + r, 1, p->row);
         for (size_t i = 0; i < w->columns; i++) y[r] += (double)p->row[i] * x[i];
@@ -69,15 +69,15 @@ static void rms_norm(plain *p, const double *x, const sah_tensor *weight, int n,
     double sum = 0.0;
     for (int i = 0; i < n; i++) sum += x[i] * x[i];
     double scale = 1.0 / sqrt(sum / n + (double)p->c->norm_eps);
-    if (weight) vector(p, weight);
-    for (int i = 0; i < n; i++) y[i] = x[i] * scale * (weight ? (double)p->row[i] : 1.0);
+    if (weight != NULL) vector(p, weight);
+    for (int i = 0; i < n; i++) y[i] = x[i] * scale * (weight != NULL ? (double)p->row[i] : 1.0);
 }
 
 /* The norm of a residual or a branch [d]: none without weights. */
 static void norm(plain *p, const double *x, const sah_tensor *weight, const sah_tensor *bias, double *y)
 {
     double mean = 0.0;
-    if (!weight) {
+    if (weight == NULL) {
         memmove(y, x, (size_t)p->d * sizeof *y);
         return;
     }
@@ -88,8 +88,8 @@ static void norm(plain *p, const double *x, const sah_tensor *weight, const sah_
     for (int i = 0; i < p->d; i++) mean += x[i] / p->d;
     for (int i = 0; i < p->d; i++) y[i] = x[i] - mean;
     rms_norm(p, y, weight, p->d, y);
-    if (bias) vector(p, bias);
-    for (int i = 0; bias && i < p->d; i++) y[i] += (double)p->row[i];
+    if (bias != NULL) vector(p, bias);
+    for (int i = 0; bias != NULL && i < p->d; i++) y[i] += (double)p->row[i];
 }
 
 /* x [d] += scale * norm behind(branch). */
@@ -142,12 +142,12 @@ static void attend(plain *p, const sah_layer_files *w, const double *q, const do
     int group = p->H / p->Hkv, D = p->D, window = p->kind.window;
     double scale = p->c->attention_scale > 0 ? (double)p->c->attention_scale : 1.0 / sqrt(D);
     double cap = (double)p->c->attention_softcap;
-    if (w->sinks) vector(p, w->sinks);
+    if (w->sinks != NULL) vector(p, w->sinks);
     memset(z, 0, (size_t)(p->n * p->H * D) * sizeof *z);
     for (int t = 0; t < p->n; t++)
         for (int h = 0; h < p->H; h++) {
             int low = window > 0 && t >= window ? t - window + 1 : 0;
-            double sink = w->sinks ? (double)p->row[h] : -INFINITY, max = sink, sum;
+            double sink = w->sinks != NULL ? (double)p->row[h] : -INFINITY, max = sink, sum;
             for (int s = low; s <= t; s++) {
                 double score = 0.0;
                 for (int i = 0; i < D; i++)
@@ -324,12 +324,12 @@ static void show_factor(plain *p, int layer)
     const double *branch = p->branch + (p->n - 1) * p->d;
     double factor = (double)p->c->residual_scale, squares = 0.0;
     for (int i = 0; i < p->d; i++) squares += branch[i] * branch[i];
-    if (w->attention_out_norm) factor /= sqrt(squares / p->d + (double)p->c->norm_eps);
-    if (w->layer_scale) {
+    if (w->attention_out_norm != NULL) factor /= sqrt(squares / p->d + (double)p->c->norm_eps);
+    if (w->layer_scale != NULL) {
         vector(p, w->layer_scale);
         factor *= (double)p->row[0];
     }
-    if (p->observer) p->observer->see(p->observer->ctx, SAH_PLACE_FACTOR, layer, &factor);
+    if (p->observer != NULL) p->observer->see(p->observer->ctx, SAH_PLACE_FACTOR, layer, &factor);
 }
 
 /* p->branch = what the heads add to each position, before the norm behind it. */
@@ -384,8 +384,9 @@ static void choose(plain *p, const sah_layer_files *w, const double *logits, dou
     for (int i = 0; i < e->n; i++) all += exp(logits[i]);
     for (int i = 0; i < e->n; i++)
         score[i] = e->router == SAH_ROUTER_SIGMOID ? 1.0 / (1.0 + exp(-logits[i])) : exp(logits[i]) / all;
-    if (w->router_correction) vector(p, w->router_correction);
-    for (int i = 0; i < e->n; i++) choice[i] = score[i] + (w->router_correction ? (double)p->row[i] : 0.0);
+    if (w->router_correction != NULL) vector(p, w->router_correction);
+    for (int i = 0; i < e->n; i++)
+        choice[i] = score[i] + (w->router_correction != NULL ? (double)p->row[i] : 0.0);
 
     /* Rank of a group: how many groups have a higher sum of their two highest. */
     for (int g = 0, each = e->groups ? e->n / e->groups : 0; g < e->groups; g++) {
@@ -394,7 +395,7 @@ static void choose(plain *p, const sah_layer_files *w, const double *logits, dou
         for (int h = 0; h < e->groups; h++) {
             double first = -INFINITY, second = -INFINITY;
             for (int i = h * each; i < (h + 1) * each; i++) {
-                double c = score[i] + (w->router_correction ? (double)p->row[i] : 0.0);
+                double c = score[i] + (w->router_correction != NULL ? (double)p->row[i] : 0.0);
                 second = fmax(second, fmin(first, c));
                 first = fmax(first, c);
             }
@@ -437,8 +438,8 @@ static void experts(plain *p, const sah_layer_files *w, const double *x, double 
     multiply(p, &w->router, w->router_bias, p->normed, logits);
     for (int i = 0; e->logit_scale > 0 && i < e->n; i++) logits[i] *= (double)e->logit_scale;
     choose(p, w, logits, weight);
-    if (w->expert_scale) vector(p, w->expert_scale);
-    for (int i = 0; w->expert_scale && i < e->n; i++) weight[i] *= (double)p->row[i];
+    if (w->expert_scale != NULL) vector(p, w->expert_scale);
+    for (int i = 0; w->expert_scale != NULL && i < e->n; i++) weight[i] *= (double)p->row[i];
     if (e->beside) norm(p, x, w->expert_norm, NULL, p->normed);
     memset(out, 0, (size_t)p->d * sizeof *out);
     for (size_t i = 0; i < (size_t)e->n; i++)
@@ -447,9 +448,10 @@ static void experts(plain *p, const sah_layer_files *w, const double *x, double 
                        w->expert_up_bias, w->expert_down_bias, i * (size_t)e->width, (size_t)e->width,
                        i * (size_t)p->d, weight[i], out);
     if (e->shared_width == 0) return;
-    if (w->shared_router.tensor) multiply(p, &w->shared_router, NULL, p->normed, &shared);
+    if (w->shared_router.tensor != NULL) multiply(p, &w->shared_router, NULL, p->normed, &shared);
     add_expert(p, &w->shared_gate, &w->shared_up, &w->shared_down, NULL, NULL, NULL, 0,
-               (size_t)e->shared_width, 0, w->shared_router.tensor ? 1.0 / (1.0 + exp(-shared)) : 1.0, out);
+               (size_t)e->shared_width, 0, w->shared_router.tensor != NULL ? 1.0 / (1.0 + exp(-shared)) : 1.0,
+               out);
 }
 
 static void mlp(plain *p, const sah_layer_files *w, const double *x, double *out)
@@ -512,8 +514,8 @@ static void block(plain *p, int layer)
         join(p, p->added, w->mlp_out_norm, p->x + t * p->d);
     }
     for (int t = 0; t < p->n && p->c->input_width > 0; t++) join_given(p, layer, t);
-    if (w->layer_scale) vector(p, w->layer_scale);
-    for (int i = 0; w->layer_scale && i < p->n * p->d; i++) p->x[i] *= (double)p->row[0];
+    if (w->layer_scale != NULL) vector(p, w->layer_scale);
+    for (int i = 0; w->layer_scale != NULL && i < p->n * p->d; i++) p->x[i] *= (double)p->row[0];
 }
 
 static bool allocate(plain *p)
@@ -558,9 +560,11 @@ static bool allocate(plain *p)
     p->scores = sah_alloc(n, sizeof(double));
     p->rope = sah_alloc(D / 2, sizeof(double));
     p->row = sah_alloc(longest, sizeof(float));
-    return p->x && p->q && p->keys && p->values && p->z && p->edited_q && p->edited_k && p->edited_z &&
-           p->branch && p->added && p->one && p->beside && p->given && p->gates && p->delta && p->normed &&
-           p->gate && p->up && p->scores && p->rope && p->row;
+    return p->x != NULL && p->q != NULL && p->keys != NULL && p->values != NULL && p->z != NULL &&
+           p->edited_q != NULL && p->edited_k != NULL && p->edited_z != NULL && p->branch != NULL &&
+           p->added != NULL && p->one != NULL && p->beside != NULL && p->given != NULL && p->gates != NULL &&
+           p->delta != NULL && p->normed != NULL && p->gate != NULL && p->up != NULL && p->scores != NULL &&
+           p->rope != NULL && p->row != NULL;
 }
 
 /* `hidden` or `logits` NULL: not wanted. */
@@ -586,15 +590,16 @@ static sah_status run(const sah_checkpoint *checkpoint, const int32_t *tokens, s
         sah_matrix_read(&checkpoint->embedding, (size_t)tokens[t], 1, p.row);
         for (int i = 0; i < p.d; i++) x[i] = (double)c->embedding_scale * (double)p.row[i];
         if (c->input_width > 0) make_given(&p, t, tokens[t]);
-        if (!checkpoint->positions.tensor) continue;
+        if (checkpoint->positions.tensor == NULL) continue;
         sah_matrix_read(&checkpoint->positions, (size_t)t, 1, p.row);
         for (int i = 0; i < p.d; i++) x[i] += (double)p.row[i];
     }
     for (int l = 0; l < c->n_layers; l++) block(&p, l);
     show(&p, SAH_PLACE_INPUT, c->n_layers, p.x, p.d);
-    if (hidden) norm(&p, p.x + (p.n - 1) * p.d, checkpoint->final_norm, checkpoint->final_norm_bias, hidden);
-    if (logits) multiply(&p, &checkpoint->lm_head, NULL, hidden, logits);
-    for (int i = 0; logits && i < c->n_vocab; i++) {
+    if (hidden != NULL)
+        norm(&p, p.x + (p.n - 1) * p.d, checkpoint->final_norm, checkpoint->final_norm_bias, hidden);
+    if (logits != NULL) multiply(&p, &checkpoint->lm_head, NULL, hidden, logits);
+    for (int i = 0; logits != NULL && i < c->n_vocab; i++) {
         double cap = (double)c->final_softcap, scaled = (double)c->logit_scale * logits[i];
         logits[i] = cap > 0 ? cap * tanh(scaled / cap) : scaled;
     }

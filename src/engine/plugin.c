@@ -22,12 +22,12 @@ static bool own_folder(char out[PATH_MAX])
     Dl_info info;
     struct link_map *map = NULL;
     static const char here; /* anything of ours */
-    if (!dladdr1(&here, &info, (void **)&map, RTLD_DL_LINKMAP) || !map) return false;
+    if (!dladdr1(&here, &info, (void **)&map, RTLD_DL_LINKMAP) || map == NULL) return false;
     /* The program itself has no name there. */
     const char *path = map->l_name[0] ? map->l_name : "/proc/self/exe";
-    if (!realpath(path, out)) return false;
+    if (realpath(path, out) == NULL) return false;
     char *slash = strrchr(out, '/');
-    if (slash) *slash = '\0';
+    if (slash != NULL) *slash = '\0';
     return slash != NULL;
 }
 
@@ -43,7 +43,7 @@ static void find_file(const char *file, const char *folder, char out[PATH_MAX])
 {
     const char *at = secure_getenv(FOLDERS);
     if (folder[0] && is_there(folder, strlen(folder), file, out)) return;
-    while (at && *at) {
+    while (at != NULL && *at) {
         const size_t length = strcspn(at, ":");
         if (length > 0 && length < PATH_MAX && is_there(at, length, file, out)) return;
         at += length + (at[length] == ':');
@@ -60,10 +60,10 @@ static sah_status load(const char *name, void **out, char path[PATH_MAX], sah_er
     if (!own_folder(folder)) folder[0] = '\0';
     find_file(file, folder, path);
     *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (*out) return SAH_OK;
+    if (*out != NULL) return SAH_OK;
     const char *why = dlerror();
-    if (strchr(path, '/') || (why && strncmp(why, file, strlen(file)) != 0))
-        return sah_fail(error, SAH_NOT_SUPPORTED, "the plugin does not load: %s", why ? why : path);
+    if (strchr(path, '/') != NULL || (why != NULL && strncmp(why, file, strlen(file)) != 0))
+        return sah_fail(error, SAH_NOT_SUPPORTED, "the plugin does not load: %s", why != NULL ? why : path);
     return sah_fail(
         error, SAH_NOT_SUPPORTED,
         "there is no plugin %s, neither in %s nor in a folder of %s nor among the system's libraries", file,
@@ -101,8 +101,8 @@ static sah_status open_plugin(const char *name, const sah_device **out, char *de
     void *symbol = dlsym(library, SAH_PLUGIN_SYMBOL);
     sah_plugin_fn get;
     memcpy(&get, &symbol, sizeof get);
-    const sah_plugin *plugin = symbol ? get() : NULL;
-    if (!plugin)
+    const sah_plugin *plugin = symbol != NULL ? get() : NULL;
+    if (plugin == NULL)
         return sah_fail(error, SAH_NOT_SUPPORTED,
                         "%s is no plugin of Sahara's: it has no " SAH_PLUGIN_SYMBOL "()", path);
     status = check(plugin, name, path, error);

@@ -23,7 +23,7 @@ static sah_status bring(const sah_device *device, size_t columns, size_t n, floa
 {
     float *there = *out = sah_device_alloc(device, n * columns, sizeof *there);
     float *here = device->host ? there : sah_alloc(n * columns, sizeof *here);
-    sah_status status = there && here ? SAH_OK : sah_fail_memory(error, "measuring products");
+    sah_status status = there != NULL && here != NULL ? SAH_OK : sah_fail_memory(error, "measuring products");
     if (status == SAH_OK) {
         fill(&columns, 0, n, here);
         status = device->upload(here, n * columns * sizeof *here, there, error);

@@ -24,7 +24,7 @@ int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind
 static int64_t most(const sah_config *config, int64_t (*width)(const sah_config *, const sah_layer_kind *))
 {
     int64_t largest = 0;
-    for (int l = 0; l < (config->layer_kind ? config->n_layers : 1); l++) {
+    for (int l = 0; l < (config->layer_kind != NULL ? config->n_layers : 1); l++) {
         const sah_layer_kind kind = sah_config_layer(config, l);
         int64_t here = width(config, &kind);
         if (here > largest) largest = here;
@@ -75,7 +75,7 @@ static sah_status project_rows(const sah_pass *pass, const sah_norm *norm, const
     int d = pass->model->config.d_model;
     int64_t rows = copies * view->n, width = p->weights->outputs, step = sah_pass_block(pass, rows);
     float *normed = sah_workspace_scratch(ws, SAH_SLOT_NORMED, (size_t)(step * d));
-    if (!normed) return sah_fail_memory(error, "a block of rows");
+    if (normed == NULL) return sah_fail_memory(error, "a block of rows");
     for (int64_t from = 0; from < rows; from += step) {
         int64_t n = rows - from < step ? rows - from : step;
         float *block = out + from * width;
@@ -99,7 +99,7 @@ static sah_rotation rotation_of(const sah_pass *pass, const sah_layer *layer, in
                              .k_heads = kv_heads,
                              .v_heads = kv_heads,
                              .head_dim = kind->head_dim,
-                             .bias = layer->qkv_bias ? layer->qkv_bias + column : NULL,
+                             .bias = layer->qkv_bias != NULL ? layer->qkv_bias + column : NULL,
                              .q_norm = layer->q_norm,
                              .k_norm = layer->k_norm};
     if (kind->rope < 0) return rotation;
@@ -123,7 +123,7 @@ sah_status sah_project(const sah_pass *pass, int layer, int64_t copies, const fl
                kv = {SAH_SITE_QKV, weights->kv,
                      rotation_of(pass, weights, 0, kv_heads, sah_layer_q_width(&pass->model->config, kind))};
     sah_status status = SAH_OK;
-    if (weights->kv) status = project_rows(pass, norm, &kv, &pass->nodes, copies, x, qkv, error);
+    if (weights->kv != NULL) status = project_rows(pass, norm, &kv, &pass->nodes, copies, x, qkv, error);
     if (status != SAH_OK) return status;
     return project_rows(pass, norm, &q_alone, sah_pass_view(pass, layer), copies, y, q, error);
 }

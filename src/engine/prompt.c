@@ -13,7 +13,7 @@
 
 static sah_status need_tokenizer(const sah_model *model, sah_error *error)
 {
-    if (model->checkpoint->tokenizer) return SAH_OK;
+    if (model->checkpoint->tokenizer != NULL) return SAH_OK;
     return sah_fail(error, SAH_FAILED, "%s has no tokenizer (tokenizer.json or tokenizer.model)",
                     model->info.name);
 }
@@ -46,7 +46,7 @@ sah_status sah_decode_response(const sah_model *model, const int32_t *ids, size_
 
 bool sah_is_end_token(const sah_model *model, int32_t id)
 {
-    return model->checkpoint->tokenizer && sah_tokenizer_is_end(model->checkpoint->tokenizer, id);
+    return model->checkpoint->tokenizer != NULL && sah_tokenizer_is_end(model->checkpoint->tokenizer, id);
 }
 
 static sah_template template_of(const sah_model *model, const char *name)
@@ -130,7 +130,7 @@ static sah_status logits_of(const sah_model *model, const sah_forest *forest, co
     float *hidden = NULL;
     size_t numbers;
     if (sah_mul(n, d, &numbers)) hidden = sah_alloc_aligned(numbers, sizeof *hidden);
-    sah_status status = hidden ? SAH_OK : sah_fail_memory(error, "the forward pass");
+    sah_status status = hidden != NULL ? SAH_OK : sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = sah_forward(model, forest, edits, n_edits, hidden, error);
     if (status == SAH_OK) status = sah_workspace_new(model->device, model->threads, &workspace, error);
     for (size_t i = 0; i < n && status == SAH_OK; i += ROWS) {
@@ -187,8 +187,8 @@ static sah_status norm_ends(const sah_model *model, const sah_forest *forest, co
     const size_t d = (size_t)model->config.d_model, numbers = (size_t)forest->n_ends * d;
     sah_workspace *workspace = NULL;
     float *ends = sah_device_alloc(model->device, numbers, sizeof *ends);
-    sah_status status = ends ? sah_workspace_new(model->device, model->threads, &workspace, error)
-                             : sah_fail_memory(error, "the forward pass");
+    sah_status status = ends != NULL ? sah_workspace_new(model->device, model->threads, &workspace, error)
+                                     : sah_fail_memory(error, "the forward pass");
     if (status == SAH_OK) status = model->device->upload(last, numbers * sizeof *ends, ends, error);
     if (status == SAH_OK) {
         sah_final_norm(model, workspace, ends, forest->n_ends, ends);
@@ -241,7 +241,8 @@ sah_status sah_logits_interchanged(const sah_model *model, const int32_t *tokens
     if (n == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "prompt 0 has no token");
     sah_prompt *prompts = sah_alloc(donors->n, sizeof *prompts);
     int32_t *source = sah_alloc(n, sizeof *source);
-    sah_status status = prompts && source ? SAH_OK : sah_fail_memory(error, "the prompts that stand in");
+    sah_status status =
+        prompts != NULL && source != NULL ? SAH_OK : sah_fail_memory(error, "the prompts that stand in");
     for (size_t i = 0; i < donors->n && status == SAH_OK; i++)
         prompts[i] = (sah_prompt){.tokens = donors->prompts[i].ids, .n = donors->prompts[i].n};
     if (status == SAH_OK) status = kind_of(edits, n_edits, donors, &kind, error);

@@ -29,8 +29,8 @@ struct sah_base {
 static void snapshot_free(const sah_model *model, sah_snapshot *s)
 {
     const sah_device *device = model->device;
-    if (!s) return;
-    for (int h = 0; s->output && h < model->config.n_heads; h++) sah_weights_free(s->output[h]);
+    if (s == NULL) return;
+    for (int h = 0; s->output != NULL && h < model->config.n_heads; h++) sah_weights_free(s->output[h]);
     free(s->output);
     if (s->z_base != s->z) sah_device_free(device, s->z_base);
     sah_device_free(device, s->z);
@@ -43,8 +43,8 @@ static void snapshot_free(const sah_model *model, sah_snapshot *s)
 
 void sah_base_free(sah_base *base)
 {
-    if (!base) return;
-    for (int l = 0; base->snapshots && l < base->pass.model->config.n_layers; l++)
+    if (base == NULL) return;
+    for (int l = 0; base->snapshots != NULL && l < base->pass.model->config.n_layers; l++)
         snapshot_free(base->pass.model, base->snapshots[l]);
     free(base->snapshots);
     free(base->left);
@@ -63,7 +63,7 @@ sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sa
     const sah_config *c = &pass->model->config;
     const sah_device *device = pass->model->device;
     sah_base *base = sah_alloc(1, sizeof *base);
-    if (!base) return sah_fail_memory(error, "the base pass");
+    if (base == NULL) return sah_fail_memory(error, "the base pass");
     omp_init_lock(&base->walk);
     omp_init_lock(&base->books);
     base->pass = *pass;
@@ -74,7 +74,8 @@ sah_status sah_base_new(const sah_pass *pass, const sah_forest *forest, const sa
     base->x = sah_device_alloc(device, (size_t)forest->n_nodes * (size_t)c->d_model, sizeof *base->x);
     base->ends = sah_device_alloc(device, (size_t)forest->n_ends * (size_t)c->d_model, sizeof *base->ends);
     sah_status status = sah_lent_new(device, c, (size_t)forest->n_nodes, &base->lent, error);
-    if (status == SAH_OK && (!base->left || !base->snapshots || !base->x || !base->ends))
+    if (status == SAH_OK &&
+        (base->left == NULL || base->snapshots == NULL || base->x == NULL || base->ends == NULL))
         status = sah_fail_memory(error, "the base pass");
     if (status == SAH_OK)
         status = sah_embed(pass->model, forest->token, forest->depth, forest->n_nodes, base->x, error);
@@ -104,7 +105,7 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
            size = sizeof(float);
     bool apart = weights->apart, branches = sah_block_branches(&base->pass, layer);
     sah_snapshot *s = sah_alloc(1, sizeof *s);
-    if (!s) return NULL;
+    if (s == NULL) return NULL;
     s->layer = layer;
     s->view = view;
     s->lent = &base->lent;
@@ -119,8 +120,8 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     s->middle = sah_device_alloc(device, rows * (size_t)c->d_model, size);
     s->branch = branches ? sah_device_alloc(device, rows * (size_t)c->d_model, size) : NULL;
     s->output = sah_alloc((size_t)c->n_heads, sizeof(sah_weights *));
-    if (!s->states.qkv || (apart && !s->states.q) || !s->z || !s->z_base || !s->middle ||
-        (branches && !s->branch) || !s->output) {
+    if (s->states.qkv == NULL || (apart && s->states.q == NULL) || s->z == NULL || s->z_base == NULL ||
+        s->middle == NULL || (branches && s->branch == NULL) || s->output == NULL) {
         snapshot_free(base->pass.model, s);
         return NULL;
     }
@@ -152,7 +153,7 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
     const size_t D = (size_t)model->layers[s->layer].kind.head_dim;
     sah_status status = SAH_OK;
     float *row = sah_alloc((size_t)omp_get_max_threads() * o->columns, sizeof *row);
-    if (!row) return sah_fail_memory(error, "a slice of the output projection");
+    if (row == NULL) return sah_fail_memory(error, "a slice of the output projection");
     for (size_t h = 0; h < (size_t)model->layers[s->layer].kind.n_heads && status == SAH_OK; h++) {
         if (!base->slice[(size_t)(s->layer * c->n_heads) + h]) continue;
         slice_source source = {o, h * D, D, row};
@@ -169,8 +170,9 @@ static sah_status pack_slices(const sah_base *base, sah_snapshot *s, sah_error *
 static float *copy_branch(const sah_snapshot *s, const sah_pass *pass)
 {
     const int64_t d = pass->model->config.d_model, n = s->view->n;
-    float *copy = s->branch ? sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(n * d)) : NULL;
-    if (copy) sah_copy_rows(pass, (sah_rows){s->branch, d, NULL}, n, d, copy);
+    float *copy =
+        s->branch != NULL ? sah_workspace_scratch(pass->workspace, SAH_SLOT_BRANCH, (size_t)(n * d)) : NULL;
+    if (copy != NULL) sah_copy_rows(pass, (sah_rows){s->branch, d, NULL}, n, d, copy);
     return copy;
 }
 
@@ -182,10 +184,10 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
     int l = base->next;
     float *y = l < c->n_layers - 1 ? base->x : base->ends;
     sah_snapshot *s = snapshot_alloc(base, l);
-    if (!s) return sah_fail_memory(error, "the base pass");
+    if (s == NULL) return sah_fail_memory(error, "the base pass");
 
     pass.workspace = workspace;
-    if (base->marked && base->mark == l)
+    if (base->marked != NULL && base->mark == l)
         sah_copy_rows(&pass, (sah_rows){base->x, c->d_model, NULL}, pass.nodes.n, c->d_model, base->marked);
     sah_status status = sah_layer_take(pass.model, l, sah_layer_next(pass.model, l), error);
     if (status != SAH_OK) {
@@ -197,8 +199,8 @@ static sah_status step(sah_base *base, sah_workspace *workspace, sah_error *erro
     if (status == SAH_OK) {
         sah_copy_rows(&pass, (sah_rows){s->middle, c->d_model, NULL}, s->view->n, c->d_model, y);
         float *branch = copy_branch(s, &pass);
-        if (s->branch && !branch) status = sah_fail_memory(error, "the base pass");
-        if (branch) sah_block_join(&pass, l, s->view->n, branch, y);
+        if (s->branch != NULL && branch == NULL) status = sah_fail_memory(error, "the base pass");
+        if (branch != NULL) sah_block_join(&pass, l, s->view->n, branch, y);
     }
     if (status == SAH_OK) status = sah_block_finish(&pass, l, s->view->n, y, error);
     sah_layer_release(pass.model, l);
@@ -246,7 +248,7 @@ sah_status sah_base_take(sah_base *base, sah_workspace *workspace, int layer, co
         sah_workspace_enter(workspace, before);
         walk_to(base, workspace, layer);
         status = base->status;
-        if (status != SAH_OK && error) *error = base->error;
+        if (status != SAH_OK && error != NULL) *error = base->error;
         omp_unset_lock(&base->walk);
     }
     if (status != SAH_OK) return status;
@@ -261,8 +263,8 @@ sah_status sah_base_mark(sah_base *base, int layer, sah_error *error)
     const sah_model *model = base->pass.model;
     const size_t numbers = (size_t)base->pass.nodes.n * (size_t)model->config.d_model;
     base->mark = layer;
-    if (!base->marked) base->marked = sah_device_alloc(model->device, numbers, sizeof *base->marked);
-    return base->marked ? SAH_OK : sah_fail_memory(error, "the base pass");
+    if (base->marked == NULL) base->marked = sah_device_alloc(model->device, numbers, sizeof *base->marked);
+    return base->marked != NULL ? SAH_OK : sah_fail_memory(error, "the base pass");
 }
 
 void sah_base_return(sah_base *base, sah_workspace *workspace)
@@ -309,7 +311,7 @@ sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, c
     sah_copy_rows(pass, (sah_rows){s->middle, c->d_model, NULL}, rows, c->d_model, y);
     float *branch = copy_branch(s, pass);
     float *z = sah_workspace_scratch(ws, SAH_SLOT_EDITED, (size_t)(rows * at.head_dim));
-    if (!z || (s->branch && !branch)) return sah_fail_memory(error, "an edited head");
+    if (z == NULL || (s->branch != NULL && branch == NULL)) return sah_fail_memory(error, "an edited head");
     sah_status status = sah_plan_extend(c, plan, candidate->edits, candidate->n_edits, &extended, error);
     for (int h = 0; h < at.n_heads && status == SAH_OK; h++) {
         if (!sah_candidate_edits(candidate, c, h)) continue;
@@ -317,9 +319,9 @@ sah_status sah_snapshot_candidate(const sah_snapshot *s, const sah_pass *pass, c
         if (status != SAH_OK) break;
         const sah_rows of_base = {s->z_base + (int64_t)h * at.head_dim, at.z_stride, NULL};
         ws->device->add(ws, of_base, rows, at.head_dim, -1.0f, z);
-        status = sah_product(ws, s->output[h], rows, z, branch ? branch : y, true, error);
+        status = sah_product(ws, s->output[h], rows, z, branch != NULL ? branch : y, true, error);
     }
-    if (status == SAH_OK && branch) sah_block_join(pass, s->layer, rows, branch, y);
+    if (status == SAH_OK && branch != NULL) sah_block_join(pass, s->layer, rows, branch, y);
     sah_plans_free(extended);
     return status;
 }

@@ -88,7 +88,7 @@ static void *read_ahead(void *stream)
 void sah_stream_hands(const sah_stream *stream)
 {
     sah_stream *s = (sah_stream *)(uintptr_t)stream; /* which is const to those who compute */
-    if (!s || !s->started || !pthread_equal(pthread_self(), s->reader)) return;
+    if (s == NULL || !s->started || !pthread_equal(pthread_self(), s->reader)) return;
     pthread_mutex_lock(&s->lock);
     int threads = s->waiting > 0 ? s->model->threads : 1;
     pthread_mutex_unlock(&s->lock);
@@ -109,7 +109,7 @@ sah_status sah_layer_take(const sah_model *model, int layer, int next, sah_error
 {
     sah_stream *s = model->stream;
     sah_status status = SAH_OK;
-    if (!s) return SAH_OK;
+    if (s == NULL) return SAH_OK;
     pthread_mutex_lock(&s->lock);
     s->claims[layer]++;
     s->waiting++;
@@ -130,7 +130,7 @@ sah_status sah_layer_take(const sah_model *model, int layer, int next, sah_error
 void sah_layer_release(const sah_model *model, int layer)
 {
     sah_stream *s = model->stream;
-    if (!s) return;
+    if (s == NULL) return;
     pthread_mutex_lock(&s->lock);
     s->claims[layer]--;
     pthread_cond_broadcast(&s->change);
@@ -204,7 +204,7 @@ static sah_status make(const sah_model *model, uint64_t bytes, int stay, const s
 {
     size_t layers = (size_t)model->config.n_layers;
     sah_stream *s = *out = sah_alloc(1, sizeof *s);
-    if (!s) return sah_fail_memory(error, "weights");
+    if (s == NULL) return sah_fail_memory(error, "weights");
     s->model = model;
     s->stay = stay;
     s->bytes = bytes;
@@ -214,7 +214,7 @@ static sah_status make(const sah_model *model, uint64_t bytes, int stay, const s
     s->place = sah_alloc(layers, sizeof *s->place);
     s->claims = sah_alloc(layers, sizeof *s->claims);
     s->used = sah_alloc(layers, sizeof *s->used);
-    if (!s->place || !s->claims || !s->used) return sah_fail_memory(error, "weights");
+    if (s->place == NULL || s->claims == NULL || s->used == NULL) return sah_fail_memory(error, "weights");
     sah_status status = pack_first(model, stay, watch, error);
     if (status != SAH_OK) return status;
     for (int l = 0; l < stay; l++) s->place[l] = THERE;
@@ -257,7 +257,7 @@ uint64_t sah_stream_least(const sah_model *model)
 
 void sah_stream_free(sah_stream *stream)
 {
-    if (!stream) return;
+    if (stream == NULL) return;
     if (stream->started) {
         pthread_mutex_lock(&stream->lock);
         stream->stop = true;

@@ -90,7 +90,7 @@ static int layer_of(const sweep *sw, int32_t place)
 static void base_ahead(const sweep *sw, sah_workspace *workspace, int layer)
 {
     sah_base_ahead(sw->base, workspace, layer);
-    if (sw->donors) sah_donor_walk_ahead(sw->donors, workspace, layer);
+    if (sw->donors != NULL) sah_donor_walk_ahead(sw->donors, workspace, layer);
 }
 
 /* One layer of a unit, for which it is not too early; the candidates of that layer join. */
@@ -103,17 +103,17 @@ static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_er
     float *y = l < c->n_layers - 1 ? u->x : u->ends;
     sah_status status = SAH_OK;
     pass.workspace = w->workspace;
-    pass.record = sw->exact ? &sw->record : NULL;
+    pass.record = sw->exact != NULL ? &sw->record : NULL;
     int64_t d = c->d_model, each = sah_pass_view(&pass, l)->n;
     if (u->active > 0)
         status = sah_block_attend(&pass, l, &sw->plans[l], u->active, &states, u->x, y, NULL, error);
     int32_t before = u->active;
     const sah_snapshot *s = NULL;
-    const sah_donor *donor = sw->pass.donors ? sw->pass.donors[l] : NULL;
+    const sah_donor *donor = sw->pass.donors != NULL ? sw->pass.donors[l] : NULL;
     while (u->from + u->active < u->to && layer_of(sw, u->from + u->active) == l && status == SAH_OK) {
-        if (!s) {
+        if (s == NULL) {
             status = sah_base_take(sw->base, w->workspace, l, &s, error);
-            if (status == SAH_OK && sw->donors)
+            if (status == SAH_OK && sw->donors != NULL)
                 status = sah_donor_walk_take(sw->donors, w->workspace, l, &donor, error);
         }
         if (status == SAH_OK)
@@ -124,8 +124,8 @@ static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_er
             sah_lent_copy(w->workspace, s->lent, c, l, u->active * f->n_nodes, f->n_nodes, &u->lent);
         u->active++;
     }
-    if (s) sah_base_release(sw->base, l, u->active - before);
-    if (s && sw->donors) sah_donor_walk_release(sw->donors, l, u->active - before);
+    if (s != NULL) sah_base_release(sw->base, l, u->active - before);
+    if (s != NULL && sw->donors != NULL) sah_donor_walk_release(sw->donors, l, u->active - before);
     return status == SAH_OK ? sah_block_finish(&pass, l, u->active * each, y, error) : status;
 }
 
@@ -145,7 +145,7 @@ static sah_status unit_new(const sweep *sw, unit *u, sah_error *error)
     size_t n = (size_t)sw->unit_size, d = (size_t)c->d_model, rows = n * (size_t)sw->forest->n_nodes;
     u->x = sah_device_alloc(device, rows * d, sizeof *u->x);
     u->ends = sah_device_alloc(device, n * (size_t)sw->forest->n_ends * d, sizeof *u->ends);
-    if (!u->x || !u->ends)
+    if (u->x == NULL || u->ends == NULL)
         return sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
     return sah_lent_new(device, c, rows, &u->lent, error);
 }
@@ -169,7 +169,7 @@ static sah_status worker_new(const sweep *sw, worker *w, sah_error *error)
     w->qkv = sah_device_alloc(device, n * (size_t)f->n_nodes * (size_t)sah_qkv_width(c), size);
     w->q = sah_device_alloc(device, n * (size_t)f->n_ends * (size_t)sah_q_width(c), size);
     w->hidden = sah_alloc_aligned(n * (size_t)f->n_prompts * (size_t)c->d_model, size);
-    return w->qkv && w->q && w->hidden
+    return w->qkv != NULL && w->q != NULL && w->hidden != NULL
                ? SAH_OK
                : sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
 }
@@ -192,7 +192,7 @@ static void note_progress(sweep *sw, int32_t n)
     bool go_on = true;
     pthread_mutex_lock(&sw->telling);
     sw->done += (uint64_t)n;
-    if (o->progress && !atomic_load(&sw->stop))
+    if (o->progress != NULL && !atomic_load(&sw->stop))
         go_on = o->progress(o->user, o->what, o->done + sw->done,
                             o->total ? o->total : o->done + (uint64_t)sw->n);
     if (!go_on) {
@@ -259,7 +259,7 @@ static void work(sweep *sw, int number)
         if (status == SAH_OK) status = deliver(sw, &w, number, &u, &error);
     }
     if (status != SAH_OK) note_failure(sw, status, &error);
-    if (w.workspace) note_books(sw, w.workspace);
+    if (w.workspace != NULL) note_books(sw, w.workspace);
     unit_free(sw, &u);
     worker_free(sw, &w);
 }
@@ -300,7 +300,7 @@ static sah_status climb_job(sweep *sw, int number, int32_t i, sah_error *error)
 {
     const worker *w = &sw->crew[number];
     if (i == 0) {
-        if (!sw->exact && sw->layer <= layer_of(sw, sw->group_end - 1))
+        if (sw->exact == NULL && sw->layer <= layer_of(sw, sw->group_end - 1))
             base_ahead(sw, w->workspace, sw->layer);
         return SAH_OK;
     }
@@ -321,7 +321,7 @@ static sah_status give_base(const sweep *sw, sah_workspace *workspace, const sah
     const int64_t d = sw->model->config.d_model;
     float *hidden = sah_alloc_aligned((size_t)f->n_prompts * (size_t)d, sizeof *hidden);
     float *ends = sah_device_alloc(device, (size_t)f->n_ends * (size_t)d, sizeof *ends);
-    sah_status status = hidden && ends ? SAH_OK : sah_fail_memory(error, "the base pass");
+    sah_status status = hidden != NULL && ends != NULL ? SAH_OK : sah_fail_memory(error, "the base pass");
     if (status == SAH_OK) {
         sah_final_norm(sw->model, workspace, sah_base_ends(base), f->n_ends, ends);
         status = sah_spread_ends(device, f, ends, d, hidden, error);
@@ -336,8 +336,8 @@ static sah_status give_base(const sweep *sw, sah_workspace *workspace, const sah
 static sah_status lead(const sweep *sw, sah_error *error)
 {
     const sah_snapshot *unused;
-    if (!sw->exact) return SAH_OK;
-    if (sw->donors && sw->layer <= layer_of(sw, sw->group_end - 1))
+    if (sw->exact == NULL) return SAH_OK;
+    if (sw->donors != NULL && sw->layer <= layer_of(sw, sw->group_end - 1))
         sah_donor_walk_ahead(sw->donors, sw->base_workspace, sw->layer);
     return sah_base_take(sw->base, sw->base_workspace, sw->layer, &unused, error);
 }
@@ -358,7 +358,7 @@ static sah_status walk(sweep *sw, int32_t first, int32_t n, int from, int next_g
         sah_layer_release(sw->model, sw->layer);
     }
     sah_status status = SAH_OK;
-    if (sw->exact && first == 0 && !atomic_load(&sw->stop))
+    if (sw->exact != NULL && first == 0 && !atomic_load(&sw->stop))
         status = give_base(sw, sw->base_workspace, sw->base, error);
     if (status == SAH_OK) share(sw, n, deliver_job);
     return status;
@@ -372,7 +372,7 @@ static sah_status walk_groups(sweep *sw, sah_error *error)
     int from = 0; /* where the base pass begins */
     sw->crew = sah_alloc((size_t)sw->workers, sizeof *sw->crew);
     sw->group = sah_alloc((size_t)sw->group_size, sizeof *sw->group);
-    if (!sw->crew || !sw->group) status = sah_fail_memory(error, "the sweep");
+    if (sw->crew == NULL || sw->group == NULL) status = sah_fail_memory(error, "the sweep");
     for (int i = 0; i < sw->workers && status == SAH_OK; i++) status = worker_new(sw, &sw->crew[i], error);
     for (int i = 0; i < sw->group_size && status == SAH_OK; i++) status = unit_new(sw, &sw->group[i], error);
     for (int32_t i = 0; i < sw->units && status == SAH_OK && !atomic_load(&sw->stop); i += sw->group_size) {
@@ -380,17 +380,17 @@ static sah_status walk_groups(sweep *sw, sah_error *error)
         int32_t behind = (i + n) * sw->unit_size; /* the first candidate of the next group */
         int last = layer_of(sw, behind < sw->n ? behind - 1 : sw->n - 1), next = -1;
         if (behind < sw->n) next = layer_of(sw, behind) == last ? last : last + 1;
-        if (sw->exact && next >= 0) status = sah_base_mark(sw->base, next, error);
+        if (sw->exact != NULL && next >= 0) status = sah_base_mark(sw->base, next, error);
         if (status == SAH_OK) status = walk(sw, i, n, from, next, error);
-        if (status == SAH_OK && sw->exact && next >= 0) sah_base_return(sw->base, sw->base_workspace);
+        if (status == SAH_OK && sw->exact != NULL && next >= 0) sah_base_return(sw->base, sw->base_workspace);
         from = next;
     }
-    if (sw->base_workspace) note_books(sw, sw->base_workspace);
-    for (int i = 0; sw->crew && i < sw->workers; i++) {
-        if (sw->crew[i].workspace) note_books(sw, sw->crew[i].workspace);
+    if (sw->base_workspace != NULL) note_books(sw, sw->base_workspace);
+    for (int i = 0; sw->crew != NULL && i < sw->workers; i++) {
+        if (sw->crew[i].workspace != NULL) note_books(sw, sw->crew[i].workspace);
         worker_free(sw, &sw->crew[i]);
     }
-    for (int i = 0; sw->group && i < sw->group_size; i++) unit_free(sw, &sw->group[i]);
+    for (int i = 0; sw->group != NULL && i < sw->group_size; i++) unit_free(sw, &sw->group[i]);
     free(sw->crew);
     free(sw->group);
     return status;
@@ -416,8 +416,8 @@ static uint64_t worker_bytes(const sah_config *c, const sah_forest *f)
 /* Bytes of the base pass's states that candidates share, the donors' among them. */
 static uint64_t base_bytes(const sah_config *c, const sah_forest *f)
 {
-    uint64_t each = sah_snapshot_bytes(c, f) + (f->donors ? sah_donor_bytes(c, f->donors) : 0),
-             nodes = (uint64_t)f->n_nodes + (f->donors ? (uint64_t)f->donors->forest->n_nodes : 0);
+    uint64_t each = sah_snapshot_bytes(c, f) + (f->donors != NULL ? sah_donor_bytes(c, f->donors) : 0),
+             nodes = (uint64_t)f->n_nodes + (f->donors != NULL ? (uint64_t)f->donors->forest->n_nodes : 0);
     return SNAPSHOTS * each + nodes * ((uint64_t)sah_lent_widths(c) + sah_inputs_width(c)) * sizeof(float);
 }
 
@@ -489,7 +489,7 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     sw->threads_each = threads / sw->workers;
     sw->units = (sw->n + sw->unit_size - 1) / sw->unit_size;
     sw->group_size = sw->workers;
-    if (sw->model->stream || differs)
+    if (sw->model->stream != NULL || differs)
         sw->group_size = plan_group(sw, memory, shared + of_worker * (uint64_t)(sw->workers * sw->unit_size));
     return SAH_OK;
 }
@@ -544,7 +544,7 @@ static sah_status base_new(const sweep *sw, const int32_t *needed, const bool *s
 {
     sah_pass pass = sw->pass;
     pass.model = sw->base_model;
-    pass.record = sw->exact ? &sw->record : NULL;
+    pass.record = sw->exact != NULL ? &sw->record : NULL;
     pass.records = sw->exact != NULL;
     return sah_base_new(&pass, sw->forest, sw->plans, needed, slice, out, error);
 }
@@ -562,13 +562,13 @@ static sah_status run_base(sweep *sw, sah_error *error)
     const sah_snapshot *unused;
     int32_t *nobody = sah_alloc((size_t)c->n_layers, sizeof *nobody);
     bool *none = sah_alloc((size_t)c->n_layers * (size_t)c->n_heads, sizeof *none);
-    sah_status status = nobody && none ? SAH_OK : sah_fail_memory(error, "the base pass");
+    sah_status status = nobody != NULL && none != NULL ? SAH_OK : sah_fail_memory(error, "the base pass");
     int threads = sw->base_model->precision == SAH_PRECISION_F32 ? sw->model->threads : sw->threads_each;
     if (status == SAH_OK) status = sah_workspace_new(sw->model->device, threads, &ws, error);
     if (status == SAH_OK) status = base_new(sw, nobody, none, &base, error);
     if (status == SAH_OK) status = sah_base_take(base, ws, c->n_layers - 1, &unused, error);
     if (status == SAH_OK) status = give_base(sw, ws, base, error);
-    if (ws) note_books(sw, ws);
+    if (ws != NULL) note_books(sw, ws);
     sah_base_free(base);
     sah_workspace_free(ws);
     free(nobody);
@@ -606,7 +606,7 @@ static uint64_t rows_bytes(const sweep *sw)
     const sah_config *c = &sw->model->config;
     return (uint64_t)(sw->workers * sw->unit_size) * worker_bytes(c, sw->forest) +
            (uint64_t)sw->group_size * (uint64_t)sw->unit_size * unit_bytes(c, sw->forest) +
-           base_bytes(c, sw->forest) + (sw->exact ? difference_bytes(sw->model, sw->forest) : 0);
+           base_bytes(c, sw->forest) + (sw->exact != NULL ? difference_bytes(sw->model, sw->forest) : 0);
 }
 
 /* Says of a device without memory for the rows how much they need. */
@@ -643,7 +643,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
         .model = model, .base_model = model, .forest = forest, .candidates = candidates, .sink = sink};
     sah_plan *plans = NULL;
     double start = omp_get_wtime();
-    sw.options = options ? options : &defaults;
+    sw.options = options != NULL ? options : &defaults;
 
     bool donors;
     sah_status status = check_candidates(model, forest, candidates, n, &donors, error);
@@ -653,7 +653,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sw.n = (int32_t)n;
     int32_t *order = sah_alloc(n, sizeof *order), *needed = sah_alloc(layers, sizeof *needed);
     bool *slice = sah_alloc(layers * (size_t)c->n_heads, sizeof *slice);
-    if (!order || !needed || !slice) status = sah_fail_memory(error, "the sweep");
+    if (order == NULL || needed == NULL || slice == NULL) status = sah_fail_memory(error, "the sweep");
     if (status == SAH_OK) status = plan_units(&sw, error);
     if (status == SAH_OK) status = sah_plans_new(c, base, n_base, &plans, error);
     if (status == SAH_OK) status = sah_pass_over(model, forest, &sw.pass, error);
@@ -664,29 +664,30 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     if (sw.options->differences) status = prepare_differences(&sw, error);
     if (status == SAH_OK) status = lend(&sw, base, n_base, error);
     const bool alone = n == 0 || sw.options->base_only;
-    if (status == SAH_OK && (alone || !sw.exact)) status = run_base(&sw, error);
+    if (status == SAH_OK && (alone || sw.exact == NULL)) status = run_base(&sw, error);
     if (status != SAH_OK || alone) goto done;
     status = base_new(&sw, needed, slice, &sw.base, error);
     if (status == SAH_OK && donors)
         status = sah_donor_walk_new(sw.base_model, forest->donors, needed, &sw.donors, error);
     if (status != SAH_OK) goto done;
 
-    if (model->stream || sw.exact)
+    if (model->stream != NULL || sw.exact != NULL)
         status = walk_groups(&sw, error);
     else
         work_all(&sw);
     if (sw.status != SAH_OK) {
         status = sw.status;
-        if (error) *error = sw.error;
+        if (error != NULL) *error = sw.error;
     }
-    if (status == SAH_OK && sw.options->report) fill_report(&sw, omp_get_wtime() - start, sw.options->report);
+    if (status == SAH_OK && sw.options->report != NULL)
+        fill_report(&sw, omp_get_wtime() - start, sw.options->report);
 
 done:
     if (status == SAH_OUT_OF_MEMORY && !model->device->host && sw.units > 0) status = too_many(&sw, error);
     sah_base_free(sw.base);
     sah_donor_walk_free(sw.donors);
     sah_donor_set_free(&sw.set);
-    if (sw.exact) sah_record_free(&sw.record);
+    if (sw.exact != NULL) sah_record_free(&sw.record);
     sah_workspace_free(sw.base_workspace);
     sah_model_exact_free(sw.exact);
     sah_plans_free(plans);

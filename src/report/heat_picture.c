@@ -165,13 +165,13 @@ sah_status sah_map_draw(const sah_map *map, const sah_canvas *canvas, sah_error 
     double most = 0, least = 0;
     sah_ranked *own = NULL;
     double *values = sah_alloc(n_cells, sizeof *values);
-    sah_status status = values ? SAH_OK : sah_fail_memory(error, "the heat map");
+    sah_status status = values != NULL ? SAH_OK : sah_fail_memory(error, "the heat map");
     if (status == SAH_OK && map->ranked == NULL) status = sah_rank(map->result, order, &own, &n, error);
     if (status != SAH_OK) {
         free(values);
         return status;
     }
-    const sah_ranked *ranked = own ? own : map->ranked;
+    const sah_ranked *ranked = own != NULL ? own : map->ranked;
     for (size_t i = 0; i < n_cells; i++) values[i] = NAN;
     for (size_t i = 0; i < n; i++) {
         double value = sah_score_of(order, &ranked[i]);

@@ -47,7 +47,7 @@ void sah_html_table(sah_text *out, const char *tsv)
             size_t n = strcspn(cell, "\t\n");
             char *text = strndup(cell, n);
             if (text == NULL) out->failed = true;
-            add_cell(out, tag, text ? text : "");
+            add_cell(out, tag, text != NULL ? text : "");
             free(text);
             cell += n;
             if (*cell != '\t') break;
@@ -60,7 +60,7 @@ void sah_html_table(sah_text *out, const char *tsv)
 
 void sah_html_paragraph(sah_text *out, const char *class_, const char *text)
 {
-    sah_text_addf(out, class_ ? "<p class=\"%s\">" : "<p>", class_);
+    sah_text_addf(out, class_ != NULL ? "<p class=\"%s\">" : "<p>", class_);
     sah_add_escaped(out, text);
     sah_text_adds(out, "</p>\n");
 }

@@ -90,7 +90,7 @@ static sah_status make_picture(const sah_result *result, const sah_report_option
     if (ends_with(output, ".svg")) return sah_map_svg(&map, false, out, error);
     if (ends_with(output, ".tsv")) {
         sah_status status = sah_rank_text(result, &table, &out->data, error);
-        out->size = out->data ? strlen(out->data) : 0;
+        out->size = out->data != NULL ? strlen(out->data) : 0;
         return status;
     }
     sah_status status = sah_map_png(&map, &pixels, &size, error);

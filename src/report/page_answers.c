@@ -53,7 +53,7 @@ sah_answers *sah_answers_new(void)
     a->queries = json_array();
     a->places = json_object();
     a->costs = json_array();
-    if (a->queries && a->places && a->costs) return a;
+    if (a->queries != NULL && a->places != NULL && a->costs != NULL) return a;
     sah_answers_free(a);
     return NULL;
 }
@@ -93,7 +93,7 @@ static void add_names(sah_text *table, const json_t *names)
     json_array_foreach(names, i, head)
     {
         const char *name = json_string_value(head);
-        sah_text_addf(table, "%s%s", i > 0 ? ", " : "", name ? name : "?");
+        sah_text_addf(table, "%s%s", i > 0 ? ", " : "", name != NULL ? name : "?");
     }
 }
 
@@ -152,7 +152,7 @@ static bool find_query(sah_answers *a, const json_t *query, json_int_t *place)
 {
     const char *text = json_string_value(query);
     const json_t *known = json_object_get(a->places, text);
-    *place = known ? json_integer_value(known) : (json_int_t)json_array_size(a->queries);
+    *place = known != NULL ? json_integer_value(known) : (json_int_t)json_array_size(a->queries);
     if (known != NULL) return true;
     return json_array_append(a->queries, (json_t *)(uintptr_t)query) == 0 &&
            json_object_set_new_nocheck(a->places, text, json_integer(*place)) == 0;
@@ -215,7 +215,7 @@ static const json_t *setting(const json_t *header, const char *key)
 {
     const json_t *settings = json_object_get(header, "settings"),
                  *inner = json_object_get(settings, "responses");
-    return json_object_get(inner ? inner : settings, key);
+    return json_object_get(inner != NULL ? inner : settings, key);
 }
 
 /* The heads that a file's settings say are ablated, as a list: a list, or text. */
@@ -258,7 +258,7 @@ static void add_section(reading *r, const char *path, sah_text *out)
     sah_html_paragraph(out, NULL, about(r->command));
     if (strcmp(r->command, "judge") == 0)
         sah_text_addf(out, "<div class=\"pictures\" id=\"curve-%zu\"></div>\n", r->answers->n_files);
-    if (strcmp(r->command, "generate") != 0) sah_html_table(out, r->table.data ? r->table.data : "");
+    if (strcmp(r->command, "generate") != 0) sah_html_table(out, r->table.data != NULL ? r->table.data : "");
     sah_page_facts(out, path, r->header);
     sah_text_adds(out, "</section>\n");
     out->failed = out->failed || r->table.failed;
@@ -289,7 +289,7 @@ static sah_status next_line(const char *data, size_t size, size_t *at, const cha
                             sah_error *error)
 {
     const char *from = data + *at, *end = memchr(from, '\n', size - *at);
-    size_t length = end ? (size_t)(end - from) : size - *at;
+    size_t length = end != NULL ? (size_t)(end - from) : size - *at;
     *at += length + 1;
     json_error_t failed;
     *line = json_loadb(from, length, JSON_ALLOW_NUL, &failed); /* responses may hold it */

@@ -74,7 +74,7 @@ static void add_tail(sah_text *out, const sah_text *data)
     sah_text_addf(out, "<footer><p>Made by Sahara %s. What the words mean: docs/method.md.</p></footer>\n",
                   SAH_VERSION);
     sah_text_adds(out, "<script type=\"application/json\" id=\"data\">");
-    add_json(out, data->data ? data->data : "{}");
+    add_json(out, data->data != NULL ? data->data : "{}");
     sah_text_adds(out, "</script>\n");
     add_script(out, &sah_text_d3_min);
     add_script(out, &sah_text_plot_umd_min);

@@ -10,7 +10,7 @@
 
 void sah_page_json(sah_text *out, const json_t *value)
 {
-    char *text = value ? sah_json_text(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char *text = value != NULL ? sah_json_text(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     if (text != NULL)
         sah_text_adds(out, text);
     else if (value == NULL)
@@ -26,7 +26,7 @@ void sah_page_heading(sah_text *out, const char *command, const json_t *header)
     sah_text_adds(out, "<h2>");
     sah_add_escaped(out, command);
     sah_text_adds(out, ": <bdi>");
-    sah_add_escaped(out, name ? name : "responses");
+    sah_add_escaped(out, name != NULL ? name : "responses");
     sah_text_adds(out, "</bdi></h2>\n");
 }
 
@@ -105,7 +105,7 @@ static void add_list(sah_text *out, const json_t *list)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *head = json_string_value(json_array_get(list, i));
         sah_text_addf(out, "%s", i > 0 ? "," : "");
-        add_word(out, head ? head : "?");
+        add_word(out, head != NULL ? head : "?");
     }
 }
 
@@ -120,7 +120,7 @@ static void add_value(sah_text *out, option_form form, const char *option, const
             sah_text_addf(&word, "%s=", key);
             sah_page_json(&word, item);
             sah_text_addf(out, " %s ", option);
-            add_word(out, word.data ? word.data : "");
+            add_word(out, word.data != NULL ? word.data : "");
             out->failed = out->failed || word.failed;
             free(word.data);
         }
@@ -176,7 +176,7 @@ static void add_command(sah_text *out, const char *command, const json_t *header
     const bool contrast = json_object_get(header, "contrast_queries") != NULL,
                direction = strcmp(command, "direction") == 0;
     sah_text_addf(out, "sahara %s ", command);
-    add_word(out, name ? name : "MODEL");
+    add_word(out, name != NULL ? name : "MODEL");
     sah_text_adds(out, strcmp(command, "utility") == 0 ? " ITEMS"
                        : direction                     ? " HARMFUL HARMLESS"
                                                        : " QUERIES");
@@ -215,7 +215,7 @@ static void add_commands(sah_text *out, const char *path, const json_t *header)
     }
     sah_text_adds(
         out, "<p>To repeat it (names in capitals, and the model's folder, are not in the file):</p><pre>");
-    sah_add_escaped(out, text.data ? text.data : "");
+    sah_add_escaped(out, text.data != NULL ? text.data : "");
     sah_text_adds(out, "</pre>\n");
     out->failed = out->failed || text.failed;
     free(text.data);

@@ -254,7 +254,7 @@ static void add_steps(sah_text *out, const sah_result *result)
                            "step that is no better than "
                            "chance found the largest of many numbers, as there always is one.");
         sah_text_adds(out, "<figure class=\"steps\"></figure>\n");
-        sah_html_table(out, table.data ? table.data : "");
+        sah_html_table(out, table.data != NULL ? table.data : "");
     }
     out->failed = out->failed || table.failed;
     free(table.data);

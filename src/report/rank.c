@@ -178,7 +178,7 @@ enum { A_BULK = 16 };
 static sah_status keep_outstanding(sah_ranked *items, size_t n, sah_error *error)
 {
     double *others = sah_alloc(n, sizeof *others);
-    sah_status status = others ? SAH_OK : sah_fail_memory(error, "the scores");
+    sah_status status = others != NULL ? SAH_OK : sah_fail_memory(error, "the scores");
     for (size_t h = 0; h < n && n >= A_BULK && status == SAH_OK; h++) {
         double p;
         size_t n_others = 0;

@@ -63,7 +63,8 @@ static sah_status weakening_new(const sah_result *r, weakening *w, sah_error *er
     w->answered = sah_mul(n, w->n_answered, &numbers) ? sah_alloc(numbers, sizeof *w->answered) : NULL;
     w->means = sah_alloc_table(3, SAH_RESAMPLES, sizeof *w->means);
     w->p = sah_alloc(n, sizeof *w->p);
-    if (!w->refused || !w->answered || !w->means || !w->p) return sah_fail_memory(error, "the effects");
+    if (w->refused == NULL || w->answered == NULL || w->means == NULL || w->p == NULL)
+        return sah_fail_memory(error, "the effects");
     w->answered_means = w->means + SAH_RESAMPLES;
     w->differences = w->answered_means + SAH_RESAMPLES;
     for (size_t h = 0; h < n; h++) {

@@ -227,7 +227,7 @@ sah_status sah_result_contrast(sah_result *r, const sah_result *harmless, sah_er
     double *contrast_kl = NULL;
     size_t *chosen = sah_alloc(r->info.n_scored, sizeof *chosen);
     size_t *other = sah_alloc(r->info.n_scored, sizeof *other);
-    sah_status status = chosen && other ? SAH_OK : sah_fail_memory(error, "the scores");
+    sah_status status = chosen != NULL && other != NULL ? SAH_OK : sah_fail_memory(error, "the scores");
     if (status == SAH_OK) status = check_contrast(r, harmless, error);
     for (size_t i = 0; i < harmless->queries.n && status == SAH_OK; i++)
         status = sah_strings_add(&r->contrast, harmless->queries.items[i], strlen(harmless->queries.items[i]),

@@ -31,7 +31,7 @@ sah_status sah_match(sah_length *wanted, size_t n, sah_length *from, size_t m, b
     qsort(from, m, sizeof *from, compare_lengths);
     bool *taken = sah_mul(n + 1, m + 1, &cells) ? sah_alloc(cells, sizeof *taken) : NULL;
     double *cost = sah_alloc(m + 1, sizeof *cost), *before = sah_alloc(m + 1, sizeof *before);
-    if (!taken || !cost || !before) {
+    if (taken == NULL || cost == NULL || before == NULL) {
         free(taken);
         free(cost);
         free(before);
@@ -77,7 +77,7 @@ static double mean_of(const sah_length *lengths, size_t n, const bool *chosen)
 {
     double sum = 0, count = 0;
     for (size_t i = 0; i < n; i++) {
-        if (chosen && !chosen[lengths[i].index]) continue;
+        if (chosen != NULL && !chosen[lengths[i].index]) continue;
         sum += (double)lengths[i].length;
         count++;
     }
@@ -91,7 +91,9 @@ sah_status sah_match_lengths(const sah_model *model, const sah_strings *queries,
     sah_strings kept = {0};
     sah_length *wanted = sah_alloc(n, sizeof *wanted), *from = sah_alloc(m, sizeof *from);
     bool *chosen = sah_alloc(m, sizeof *chosen);
-    sah_status status = wanted && from && chosen ? SAH_OK : sah_fail_memory(error, "matching lengths");
+    sah_status status = wanted != NULL && from != NULL && chosen != NULL
+                            ? SAH_OK
+                            : sah_fail_memory(error, "matching lengths");
     *out = (sah_matching){.from = m};
     if (status == SAH_OK) status = sah_measure_prompts(model, queries, template_, system, wanted, error);
     if (status == SAH_OK) status = sah_measure_prompts(model, contrast, template_, system, from, error);

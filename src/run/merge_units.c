@@ -196,7 +196,9 @@ static sah_status make_room(size_t n, sah_expected *out, sah_error *error)
     out->units = sah_alloc(n, sizeof *out->units);
     out->counts = sah_alloc(n, sizeof *out->counts);
     out->deals = sah_alloc(n, sizeof *out->deals);
-    return out->units && out->counts && out->deals ? SAH_OK : sah_fail_memory(error, "the units");
+    return out->units != NULL && out->counts != NULL && out->deals != NULL
+               ? SAH_OK
+               : sah_fail_memory(error, "the units");
 }
 
 static void add(sah_expected *out, sah_unit unit, size_t deal)

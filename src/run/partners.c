@@ -173,7 +173,9 @@ sah_status sah_partners_match(const sah_model *model, const sah_strings *queries
     m.wanted = sah_alloc(queries->n, sizeof *m.wanted);
     m.there = sah_alloc(from->n, sizeof *m.there);
     m.used = sah_alloc(from->n, sizeof *m.used);
-    sah_status status = m.wanted && m.there && m.used ? SAH_OK : sah_fail_memory(error, "the partners");
+    sah_status status = m.wanted != NULL && m.there != NULL && m.used != NULL
+                            ? SAH_OK
+                            : sah_fail_memory(error, "the partners");
     if (status == SAH_OK) status = sah_measure_prompts(model, queries, template_, system, m.wanted, error);
     if (status == SAH_OK) status = sah_measure_prompts(model, from, template_, system, m.there, error);
     if (status == SAH_OK && pairing == SAH_PAIRING_WORDS) status = count_words(&m, error);

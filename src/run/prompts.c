@@ -41,7 +41,8 @@ sah_status sah_run_prompts_new(const sah_model *model, const sah_strings *const 
     out->tokens = sah_alloc(total, sizeof *out->tokens);
     out->items = sah_alloc(total, sizeof *out->items);
     out->opened = sah_alloc(total, sizeof *out->opened);
-    if (!out->tokens || !out->items || !out->opened) return sah_fail_memory(error, "the prompts");
+    if (out->tokens == NULL || out->items == NULL || out->opened == NULL)
+        return sah_fail_memory(error, "the prompts");
     for (size_t l = 0; l < n_lists && status == SAH_OK; l++) {
         for (size_t i = 0; lists[l] != NULL && i < lists[l]->n && status == SAH_OK; i++) {
             char *prompt;

@@ -61,7 +61,7 @@ sah_status sah_outstanding_p(double gain, const double *others, size_t n, double
     *p = 1;
     if (n < 3 || !(gain > 0)) return SAH_OK;
     double *logs = sah_alloc(n, sizeof *logs), *far = sah_alloc(n, sizeof *far);
-    sah_status status = logs && far ? SAH_OK : sah_fail_memory(error, "the gains");
+    sah_status status = logs != NULL && far != NULL ? SAH_OK : sah_fail_memory(error, "the gains");
     if (status == SAH_OK) {
         for (size_t i = 0; i < n; i++) logs[i] = log(fmax(fabs(others[i]), LEAST));
         *p = standing(log(gain), logs, n, far);
@@ -76,7 +76,7 @@ sah_status sah_standing_p(double value, const double *others, size_t n, double *
     *p = 1;
     if (n < 3) return SAH_OK;
     double *sorted = sah_alloc(n, sizeof *sorted), *far = sah_alloc(n, sizeof *far);
-    sah_status status = sorted && far ? SAH_OK : sah_fail_memory(error, "the scores");
+    sah_status status = sorted != NULL && far != NULL ? SAH_OK : sah_fail_memory(error, "the scores");
     if (status == SAH_OK) {
         for (size_t i = 0; i < n; i++) sorted[i] = others[i];
         *p = standing(value, sorted, n, far);

@@ -134,7 +134,8 @@ static sah_status new_block(block *b, size_t n, size_t size, sah_error *error)
     b->ritz = sah_alloc(size * size, sizeof *b->ritz);
     b->turns = sah_alloc(size * size, sizeof *b->turns);
     b->values = sah_alloc(size, sizeof *b->values);
-    if (!b->q || !b->gq || !b->y || !b->gy || !b->ritz || !b->turns || !b->values)
+    if (b->q == NULL || b->gq == NULL || b->y == NULL || b->gy == NULL || b->ritz == NULL ||
+        b->turns == NULL || b->values == NULL)
         return sah_fail_memory(error, "eigenvectors");
     for (size_t i = 0; i < size * n; i++)
         b->gy[i] = (double)sah_splitmix_below(&state, 2000001) / 1000000 - 1; /* any start will do */

@@ -66,7 +66,7 @@ static unsigned long peak(void)
     unsigned long kilobytes = 0;
     char line[256];
     assert_non_null(file);
-    while (fgets(line, sizeof line, file) && sscanf(line, "VmHWM: %lu kB", &kilobytes) != 1) continue;
+    while (fgets(line, sizeof line, file) != NULL && sscanf(line, "VmHWM: %lu kB", &kilobytes) != 1) continue;
     fclose(file);
     return kilobytes;
 }

@@ -103,7 +103,7 @@ static void test_smollm2(void **state)
     size_t size, heads = 0;
     distance ours = {0}, theirs = {0};
     snprintf(path, sizeof path, "%s", scratch("smollm2.jsonl"));
-    int layer_from = getenv("SAHARA_TEST_ALL") ? ALL_FROM : FEW_FROM;
+    int layer_from = getenv("SAHARA_TEST_ALL") != NULL ? ALL_FROM : FEW_FROM;
     score(reference, layer_from, path);
     char *text = (char *)scratch_read(path, &size);
     strtok_r(text, "\n", &rest); /* the header */

@@ -429,7 +429,7 @@ static int prepare(void **state)
     const char *name = getenv("SAHARA");
     sah_strings queries[2] = {planted_queries(true, 0, 12), planted_queries(false, 0, 12)};
     char text[2][1024];
-    if (realpath(name ? name : "build/sahara", program) == NULL) return -1;
+    if (realpath(name != NULL ? name : "build/sahara", program) == NULL) return -1;
     setenv("PROGRAM", program, 1);
     snprintf(folder, sizeof folder, "%s", scratch("x"));
     *strrchr(folder, '/') = '\0';

@@ -62,7 +62,7 @@ static int prepare(void **state)
 {
     (void)state;
     const char *name = getenv("SAHARA");
-    if (realpath(name ? name : "build/sahara", program) == NULL) return -1;
+    if (realpath(name != NULL ? name : "build/sahara", program) == NULL) return -1;
     if (realpath("tests/golden", models) == NULL) return -1;
     setenv("PROGRAM", program, 1);
     setenv("GOLDEN", models, 1);
@@ -91,7 +91,7 @@ static void test_ablate(void **state)
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         char script[1024];
-        const char *out = strstr(CASES[i].model, ".gguf") ? "out.gguf" : "out";
+        const char *out = strstr(CASES[i].model, ".gguf") != NULL ? "out.gguf" : "out";
         snprintf(script, sizeof script,
                  "rm -rf out out.gguf\nMODEL=\"$GOLDEN/models/%s\"\nsahara ablate \"$MODEL\" %s %s -q -o %s\n"
                  "logits %s > have\nlogits \"$MODEL\" --ablate %s %s > want\nlogits \"$MODEL\" > plain\n",

@@ -59,7 +59,7 @@ static void expect(const char *environment, const char *command, const char *par
     assert_int_equal(run_in(environment, command), 1);
     char *said = read_text(scratch("said"));
     const char *end = strchr(said, '\n');
-    if (!strstr(said, part) || !end || end[1] != '\0')
+    if (strstr(said, part) == NULL || end == NULL || end[1] != '\0')
         fail_msg("%s %s says \"%s\", not \"%s\"", environment, command, said, part);
     free(said);
 }
@@ -67,7 +67,7 @@ static void expect(const char *environment, const char *command, const char *par
 static void expect_in(const char *file, const char *part)
 {
     char *text = read_text(scratch(file));
-    if (!strstr(text, part)) fail_msg("%s is \"%s\", without \"%s\"", file, text, part);
+    if (strstr(text, part) == NULL) fail_msg("%s is \"%s\", without \"%s\"", file, text, part);
     free(text);
 }
 
@@ -121,7 +121,7 @@ static void same_results(const char *a, const char *b)
 
 static void copy_program(const char *to)
 {
-    const char *from = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    const char *from = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
     size_t size;
     uint8_t *data = scratch_read(from, &size);
     scratch_write(to, data, size);
@@ -132,7 +132,7 @@ static void copy_program(const char *to)
 static int make_program(void **state)
 {
     char folder[512];
-    const char *name = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    const char *name = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
     (void)state;
     snprintf(folder, sizeof folder, "%.*s/tests/far", (int)(strrchr(name, '/') - name), name);
     assert_non_null(realpath(folder, far_folder));

@@ -39,7 +39,7 @@ static const command commands[] = {
 static pid_t start(const command *c, const char *output)
 {
     char *arguments[MOST_ARGUMENTS + 8];
-    const char *program = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    const char *program = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
     size_t n = 0;
     arguments[n++] = (char *)(uintptr_t)program;
     for (size_t i = 0; i < MOST_ARGUMENTS && c->arguments[i] != NULL; i++)

@@ -149,18 +149,18 @@ static const char *write_checkpoint(void)
 static int run(const char *const *arguments, const char *output, const char *memory, bool limited,
                const char *said)
 {
-    const char *program = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    const char *program = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
     char *words[24];
     size_t n = 0;
     int status = 0;
     words[n++] = (char *)(uintptr_t)program;
-    while (*arguments) words[n++] = (char *)(uintptr_t)*arguments++;
+    while (*arguments != NULL) words[n++] = (char *)(uintptr_t)*arguments++;
     words[n++] = "-t";
     words[n++] = "2";
     words[n++] = "-q";
     words[n++] = "-o";
     words[n++] = (char *)(uintptr_t)output;
-    words[n] = memory ? "--memory" : NULL;
+    words[n] = memory != NULL ? "--memory" : NULL;
     words[n + 1] = (char *)(uintptr_t)memory;
     words[n + 2] = NULL;
     fflush(NULL);
@@ -190,7 +190,8 @@ static char *sorted(const char *path)
     char *lines[MOST], *rest;
     size_t size, n = 0, at = 0;
     char *text = (char *)scratch_read(path, &size), *out = calloc(size + 2, 1);
-    for (char *line = strtok_r(text, "\n", &rest); line && n < MOST; line = strtok_r(NULL, "\n", &rest))
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL && n < MOST;
+         line = strtok_r(NULL, "\n", &rest))
         lines[n++] = line;
     qsort(lines, n, sizeof *lines, compare_lines);
     for (size_t i = 0; i < n; i++) at += (size_t)sprintf(out + at, "%s\n", lines[i]);

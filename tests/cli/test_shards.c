@@ -36,7 +36,7 @@ static const char UTILITY[] =
 static pid_t start(const char *command, const char *more, const char *said)
 {
     char line[1024], *words[MOST_WORDS], *rest;
-    const char *program = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    const char *program = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
     size_t n = 0;
     snprintf(line, sizeof line, "%s %s", command, more);
     words[n++] = (char *)(uintptr_t)program;
@@ -125,7 +125,7 @@ static int merge(const char *folder, int from, int to, const char *out)
     char said[512];
     snprintf(said, sizeof said, "%s", scratch("said"));
     char *words[MOST_SHARDS + 8], *rest, *line = strdup(list(folder, from, to, out));
-    const char *program = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    const char *program = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
     size_t n = 0;
     words[n++] = (char *)(uintptr_t)program;
     words[n++] = (char *)(uintptr_t) "merge";
@@ -223,7 +223,7 @@ static void test_find_one_step(void **state)
 static void test_merge_to_a_pipe(void **state)
 {
     (void)state;
-    const char *program = getenv("SAHARA") ? getenv("SAHARA") : "build/sahara";
+    const char *program = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
     char line[MOST_SHARDS * 128 + 1024], fifo[400];
     run_shards("find " MODEL " " HARMFUL " --limit 2", "pipe", 2);
     snprintf(fifo, sizeof fifo, "%s", scratch("fifo"));

@@ -47,8 +47,8 @@ static float *numbers(size_t n, float size)
 static float *there(const float *x, size_t n) /* x NULL: not filled */
 {
     float *memory = device->alloc(n * sizeof *memory);
-    if (!memory) fail_msg("no memory on the card");
-    if (x) must(device->upload(x, n * sizeof *x, memory, &error));
+    if (memory == NULL) fail_msg("no memory on the card");
+    if (x != NULL) must(device->upload(x, n * sizeof *x, memory, &error));
     return memory;
 }
 
@@ -470,10 +470,10 @@ int main(int argc, char **argv)
     char description[160];
     if (argc < 3) fail_msg("usage: gpu PLUGIN describe|test|bench [SHRINK]");
     void *library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-    if (!library) fail_msg("%s", dlerror());
+    if (library == NULL) fail_msg("%s", dlerror());
     void *symbol = dlsym(library, SAH_PLUGIN_SYMBOL);
     sah_plugin_fn get;
-    if (!symbol) fail_msg("%s is no plugin", argv[1]);
+    if (symbol == NULL) fail_msg("%s is no plugin", argv[1]);
     memcpy(&get, &symbol, sizeof get);
     if (!sah_plugin_fits(get())) fail_msg("%s is of another version", argv[1]);
     if (get()->open(&device, description, sizeof description, &error) != SAH_OK) {

@@ -34,7 +34,7 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t *out)
 
 static cublasStatus_t made(const void *it)
 {
-    return it ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+    return it != NULL ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
 }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *out, cublasComputeType_t compute,
@@ -64,7 +64,7 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataT
 {
     if (ld < (int64_t)rows || rows == 0 || columns == 0) return CUBLAS_STATUS_INVALID_VALUE;
     *out = malloc(sizeof **out);
-    if (*out) **out = (struct emulated_layout){type, rows, columns, ld};
+    if (*out != NULL) **out = (struct emulated_layout){type, rows, columns, ld};
     return made(*out);
 }
 
@@ -161,7 +161,7 @@ static float wide(const void *values, cudaDataType type, int64_t i)
 static float *widened(const void *values, const struct emulated_layout *l, int64_t padded)
 {
     float *out = calloc((size_t)padded * l->columns, sizeof *out);
-    for (int64_t j = 0; out && j < (int64_t)l->columns; j++)
+    for (int64_t j = 0; out != NULL && j < (int64_t)l->columns; j++)
         for (int64_t i = 0; i < (int64_t)l->rows; i++)
             out[j * padded + i] = wide(values, l->type, j * l->ld + i);
     return out;
@@ -192,13 +192,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
         algorithm->parts != 1 || bytes != 0 || places % 16 != 0 || c_values != d_values)
         return CUBLAS_STATUS_INVALID_VALUE;
     float *w = widened(a_values, a, padded), *x = widened(b_values, b, padded);
-    for (int64_t row = 0; w && x && row < (int64_t)d->columns; row++)
+    for (int64_t row = 0; w != NULL && x != NULL && row < (int64_t)d->columns; row++)
         for (int64_t i = 0; i < n; i++) {
             float *y = (float *)d_values + row * d->ld + i;
             const float product = factor * dot(w + i * padded, x + row * padded, padded);
             *y = keep > 0.0f || keep < 0.0f ? product + keep * *y : product;
         }
-    cublasStatus_t status = w && x ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+    cublasStatus_t status = w != NULL && x != NULL ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
     free(w);
     free(x);
     return status;

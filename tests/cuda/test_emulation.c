@@ -76,7 +76,7 @@ enum { N = 40 };
 /* The sum on a card, of N ones, in each place; false where one differs. */
 static bool sums_up(planted fault, sah_status *status)
 {
-    const sah_device *device = sah_plugin_get() ? emulated_by_pieces() : NULL;
+    const sah_device *device = sah_plugin_get() != NULL ? emulated_by_pieces() : NULL;
     sah_error error = {0};
     float ones[N], sums[N];
     for (int i = 0; i < N; i++) ones[i] = 1.0f;

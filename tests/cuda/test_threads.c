@@ -55,6 +55,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_missing_barrier),
     };
     const char *end = argc > 0 ? strrchr(argv[0], '/') : NULL;
-    snprintf(program, sizeof program, "%.*s/threads", end ? (int)(end - argv[0]) : 1, end ? argv[0] : ".");
+    snprintf(program, sizeof program, "%.*s/threads", end != NULL ? (int)(end - argv[0]) : 1,
+             end != NULL ? argv[0] : ".");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

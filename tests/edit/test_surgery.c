@@ -92,7 +92,8 @@ enum { N_SOURCES = sizeof SOURCES / sizeof *SOURCES };
 static const char *path_of(const source *s)
 {
     static char path[256];
-    snprintf(path, sizeof path, MODELS "%s%s%s", s->directory, s->file ? "/" : "", s->file ? s->file : "");
+    snprintf(path, sizeof path, MODELS "%s%s%s", s->directory, s->file != NULL ? "/" : "",
+             s->file != NULL ? s->file : "");
     return path;
 }
 
@@ -499,7 +500,7 @@ int main(void)
     signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < N; i++) {
         snprintf(names[i], sizeof names[i], "%s %s", SOURCES[i].directory,
-                 SOURCES[i].file ? SOURCES[i].file : "safetensors");
+                 SOURCES[i].file != NULL ? SOURCES[i].file : "safetensors");
         tests[11 + i] = (struct CMUnitTest){names[i], test_table, NULL, NULL, (void *)(uintptr_t)&SOURCES[i]};
     }
     return cmocka_run_group_tests_name("surgery", tests, NULL, NULL);

@@ -121,7 +121,8 @@ sah_model *golden_model(const char *directory, const char *file, const sah_model
     char path[512];
     sah_error error = {0};
     sah_model *model = NULL;
-    snprintf(path, sizeof path, "%s/%s%s%s", golden_root(), directory, file ? "/" : "", file ? file : "");
+    snprintf(path, sizeof path, "%s/%s%s%s", golden_root(), directory, file != NULL ? "/" : "",
+             file != NULL ? file : "");
     if (sah_model_open(path, options, &model, &error) != SAH_OK) fail_msg("%s: %s", path, error.message);
     return model;
 }

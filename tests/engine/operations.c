@@ -78,7 +78,7 @@ static void end(bench *b)
 {
     sah_workspace_free(b->ws);
     for (int i = 0; i < b->n; i++) b->device->free(b->lent[i]);
-    if (operations_held) assert_int_equal(operations_held(), 0);
+    if (operations_held != NULL) assert_int_equal(operations_held(), 0);
 }
 
 /* ---- Operations ---------------------------------------------------------------------------------------- */
@@ -122,7 +122,7 @@ static void plain_norm(const sah_config *c, const float *weight, const float *bi
     for (int i = 0; i < d; i++) squares += (x[i] - mean) * (x[i] - mean) / d;
     for (int i = 0; i < d; i++)
         y[i] = (x[i] - mean) / sqrt(squares + (double)c->norm_eps) * (double)weight[i] +
-               (bias ? (double)bias[i] : 0.0);
+               (bias != NULL ? (double)bias[i] : 0.0);
 }
 
 void test_norm_join(void **state)
@@ -167,7 +167,7 @@ static void plain_rms(double *x, const float *weight, double eps, int n)
 {
     double squares = 0;
     for (int i = 0; i < n; i++) squares += x[i] * x[i] / n;
-    for (int i = 0; i < n; i++) x[i] *= (weight ? (double)weight[i] : 1.0) / sqrt(squares + eps);
+    for (int i = 0; i < n; i++) x[i] *= (weight != NULL ? (double)weight[i] : 1.0) / sqrt(squares + eps);
 }
 
 static void plain_rope(const sah_rope *rope, int32_t position, double *x)
@@ -222,7 +222,7 @@ void test_rotate(void **state)
             for (int h = 0; h < Q + KV; h++) {
                 double *head = h < Q ? row + h * D : k + (h - Q) * D;
                 if (c.qk_norm == SAH_QK_NORM_HEAD) plain_rms(head, h < Q ? q_norm : k_norm, eps, D);
-                if (rotation.rope) plain_rope(&rope, positions[(FROM + r) % N], head);
+                if (rotation.rope != NULL) plain_rope(&rope, positions[(FROM + r) % N], head);
             }
             for (int h = 0; h < KV && c.v_norm; h++) plain_rms(v + h * D, NULL, eps, D);
         }
@@ -268,7 +268,7 @@ static void check_attention(bench *b, sah_attention at, const sah_segment *segme
             const int own = segments[s].row + i, seen = segments[s].depth + i + 1;
             const int first = at.window > 0 && seen > at.window ? seen - at.window : 0;
             for (int h = 0; h < at.n_heads; h++) {
-                double weight[8], sum = at.sinks ? exp((double)sinks[h]) : 0.0;
+                double weight[8], sum = at.sinks != NULL ? exp((double)sinks[h]) : 0.0;
                 const int kv = h / (at.n_heads / at.n_kv_heads);
                 for (int p = first; p < seen; p++) {
                     const float *q = x + own * row + h * D,
@@ -284,7 +284,7 @@ static void check_attention(bench *b, sah_attention at, const sah_segment *segme
                     for (int p = first; p < seen; p++)
                         out += weight[p] / sum *
                                (double)x[segments[s].path[p] * row + 2 * wide + narrow + kv * D + j];
-                    if (at.gate) out /= 1.0 + exp(-(double)x[own * row + wide + h * D + j]);
+                    if (at.gate != NULL) out /= 1.0 + exp(-(double)x[own * row + wide + h * D + j]);
                     want[h * D + j] = out;
                 }
             }

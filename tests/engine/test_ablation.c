@@ -37,7 +37,7 @@ static void test_check(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sah_error error = {0};
         sah_status status = sah_edits_check(&config, &cases[i].edit, 1, &error);
-        if (cases[i].wrong)
+        if (cases[i].wrong != NULL)
             expect_failure(status, &error, cases[i].wrong);
         else
             expect_ok(status, &error);

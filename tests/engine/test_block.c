@@ -861,9 +861,9 @@ static void long_prompt(const arrangement *a, int limit, const char *part)
 {
     random_shape shape = {.config = random_config()};
     for (int l = 0; l < RANDOM_LAYERS; l++) shape.kinds[l] = sah_config_layer(&shape.config, l);
-    if (a) a->set(&shape);
+    if (a != NULL) a->set(&shape);
     shape.config.max_positions = limit;
-    if (!a) shape.config.ropes[0].limit = limit;
+    if (a == NULL) shape.config.ropes[0].limit = limit;
     sah_model *model = random_model(&shape, &(sah_model_options){.threads = 1}, 1);
     sah_error error = {0};
     sah_forest *forest = NULL;

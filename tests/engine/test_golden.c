@@ -34,7 +34,7 @@ static bool ends_in(const char *text, const char *suffix)
 static void add_source(const char *directory, const char *file)
 {
     if (n_sources == capacity) sources = realloc(sources, (capacity = 2 * capacity + 16) * sizeof *sources);
-    sources[n_sources++] = (source){strdup(directory), file ? strdup(file) : NULL};
+    sources[n_sources++] = (source){strdup(directory), file != NULL ? strdup(file) : NULL};
 }
 
 static void add_folder(const char *name)
@@ -133,7 +133,7 @@ static void test_logits(void **state)
     golden g;
     golden_open(s->directory, &g);
     sah_model *model = golden_model(s->directory, s->file, NULL);
-    snprintf(what, sizeof what, "fast, %s %s", s->directory, s->file ? s->file : "");
+    snprintf(what, sizeof what, "fast, %s %s", s->directory, s->file != NULL ? s->file : "");
     check_fast(&g, model, what);
     memcpy(what, "slow", 4);
     check_plain(&g, model, what);
@@ -151,7 +151,8 @@ int main(void)
     struct CMUnitTest *tests = calloc(n_sources, sizeof *tests);
     for (size_t i = 0; i < n_sources; i++) {
         char *name = calloc(1, 256);
-        snprintf(name, 256, "%s %s", sources[i].directory, sources[i].file ? sources[i].file : "directory");
+        snprintf(name, 256, "%s %s", sources[i].directory,
+                 sources[i].file != NULL ? sources[i].file : "directory");
         tests[i] = (struct CMUnitTest){name, test_logits, NULL, NULL, &sources[i]};
     }
     int failed = _cmocka_run_group_tests("golden logits", tests, n_sources, NULL, NULL);

@@ -67,7 +67,7 @@ static void check_sum(const sah_model *model, const record *r, double tolerance,
     for (size_t l = 0; l < r->n_layers; l++) {
         const sah_layer_files *files = &model->checkpoint->layers[l];
         sah_matrix_read(&files->o, 0, d, wo);
-        if (files->o_bias) sah_vector_read(files->o_bias, bias);
+        if (files->o_bias != NULL) sah_vector_read(files->o_bias, bias);
         for (size_t e = 0; e < r->n_ends; e++) {
             const double *z = row_of(r, SAH_PLACE_HEADS, l, e), *x = row_of(r, SAH_PLACE_INPUT, l, e);
             for (size_t j = 0; j < d; j++) {

@@ -165,7 +165,7 @@ static json_t *read_lines(const char *path)
     char *text = (char *)scratch_read(path, &size);
     json_t *lines = json_array();
     assert_true(size > 0 && text[size - 1] == '\n');
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         assert_int_equal(json_array_append_new(lines, json_loads(line, 0, NULL)), 0);
     free(text);
     return lines;
@@ -563,7 +563,7 @@ static int by_text(const void *a, const void *b)
 static size_t sorted_lines(char *text, char **lines)
 {
     size_t n = 0;
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         assert_true(n < MOST_LINES);
         lines[n++] = line;
     }

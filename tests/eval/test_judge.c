@@ -331,8 +331,8 @@ static bool finds(const char *patterns, const char *text)
     if (sah_phrases_new(patterns, strlen(patterns), "test", &phrases, &error) != SAH_OK)
         fail_msg("%s", error.message);
     assert_int_equal(sah_normalise(text, strlen(text), &normal, NULL), SAH_OK);
-    bool found =
-        sah_phrases_find(phrases, SAH_SECTION_REFUSAL, &normal, 0, normal.n_words, NULL, &begin, &end);
+    bool found = sah_phrases_find(phrases, SAH_SECTION_REFUSAL, &normal, 0, normal.n_words, NULL, &begin,
+                                  &end) != NULL;
     sah_normal_free(&normal);
     sah_phrases_free(phrases);
     return found;

@@ -44,7 +44,7 @@ static double refusals(const setup *s, const sah_strings *queries, const char *t
     remove(path);
     expect_ok(sah_generate(s->model, queries, &options, path, &error), &error);
     expect_ok(sah_judge_file(s->judge, NULL, path, NULL, NULL, judged, &totals, &error), &error);
-    if (degenerate) *degenerate = (double)totals.counts[SAH_DEGENERATE] / (double)queries->n;
+    if (degenerate != NULL) *degenerate = (double)totals.counts[SAH_DEGENERATE] / (double)queries->n;
     return (double)totals.counts[SAH_REFUSAL] / (double)queries->n;
 }
 
@@ -107,7 +107,7 @@ static void check_refusals(const setup *s, bool unseen, const char *template_, c
 {
     const sah_strings *bad = unseen ? &s->unseen_harmful : &s->harmful,
                       *good = unseen ? &s->unseen_harmless : &s->harmless;
-    print_message("%s%s\n", template_, system ? ", system text" : "");
+    print_message("%s%s\n", template_, system != NULL ? ", system text" : "");
     check_count("harmful", refusals(s, bad, template_, system, NULL, 0, NULL), bad->n, recorded_harmful);
     check_count("harmless", refusals(s, good, template_, system, NULL, 0, NULL), good->n, recorded_harmless);
 }

@@ -42,7 +42,7 @@ static json_t *read_lines(const char *path)
     size_t size;
     char *text = (char *)scratch_read(path, &size);
     json_t *lines = json_array();
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         assert_int_equal(json_array_append_new(lines, json_loads(line, 0, NULL)), 0);
     free(text);
     return lines;

@@ -38,7 +38,8 @@ static void try_command(const char *command)
         total = now.chances;
         const bool told = status == 1 && strncmp(message, "sahara: ", 8) == 0 && end != NULL &&
                           end[1] == '\0' &&
-                          (strstr(message, "not enough memory") || strstr(message, "Cannot allocate memory"));
+                          (strstr(message, "not enough memory") != NULL ||
+                           strstr(message, "Cannot allocate memory") != NULL);
         const bool good = (now.failed && told) || (status == 0 && same_made(&usual));
         if (status != 0 && left_anything()) {
             again = run(command, -1);

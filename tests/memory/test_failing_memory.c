@@ -567,9 +567,9 @@ static void try_all(const char *name, sah_status (*call)(sah_error *))
         armed = false;
         more = failed;
         total = n - countdown;
-        const bool told =
-            status == SAH_OUT_OF_MEMORY && error.status == status &&
-            (strstr(error.message, "not enough memory") || strstr(error.message, "Cannot allocate memory"));
+        const bool told = status == SAH_OUT_OF_MEMORY && error.status == status &&
+                          (strstr(error.message, "not enough memory") != NULL ||
+                           strstr(error.message, "Cannot allocate memory") != NULL);
         const bool borne = status == SAH_OK && (coped || usual.size > 0) && same_made(&usual);
         const bool good = failed ? told || borne : status == SAH_OK && same_made(&usual);
         n_said = status == SAH_OK ? n_said : 0;

@@ -67,7 +67,7 @@ static void *deal(size_t size)
 static void *far_alloc(size_t bytes)
 {
     pthread_mutex_lock(&lock);
-    if (!bottom) {
+    if (bottom == NULL) {
         bottom = mmap(NULL, SPACE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (bottom == MAP_FAILED) abort();
     }

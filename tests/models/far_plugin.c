@@ -17,20 +17,20 @@
 static long number(const char *name)
 {
     const char *text = getenv(name);
-    return text ? strtol(text, NULL, 10) : 0;
+    return text != NULL ? strtol(text, NULL, 10) : 0;
 }
 
 static bool is(const char *what)
 {
     const char *text = getenv("FAR_IS");
-    return text && strcmp(text, what) == 0;
+    return text != NULL && strcmp(text, what) == 0;
 }
 
 __attribute__((constructor)) static void loaded(void)
 {
     const char *path = getenv("FAR_LOADED");
-    FILE *file = path ? fopen(path, "w") : NULL;
-    if (file) fclose(file);
+    FILE *file = path != NULL ? fopen(path, "w") : NULL;
+    if (file != NULL) fclose(file);
 }
 
 static sah_status open_far(const sah_device **out, char *description, size_t size, sah_error *error)

@@ -161,7 +161,8 @@ sah_strings planted_queries(bool harmful, size_t first, size_t n)
         size_t code = i * 2731 % 4096; /* an odd factor: neighbours differ in several places, none repeats */
         const char *tool = tools[harmful][code / 2048 % 2];
         snprintf(text, sizeof text, "%s %s a %s %s%s%s", openings[code / 8 % 4], verbs[code / 32 % 8],
-                 things[harmful][code % 8], places[code / 256 % 8], tool ? " with " : "", tool ? tool : "");
+                 things[harmful][code % 8], places[code / 256 % 8], tool != NULL ? " with " : "",
+                 tool != NULL ? tool : "");
         expect_ok(sah_strings_add(&out, text, strlen(text), &error), &error);
     }
     return out;

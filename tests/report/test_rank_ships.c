@@ -24,7 +24,7 @@ static sah_result *open_scores(int n_queries, const double *scores, const double
         snprintf(text, sizeof text,
                  "{\"sahara\":\"ships\",\"version\":\"0\",\"model\":{\"name\":\"m\",\"layers\":3,\"heads\":4,"
                  "\"kv_heads\":2},\"settings\":{\"part\":\"q\"}");
-    for (int set = 0; set < (contrast ? 2 : 1); set++) {
+    for (int set = 0; set < (contrast != NULL ? 2 : 1); set++) {
         at +=
             snprintf(text + at, sizeof text - (size_t)at, ",\"%s\":[", set ? "contrast_queries" : "queries");
         for (int q = 0; q < n_queries; q++)
@@ -35,7 +35,7 @@ static sah_result *open_scores(int n_queries, const double *scores, const double
     at += snprintf(text + at, sizeof text - (size_t)at, "}\n");
     for (int h = 0; h < N; h++) {
         at += snprintf(text + at, sizeof text - (size_t)at, "{\"head\":\"%d-%d\"", h / HEADS, h % HEADS);
-        for (int set = 0; set < (contrast ? 2 : 1); set++) {
+        for (int set = 0; set < (contrast != NULL ? 2 : 1); set++) {
             at += snprintf(text + at, sizeof text - (size_t)at, ",\"%s\":[", set ? "kl_contrast" : "kl");
             for (int q = 0; q < n_queries; q++)
                 at += snprintf(text + at, sizeof text - (size_t)at, "%s%.17g", q ? "," : "",

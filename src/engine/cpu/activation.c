@@ -50,7 +50,7 @@ SAH_INLINE float activated(sah_activation kind, float x)
 /* One loop for each kind, the kind a constant in it. */
 SAH_INLINE void loop(sah_activation kind, const float *gate, const float *up, int n, float *out)
 {
-    if (up) {
+    if (up != NULL) {
 #pragma omp simd
         for (int i = 0; i < n; i++) out[i] = activated(kind, gate[i]) * up[i];
     } else {

@@ -58,7 +58,7 @@ static void gather(const sah_attention *at, const sah_segment *segment, int kv, 
 /* Weights of a head's scores. */
 SAH_INLINE void weigh(const sah_attention *at, int head, float *scores, int n)
 {
-    sah_softmax(scores, n, at->sinks ? at->sinks[head] : -INFINITY);
+    sah_softmax(scores, n, at->sinks != NULL ? at->sinks[head] : -INFINITY);
 }
 
 /* Up to ROWS query vectors (their rows' depths and heads in `depth` and `head`) of one group. */
@@ -237,7 +237,7 @@ sah_status sah_cpu_attend(sah_workspace *workspace, const sah_attention *attenti
     size_t n_keys = (size_t)round_up(longest);
     size_t each = n_keys * (size_t)(D + round_up(D) + ROWS);
     float *memory = sah_workspace_scratch(workspace, SAH_SLOT_ATTENTION, each * (size_t)threads);
-    if (!memory) return sah_fail_memory(error, "attention");
+    if (memory == NULL) return sah_fail_memory(error, "attention");
 
     int64_t n = (int64_t)n_segments * kvs;
 #pragma omp parallel for schedule(dynamic, 4) if (threads > 1) num_threads(threads)

@@ -26,7 +26,7 @@ SAH_INLINE double sum_of_squares(const float *x, int n)
 SAH_SIMD void sah_rms_norm(const float *x, const float *weight, float eps, int n, float *y)
 {
     float scale = (float)(1.0 / sqrt(sum_of_squares(x, n) / n + (double)eps));
-    if (!weight) {
+    if (weight == NULL) {
 #pragma omp simd
         for (int i = 0; i < n; i++) y[i] = x[i] * scale;
         return;
@@ -61,7 +61,7 @@ SAH_SIMD void sah_layer_norm(const float *x, const float *weight, const float *b
     float scale = (float)(1.0 / sqrt(sum_of_squares(y, n) / n + (double)eps));
 #pragma omp simd
     for (int i = 0; i < n; i++) y[i] = y[i] * scale * weight[i];
-    if (bias) sah_vector_add(bias, n, y);
+    if (bias != NULL) sah_vector_add(bias, n, y);
 }
 
 SAH_SIMD void sah_rotate(float *x, const float *cosine, const float *sine, int width)

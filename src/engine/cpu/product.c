@@ -141,7 +141,7 @@ static dnnl_engine_t cpu_engine(void)
     static dnnl_engine_t engine;
     static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&making);
-    if (!engine && dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) engine = NULL;
+    if (engine == NULL && dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) engine = NULL;
     pthread_mutex_unlock(&making);
     return engine;
 }
@@ -191,10 +191,10 @@ static dnnl_status_t describe(const product_key *key, const desc_t *layout, desc
     desc_t any;
     memset(&any, 0, sizeof any);
 
-    if (!engine) return dnnl_runtime_error;
+    if (engine == NULL) return dnnl_runtime_error;
     dnnl_status_t status = desc_plain(x, x_dims, key->type, x_strides);
     if (status == dnnl_success) status = desc_plain(y, y_dims, dnnl_f32, y_strides);
-    if (status == dnnl_success && !layout) status = desc_any(&any, w_dims, key->type);
+    if (status == dnnl_success && layout == NULL) status = desc_any(&any, w_dims, key->type);
     if (status == dnnl_success) status = dnnl_primitive_attr_create(&attr);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
@@ -204,10 +204,11 @@ static dnnl_status_t describe(const product_key *key, const desc_t *layout, desc
         if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attr, ops);
     }
     if (status == dnnl_success)
-        status = matmul_desc(out, engine, desc_of(x), desc_of(layout ? layout : &any), desc_of(y), attr);
+        status =
+            matmul_desc(out, engine, desc_of(x), desc_of(layout != NULL ? layout : &any), desc_of(y), attr);
     desc_free(&any);
-    if (ops) dnnl_post_ops_destroy(ops);
-    if (attr) dnnl_primitive_attr_destroy(attr);
+    if (ops != NULL) dnnl_post_ops_destroy(ops);
+    if (attr != NULL) dnnl_primitive_attr_destroy(attr);
     return status;
 }
 
@@ -222,7 +223,7 @@ static dnnl_status_t choose_layout(cpu_weights *weights)
     dnnl_status_t status = describe(&key, NULL, &x, &y, &pd);
     if (status == dnnl_success)
         status = desc_copy(&weights->layout, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
-    if (pd) dnnl_primitive_desc_destroy(pd);
+    if (pd != NULL) dnnl_primitive_desc_destroy(pd);
     desc_free(&x);
     desc_free(&y);
     return status;
@@ -255,11 +256,11 @@ static dnnl_status_t pack(cpu_weights *weights, float *values, int64_t stride)
         status = dnnl_primitive_execute(reorder, stream, 2, arguments);
     }
     if (status == dnnl_success) status = dnnl_stream_wait(stream);
-    if (stream) dnnl_stream_destroy(stream);
-    if (reorder) dnnl_primitive_destroy(reorder);
-    if (pd) dnnl_primitive_desc_destroy(pd);
-    if (to) dnnl_memory_destroy(to);
-    if (from) dnnl_memory_destroy(from);
+    if (stream != NULL) dnnl_stream_destroy(stream);
+    if (reorder != NULL) dnnl_primitive_destroy(reorder);
+    if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+    if (to != NULL) dnnl_memory_destroy(to);
+    if (from != NULL) dnnl_memory_destroy(from);
     desc_free(&plain);
     return status;
 }
@@ -274,7 +275,7 @@ static sah_status weights_make(int64_t outputs, int64_t inputs, sah_packing pack
                                sah_error *error)
 {
     cpu_weights *weights = sah_alloc(1, sizeof *weights);
-    if (!weights) return sah_fail_memory(error, "weights");
+    if (weights == NULL) return sah_fail_memory(error, "weights");
     weights->shared = (sah_weights){.device = sah_cpu(), .outputs = outputs, .inputs = inputs};
     weights->type = packing.precision == SAH_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     weights->padded = padded_inputs(inputs, weights->type);
@@ -287,7 +288,7 @@ static sah_status weights_make(int64_t outputs, int64_t inputs, sah_packing pack
     if (status != dnnl_success) return fail_dnnl(error, "matrix product", status);
     weights->shared.bytes = dnnl_memory_desc_get_size(desc_of(&weights->layout));
     weights->packed = sah_alloc_aligned(weights->shared.bytes, 1);
-    return weights->packed ? SAH_OK : sah_fail_memory(error, "weights");
+    return weights->packed != NULL ? SAH_OK : sah_fail_memory(error, "weights");
 }
 
 static sah_status weights_fill(cpu_weights *weights, float *values, int64_t stride, sah_error *error)
@@ -312,7 +313,7 @@ sah_status sah_cpu_pack(int64_t outputs, const int64_t *ends, int n, sah_packing
     float *values = NULL;
     for (int i = 0; i < n; i++) out[i] = NULL;
     if (sah_mul((size_t)outputs, (size_t)stride, &size)) values = sah_alloc_aligned(size, sizeof *values);
-    if (!values) return sah_fail_memory(error, "weights");
+    if (values == NULL) return sah_fail_memory(error, "weights");
     for (int i = 0; i < n && status == SAH_OK; i++)
         status = weights_make(outputs, ends[i] - (i > 0 ? ends[i - 1] : 0), packing, &out[i], error);
     if (status == SAH_OK) sah_read_rows(outputs, inputs, read, source, values, stride);
@@ -354,9 +355,9 @@ typedef struct products {
 sah_status sah_cpu_start(sah_workspace *workspace, sah_error *error)
 {
     products *p = workspace->own = sah_alloc(1, sizeof *p);
-    if (!p) return sah_fail_memory(error, "a workspace");
+    if (p == NULL) return sah_fail_memory(error, "a workspace");
     dnnl_engine_t engine = cpu_engine();
-    if (engine && dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags) == dnnl_success)
+    if (engine != NULL && dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags) == dnnl_success)
         return SAH_OK;
     p->stream = NULL;
     return sah_fail(error, SAH_FAILED, "oneDNN does not start on this machine");
@@ -364,7 +365,7 @@ sah_status sah_cpu_start(sah_workspace *workspace, sah_error *error)
 
 static void entry_clear(product_entry *entry)
 {
-    if (entry->primitive) dnnl_primitive_destroy(entry->primitive);
+    if (entry->primitive != NULL) dnnl_primitive_destroy(entry->primitive);
     desc_free(&entry->x);
     desc_free(&entry->w);
     desc_free(&entry->y);
@@ -375,9 +376,9 @@ static void entry_clear(product_entry *entry)
 void sah_cpu_stop(sah_workspace *workspace)
 {
     products *p = workspace->own;
-    if (!p) return;
+    if (p == NULL) return;
     for (int i = 0; i < p->n_entries; i++) entry_clear(&p->entries[i]);
-    if (p->stream) dnnl_stream_destroy(p->stream);
+    if (p->stream != NULL) dnnl_stream_destroy(p->stream);
     free(p->scratch);
     free(p);
 }
@@ -398,7 +399,7 @@ static dnnl_status_t entry_make(const sah_workspace *workspace, product_entry *e
     if (status == dnnl_success)
         status = desc_copy(&entry->scratch, dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0));
     if (status == dnnl_success) entry->scratch_bytes = dnnl_memory_desc_get_size(desc_of(&entry->scratch));
-    if (pd) dnnl_primitive_desc_destroy(pd);
+    if (pd != NULL) dnnl_primitive_desc_destroy(pd);
     omp_set_num_threads(before);
     return status;
 }
@@ -441,10 +442,10 @@ static dnnl_status_t entry_find(sah_workspace *workspace, const product_key *key
 
 static bool need_bytes(void **buffer, size_t *size, size_t need)
 {
-    if (*size >= need && *buffer) return true;
+    if (*size >= need && *buffer != NULL) return true;
     free(*buffer);
     *buffer = sah_alloc_aligned(need ? need : 1, 1);
-    *size = *buffer ? need : 0;
+    *size = *buffer != NULL ? need : 0;
     return *buffer != NULL;
 }
 
@@ -468,14 +469,14 @@ const void *sah_cpu_input(sah_workspace *workspace, sah_slot slot, const sah_wei
     int64_t inputs = shared->inputs, padded = weights->padded, given = rows_given(workspace, weights, rows);
     if (weights->on_tiles) {
         void *pieces = sah_workspace_scratch(workspace, slot, sah_tiles_input_floats(inputs, rows));
-        if (pieces) sah_tiles_input(x, inputs, rows, workspace->threads, pieces);
+        if (pieces != NULL) sah_tiles_input(x, inputs, rows, workspace->threads, pieces);
         return pieces;
     }
     if (weights->type != dnnl_bf16) return x;
     /* two bfloat16 to the float */
     void *memory = sah_workspace_scratch(workspace, slot, (size_t)(given * padded / 2));
     uint16_t *rounded = memory;
-    if (!rounded) return NULL;
+    if (rounded == NULL) return NULL;
 #pragma omp parallel for if (workspace->threads > 1 && rows > 8) num_threads(workspace->threads)
     for (int64_t r = 0; r < rows; r++) {
         sah_round_bf16(x + r * inputs, rounded + r * padded, inputs);
@@ -514,7 +515,7 @@ static sah_status multiply(sah_workspace *workspace, const cpu_weights *weights,
     }
     if (status == dnnl_success) status = dnnl_stream_wait(p->stream);
     for (int i = 0; i < 4; i++)
-        if (memory[i]) dnnl_memory_destroy(memory[i]);
+        if (memory[i] != NULL) dnnl_memory_destroy(memory[i]);
     return status == dnnl_success ? SAH_OK : fail_dnnl(error, "matrix product", status);
 }
 
@@ -532,7 +533,7 @@ static sah_status multiply_blocks(sah_workspace *workspace, const cpu_weights *w
     if (rest == 0 || status != SAH_OK) return status;
     size_t bytes = (size_t)(rest * width) * sizeof *y;
     float *block = sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, (size_t)(FIXED_ROWS * width));
-    if (!block) return sah_fail_memory(error, "a matrix product");
+    if (block == NULL) return sah_fail_memory(error, "a matrix product");
     memcpy(block, y + whole * width, bytes);
     memset(block + rest * width, 0, (size_t)((FIXED_ROWS - rest) * width) * sizeof *y);
     status = multiply(workspace, weights, FIXED_ROWS, input + whole * weights->padded, block, add, error);
@@ -560,7 +561,7 @@ const void *sah_cpu_gate(sah_workspace *workspace, sah_slot slot, const sah_weig
 {
     size_t size = sah_tiles_input_floats(weights->outputs / 2, rows);
     void *inner = sah_workspace_scratch(workspace, slot, size);
-    if (inner)
+    if (inner != NULL)
         sah_tiles_gate(own(weights)->tiles, rows, input, gate_bias, up_bias, workspace->threads, inner);
     return inner;
 }
@@ -576,7 +577,7 @@ sah_status sah_cpu_top(sah_workspace *workspace, const sah_weights *weights, int
     const sah_tiles *tiles = own(weights)->tiles;
     float *scratch = sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, sah_tiles_top_floats(tiles, rows));
     const void *input = sah_cpu_input(workspace, SAH_SLOT_ROUNDED, weights, rows, x);
-    if (!scratch || !input) return sah_fail_memory(error, "a matrix product");
+    if (scratch == NULL || input == NULL) return sah_fail_memory(error, "a matrix product");
     sah_tiles_top(tiles, rows, x, input, scratch, workspace->threads, top);
     return SAH_OK;
 }
@@ -589,7 +590,7 @@ bool sah_product_has_bf16(void)
     memset(&x, 0, sizeof x);
     memset(&y, 0, sizeof y);
     dnnl_status_t status = describe(&key, NULL, &x, &y, &pd);
-    if (pd) dnnl_primitive_desc_destroy(pd);
+    if (pd != NULL) dnnl_primitive_desc_destroy(pd);
     desc_free(&x);
     desc_free(&y);
     return status == dnnl_success;

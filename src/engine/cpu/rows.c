@@ -12,7 +12,7 @@ enum { FEW = 8 };
 
 static int64_t place(const int32_t *row, int64_t r)
 {
-    return row ? row[r] : r;
+    return row != NULL ? row[r] : r;
 }
 
 void sah_cpu_copy(sah_workspace *workspace, sah_rows from, int64_t rows, int64_t width, float *to,
@@ -77,11 +77,12 @@ static void turn_heads(const sah_config *c, const sah_rotation *rotation, float 
                        const float *norm, int32_t position)
 {
     int D = rotation->head_dim;
-    if (norm && n > 0 && c->qk_norm == SAH_QK_NORM_ROW)
+    if (norm != NULL && n > 0 && c->qk_norm == SAH_QK_NORM_ROW)
         sah_rms_norm(states, norm, c->norm_eps, n * D, states);
     for (int h = 0; h < n; h++, states += D) {
-        if (norm && c->qk_norm == SAH_QK_NORM_HEAD) sah_rms_norm(states, norm, c->norm_eps, D, states);
-        if (!rotation->rope) continue;
+        if (norm != NULL && c->qk_norm == SAH_QK_NORM_HEAD)
+            sah_rms_norm(states, norm, c->norm_eps, D, states);
+        if (rotation->rope == NULL) continue;
         int64_t at = (int64_t)position * (rotation->rope->dims / 2);
         (rotation->rope->neighbours ? sah_rotate_neighbours : sah_rotate)(
             states, rotation->angles.cosine + at, rotation->angles.sine + at, rotation->rope->dims);
@@ -110,9 +111,9 @@ void sah_cpu_edit(sah_workspace *workspace, const sah_head_states *s, const sah_
     const float *x = s->x;
     (void)workspace; /* the rows of one head are too little work for its threads */
     for (int64_t r = 0; r < s->rows; r++, x += s->stride, out += s->width) {
-        if (edit && edit->op == SAH_OP_SCALE) {
+        if (edit != NULL && edit->op == SAH_OP_SCALE) {
             for (int i = 0; i < s->width; i++) out[i] = edit->factor * x[s->head * s->width + i];
-        } else if (edit && edit->op == SAH_OP_MEAN) {
+        } else if (edit != NULL && edit->op == SAH_OP_MEAN) {
             memcpy(out, x, (size_t)s->width * sizeof *out);
             for (int h = 1; h < s->n; h++) sah_vector_add(x + h * s->width, s->width, out);
             sah_vector_scale(out, s->width, 1.0f / (float)s->n);

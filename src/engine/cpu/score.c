@@ -18,7 +18,7 @@ sah_status sah_cpu_distribution(sah_workspace *workspace, const float *logits, i
                                 sah_error *error)
 {
     double *scratch = scratch_of(workspace, 1, n);
-    if (!scratch) return sah_fail_memory(error, "logits");
+    if (scratch == NULL) return sah_fail_memory(error, "logits");
     if (!sah_kl_prepare(logits, (size_t)n, scratch, base)) base->log_p_sum = NAN;
     return SAH_OK;
 }
@@ -26,7 +26,7 @@ sah_status sah_cpu_distribution(sah_workspace *workspace, const float *logits, i
 static void score_row(const float *logits, size_t n, double *scratch, sah_row_score *score)
 {
     bool asked = score->token[0] >= 0 || score->token[1] >= 0;
-    if (score->base) score->kl = sah_kl(score->base, logits, n, scratch);
+    if (score->base != NULL) score->kl = sah_kl(score->base, logits, n, scratch);
     double log_sum = asked ? sah_log_sum_exp(logits, n, scratch) : 0.0;
     for (int i = 0; i < 2; i++)
         if (score->token[i] >= 0) score->log_p[i] = (double)logits[score->token[i]] - log_sum;
@@ -37,7 +37,7 @@ sah_status sah_cpu_score(sah_workspace *workspace, const float *logits, int64_t 
 {
     int threads = workspace->threads;
     double *scratch = scratch_of(workspace, threads, n);
-    if (!scratch) return sah_fail_memory(error, "logits");
+    if (scratch == NULL) return sah_fail_memory(error, "logits");
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t r = 0; r < rows; r++)
         score_row(logits + r * n, (size_t)n, scratch + (threads > 1 ? omp_get_thread_num() : 0) * n,

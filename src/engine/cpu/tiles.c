@@ -132,7 +132,7 @@ sah_status sah_tiles_new(int64_t outputs, int64_t inputs, const float *values, i
 {
     sah_tiles *w = sah_alloc(1, sizeof *w);
     *out = NULL;
-    if (!w) return sah_fail_memory(error, "weights");
+    if (w == NULL) return sah_fail_memory(error, "weights");
     w->outputs = outputs;
     w->inputs = inputs;
     w->gated = gated;
@@ -143,7 +143,7 @@ sah_status sah_tiles_new(int64_t outputs, int64_t inputs, const float *values, i
         sah_mul(w->bytes, (size_t)w->n_pieces * 2 * TILE * sizeof *w->packed, &w->bytes))
         w->packed = sah_alloc_aligned(w->bytes, 1);
     w->norms = sah_alloc((size_t)w->panels, 2 * sizeof *w->norms);
-    if (!w->packed || !w->norms) {
+    if (w->packed == NULL || w->norms == NULL) {
         sah_tiles_free(w);
         return sah_fail_memory(error, "weights");
     }
@@ -158,7 +158,7 @@ sah_status sah_tiles_new(int64_t outputs, int64_t inputs, const float *values, i
 
 void sah_tiles_free(sah_tiles *tiles)
 {
-    if (!tiles) return;
+    if (tiles == NULL) return;
     free(tiles->packed);
     free(tiles->norms);
     free(tiles);
@@ -373,7 +373,7 @@ ON_TILES static void activate(const task *t, int64_t pair, int64_t each, int64_t
 {
     int64_t rows = 2 * each, n = rows * TILE_ROWS, steps = t->w->panels / 2;
     float *gate = sums, *up = sums + n;
-    for (int64_t r = 0; r < rows && t->gate_bias; r++) {
+    for (int64_t r = 0; r < rows && t->gate_bias != NULL; r++) {
         sah_vector_add(t->gate_bias + panel * TILE_ROWS, TILE_ROWS, gate + r * TILE_ROWS);
         sah_vector_add(t->up_bias + panel * TILE_ROWS, TILE_ROWS, up + r * TILE_ROWS);
     }

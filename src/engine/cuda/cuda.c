@@ -60,7 +60,7 @@ static void join(sah_workspace *workspace, const sah_config *config, const sah_n
 {
     const int64_t d = config->d_model;
     (void)workspace;
-    if (weights->weight)
+    if (weights->weight != NULL)
         sah_cuda_norm(stream(), config, weights, branch, rows, true, y);
     else
         sah_cuda_add(stream(), (sah_rows){branch, d, NULL}, rows, d, config->residual_scale, y);
@@ -131,7 +131,7 @@ static sah_status distribution(sah_workspace *workspace, const float *logits, in
                                sah_error *error)
 {
     double *sum = (double *)(void *)sah_workspace_scratch(workspace, SAH_SLOT_SCORES, 2);
-    if (!sum) return sah_fail_memory(error, "logits");
+    if (sum == NULL) return sah_fail_memory(error, "logits");
     sah_cuda_distribution(stream(), logits, n, base->p, sum);
     return sah_card_download(sum, sizeof *sum, &base->log_p_sum, error);
 }
@@ -142,11 +142,11 @@ static sah_status score(sah_workspace *workspace, const float *logits, int64_t r
     const size_t bytes = (size_t)rows * sizeof(sah_cuda_score);
     sah_cuda_score *here = sah_alloc((size_t)rows, sizeof *here),
                    *there = (void *)sah_workspace_scratch(workspace, SAH_SLOT_SCORES, bytes / sizeof(float));
-    sah_status status = here && there ? SAH_OK : sah_fail_memory(error, "logits");
+    sah_status status = here != NULL && there != NULL ? SAH_OK : sah_fail_memory(error, "logits");
     for (int64_t r = 0; r < rows && status == SAH_OK; r++) {
         const sah_row_score *s = &scores[r];
-        here[r] = (sah_cuda_score){.p = s->base ? s->base->p : NULL,
-                                   .log_p_sum = s->base ? s->base->log_p_sum : 0.0,
+        here[r] = (sah_cuda_score){.p = s->base != NULL ? s->base->p : NULL,
+                                   .log_p_sum = s->base != NULL ? s->base->log_p_sum : 0.0,
                                    .token = {s->token[0], s->token[1]},
                                    .kl = s->kl,
                                    .log_p = {s->log_p[0], s->log_p[1]}};

@@ -66,10 +66,10 @@ typedef struct plan {
 
 static void plan_free(plan *p)
 {
-    if (p->product) cublasLtMatmulDescDestroy(p->product);
-    if (p->w) cublasLtMatrixLayoutDestroy(p->w);
-    if (p->x) cublasLtMatrixLayoutDestroy(p->x);
-    if (p->y) cublasLtMatrixLayoutDestroy(p->y);
+    if (p->product != NULL) cublasLtMatmulDescDestroy(p->product);
+    if (p->w != NULL) cublasLtMatrixLayoutDestroy(p->w);
+    if (p->x != NULL) cublasLtMatrixLayoutDestroy(p->x);
+    if (p->y != NULL) cublasLtMatrixLayoutDestroy(p->y);
 }
 
 static cublasStatus_t plan_make(const cuda_weights *w, int64_t outputs, int64_t rows, int64_t y_stride,
@@ -133,7 +133,7 @@ static sah_status choose(const cuda_weights *w, int64_t outputs, cublasLtMatmulA
     cublasLtMatmulPreference_t preference = NULL;
     plan typical = {0}, one_block = {0};
     int n = 0, i = 0;
-    if (!found) return sah_fail_memory(error, "weights");
+    if (found == NULL) return sah_fail_memory(error, "weights");
     cublasStatus_t status = cublasLtMatmulPreferenceCreate(&preference);
     if (status == CUBLAS_STATUS_SUCCESS) status = prefer(preference);
     if (status == CUBLAS_STATUS_SUCCESS)
@@ -148,7 +148,7 @@ static sah_status choose(const cuda_weights *w, int64_t outputs, cublasLtMatmulA
     if (status == CUBLAS_STATUS_SUCCESS && i < n) *out = found[i].algo;
     plan_free(&typical);
     plan_free(&one_block);
-    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    if (preference != NULL) cublasLtMatmulPreferenceDestroy(preference);
     free(found);
     if (status == CUBLAS_STATUS_SUCCESS && i < n) return SAH_OK;
     return sah_fail(error, SAH_FAILED,
@@ -252,7 +252,7 @@ static sah_status fill(cuda_weights *w, const float *values, int64_t stride, sah
     int64_t at_once = (int64_t)(((size_t)64 << 20) / row) + 1;
     if (at_once > w->shared.outputs) at_once = w->shared.outputs;
     void *staged = sah_alloc_aligned((size_t)at_once, row);
-    sah_status status = staged ? SAH_OK : sah_fail_memory(error, "weights");
+    sah_status status = staged != NULL ? SAH_OK : sah_fail_memory(error, "weights");
     for (int64_t from = 0; from < w->shared.outputs && status == SAH_OK; from += at_once) {
         int64_t n = w->shared.outputs - from < at_once ? w->shared.outputs - from : at_once;
         lay(w, values, stride, from, n, staged);
@@ -271,7 +271,7 @@ static void count_matrices(int more)
     sah_card *card = sah_card_here();
     pthread_mutex_lock(&card->products);
     card->matrices += more;
-    if (card->matrices == 0 && card->scratch) {
+    if (card->matrices == 0 && card->scratch != NULL) {
         sah_card_free(card->scratch);
         card->scratch = NULL;
         card->scratch_size = 0;
@@ -283,7 +283,7 @@ static sah_status make(int64_t outputs, int64_t inputs, sah_cuda_type type, sah_
                        sah_weights **out, sah_error *error)
 {
     cuda_weights *w = sah_alloc(1, sizeof *w);
-    if (!w) return sah_fail_memory(error, "weights");
+    if (w == NULL) return sah_fail_memory(error, "weights");
     w->shared = (sah_weights){.device = sah_cuda(), .outputs = outputs, .inputs = inputs};
     w->padded = round_up(inputs, INPUT_BLOCK);
     w->type = type;
@@ -294,7 +294,7 @@ static sah_status make(int64_t outputs, int64_t inputs, sah_cuda_type type, sah_
     sah_status status = choose_algorithms(w, error);
     if (status != SAH_OK) return status;
     w->values = sah_card_alloc(w->shared.bytes);
-    return w->values ? SAH_OK : sah_card_fail_memory(error, "the weights", w->shared.bytes);
+    return w->values != NULL ? SAH_OK : sah_card_fail_memory(error, "the weights", w->shared.bytes);
 }
 
 sah_status sah_cuda_pack(int64_t outputs, const int64_t *ends, int n, sah_packing packing, sah_rows_fn read,
@@ -306,7 +306,7 @@ sah_status sah_cuda_pack(int64_t outputs, const int64_t *ends, int n, sah_packin
     float *values = NULL;
     for (int i = 0; i < n; i++) out[i] = NULL;
     if (sah_mul((size_t)outputs, (size_t)inputs, &size)) values = sah_alloc_aligned(size, sizeof *values);
-    if (!values) return sah_fail_memory(error, "weights");
+    if (values == NULL) return sah_fail_memory(error, "weights");
     sah_read_rows(outputs, inputs, read, source, values, inputs);
     const sah_cuda_type type =
         packing.precision == SAH_PRECISION_BF16 ? SAH_CUDA_BF16 : type_of(values, outputs * inputs);
@@ -326,7 +326,7 @@ sah_status sah_cuda_pack(int64_t outputs, const int64_t *ends, int n, sah_packin
 void sah_cuda_unpack(sah_weights *shared)
 {
     cuda_weights *w = (cuda_weights *)shared;
-    if (w->values) sah_card_free(w->values);
+    if (w->values != NULL) sah_card_free(w->values);
     count_matrices(-1);
     free(w);
 }
@@ -342,7 +342,7 @@ const void *sah_cuda_input(sah_workspace *workspace, sah_slot slot, const sah_we
     const bool whole = padded_rows == rows && w->padded == inputs && (uintptr_t)x % ALIGNED == 0;
     if (w->operand == CUDA_R_32F && whole && w->x_pieces > 1) return x;
     float *out = sah_workspace_scratch(workspace, slot, numbers * (w->operand == CUDA_R_32F ? 1 : 2));
-    if (!out) return NULL;
+    if (out == NULL) return NULL;
     cudaStream_t stream = sah_card_here()->stream;
     if (w->operand == CUDA_R_16BF)
         sah_cuda_split(stream, x, SAH_CUDA_F32, rows, inputs, padded_rows, w->padded, w->x_pieces,
@@ -361,10 +361,10 @@ static const void *ready(const cuda_weights *w, int64_t from, int64_t n)
     const size_t bytes =
         (size_t)(n * w->padded) * operand_bytes(w) * (size_t)(w->operand == CUDA_R_16BF ? w->pieces : 1);
     if (card->scratch_size < bytes) {
-        if (card->scratch) sah_card_free(card->scratch);
+        if (card->scratch != NULL) sah_card_free(card->scratch);
         card->scratch = sah_card_alloc(bytes);
-        card->scratch_size = card->scratch ? bytes : 0;
-        if (!card->scratch) return NULL;
+        card->scratch_size = card->scratch != NULL ? bytes : 0;
+        if (card->scratch == NULL) return NULL;
     }
     if (w->operand == CUDA_R_16BF)
         sah_cuda_split(card->stream, values, w->type, n, w->padded, n, w->padded, w->pieces, card->scratch);
@@ -407,7 +407,8 @@ static sah_status multiply_all(const cuda_weights *w, int64_t rows, const void *
     for (int64_t from = 0; from < outputs; from += w->chunk) {
         const int64_t n = outputs - from < w->chunk ? outputs - from : w->chunk;
         const void *values = ready(w, from, n);
-        if (!values) return sah_card_fail_memory(error, "a matrix product", (size_t)(n * w->padded) * 6);
+        if (values == NULL)
+            return sah_card_fail_memory(error, "a matrix product", (size_t)(n * w->padded) * 6);
         cublasStatus_t status = multiply(w, values, n, rows, x, plane, y + from, outputs, add);
         if (status != CUBLAS_STATUS_SUCCESS)
             return sah_fail(error, SAH_FAILED, "the graphics card fails: a matrix product (status %d)",
@@ -431,7 +432,7 @@ sah_status sah_cuda_product(sah_workspace *workspace, const sah_weights *weights
     sah_status status = sah_card_launched(error);
     if (status == SAH_OK && left > 0) {
         block = sah_workspace_scratch(workspace, SAH_SLOT_BLOCK, (size_t)((padded_rows - direct) * outputs));
-        if (!block) return sah_fail_memory(error, "a matrix product");
+        if (block == NULL) return sah_fail_memory(error, "a matrix product");
     }
     pthread_mutex_lock(&card->products);
     if (status == SAH_OK && direct > 0) status = multiply_all(w, direct, input, plane, y, add, error);

@@ -199,7 +199,8 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
         for (size_t i = 0; i < g->queries->n && this_set; i++) {
             bool *done = &g->done[s * g->queries->n + i];
             if (*done || strcmp(query, g->queries->items[i]) != 0) continue;
-            if (swaps(g) && (!partner || strcmp(partner, g->options->interchange.partners->items[i]) != 0))
+            if (swaps(g) &&
+                (partner == NULL || strcmp(partner, g->options->interchange.partners->items[i]) != 0))
                 continue;
             *done = true;
             return show_line(g, set, i, line, error);
@@ -288,7 +289,8 @@ static sah_status make_prompts(generate *g, sah_error *error)
     g->left = sah_alloc(n, sizeof *g->left);
     g->held = sah_alloc(n, sizeof *g->held);
     g->done = sah_alloc(n * g->n_sets, sizeof *g->done);
-    if (!g->prompts || !g->tokens || !g->n_tokens || !g->left || !g->held || !g->done)
+    if (g->prompts == NULL || g->tokens == NULL || g->n_tokens == NULL || g->left == NULL ||
+        g->held == NULL || g->done == NULL)
         return sah_fail_memory(error, "the queries");
     for (size_t i = 0; i < n && status == SAH_OK; i++) {
         status = sah_run_prompt(g->model, g->template_, g->options->system, g->queries->items[i],
@@ -344,7 +346,7 @@ static sah_status run_set(generate *g, sah_respond_options *respond, sah_error *
     sah_edit *edits = NULL;
     sah_prompt *prompts = sah_alloc(g->queries->n, sizeof *prompts);
     uint64_t *numbers = sah_alloc(g->queries->n, sizeof *numbers);
-    sah_status status = prompts && numbers ? SAH_OK : sah_fail_memory(error, "the prompts");
+    sah_status status = prompts != NULL && numbers != NULL ? SAH_OK : sah_fail_memory(error, "the prompts");
     if (status == SAH_OK)
         status = sah_edits_new(sah_model_describe(g->model), set->heads, set->n, &g->options->ablation,
                                &edits, &n_edits, error);

@@ -93,7 +93,7 @@ static sah_status take_tokens(respond *r, const int32_t *live, size_t n, sah_err
 
 static sah_status go_on(const sah_respond_options *o, sah_error *error)
 {
-    if (!o->progress || o->progress(o->user, o->what, *o->done, *o->total)) return SAH_OK;
+    if (o->progress == NULL || o->progress(o->user, o->what, *o->done, *o->total)) return SAH_OK;
     return sah_fail(error, SAH_INTERRUPTED, "interrupted");
 }
 
@@ -164,7 +164,9 @@ static sah_status run_one_wave(respond *r, const sah_edit *edits, size_t n_edits
     r->next = sah_alloc(r->n, sizeof *r->next);
     r->tokens = fits ? sah_alloc_aligned(numbers, sizeof *r->tokens) : NULL;
     r->lengths = sah_alloc(r->n, sizeof *r->lengths);
-    sah_status status = r->next && r->tokens && r->lengths ? SAH_OK : sah_fail_memory(error, "the responses");
+    sah_status status = r->next != NULL && r->tokens != NULL && r->lengths != NULL
+                            ? SAH_OK
+                            : sah_fail_memory(error, "the responses");
     if (status == SAH_OK) status = go_on(r->options, error);
     if (status == SAH_OK)
         status = sah_decoding_new(r->model, r->prompts + r->first, r->n, (int32_t)r->options->most_tokens - 1,

@@ -68,7 +68,8 @@ static sah_status prompt_tokens(const asking *a, const sah_exchange *exchange, i
     const sah_template own = {"chat", &model->checkpoint->chat, &model->template_settings};
     char *text = NULL;
     sah_status status = sah_guard_prompt(string, &own, exchange->query, exchange->response, &text, error);
-    if (status == SAH_OK) status = sah_prompt_encode(model, string ? string : "chat", text, tokens, n, error);
+    if (status == SAH_OK)
+        status = sah_prompt_encode(model, string != NULL ? string : "chat", text, tokens, n, error);
     free(text);
     if (status != SAH_OK) return status;
     size_t longest = 0;
@@ -110,8 +111,8 @@ static sah_status ask_together(const asking *a, sah_exchange *exchanges, size_t 
     if (status == SAH_OK) status = sah_loglik_new(a->guard->model, continuations, count, &loglik, error);
     if (status == SAH_OK) {
         scores = sah_alloc(sah_loglik_size(loglik), sizeof *scores);
-        status =
-            scores ? sah_loglik_run(loglik, NULL, 0, scores, error) : sah_fail_memory(error, "probabilities");
+        status = scores != NULL ? sah_loglik_run(loglik, NULL, 0, scores, error)
+                                : sah_fail_memory(error, "probabilities");
     }
     const double *score = scores;
     for (size_t e = 0; e < n && status == SAH_OK; e++) {
@@ -145,7 +146,8 @@ sah_status sah_guard_ask(const sah_guard *guard, sah_exchange *exchanges, size_t
     for (size_t from = 0; from < n && status == SAH_OK; from += TOGETHER) {
         size_t part = n - from < TOGETHER ? n - from : TOGETHER;
         status = ask_together(&a, exchanges + from, part, error);
-        if (status == SAH_OK && guard->progress && !guard->progress(guard->user, "judging", from + part, n))
+        if (status == SAH_OK && guard->progress != NULL &&
+            !guard->progress(guard->user, "judging", from + part, n))
             status = sah_fail(error, SAH_INTERRUPTED, "interrupted");
     }
     for (size_t i = 0; i < a.n_answers; i++) free(a.answers[i].tokens);

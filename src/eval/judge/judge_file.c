@@ -153,7 +153,7 @@ static void add_totals(sah_text *out, const sah_judgement *total, bool guarded, 
 {
     char asr[32];
     sah_format_double(total->asr.value, asr);
-    sah_text_addf(out, "{%s\"asr\":%s", group ? group : "", asr);
+    sah_text_addf(out, "{%s\"asr\":%s", group != NULL ? group : "", asr);
     add_number(out, "low", total->asr.low);
     add_number(out, "high", total->asr.high);
     sah_text_addf(out, ",\"n\":%llu", (unsigned long long)total->n);
@@ -309,7 +309,7 @@ static sah_status add_groups(const judging *j, sah_text *out, sah_error *error)
             char *text = sah_json_text(json_array_get(json_array_get(j->groups, g), i),
                                        JSON_COMPACT | JSON_ENCODE_ANY);
             if (text == NULL) members.failed = true;
-            sah_text_addf(&members, "\"%s\":%s,", names[i], text ? text : "");
+            sah_text_addf(&members, "\"%s\":%s,", names[i], text != NULL ? text : "");
             free(text);
         }
         if (members.failed) {
@@ -338,7 +338,7 @@ sah_status sah_judge_file(const sah_judge *judge, const sah_guard *guard, const 
         status = sah_fail(error, SAH_FAILED, "%s: no response in it", j.responses.name);
     if (status == SAH_OK && guard != NULL) status = ask_guard(&j, error);
     for (size_t i = 0; i < j.n && status == SAH_OK; i++)
-        status = add_record(&text, &j.records[i], guard ? &j.exchanges[i] : NULL, guard, error);
+        status = add_record(&text, &j.records[i], guard != NULL ? &j.exchanges[i] : NULL, guard, error);
     if (status == SAH_OK) status = add_groups(&j, &text, error);
     if (status == SAH_OK) {
         sah_judgement total = count(&j, true, 0);

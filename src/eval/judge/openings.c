@@ -113,7 +113,7 @@ sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, 
         out->lengths = sah_alloc(out->n, sizeof *out->lengths);
         out->refused = sah_alloc(out->n, sizeof *out->refused);
         out->thinking = sah_alloc(out->n, sizeof *out->thinking);
-        if (!out->tokens || !out->lengths || !out->refused || !out->thinking)
+        if (out->tokens == NULL || out->lengths == NULL || out->refused == NULL || out->thinking == NULL)
             status = sah_fail_memory(error, "the openings");
     }
     if (status == SAH_OK) status = sah_judge_new(SAH_RULE_DEFAULT, NULL, &judge, error);
@@ -143,7 +143,7 @@ sah_status sah_openings_new(const sah_model *model, const sah_strings *queries, 
 
 void sah_openings_free(sah_openings *openings)
 {
-    if (!openings) return;
+    if (openings == NULL) return;
     free(openings->tokens);
     free(openings->lengths);
     free(openings->refused);

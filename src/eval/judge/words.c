@@ -23,8 +23,8 @@ static bool hide_idioms(const sah_phrases *phrases, const sah_normal *normal, bo
     bool any = false;
     for (size_t s = 0; s < normal->n_sentences; s++) {
         size_t from = normal->sentences[s].first, last = from + normal->sentences[s].n;
-        while (from < last &&
-               sah_phrases_find(phrases, SAH_SECTION_IDIOM, normal, from, last - from, NULL, &begin, &end)) {
+        while (from < last && sah_phrases_find(phrases, SAH_SECTION_IDIOM, normal, from, last - from, NULL,
+                                               &begin, &end) != NULL) {
             for (size_t i = begin; i < end; i++) hidden[i] = true;
             any = any || s < OPENING;
             from = end;
@@ -60,7 +60,7 @@ static const char *goes_on(const sah_phrases *phrases, const sah_normal *normal,
     for (size_t s = sentence; s < normal->n_sentences; s++) {
         const sah_sentence *words = &normal->sentences[s];
         size_t from = s == sentence ? behind : words->first, n = words->first + words->n - from;
-        if (sah_phrases_find(phrases, SAH_SECTION_INSTEAD, normal, from, n, hidden, &begin, &end))
+        if (sah_phrases_find(phrases, SAH_SECTION_INSTEAD, normal, from, n, hidden, &begin, &end) != NULL)
             return NULL;
         const char *found =
             sah_phrases_find(phrases, SAH_SECTION_GOES_ON, normal, from, n, hidden, &begin, &end);
@@ -97,7 +97,8 @@ static void find(const sah_phrases *phrases, const sah_normal *normal, const boo
         hint(out, "@phrase");
         hint(out, places[sentence < LATE ? sentence : LATE]);
     }
-    if (sah_phrases_find(phrases, SAH_SECTION_THINKS, normal, first->first, first->n, hidden, &begin, &end)) {
+    if (sah_phrases_find(phrases, SAH_SECTION_THINKS, normal, first->first, first->n, hidden, &begin, &end) !=
+        NULL) {
         out->sure = true;
         say(out, SAH_DEGENERATE, SAH_REASON_THINKING);
         return;

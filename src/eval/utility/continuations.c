@@ -22,7 +22,7 @@ size_t sah_longest_input(const sah_model *model)
 static sah_status prefix_token(const sah_model *model, int32_t *out, sah_error *error)
 {
     const sah_tokenizer *tokenizer = model->checkpoint->tokenizer;
-    if (!tokenizer) return sah_fail(error, SAH_FAILED, "%s has no tokenizer", model->info.name);
+    if (tokenizer == NULL) return sah_fail(error, SAH_FAILED, "%s has no tokenizer", model->info.name);
     *out = sah_tokenizer_bos(tokenizer);
     if (*out < 0) *out = sah_tokenizer_eos(tokenizer);
     if (*out < 0)
@@ -75,13 +75,13 @@ static sah_status without_context(const sah_model *model, const char *choice, in
         return SAH_OK;
     }
     *tokens = sah_alloc(size + 1, sizeof **tokens);
-    if (*tokens) {
+    if (*tokens != NULL) {
         (*tokens)[0] = prefix;
         if (size > 0) memcpy(*tokens + 1, own, size * sizeof *own);
         *n = size + 1;
     }
     free(own);
-    return *tokens ? SAH_OK : sah_fail_memory(error, "the tokens of a text");
+    return *tokens != NULL ? SAH_OK : sah_fail_memory(error, "the tokens of a text");
 }
 
 /* Tokens of context and choice together, and how many the context alone has. */
@@ -154,7 +154,7 @@ sah_status sah_windows_new(const sah_model *model, const char *text, size_t size
     out->n = (n + window - 1) / window;
     out->tokens = sah_alloc(n + 1, sizeof *out->tokens);
     out->windows = sah_alloc(out->n, sizeof *out->windows);
-    if (!out->tokens || !out->windows) {
+    if (out->tokens == NULL || out->windows == NULL) {
         status = sah_fail_memory(error, "the tokens of a text");
         goto done;
     }

@@ -24,7 +24,7 @@ struct sah_loglik {
 
 void sah_loglik_free(sah_loglik *loglik)
 {
-    if (!loglik) return;
+    if (loglik == NULL) return;
     sah_forest_free(loglik->forest);
     free(loglik->target);
     free(loglik->by_end);
@@ -52,7 +52,7 @@ static bool sort_positions(sah_loglik *l)
     size_t n = (size_t)l->forest->n_prompts, n_ends = (size_t)l->forest->n_ends;
     l->by_end = sah_alloc(n, sizeof *l->by_end);
     l->begin = sah_alloc(n_ends + 2, sizeof *l->begin);
-    if (!l->by_end || !l->begin) return false;
+    if (l->by_end == NULL || l->begin == NULL) return false;
     /* One place too far at first: filling moves each beginning up to where the next one began. */
     for (size_t i = 0; i < n; i++) l->begin[l->forest->end_of[i] + 2]++;
     for (size_t e = 2; e < n_ends + 2; e++) l->begin[e] += l->begin[e - 1];
@@ -68,7 +68,7 @@ sah_status sah_loglik_new(const sah_model *model, const sah_continuation *contin
     sah_prompt *prompts = sah_alloc(n, sizeof *prompts);
     size_t *first = sah_alloc(n, sizeof *first);
     *out = NULL;
-    if (!l || !prompts || !first) {
+    if (l == NULL || prompts == NULL || first == NULL) {
         status = sah_fail_memory(error, "the sequences");
         goto done;
     }
@@ -80,7 +80,7 @@ sah_status sah_loglik_new(const sah_model *model, const sah_continuation *contin
     status = sah_forest_new_positions(prompts, first, n, model->config.n_vocab, &l->forest, error);
     if (status != SAH_OK) goto done;
     l->target = sah_alloc((size_t)l->forest->n_prompts, sizeof *l->target);
-    if (!l->target || !sort_positions(l)) {
+    if (l->target == NULL || !sort_positions(l)) {
         status = sah_fail_memory(error, "the sequences");
         goto done;
     }
@@ -131,7 +131,8 @@ sah_status sah_loglik_run(const sah_loglik *loglik, const sah_edit *edits, size_
     float *ends = sah_alloc_aligned((size_t)n_ends * d, sizeof *ends);
     float *logits = sah_alloc_aligned((size_t)rows * V, sizeof *logits);
     double *scratch = sah_alloc_aligned((size_t)model->threads * V, sizeof *scratch);
-    sah_status status = ends && logits && scratch ? SAH_OK : sah_fail_memory(error, "logits");
+    sah_status status =
+        ends != NULL && logits != NULL && scratch != NULL ? SAH_OK : sah_fail_memory(error, "logits");
     if (status == SAH_OK) status = sah_forward_ends(model, loglik->forest, edits, n_edits, ends, error);
     if (status == SAH_OK) status = sah_workspace_new(model->device, model->threads, &workspace, error);
     for (int32_t from = 0; from < n_ends && status == SAH_OK; from += rows) {

@@ -49,7 +49,7 @@ typedef struct run {
 
 static void run_free(run *r)
 {
-    for (size_t i = 0; i < r->n_choices && r->tokens; i++) free(r->tokens[i]);
+    for (size_t i = 0; i < r->n_choices && r->tokens != NULL; i++) free(r->tokens[i]);
     free(r->tokens);
     sah_windows_free(&r->windows);
     free(r->continuations);
@@ -68,14 +68,14 @@ static sah_status item_tokens(run *r, size_t index, sah_error *error)
 {
     const sah_utility_options *o = r->options;
     const sah_item *item = &o->items->items[index];
-    const char *template_ = o->run.template_ ? o->run.template_ : "none";
+    const char *template_ = o->run.template_ != NULL ? o->run.template_ : "none";
     char *context = NULL, where[48];
     sah_text choice = {0};
     sah_status status = sah_prompt_wrap(r->model, template_, o->run.system, item->context, &context, error);
     for (size_t i = 0; i < item->choices.n && status == SAH_OK; i++) {
         size_t at = r->first[index] + i;
         choice.size = 0;
-        sah_text_adds(&choice, o->delimiter ? o->delimiter : "");
+        sah_text_adds(&choice, o->delimiter != NULL ? o->delimiter : "");
         sah_text_adds(&choice, item->choices.items[i]);
         if (choice.failed) status = sah_fail_memory(error, "a choice");
         if (status == SAH_OK)
@@ -95,9 +95,10 @@ static sah_status make_units(run *r, sah_error *error)
 {
     const sah_utility_options *o = r->options;
     sah_status status = SAH_OK;
-    r->n_items = o->items ? o->items->n : 0;
+    r->n_items = o->items != NULL ? o->items->n : 0;
     for (size_t i = 0; i < r->n_items; i++) r->n_choices += o->items->items[i].choices.n;
-    if (r->text) status = sah_windows_new(r->model, r->text, r->text_size, o->window, &r->windows, error);
+    if (r->text != NULL)
+        status = sah_windows_new(r->model, r->text, r->text_size, o->window, &r->windows, error);
     if (status != SAH_OK) return status;
     r->n_units = r->n_items + r->windows.n;
     r->n_continuations = r->n_choices + r->windows.n;
@@ -108,7 +109,8 @@ static sah_status make_units(run *r, sah_error *error)
     r->done = sah_alloc(r->n_units, sizeof *r->done);
     r->asked = sah_alloc(r->n_choices + r->windows.n_tokens, sizeof *r->asked);
     r->base = sah_alloc(r->n_choices + r->windows.n_tokens, sizeof *r->base);
-    if (!r->tokens || !r->continuations || !r->first || !r->value || !r->done || !r->asked || !r->base)
+    if (r->tokens == NULL || r->continuations == NULL || r->first == NULL || r->value == NULL ||
+        r->done == NULL || r->asked == NULL || r->base == NULL)
         return sah_fail_memory(error, "the items");
     for (size_t u = 0; u < r->n_units && status == SAH_OK; u++) {
         if (u < r->n_items) {
@@ -186,15 +188,16 @@ static sah_status take_line(void *ctx, const json_t *line, size_t number, sah_er
 {
     run *r = ctx;
     const json_t *item = json_object_get(line, "item"), *window = json_object_get(line, "window");
-    if (!item && !window && json_object_get(line, r->n_items > 0 ? "acc" : "perplexity")) {
+    if (item == NULL && window == NULL &&
+        json_object_get(line, r->n_items > 0 ? "acc" : "perplexity") != NULL) {
         r->finished = true;
         return SAH_OK;
     }
-    const json_t *index = item ? item : window;
-    size_t limit = item ? r->n_items : r->windows.n;
+    const json_t *index = item != NULL ? item : window;
+    size_t limit = item != NULL ? r->n_items : r->windows.n;
     bool good = json_is_integer(index) && json_integer_value(index) >= 0 &&
                 (uint64_t)json_integer_value(index) < limit;
-    size_t unit = good ? (size_t)json_integer_value(index) + (item ? 0 : r->n_items) : 0;
+    size_t unit = good ? (size_t)json_integer_value(index) + (item != NULL ? 0 : r->n_items) : 0;
     if (good) {
         size_t n = r->value[unit + 1] - r->value[unit];
         good = read_list(line, "loglikelihood", n, r->asked + r->value[unit]) &&
@@ -236,7 +239,7 @@ static json_t *describe_items(const sah_items *items)
 static json_t *contexts_of(const sah_items *items)
 {
     json_t *list = json_array();
-    for (size_t i = 0; items && i < items->n; i++) {
+    for (size_t i = 0; items != NULL && i < items->n; i++) {
         if (json_array_append_new(list, json_string(items->items[i].context)) == 0) continue;
         json_decref(list);
         return NULL;
@@ -255,11 +258,11 @@ static json_t *make_settings(const run *r)
     json_t *own = heads.failed
                       ? NULL
                       : json_pack("{s:s?, s:s, s:o}", "ablate", heads.data, "delimiter",
-                                  o->delimiter ? o->delimiter : "", "window",
-                                  !o->text        ? json_null()
+                                  o->delimiter != NULL ? o->delimiter : "", "window",
+                                  o->text == NULL ? json_null()
                                   : o->window > 0 ? json_integer((json_int_t)o->window)
                                                   : json_integer((json_int_t)sah_longest_input(r->model)));
-    bool good = settings && own && json_object_update(settings, own) == 0;
+    bool good = settings != NULL && own != NULL && json_object_update(settings, own) == 0;
     json_decref(own);
     free(heads.data);
     if (good) {
@@ -276,9 +279,9 @@ static json_t *make_header(const run *r)
     const sah_utility_options *o = r->options;
     char hash[17];
     json_t *header = sah_journal_header("utility", r->model);
-    bool good = header && json_object_set_new(header, "settings", make_settings(r)) == 0;
-    if (good && o->items) good = json_object_set_new(header, "items", describe_items(o->items)) == 0;
-    if (good && r->text) {
+    bool good = header != NULL && json_object_set_new(header, "settings", make_settings(r)) == 0;
+    if (good && o->items != NULL) good = json_object_set_new(header, "items", describe_items(o->items)) == 0;
+    if (good && r->text != NULL) {
         digest(XXH3_64bits(r->text, r->text_size), hash);
         json_t *text = json_pack("{s:I, s:I, s:I, s:s}", "bytes", (json_int_t)r->text_size, "words",
                                  (json_int_t)sah_count_words(r->text, r->text_size), "windows",
@@ -322,7 +325,7 @@ static sah_status run_chunk(run *r, size_t from, size_t to, sah_error *error)
                                        r->first[to] - r->first[from], &loglik, error);
     if (status == SAH_OK) {
         scores = sah_alloc(sah_loglik_size(loglik), sizeof *scores);
-        if (!scores) status = sah_fail_memory(error, "the scores");
+        if (scores == NULL) status = sah_fail_memory(error, "the scores");
     }
     if (status == SAH_OK) status = sah_loglik_run(loglik, NULL, 0, scores, error);
     if (status == SAH_OK) keep_scores(r, from, to, scores, r->n_edits > 0 ? r->base : r->asked);
@@ -354,7 +357,7 @@ static sah_status show_progress(const run *r, sah_error *error)
     const char *what = r->n_items == 0     ? "utility: windows"
                        : r->windows.n == 0 ? "utility: items"
                                            : "utility: items and windows";
-    if (!o->progress || o->progress(o->user, what, r->n_done, r->n_units)) return SAH_OK;
+    if (o->progress == NULL || o->progress(o->user, what, r->n_done, r->n_units)) return SAH_OK;
     return sah_fail(error, SAH_INTERRUPTED, "interrupted");
 }
 
@@ -417,7 +420,7 @@ static sah_status write_totals(run *r, sah_utility_totals *totals, sah_error *er
 static sah_status read_text(run *r, sah_error *error)
 {
     const char *path = r->options->text;
-    if (!path) return SAH_OK;
+    if (path == NULL) return SAH_OK;
     sah_status status = sah_file_read(path, LONGEST_TEXT, &r->text, &r->text_size, error);
     if (status != SAH_OK) return status;
     if (!sah_utf8_valid(r->text, r->text_size)) return sah_fail(error, SAH_FAILED, "%s: not UTF-8", path);
@@ -443,7 +446,7 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
     run r = {.model = model, .options = options};
     sah_utility_totals totals = {0};
     json_t *header = NULL;
-    if (!options->text && (!options->items || options->items->n == 0))
+    if (options->text == NULL && (options->items == NULL || options->items->n == 0))
         return sah_fail(error, SAH_BAD_ARGUMENT, "give items, a text for perplexity, or both");
     sah_status status = sah_shard_check(&options->run.shard, error);
     if (status == SAH_OK && options->n_heads > 0 && sah_op_takes_donors(options->run.ablation.op))
@@ -455,7 +458,7 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
         status = sah_edits_new(&model->info, options->heads, options->n_heads, &options->run.ablation,
                                &r.edits, &r.n_edits, error);
     if (status == SAH_OK) status = make_units(&r, error);
-    if (status == SAH_OK && !(header = make_header(&r))) status = no_header(options, error);
+    if (status == SAH_OK && (header = make_header(&r)) == NULL) status = no_header(options, error);
     if (status == SAH_OK)
         status =
             sah_journal_open(path, header, take_line, &r, sah_run_sink(&options->run), &r.journal, error);
@@ -463,7 +466,7 @@ sah_status sah_utility(const sah_model *model, const sah_utility_options *option
     if (status == SAH_OK && r.n_done == r.n_units) status = write_totals(&r, &totals, error);
     sah_status closed = sah_journal_close(r.journal, status == SAH_OK ? error : NULL);
     if (status == SAH_OK) status = closed;
-    if (status == SAH_OK && out) *out = totals;
+    if (status == SAH_OK && out != NULL) *out = totals;
     json_decref(header);
     run_free(&r);
     return status;

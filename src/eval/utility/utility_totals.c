@@ -84,11 +84,11 @@ static sah_status compare_texts(const sah_utility_counts *l, sah_share *out, sah
 {
     size_t n = l->n_tokens, length = run_length(n), runs = (n + length - 1) / length;
     sah_bootstrap plan = {0};
-    double *sums = sah_alloc(2 * runs, sizeof *sums), *sizes = sums ? sums + runs : NULL;
+    double *sums = sah_alloc(2 * runs, sizeof *sums), *sizes = sums != NULL ? sums + runs : NULL;
     double *means = sah_alloc((size_t)2 * SAH_RESAMPLES, sizeof *means);
-    double *mean_sizes = means ? means + SAH_RESAMPLES : NULL, total = 0;
-    sah_status status =
-        sums && means ? sah_bootstrap_new(runs, 1, &plan, error) : sah_fail_memory(error, "the bootstrap");
+    double *mean_sizes = means != NULL ? means + SAH_RESAMPLES : NULL, total = 0;
+    sah_status status = sums != NULL && means != NULL ? sah_bootstrap_new(runs, 1, &plan, error)
+                                                      : sah_fail_memory(error, "the bootstrap");
     if (status == SAH_OK) {
         for (size_t i = 0; i < n; i++) {
             double difference = l->tokens_base[i] - l->tokens[i];

@@ -121,7 +121,7 @@ sah_status sah_edits_new(const sah_model_info *info, const sah_head *heads, size
     const sah_ablation meant = sah_ablation_resolve(ablation);
     size_t count = 0;
     sah_edit *list = sah_alloc_table(3, n, sizeof *list);
-    if (!list) return sah_fail_memory(error, "the ablation");
+    if (list == NULL) return sah_fail_memory(error, "the ablation");
     for (size_t i = 0; i < n; i++) {
         const sah_layer_kind kind = kind_of(info, heads[i].layer);
         const int group = kind.n_heads / kind.n_kv_heads;
