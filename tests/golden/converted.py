@@ -83,5 +83,5 @@ def convert(folder, kind):
         path.unlink(missing_ok=True)
         return f"{type(reason).__name__}: {reason}"
     finally:
-        pieces.unlink()
+        pieces.unlink(missing_ok=True)
     return None
