@@ -52,6 +52,7 @@ static const source SOURCES[] = {
     {"family-phi3", NULL, 1e-4},
     {"family-phi3", "model-f32.gguf", 1e-4},
     {"family-phi4-mini", NULL, 1e-4},
+    {"family-ministral3", "model-f32.gguf", 1e-4},
     {"family-gpt-neox", NULL, 1e-4},
     {"family-gpt-neox-sequential", NULL, 1e-4},
     {"family-gpt2", NULL, 1e-4},

@@ -75,6 +75,8 @@ def convert(folder, kind):
     pieces = folder / "tokenizer.json"  # Gemma's class counts them
     try:
         own = package.get_model_class(package.get_model_architecture(hparams, package.ModelType.TEXT))
+        for part in (part for part in vars(own).values() if isinstance(part, type)):  # classes that it leaves the work to
+            part.set_vocab = vocab
         own = type(own.__name__, (own,), {"set_vocab": vocab, "model_arch": own.model_arch, "no_mtp": True})
         pieces.write_text(json.dumps({"model": {"vocab": {str(i): i for i in range(hparams["vocab_size"])}}, "added_tokens": []}))
         with torch.inference_mode(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):

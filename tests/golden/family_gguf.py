@@ -11,10 +11,10 @@ import gguf_files
 
 ARCHITECTURES = {"gemma": "GEMMA", "cohere": "COMMAND_R", "cohere2": "COHERE2", "exaone": "EXAONE", "exaone4": "EXAONE4", "seed_oss": "SEED_OSS", "ernie4_5": "ERNIE4_5", "arcee": "ARCEE",
                  "starcoder2": "STARCODER2", "stablelm": "STABLELM", "nemotron": "NEMOTRON", "lfm2": "LFM2", "lfm2_moe": "LFM2MOE", "gpt_neox": "GPTNEOX", "falcon": "FALCON",
-                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo": "OLMO", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm": "CHATGLM", "glm4": "GLM4", "gpt2": "GPT2",
+                 "gemma2": "GEMMA2", "gemma3_text": "GEMMA3", "gemma4_text": "GEMMA4", "phi3": "PHI3", "olmo": "OLMO", "olmo2": "OLMO2", "olmo3": "OLMO2", "smollm3": "SMOLLM3", "granite": "GRANITE", "granitemoehybrid": "GRANITE", "granitemoe": "GRANITE_MOE", "glm": "CHATGLM", "glm4": "GLM4", "ministral3": "MISTRAL3", "gpt2": "GPT2",
                  "qwen3_5_text": "QWEN35", "qwen3_next": "QWEN3NEXT", "qwen3_5_moe_text": "QWEN35MOE",
                  "mixtral": "LLAMA", "qwen2_moe": "QWEN2MOE", "qwen3_moe": "QWEN3MOE", "olmoe": "OLMOE", "glm4_moe": "GLM4_MOE", "gpt_oss": "GPT_OSS"}
-PERMUTED = {"arcee", "olmo", "smollm3", "granite", "granitemoe", "granitemoehybrid", "mixtral"}
+PERMUTED = {"arcee", "ministral3", "olmo", "smollm3", "granite", "granitemoe", "granitemoehybrid", "mixtral"}
 
 
 def permuted(rows, heads):
@@ -174,6 +174,9 @@ def keys(writer, c):
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(rope["factor"])
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        if kind == "ministral3":
+            writer.add_rope_scaling_yarn_log_mul(rope["mscale_all_dim"])
+            writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
     if kind == "gpt_oss":
         writer.add_expert_feed_forward_length(c.intermediate_size)
     if kind.startswith("granite"):

@@ -374,7 +374,7 @@ def for_gguf(config):
     kind = config.model_type
     dim = config.head_dim if kind in ("gemma2", "gemma3_text") else None
     for key, value in {"gemma2": {"query_pre_attn_scalar": dim, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 5.0}, "gemma3_text": {"query_pre_attn_scalar": dim}, "starcoder2": {"sliding_window": None, "hidden_act": "gelu_pytorch_tanh"},
-                       "mistral": {"sliding_window": None}, "mixtral": {"sliding_window": None}, "gpt_neox": {"hidden_act": "gelu"},
+                       "mistral": {"sliding_window": None}, "ministral3": {"sliding_window": None}, "mixtral": {"sliding_window": None}, "gpt_neox": {"hidden_act": "gelu"},
                        "gemma": {"hidden_act": "gelu_pytorch_tanh"}, "gpt2": {"activation_function": "gelu_new", "n_inner": None}, "olmoe": {"clip_qkv": None},
                        "gpt_oss": {"swiglu_limit": 7.0, "attention_bias": True}, "qwen2_moe": {"qkv_bias": True}}.get(kind, {}).items():
         setattr(config, key, value)
@@ -387,6 +387,11 @@ def for_gguf(config):
         config.use_sliding_window, config.sliding_window, config.layer_types = False, None, [F] * config.num_hidden_layers
     if kind in ("gpt_neox", "gemma", "gemma2"):
         config.rope_parameters["rope_theta"] = 10000.0
+    if kind == "ministral3":  # as published, but for the numbers
+        rope = config.rope_parameters
+        for key in {"truncate", "attention_factor"} & set(rope):
+            del rope[key]
+        rope.update(mscale=1.0, mscale_all_dim=rope.get("mscale_all_dim") or 0.7)
     if kind == "gpt_oss":
         config.layer_types = [S if i % 2 == 0 else F for i in range(config.num_hidden_layers)]
     if kind in ("qwen2_moe", "qwen3_moe", "qwen3_next"):

@@ -132,7 +132,7 @@ MODELS = {
     "glm4": (lambda a: tf.Glm4Config(**base(a, head_dim=8, attention_bias=True)), True),
     "ministral": (lambda a: tf.MinistralConfig(**base(a, head_dim=8, sliding_window=4, layer_types=[S, F, S][:a.layers])), False),
     "ministral3": (lambda a: tf.Ministral3Config(**base(a, head_dim=8, rope_parameters={
-        **YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1, "beta_fast": 32.0, "beta_slow": 1.0})), False),
+        **YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1, "beta_fast": 32.0, "beta_slow": 1.0})), True),
     "qwen2-yarn": (lambda a: tf.Qwen2Config(**base(a, rope_parameters=YARN)), False),
     "qwen3-dynamic": (lambda a: tf.Qwen3Config(**base(a, head_dim=8, rope_parameters={
         "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0})), False),

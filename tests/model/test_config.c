@@ -522,8 +522,8 @@ static void test_gguf_refusals(void **state)
     gguf_small_llama(&w);
     gguf_pair_bool(&w, "llama.attention.causal", false);
     expect_failure(read_gguf(&w, &c, &error), &error, "not causal");
-    gguf_pair_string(&w, "general.architecture", "mistral3");
-    expect_failure(read_gguf(&w, &c, &error), &error, "architecture mistral3 is not supported");
+    gguf_pair_string(&w, "general.architecture", "deepseek2");
+    expect_failure(read_gguf(&w, &c, &error), &error, "architecture deepseek2 is not supported");
     expect_failure(read_gguf(&w, &c, &error), &error, "general.architecture is missing");
     gguf_pair_string(&w, "general.architecture", "qwen3");
     expect_failure(read_gguf(&w, &c, &error), &error, "qwen3.block_count is missing");

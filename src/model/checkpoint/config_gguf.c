@@ -195,10 +195,11 @@ static bool is_text(const char *text, size_t length, const char *word)
     return text != NULL && strlen(word) == length && memcmp(text, word, length) == 0;
 }
 
-/* YaRN's numbers as llama.cpp assumes them where the file is silent. */
+/* YaRN's numbers as llama.cpp assumes them where the file is silent. The log multiplier is config.json's
+ * "mscale_all_dim", beside an "mscale" of 1. */
 static sah_status read_yarn(const reader *r, const sah_config *c, sah_rope *rope, sah_error *error)
 {
-    double attention;
+    double attention, multiplier;
     int64_t original;
     char key[KEY_BYTES];
     sah_status status = sah_gguf_int(r->gguf, key_of(r, "rope.scaling.original_context_length", key),
@@ -206,11 +207,15 @@ static sah_status read_yarn(const reader *r, const sah_config *c, sah_rope *rope
     if (status == SAH_OK) status = read_number(r, "rope.scaling.yarn_beta_fast", 32, &rope->beta_fast, error);
     if (status == SAH_OK) status = read_number(r, "rope.scaling.yarn_beta_slow", 1, &rope->beta_slow, error);
     if (status == SAH_OK) status = read_number(r, "rope.scaling.attn_factor", 1, &attention, error);
+    if (status == SAH_OK) status = read_number(r, "rope.scaling.yarn_log_multiplier", 0, &multiplier, error);
     if (status != SAH_OK) return status;
-    if (!(rope->factor > 0) || !(attention > 0) || !(rope->beta_fast > 0) || !(rope->beta_slow > 0))
+    if (!(rope->factor > 0) || !(attention > 0) || !(multiplier >= 0) || !(rope->beta_fast > 0) ||
+        !(rope->beta_slow > 0))
         return sah_fail(error, SAH_FAILED, "%s: a number of the yarn scaling is not positive", r->where);
     rope->original_positions = (int)original;
-    rope->attention_factor = (float)(attention * (rope->factor > 1 ? 0.1 * log(rope->factor) + 1 : 1));
+    const double growth = rope->factor > 1 ? 0.1 * log(rope->factor) : 0;
+    rope->attention_factor =
+        (float)(attention * (growth + 1) / (multiplier > 0 ? growth * multiplier + 1 : 1));
     rope->truncate = true;
     rope->scaling = SAH_ROPE_YARN;
     return SAH_OK;

@@ -63,13 +63,28 @@ const sah_family sah_family_ministral = {
 
 /* Queries are scaled by 1 + beta ln(1 + floor(position / original positions)): by 1 up to there, and longer prompts
  * are refused. */
-static sah_status read_ministral3(const json_t *json, const char *where, sah_config *c, sah_error *error)
+static void limit_to_original(sah_rope *rope)
 {
-    sah_rope *rope = &c->ropes[0];
-    (void)json, (void)where, (void)error;
     if (rope->scaling == SAH_ROPE_YARN && (rope->limit == 0 || rope->limit > rope->original_positions))
         rope->limit = rope->original_positions;
+}
+
+static sah_status read_ministral3(const json_t *json, const char *where, sah_config *c, sah_error *error)
+{
+    (void)json, (void)where, (void)error;
+    limit_to_original(&c->ropes[0]);
     return SAH_OK;
+}
+
+/* Mistral's later models have the architecture's name too, without the scale. */
+static sah_status read_ministral3_gguf(const sah_gguf *gguf, const char *where, sah_config *c,
+                                       sah_error *error)
+{
+    double scale;
+    (void)where;
+    sah_status status = sah_gguf_number(gguf, "mistral3.attention.temperature_scale", 0, &scale, error);
+    if (status == SAH_OK && scale != 0) limit_to_original(&c->ropes[0]);
+    return status;
 }
 
 const sah_family sah_family_ministral3 = {
@@ -77,6 +92,7 @@ const sah_family sah_family_ministral3 = {
     .title = "Ministral 3",
     .architectures = {"Ministral3ForCausalLM"},
     .model_types = {"ministral3"},
+    .gguf = "mistral3",
     .kv_heads = 8,
     .head_dim = 128,
     .max_positions = 262144,
@@ -84,7 +100,9 @@ const sah_family sah_family_ministral3 = {
     .epsilon = 1e-5,
     .activation = "silu",
     .windows = SAH_WINDOW_ALL,
+    .permuted = true,
     .read_json = read_ministral3,
+    .read_gguf = read_ministral3_gguf,
     .prefixes = {"model.", "language_model.model.", "model.language_model.", ""},
     .matrices = matrices,
     .vectors = vectors,
