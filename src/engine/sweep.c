@@ -551,9 +551,9 @@ static sah_status base_new(const sweep *sw, const int32_t *needed, const bool *s
 
 /* The base ablation's own hidden states, which a sink needs before all others. They are computed as
  * candidates are, to the last bit: rounding that both share cancels in a score, and a head without effect
- * scores 0. (Where it does not, scores near 1e-4 were off by up to 0.4 %.) By differences the first group's base pass
- * is that already. In float32 all threads may help,
- * since a row's bits depend neither on the rows beside it nor on the threads. */
+ * scores 0. (Where it does not, scores near 1e-4 were off by up to 0.4 %.) By differences the first group's base
+ * pass is that already. In float32 all threads may help, since a row's bits depend neither on the rows beside it nor
+ * on the threads. */
 static sah_status run_base(sweep *sw, sah_error *error)
 {
     const sah_config *c = &sw->model->config;

@@ -7,6 +7,7 @@
 #include "engine/cuda/card.h"
 #include "engine/cuda/cuda.h"
 #include "engine/cuda/kernels.h"
+#include "model/format/half.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -158,40 +159,14 @@ static sah_status choose(const cuda_weights *w, int64_t outputs, cublasLtMatmulA
 
 /* ---- Packing -------------------------------------------------------------------------------------------- */
 
-static uint32_t bits_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-/* The nearest bfloat16, of equally near ones the even. */
-static uint16_t to_bf16(float x)
-{
-    uint32_t bits = bits_of(x);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x40u);
-    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
 static bool is_bf16(float x)
 {
-    return (bits_of(x) & 0xffffu) == 0;
-}
-
-/* The float16 that is x, where is_f16(). */
-static uint16_t to_f16(float x)
-{
-    uint32_t bits = bits_of(x), sign = (bits >> 16) & 0x8000u, exponent = (bits >> 23) & 255u;
-    if (exponent < 113) return (uint16_t)(sign | (uint32_t)((x < 0.0f ? -x : x) * 0x1p24f));
-    return (uint16_t)(sign | (exponent - 112) << 10 | ((bits >> 13) & 1023u));
+    return sah_bf16_to_f32(sah_f32_to_bf16(x)) == x;
 }
 
 static bool is_f16(float x)
 {
-    uint32_t bits = bits_of(x), exponent = (bits >> 23) & 255u;
-    float steps = (x < 0.0f ? -x : x) * 0x1p24f; /* of numbers below the normal range */
-    if (exponent < 113) return steps < 1024.0f && steps - (float)(uint32_t)steps == 0.0f;
-    return exponent < 143 && (bits & 0x1fffu) == 0;
+    return sah_f16_to_f32(sah_f32_to_f16(x)) == x;
 }
 
 /* The smallest type that holds all numbers as they are. */
@@ -240,8 +215,8 @@ static void lay(const cuda_weights *w, const float *values, int64_t stride, int6
         const float *row = values + (from + r) * stride;
         if (w->type == SAH_CUDA_F32) memcpy((float *)out + r * padded, row, (size_t)inputs * sizeof *row);
         uint16_t *half = (uint16_t *)out + r * padded;
-        for (int64_t i = 0; i < inputs && w->type == SAH_CUDA_BF16; i++) half[i] = to_bf16(row[i]);
-        for (int64_t i = 0; i < inputs && w->type == SAH_CUDA_F16; i++) half[i] = to_f16(row[i]);
+        for (int64_t i = 0; i < inputs && w->type == SAH_CUDA_BF16; i++) half[i] = sah_f32_to_bf16(row[i]);
+        for (int64_t i = 0; i < inputs && w->type == SAH_CUDA_F16; i++) half[i] = sah_f32_to_f16(row[i]);
     }
 }
 

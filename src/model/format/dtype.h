@@ -4,6 +4,7 @@
 #ifndef SAH_MODEL_FORMAT_DTYPE_H
 #define SAH_MODEL_FORMAT_DTYPE_H
 
+#include "model/format/half.h"
 #include "sahara.h"
 
 typedef enum sah_dtype {
@@ -49,10 +50,5 @@ bool sah_dtype_bytes(sah_dtype type, size_t n, size_t *bytes);
 
 /* `n` values (a whole number of blocks) to float32. */
 void sah_dequantize(sah_dtype type, const void *bytes, size_t n, float *out);
-
-float sah_f16_to_f32(uint16_t half);
-uint16_t sah_f32_to_f16(float value); /* round to nearest even */
-float sah_bf16_to_f32(uint16_t half);
-uint16_t sah_f32_to_bf16(float value); /* round to nearest even */
 
 #endif
