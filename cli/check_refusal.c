@@ -2,7 +2,7 @@
 /* --check-refusal: a word of warning where scores of "safety heads" mean little. */
 #include <string.h>
 
-#include "command.h"
+#include "check_refusal.h"
 
 /* The bare templates are no conversation: an aligned model need not refuse there. */
 static bool is_chat(const char *template_)

@@ -26,10 +26,4 @@ extern const cli_command command_inspect, command_logits, command_ships, command
 extern const cli_command *const cli_commands[];
 extern const size_t n_cli_commands;
 
-/* --check-refusal: samples the queries' responses, unless it is off, and prints a warning when the model
- * hardly refuses them. Without the option it is on with a chat template. `out` is all 0 when nothing was
- * asked. */
-sah_status check_refusal(const cli_options *options, const sah_model *model, const sah_strings *queries,
-                         const char *default_template, sah_refusal_check *out, sah_error *error);
-
 #endif

@@ -3,8 +3,8 @@
 #ifndef SAH_CLI_SCORING_H
 #define SAH_CLI_SCORING_H
 
-#include "command.h"
 #include "interchange.h"
+#include "options.h"
 #include "progress.h"
 
 /* Reads the harmless queries of `path` (NULL: none). With --match-length all are read, for match_length(). */

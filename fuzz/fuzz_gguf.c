@@ -8,7 +8,8 @@
 #include <string.h>
 
 #include "fuzz_input.h"
-#include "model/checkpoint/config.h"
+#include "model/checkpoint/config_gguf.h"
+#include "model/format/gguf_split.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -7,7 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "model/format/gguf_split.h"
 #include "model/tokenizer/pattern.h"
+#include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer/tokenizer_json.h"
 #include "model/tokenizer/tokenizer_spm.h"
 #include "util/strings.h"

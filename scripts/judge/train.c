@@ -14,10 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/judge/answer.h"
-#include "util/embedded.h"
+#include "eval/judge/entities.h"
 #include "eval/judge/opinion.h"
+#include "eval/judge/speakers.h"
+#include "eval/judge/thinking.h"
 #include "util/alloc.h"
+#include "util/embedded.h"
 
 enum {
     LEAST_RECORDS = 4, /* in which a run stands to have a line, */

@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/find.h"
+#include "attribution/find_journal.h"
 #include "attribution/subspace.h"
 #include "engine/forward.h"
 #include "engine/sweep.h"
+#include "run/shard.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/npy.h"
@@ -18,13 +19,6 @@
 #include "util/strings.h"
 
 /* ---- Candidates ---------------------------------------------------------------------------------------- */
-
-bool sah_find_in_group(const sah_find_run *f, sah_head head)
-{
-    for (size_t i = 0; i < f->n_group; i++)
-        if (f->group[i].layer == head.layer && f->group[i].head == head.head) return true;
-    return false;
-}
 
 /* Edits of some heads, [3 n] at most, behind one another; returns how many. */
 static size_t edits_of(const sah_find_run *f, const sah_head *heads, size_t n, sah_edit *edits)

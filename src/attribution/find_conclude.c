@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attribution/find.h"
-#include "run/merge.h"
+#include "attribution/find_journal.h"
+#include "program.h"
+#include "run/merge_units.h"
 #include "util/alloc.h"
 #include "util/error.h"
-#include "program.h"
 
 enum { MOST_HEADS = 1 << 20 /* of all layers; more are taken for a damaged header */ };
 

@@ -1,152 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "attribution/find.h"
+#include "attribution/find_journal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "attribution/find_judge.h"
+#include "run/shard.h"
 #include "util/alloc.h"
 #include "util/error.h"
-
-/* ---- Memory -------------------------------------------------------------------------------------------- */
-
-static void clear_entries(sah_find_run *f)
-{
-    for (size_t i = 0; i < f->n_cells; i++) {
-        free(f->entries[i].statistics);
-        f->entries[i] = (sah_find_entry){.score = NAN};
-    }
-    f->n_there = 0;
-    f->n_random = f->n_random_own = 0;
-}
-
-static sah_status join(sah_find_run *f, sah_head head, sah_error *error)
-{
-    if (!sah_grow(&f->group, &f->group_capacity, f->n_group + 1, sizeof *f->group))
-        return sah_fail_memory(error, "the group");
-    f->group[f->n_group++] = head;
-    return SAH_OK;
-}
-
-sah_status sah_find_run_init(sah_find_run *f, sah_error *error)
-{
-    const sah_model_info *info = f->info;
-    sah_head *start = NULL;
-    size_t n_start = 0;
-    f->heads_of_layer = sah_run_heads_of_layer(info, &f->options->ablation);
-    f->n_cells = (size_t)info->n_layers * (size_t)f->heads_of_layer;
-    sah_status status = SAH_OK;
-    if (f->heads == NULL) status = sah_run_heads(f->model, f->options, &f->heads, &f->n_heads, error);
-    if (status == SAH_OK && f->find->start != NULL) {
-        status = sah_heads_parse(f->find->start, info, f->options->ablation.parts, &start, &n_start, error);
-        if (status == SAH_OK && n_start > 0 && n_start >= f->n_cells)
-            status = sah_fail_field(error, SAH_BAD_ARGUMENT, "start", ": names every head of the model");
-    }
-    for (size_t i = 0; i < n_start && status == SAH_OK; i++) status = join(f, start[i], error);
-    free(start);
-    if (status != SAH_OK) return status;
-    f->n_start = f->n_group;
-    f->group_score = f->n_group > 0 ? NAN : 0;
-    f->entries = sah_alloc(f->n_cells, sizeof *f->entries);
-    f->first = sah_alloc(f->n_cells, sizeof *f->first);
-    f->estimates = sah_alloc(f->n_cells, sizeof *f->estimates);
-    f->left_out = sah_alloc(f->n_cells, sizeof *f->left_out);
-    if (f->entries == NULL || f->first == NULL || f->estimates == NULL || f->left_out == NULL)
-        return sah_fail_memory(error, "the heads");
-    for (size_t i = 0; i < f->n_cells; i++) f->estimates[i] = (sah_find_estimate){NAN, NAN};
-    for (size_t i = 0; i < f->n_cells; i++) f->first[i] = NAN;
-    clear_entries(f);
-    return SAH_OK;
-}
-
-void sah_find_run_free(sah_find_run *f)
-{
-    if (f->entries != NULL) clear_entries(f);
-    free(f->entries);
-    free(f->first);
-    free(f->estimates);
-    free(f->left_out);
-    free(f->random);
-    free(f->group_statistics);
-    free(f->group);
-    free(f->heads);
-    sah_together_close(f->together);
-}
-
-size_t sah_find_cell(const sah_find_run *f, sah_head head)
-{
-    return (size_t)head.layer * (size_t)f->heads_of_layer + (size_t)head.head;
-}
-
-sah_head sah_find_head(const sah_find_run *f, size_t cell)
-{
-    return (sah_head){(int)cell / f->heads_of_layer, (int)cell % f->heads_of_layer};
-}
-
-double sah_find_score(const sah_find_run *f, const sah_turn *turn)
-{
-    return f->n_contrast > 0 ? turn->difference : turn->shift;
-}
-
-/* ---- What a line says ---------------------------------------------------------------------------------- */
-
-/* A copy in float64 of statistics [1 + SAH_TURN_PERMUTATIONS], or NULL without contrast. */
-static sah_status keep_statistics(const sah_find_run *f, const float *statistics, double **out,
-                                  sah_error *error)
-{
-    *out = NULL;
-    if (f->n_contrast == 0) return SAH_OK;
-    double *kept = sah_alloc(1 + SAH_TURN_PERMUTATIONS, sizeof *kept);
-    if (kept == NULL) return sah_fail_memory(error, "the permutations");
-    for (size_t i = 0; i <= SAH_TURN_PERMUTATIONS; i++) kept[i] = (double)statistics[i];
-    *out = kept;
-    return SAH_OK;
-}
-
-sah_status sah_find_note_group(sah_find_run *f, const sah_turn *turn, const sah_turn_evidence *evidence,
-                               sah_error *error)
-{
-    f->group_turn = *turn;
-    f->group_score = sah_find_score(f, turn);
-    free(f->group_statistics);
-    return keep_statistics(f, evidence->statistics, &f->group_statistics, error);
-}
-
-static sah_status note_head(sah_find_run *f, size_t cell, const sah_turn *turn, const float *statistics,
-                            sah_error *error)
-{
-    sah_find_entry *entry = &f->entries[cell];
-    sah_status status = keep_statistics(f, statistics, &entry->statistics, error);
-    if (status != SAH_OK) return status;
-    entry->turn = *turn;
-    entry->score = sah_find_score(f, turn);
-    if (f->step == 0) f->first[cell] = entry->score;
-    f->n_there++;
-    return SAH_OK;
-}
-
-static sah_status note_random(sah_find_run *f, const sah_turn *turn, sah_error *error)
-{
-    if (!sah_grow(&f->random, &f->random_capacity, f->n_random + 1, sizeof *f->random))
-        return sah_fail_memory(error, "random groups");
-    f->random[f->n_random++] = sah_find_score(f, turn);
-    return SAH_OK;
-}
-
-static sah_status note_chosen(sah_find_run *f, size_t cell, sah_error *error)
-{
-    sah_find_entry *entry = &f->entries[cell];
-    f->group_score = entry->score;
-    f->group_turn = entry->turn;
-    free(f->group_statistics);
-    f->group_statistics = entry->statistics;
-    entry->statistics = NULL;
-    sah_status status = join(f, sah_find_head(f, cell), error);
-    clear_entries(f);
-    f->step++;
-    return status;
-}
 
 /* ---- Writing ------------------------------------------------------------------------------------------- */
 
@@ -191,7 +54,7 @@ sah_status sah_find_write_head(sah_find_run *f, size_t cell, const sah_turn *tur
         sah_text_add(&line, "]", 1);
     }
     sah_status status = add_line(f, &line, error);
-    return status == SAH_OK ? note_head(f, cell, turn, evidence->statistics, error) : status;
+    return status == SAH_OK ? sah_find_note_head(f, cell, turn, evidence->statistics, error) : status;
 }
 
 static void add_turn(const sah_find_run *f, sah_text *line, const sah_turn *turn)
@@ -211,7 +74,7 @@ sah_status sah_find_write_random(sah_find_run *f, const sah_head *heads, size_t 
     add_turn(f, &line, turn);
     sah_status status = add_line(f, &line, error);
     f->n_random_own += status == SAH_OK;
-    return status == SAH_OK ? note_random(f, turn, error) : status;
+    return status == SAH_OK ? sah_find_note_random(f, turn, error) : status;
 }
 
 sah_status sah_find_write_sample(sah_find_run *f, size_t cell, size_t n, const sah_turn *turn,
@@ -258,7 +121,7 @@ sah_status sah_find_finish_step(sah_find_run *f, const size_t *cells, size_t n, 
     if (judged && s.labels >= 0) sah_line_number(&line, "p_labels", s.labels);
     if (judged) sah_text_addf(&line, ",\"better_than_chance\":%s", s.better ? "true" : "false");
     status = add_line(f, &line, error);
-    return status == SAH_OK ? note_chosen(f, cells[best], error) : status;
+    return status == SAH_OK ? sah_find_note_chosen(f, cells[best], error) : status;
 }
 
 /* ---- Reading ------------------------------------------------------------------------------------------- */
@@ -322,13 +185,13 @@ static sah_status take(sah_find_run *f, const json_t *line, const char *where, s
         return sah_fail(error, SAH_FAILED,
                         "%s does not belong to step %zu of this run; remove it to carry on", where, f->step);
     if (take_sample(f, line)) return SAH_OK;
-    if (json_object_get(line, "random") != NULL) return note_random(f, &turn, error);
+    if (json_object_get(line, "random") != NULL) return sah_find_note_random(f, &turn, error);
     if (json_object_get(line, "chosen") != NULL && read_cell(f, line, "chosen", &cell) &&
         !isnan(f->entries[cell].score))
-        return note_chosen(f, cell, error);
+        return sah_find_note_chosen(f, cell, error);
     if (read_cell(f, line, "head", &cell) && isnan(f->entries[cell].score) &&
         (!contrast || read_statistics(line, statistics)))
-        return note_head(f, cell, &turn, statistics, error);
+        return sah_find_note_head(f, cell, &turn, statistics, error);
     return sah_fail(error, SAH_FAILED, "%s is not a shift of this run; remove it to carry on", where);
 }
 

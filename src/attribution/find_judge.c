@@ -2,8 +2,8 @@
 /* Whether a greedy step found more than chance would (docs/method.md, "Significance"). */
 #include <stdlib.h>
 
+#include "attribution/find_judge.h"
 #include "stats/chance.h"
-#include "attribution/find.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From figures to an answer: does refusal rest on few heads? The rules are in docs/audit.md. */
-#include "audit/audit.h"
+#include "audit/answer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,8 @@
  * directory, so that an interrupted audit carries on in the middle of a stage. Heads are chosen on the first,
  * third, ... query and tried on the others (docs/audit.md). */
 #include "audit/audit.h"
+#include "audit/answer.h"
+#include "audit/card.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -75,16 +75,4 @@ typedef struct sah_audit_plan {
 sah_audit_plan sah_audit_plan_of(const sah_audit_options *options);
 const char *sah_audit_template(const sah_model *model, const sah_audit_options *options);
 
-/* Refusals of a judgement. */
-sah_rate sah_rate_of(uint64_t refused, uint64_t complied, uint64_t degenerate);
-
-/* So little is refused that there is nothing to look for heads of. */
-bool sah_audit_too_few(const sah_found *found);
-
-/* Sets answer, decided, point, random, sentence and doubts from the rest. */
-sah_status sah_audit_decide(sah_found *found, sah_error *error);
-
-/* Writes card.json, card.md and card.html. */
-sah_status sah_audit_cards(const sah_found *found, sah_error *error);
-
 #endif

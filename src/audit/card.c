@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* card.json: the figures; card.md: a section for a model card; card.html: the same for the eye, with maps of heads and
  * curves as the page of a report has them. */
-#include "audit/audit.h"
+#include "audit/card.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "report/canvas.h"
 #include "report/html.h"
-#include "report/page.h"
+#include "report/page_answers.h"
+#include "report/page_document.h"
+#include "report/page_heads.h"
 #include "util/error.h"
 #include "util/wholefile.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The queries that an audit asks when it is given none: the project's own, compiled in. */
 #include "run/queries.h"
+#include "run/queries_table.h"
 #include "util/embedded.h"
 
 static sah_status read_text(const sah_embedded_text *text, const char *where, size_t limit, sah_strings *out,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "edit/rewrite.h"
+#include "edit/rewrite_gguf.h"
+#include "edit/rewrite_safetensors.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -45,17 +45,6 @@ sah_status sah_rewrite_tensor(sah_rewrite *rewrite, size_t index, sah_writer *wr
 /* The numbers of all tensors of file `file` in the order of their places, for free(); NULL: no memory. */
 size_t *sah_rewrite_order(const sah_rewrite *rewrite, size_t file, size_t *n);
 
-/* rewrite_safetensors.c, which leaves weights in PyTorch's files to rewrite_torch.c; rewrite_gguf.c */
-sah_status sah_rewrite_directory(sah_rewrite *rewrite, sah_output *output, sah_error *error);
-sah_status sah_rewrite_torch(sah_rewrite *rewrite, sah_output *output, sah_error *error);
-sah_status sah_rewrite_gguf(sah_rewrite *rewrite, sah_output *output, sah_error *error);
-
-/* rewrite_scales.c: whether tensor `name` of the files holds scales of a tensor that becomes floats; how many bytes
- * all such take; config.json as it must be where there are any, for free(). */
-bool sah_rewrite_drops(const sah_rewrite *rewrite, const char *name);
-size_t sah_rewrite_dropped_bytes(const sah_rewrite *rewrite);
-sah_status sah_rewrite_config(const sah_rewrite *rewrite, const char *path, char **text, sah_error *error);
-
 /* values[n] as F32, F16 or BF16. */
 void sah_narrow(sah_dtype type, const float *values, size_t n, uint8_t *out);
 

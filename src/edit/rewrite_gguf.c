@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "edit/rewrite.h"
+#include "edit/rewrite_gguf.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"

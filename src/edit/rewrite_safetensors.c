@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "edit/rewrite.h"
+#include "edit/rewrite_safetensors.h"
+#include "edit/rewrite_scales.h"
+#include "edit/rewrite_torch.h"
 #include "util/alloc.h"
-#include "util/json.h"
 #include "util/error.h"
+#include "util/json.h"
 #include "util/strings.h"
 
 enum { LENGTH_BYTES = 8, HEADER_ALIGNMENT = 8, MAX_INDEX = 100000000 /* bytes */ };

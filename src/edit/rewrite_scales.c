@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "edit/rewrite.h"
+#include "edit/rewrite_scales.h"
 #include "util/error.h"
 #include "util/json.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "edit/rewrite.h"
+#include "edit/rewrite_torch.h"
 #include "util/error.h"
 #include "util/json.h"
 #include "util/strings.h"

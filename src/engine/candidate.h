@@ -5,7 +5,8 @@
 #define SAH_ENGINE_CANDIDATE_H
 
 #include "engine/forest.h"
-#include "model/checkpoint/config.h"
+#include "model/family/shape.h"
+#include "sahara.h"
 
 typedef struct sah_candidate {
     int layer;

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/fields.h"
+#include "report/concentration.h"
 #include "report/rank.h"
+#include "report/fields.h"
 #include "stats/rankings.h"
 #include "util/alloc.h"
 #include "util/error.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/canvas.h"
+#include "report/heat_picture.h"
 #include "report/colour.h"
 #include "report/rank.h"
 #include "util/alloc.h"

@@ -8,6 +8,34 @@
 
 #include "report/canvas.h"
 
+void sah_add_escaped(sah_text *out, const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+        switch (*c) {
+        case '&':
+            sah_text_adds(out, "&amp;");
+            break;
+        case '<':
+            sah_text_adds(out, "&lt;");
+            break;
+        case '>':
+            sah_text_adds(out, "&gt;");
+            break;
+        case '"':
+            sah_text_adds(out, "&quot;");
+            break;
+        case '\'':
+            sah_text_adds(out, "&#39;");
+            break;
+        default:
+            if (*c >= 32 || *c == '\n' || *c == '\t')
+                sah_text_add(out, (const char *)c, 1);
+            else
+                sah_text_adds(out, "\xEF\xBF\xBD");
+        }
+    }
+}
+
 void sah_html_number(sah_text *out, double value)
 {
     char digits[32];

@@ -5,6 +5,8 @@
 
 #include "util/strings.h"
 
+/* Text inside HTML or XML: & < > " ' as entities; what XML cannot hold (control characters) as U+FFFD. */
+void sah_add_escaped(sah_text *out, const char *text);
 /* At most three digits that count, the others rounded away. */
 void sah_html_number(sah_text *out, double value);
 /* Tab-separated lines, the first one names, as a table in a box of class "scroll". Cells that are numbers with a

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One HTML page about results: what was run, the heads as picture and as table, the steps of a search, rates of judged
  * responses, and how far results agree. Nothing outside of the page is needed to read it. */
-#include "report/page.h"
+#include "report/page_answers.h"
+#include "report/page_document.h"
+#include "report/page_heads.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/canvas.h"
+#include "report/heat_picture.h"
 #include "report/html.h"
-#include "report/rank.h"
+#include "report/png.h"
+#include "report/svg.h"
 #include "util/error.h"
 #include "util/wholefile.h"
 

@@ -7,12 +7,13 @@
 
 #include "report/canvas.h"
 #include "report/html.h"
-#include "report/page.h"
+#include "report/page_answers.h"
+#include "report/page_facts.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"
-#include "util/wholefile.h"
 #include "util/mapfile.h"
+#include "util/wholefile.h"
 
 /* Bytes of a file. */
 static const size_t LARGEST_FILE = (size_t)1 << 31;

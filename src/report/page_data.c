@@ -7,7 +7,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "report/page.h"
+#include "report/page_data.h"
+#include "report/page_facts.h"
 #include "util/json.h"
 
 enum { NEGATIVE = 1 << 17, LAST = NEGATIVE - 1, MISSING = NEGATIVE }; /* -0 is free for what is missing */

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "report/canvas.h"
-#include "report/page.h"
+#include "report/html.h"
+#include "report/page_facts.h"
 #include "util/json.h"
 
 void sah_page_json(sah_text *out, const json_t *value)

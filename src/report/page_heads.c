@@ -5,9 +5,13 @@
 #include <string.h>
 
 #include "report/canvas.h"
+#include "report/concentration.h"
+#include "report/heat_picture.h"
 #include "report/html.h"
-#include "report/page.h"
+#include "report/page_facts.h"
+#include "report/page_heads.h"
 #include "report/rank.h"
+#include "report/svg.h"
 #include "util/error.h"
 #include "util/json.h"
 

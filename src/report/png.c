@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/canvas.h"
+#include "report/png.h"
+#include "report/heat_picture.h"
 #include "util/error.h"
+#include "util/strings.h"
 
 /* 600 dots an inch, what journals ask of line art, as dots a metre and a millimetre. */
 static const uint32_t DOTS_A_METRE = 23622;

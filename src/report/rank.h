@@ -18,10 +18,4 @@ double sah_score_of(sah_order order, const sah_ranked *ranked);
 /* The same in words, with its unit. */
 const char *sah_score_name(const sah_result *result, sah_order order);
 
-/* How few of all heads, which are sorted for it, carry what `order` goes by; and sah_concentration_text()'s text. */
-sah_status sah_concentrate_ranked(const sah_result *result, sah_order order, sah_ranked *ranked, size_t n,
-                                  sah_concentration *out, sah_error *error);
-sah_status sah_concentration_ranked_text(const sah_result *result, sah_rank_format format, sah_ranked *ranked,
-                                         size_t n, char **text, sah_error *error);
-
 #endif

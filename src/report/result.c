@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Results: one file, or several as one, and the step that is looked at. */
 #include "report/result.h"
+#include "report/result_file.h"
 
 #include <math.h>
 #include <stdlib.h>

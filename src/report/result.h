@@ -77,14 +77,6 @@ typedef struct sah_result_file {
     size_t n_steps, step_capacity;
 } sah_result_file;
 
-/* Reads the whole lines of a file; a last one without its end was cut short when the run stopped. The caller
- * closes it, in either case. */
-sah_status sah_result_file_open(const char *path, sah_result_file *out, sah_error *error);
-/* The same of data[0..size); `path` names it in messages. */
-sah_status sah_result_file_parse(const char *data, size_t size, const char *path, sah_result_file *out,
-                                 sah_error *error);
-void sah_result_file_close(sah_result_file *file);
-
 /* Several files as one: the heads that all have, their numbers side by side. */
 struct sah_result {
     sah_result_info info;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report/result_file.h"
 #include "run/prompts.h"
-#include "report/result.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/mapfile.h"

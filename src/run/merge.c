@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The journals of shards become one result: equal headers, every unit once, in the order of the units. */
-#include "run/merge.h"
+#include "run/merge_units.h"
 
 #include <stdio.h>
 #include <stdlib.h>

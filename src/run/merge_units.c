@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "run/merge.h"
+#include "run/merge_units.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +8,8 @@
 #include <xxhash.h>
 
 #include "util/alloc.h"
-#include "util/json.h"
 #include "util/error.h"
+#include "util/json.h"
 
 /* Largest size in a header that is believed: of layers, heads, queries, sets. */
 enum { MOST = 1 << 24 };

@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "run/interchange.h"
-#include "run/journal.h"
+#include "model/checkpoint/heads.h"
 #include "model/checkpoint/identity.h"
 #include "model/template/thinking.h"
+#include "run/interchange.h"
+#include "run/journal.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"

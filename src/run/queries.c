@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of queries: which form a file has, and plain text. */
 #include "run/queries.h"
+#include "run/queries_json.h"
+#include "run/queries_table.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -34,22 +34,4 @@ sah_status sah_query_fail_column(const sah_query_source *s, const char *place, c
 /* How many line ends are in the text: CR LF, LF or CR. */
 size_t sah_query_lines(const char *text, size_t size);
 
-/* ---- Tables (queries_table.c) -------------------------------------------------------------------------- */
-
-/* Separators in the order in which a header is tried with them. */
-#define SAH_SEPARATORS_CSV ",\t;"
-#define SAH_SEPARATORS_TSV "\t,"
-
-/* Whether the first line is a table's header though no name says so: with one of the separators, the wanted
- * column among `least` names or more, none of them empty or between blanks. */
-sah_status sah_query_is_table(const sah_query_source *s, size_t least, bool *is_table, sah_error *error);
-sah_status sah_query_read_table(const sah_query_source *s, const char *separators, sah_error *error);
-
-/* ---- JSON (queries_json.c) ----------------------------------------------------------------------------- */
-
-/* Whether the text is meant as JSON though no name says so. */
-sah_status sah_query_is_json(const sah_query_source *s, bool *is_json, sah_error *error);
-/* One or several JSON values: records, or arrays of them. A record is an object or the query itself. */
-sah_status sah_query_read_json(const sah_query_source *s, sah_error *error);
-
 #endif

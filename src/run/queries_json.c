@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "run/queries.h"
+#include "run/queries_json.h"
 #include "util/error.h"
 #include "util/json.h"
 #include "util/strings.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "run/queries.h"
+#include "run/queries_table.h"
 #include "util/csv.h"
 #include "util/error.h"
 #include "util/strings.h"

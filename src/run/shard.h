@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A share of a run: unit i of the run is done by shard i mod n, in a journal of its own. The journal's header says
- * nothing of it, so that the journals of all shards together are those of one run (merge.h). */
+ * nothing of it, so that the journals of all shards together are those of one run (merge.c). */
 #ifndef SAH_RUN_SHARD_H
 #define SAH_RUN_SHARD_H
 

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "audit/answer.h"
 #include "audit/audit.h"
 #include "util/scratch.h"
 

@@ -7,8 +7,10 @@
 
 #include <cmocka.h>
 
-#include "eval/judge/answer.h"
+#include "eval/judge/entities.h"
 #include "eval/judge/judge.h"
+#include "eval/judge/speakers.h"
+#include "eval/judge/thinking.h"
 #include "model/template/thinking.h"
 
 static void test_entities(void **state)

@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#include "stats/paired.h"
 #include "eval/utility/continuations.h"
-#include "eval/utility/utility.h"
+#include "eval/utility/utility_totals.h"
+#include "stats/paired.h"
 #include "util/json.h"
 #include "util/scratch.h"
 

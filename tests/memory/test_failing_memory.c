@@ -8,10 +8,13 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "program.h"
-#include "models/chain.h"
+#include "model/format/gguf_split.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_gguf.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "model/writers.h"
+#include "models/chain.h"
+#include "program.h"
 
 /* ---- What is tried --------------------------------------------------------------------------------------- */
 

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "model/checkpoint/config.h"
+#include "model/checkpoint/config_gguf.h"
+#include "model/format/gguf_split.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

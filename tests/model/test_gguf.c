@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "model/format/gguf.h"
+#include "model/format/gguf_split.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

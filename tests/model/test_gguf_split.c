@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "model/checkpoint/checkpoint.h"
+#include "model/format/gguf_split.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

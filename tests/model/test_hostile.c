@@ -15,9 +15,12 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "model/format/gguf_split.h"
 #include "model/format/weight_files.h"
 #include "model/template/jinja.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_gguf.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "model/writers.h"
 #include "util/scratch.h"
 

@@ -11,6 +11,7 @@
 
 #include "model/tokenizer/sentencepiece.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "util/json.h"
 #include "util/mapfile.h"
 #include "util/scratch.h"

@@ -15,9 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "model/format/gguf_split.h"
 #include "model/template/chat.h"
 #include "model/tokenizer/pattern.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_build.h"
+#include "model/tokenizer/tokenizer_gguf.h"
 #include "model/tokenizer/tokenizer_json.h"
 #include "util/needs.h"
 #include "util/strings.h"

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "util/json.h"
 #include "util/scratch.h"
 

@@ -9,7 +9,10 @@
 
 #include <cmocka.h>
 
+#include "model/format/gguf_split.h"
 #include "model/tokenizer/tokenizer.h"
+#include "model/tokenizer/tokenizer_build.h"
+#include "model/tokenizer/tokenizer_gguf.h"
 #include "util/json.h"
 #include "util/scratch.h"
 #include "util/strings.h"

@@ -4,7 +4,7 @@
 #ifndef SAH_ENGINE_CPU_ACTIVATION_H
 #define SAH_ENGINE_CPU_ACTIVATION_H
 
-#include "model/checkpoint/config.h"
+#include "model/family/shape.h"
 
 /* out[i] = act(gate[i]) * up[i], or act(gate[i]) where up is NULL, i < n; out may be gate. Settings are the
  * configuration's. */

@@ -5,17 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/ablation.h"
+#include "eval/generate/philox.h"
+#include "eval/generate/respond.h"
+#include "model/checkpoint/heads.h"
 #include "run/interchange.h"
 #include "run/journal.h"
 #include "run/prompts.h"
 #include "run/shard.h"
-#include "engine/ablation.h"
-#include "model/checkpoint/identity.h"
-#include "eval/generate/philox.h"
-#include "eval/generate/respond.h"
 #include "util/alloc.h"
-#include "util/json.h"
 #include "util/error.h"
+#include "util/json.h"
 
 /* The heads ablated together; `random`: drawn, beside the set of as many given ones. */
 typedef struct head_set {

@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/judge/answer.h"
 #include "eval/judge/degenerate.h"
+#include "eval/judge/entities.h"
 #include "eval/judge/opinion.h"
 #include "eval/judge/phrases.h"
+#include "eval/judge/speakers.h"
+#include "eval/judge/thinking.h"
 #include "eval/judge/words.h"
 #include "util/alloc.h"
 #include "util/embedded.h"

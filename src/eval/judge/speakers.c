@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "eval/judge/answer.h"
+#include "eval/judge/speakers.h"
 
 enum {
     LONGEST_LABEL = 40, /* bytes, marks left out */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "eval/judge/answer.h"
+#include "eval/judge/thinking.h"
 
 #include <string.h>
 

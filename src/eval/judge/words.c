@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-#include "eval/judge/answer.h"
 #include "eval/judge/judge.h"
 #include "eval/judge/opinion.h"
 #include "util/alloc.h"

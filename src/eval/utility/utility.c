@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The utility run: items and windows of a text in chunks that fit in memory, each through the model with and
  * without the ablation, one line of the journal for each; the totals when all is done. */
-#include "eval/utility/utility.h"
+#include "eval/utility/utility_totals.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,10 +10,10 @@
 #include <xxhash.h>
 
 #include "engine/donors.h"
+#include "eval/utility/continuations.h"
 #include "run/journal.h"
 #include "run/prompts.h"
 #include "run/shard.h"
-#include "eval/utility/continuations.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/mapfile.h"

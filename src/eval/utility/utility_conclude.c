@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/utility/utility.h"
+#include "eval/utility/utility_totals.h"
+#include "program.h"
 #include "run/journal.h"
 #include "util/alloc.h"
 #include "util/error.h"
-#include "program.h"
 
 enum { MOST = 1 << 24 /* items, or windows */ };
 

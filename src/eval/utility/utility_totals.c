@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "eval/utility/continuations.h"
+#include "eval/utility/utility_totals.h"
 #include "stats/bootstrap.h"
 #include "stats/paired.h"
-#include "eval/utility/continuations.h"
-#include "eval/utility/utility.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"

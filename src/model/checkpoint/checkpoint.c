@@ -10,11 +10,16 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "model/checkpoint/config.h"
+#include "model/checkpoint/config_gguf.h"
 #include "model/checkpoint/lora.h"
 #include "model/checkpoint/quantization.h"
 #include "model/checkpoint/weights.h"
+#include "model/format/gguf_split.h"
 #include "model/format/weight_files.h"
 #include "model/template/template.h"
+#include "model/tokenizer/tokenizer_gguf.h"
+#include "model/tokenizer/tokenizer_json.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/json.h"

@@ -5,8 +5,8 @@
 #ifndef SAH_MODEL_CHECKPOINT_CHECKPOINT_H
 #define SAH_MODEL_CHECKPOINT_CHECKPOINT_H
 
-#include "model/checkpoint/config.h"
 #include "model/checkpoint/matrix.h"
+#include "model/family/family.h"
 #include "model/format/tensors.h"
 #include "model/template/chat.h"
 #include "model/tokenizer/tokenizer.h"

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "model/checkpoint/rope_json.h"
+#include "model/family/families.h"
 #include "util/error.h"
 
 static sah_status find_family(const json_t *json, const char *where, const sah_family **out, sah_error *error)

@@ -11,8 +11,6 @@
  * the weights are named. */
 sah_status sah_config_from_json(const json_t *json, const char *where, sah_config *out,
                                 const sah_family **family, sah_error *error);
-sah_status sah_config_from_gguf(const sah_gguf *gguf, sah_config *out, const sah_family **family,
-                                sah_error *error);
 
 /* For the two readers above: what the family says of every model of its, and what must hold between the sizes. */
 void sah_config_of_family(const sah_family *family, sah_config *config);

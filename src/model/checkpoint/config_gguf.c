@@ -2,11 +2,13 @@
 /* The configuration in a GGUF file's metadata. Keys:
  * https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
 #include "model/checkpoint/config.h"
+#include "model/checkpoint/config_gguf.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "model/family/families.h"
 #include "util/error.h"
 
 enum { KEY_BYTES = 96 };

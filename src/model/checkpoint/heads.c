@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/checkpoint/identity.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

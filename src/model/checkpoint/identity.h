@@ -11,8 +11,6 @@
 json_t *sah_model_record(const sah_model_info *info);
 
 /* Parts as the command line writes them: "q", "q,v". */
-/* The ablation as it is meant: all 0, and NULL, are the default. */
-sah_ablation sah_ablation_resolve(const sah_ablation *ablation);
 
 void sah_parts_name(unsigned parts, char out[8]);
 

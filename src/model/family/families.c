@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/family/family.h"
+#include "model/family/families.h"
 
 /* clang-format off */
 #define FAMILIES(X) \

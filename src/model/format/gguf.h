@@ -48,8 +48,6 @@ typedef struct sah_gguf {
 /* The format's own number of a tensor type. */
 uint32_t sah_gguf_type_number(sah_dtype type);
 
-/* A model: the file, or all files of which it is a part (gguf_split.c). */
-sah_status sah_gguf_open(const char *path, sah_gguf *out, sah_error *error);
 /* The one file, whatever it is a part of. */
 sah_status sah_gguf_open_file(const char *path, sah_gguf *out, sah_error *error);
 void sah_gguf_close(sah_gguf *gguf);

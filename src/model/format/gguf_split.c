@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/format/gguf.h"
+#include "model/format/gguf_split.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"

@@ -3,7 +3,9 @@
  * more is refused. */
 #include <math.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_arithmetic.h"
+#include "model/template/jinja_format.h"
+#include "model/template/jinja_value.h"
 
 static const char *const signs[] = {
     [SAH_J_ADD] = "+",           [SAH_J_SUBTRACT] = "-", [SAH_J_MULTIPLY] = "*",       [SAH_J_DIVIDE] = "/",

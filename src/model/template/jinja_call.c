@@ -2,7 +2,12 @@
 /* Calls: arguments to parameters, macros, and the functions that every template has. */
 #include <string.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_eval.h"
+#include "model/template/jinja_exec.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_value.h"
 #include "util/error.h"
 
 /* ---- Builtins ------------------------------------------------------------------------------------------ */

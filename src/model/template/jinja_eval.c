@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Expressions. */
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_eval.h"
+#include "model/template/jinja_arithmetic.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_member.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_value.h"
 
 sah_jv *sah_jr_slot(const sah_jrun *run, sah_jref ref)
 {

@@ -3,7 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_exec.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_eval.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_json.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_value.h"
 #include "util/error.h"
 
 enum { LARGEST_RUN = 128 << 20 /* bytes of values and text */ };

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/template/jinja_builtin.h"
-#include "model/template/jinja_parse.h"
+#include "model/template/jinja_expression.h"
+#include "model/template/jinja_filters.h"
+#include "model/template/jinja_tests.h"
 #include "util/error.h"
 
 static sah_jnode *parse_or(sah_jparser *p);

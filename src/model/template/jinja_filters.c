@@ -5,7 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_filters.h"
+#include "model/template/jinja_arithmetic.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_format.h"
+#include "model/template/jinja_json.h"
+#include "model/template/jinja_member.h"
+#include "model/template/jinja_methods.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_sequences.h"
+#include "model/template/jinja_text_methods.h"
+#include "model/template/jinja_value.h"
 #include "util/utf8.h"
 
 #define FILTER(name) static sah_jv name(sah_jrun *run, sah_jv v, const sah_jv *a)

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_format.h"
+#include "model/template/jinja_member.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_value.h"
 
 /* ---- Fields of formats --------------------------------------------------------------------------------- */
 

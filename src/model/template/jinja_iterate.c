@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Going over the items of a value, one after the other. */
-#include "model/template/jinja_run.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_value.h"
 #include "util/utf8.h"
 
 static bool next_of_list(sah_jrun *run, sah_jiterator *it, sah_jv *out)

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* v.name, v[key], v[a:b:c], as the sandbox lets templates at them. */
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_member.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_exec.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_methods.h"
+#include "model/template/jinja_value.h"
 
 /* ---- Methods ------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Methods of lists, dicts and `loop`, and which values have which. */
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_methods.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_text_methods.h"
+#include "model/template/jinja_value.h"
 
 /* ---- Lists, dicts, loop -------------------------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
 #define SAH_MODEL_TEMPLATE_JINJA_NODE_H
 
 #include "model/template/jinja.h"
-#include "model/template/jinja_value.h"
+#include "model/template/jinja_kinds.h"
 #include "util/arena.h"
 
 /* ---- Names --------------------------------------------------------------------------------------------- */

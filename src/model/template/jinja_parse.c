@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Statements, names and the parser's tools. Tags outside of what is supported are refused by name. */
 #include "model/template/jinja_parse.h"
+#include "model/template/jinja_expression.h"
+#include "model/template/jinja_scope.h"
+#include "util/alloc.h"
+#include "util/error.h"
+#include "util/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "model/template/jinja_scope.h"
-#include "util/alloc.h"
-#include "util/error.h"
-#include "util/utf8.h"
 
 /* Bounds on what is read: a published chat template has at most some 30 KB. */
 enum { LARGEST_SOURCE = 1 << 20, LARGEST_MEMORY = 64 << 20, MOST_NAMES = 4096 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the two halves of the parser share: statements (jinja_parse.c) and expressions (jinja_expression.c).
+/* Parsing: tokens and nodes, for statements (jinja_parse.c) and expressions (jinja_expression.c).
  * Functions that give a node give NULL when they failed, with the reason in the parser's error. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_PARSE_H
 #define SAH_MODEL_TEMPLATE_JINJA_PARSE_H
@@ -18,8 +18,6 @@ typedef struct sah_jparser {
     int loops; /* loops around in this function: break and continue need one */
 } sah_jparser;
 
-/* ---- Tokens and nodes ---------------------------------------------------------------------------------- */
-
 bool sah_jparse_at(const sah_jparser *p, const char *op); /* the operator `op` comes next */
 bool sah_jparse_at_name(const sah_jparser *p, const char *name); /* the word comes next */
 bool sah_jparse_skip(sah_jparser *p, const char *op);
@@ -37,18 +35,5 @@ void *sah_jparse_unexpected(sah_jparser *p, const char *what);
 void *sah_jparse_fail(sah_jparser *p, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool sah_jparse_deeper(sah_jparser *p); /* false: too deep; pair with p->depth-- */
-
-/* ---- Expressions --------------------------------------------------------------------------------------- */
-
-sah_jnode *sah_jparse_expression(sah_jparser *p);
-/* Without `... if ...` at the outermost level. */
-sah_jnode *sah_jparse_expression_unconditional(sah_jparser *p);
-/* One expression, or a tuple where commas stand between several, up to `end` (a word, or NULL) or the tag's
- * end. */
-sah_jnode *sah_jparse_tuple(sah_jparser *p, bool conditional, const char *end);
-/* What may be assigned to: names and tuples of them, with `members` namespace.attribute as well. */
-sah_jnode *sah_jparse_target(sah_jparser *p, const char *end, bool members);
-/* `| name(...) | ...` behind `node`; without a pipe before the first where `inline_`. */
-sah_jnode *sah_jparse_filters(sah_jparser *p, sah_jnode *node, bool inline_);
 
 #endif

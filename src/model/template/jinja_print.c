@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/template/jinja_run.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_value.h"
 #include "util/utf8.h"
 
 /* ---- Numbers ------------------------------------------------------------------------------------------- */

@@ -3,7 +3,16 @@
  * iterator, which does its work when it is asked and goes through its items once. */
 #include <string.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_sequences.h"
+#include "model/template/jinja_arithmetic.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_filters.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_member.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_tests.h"
+#include "model/template/jinja_text_methods.h"
+#include "model/template/jinja_value.h"
 
 #define FILTER(name) static sah_jv name(sah_jrun *run, sah_jv v, const sah_jv *a)
 

@@ -2,7 +2,14 @@
 /* Tests: what may stand behind `is`. */
 #include <math.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_tests.h"
+#include "model/template/jinja_arithmetic.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_filters.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_print.h"
+#include "model/template/jinja_text_methods.h"
+#include "model/template/jinja_value.h"
 
 #define TEST(name) static sah_jv name(sah_jrun *run, sah_jv v, const sah_jv *a)
 

@@ -2,7 +2,11 @@
 /* Methods of texts, as Python's str has them. */
 #include <string.h>
 
-#include "model/template/jinja_builtin.h"
+#include "model/template/jinja_text_methods.h"
+#include "model/template/jinja_call.h"
+#include "model/template/jinja_format.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_value.h"
 #include "util/utf8.h"
 
 /* ---- Arguments ----------------------------------------------------------------------------------------- */

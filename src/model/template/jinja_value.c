@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/template/jinja_run.h"
+#include "model/template/jinja_value.h"
+#include "model/template/jinja_exec.h"
+#include "model/template/jinja_iterate.h"
+#include "model/template/jinja_print.h"
 #include "util/error.h"
 #include "util/utf8.h"
 

@@ -1,117 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The values that a template computes with: Python's, as far as templates can tell. */
+/* Values made and asked, failures, and the bounds of a template's work. */
 #ifndef SAH_MODEL_TEMPLATE_JINJA_VALUE_H
 #define SAH_MODEL_TEMPLATE_JINJA_VALUE_H
 
-#include "model/template/jinja_text.h"
+#include "model/template/jinja_run.h"
 
-typedef enum sah_jkind {
-    SAH_J_MISSING, /* no value at all: a variable not set, an argument not given; templates never see it */
-    SAH_J_UNDEFINED,
-    SAH_J_NONE,
-    SAH_J_BOOL,
-    SAH_J_INT,
-    SAH_J_FLOAT,
-    SAH_J_TEXT,
-    SAH_J_LIST,
-    SAH_J_TUPLE,
-    SAH_J_DICT,
-    SAH_J_VIEW, /* keys(), values() or items() of a dict */
-    SAH_J_RANGE,
-    SAH_J_NAMESPACE,
-    SAH_J_ITERATOR, /* what map, select, reverse and the like give: goes through its items once */
-    SAH_J_LOOP, /* the variable `loop` */
-    SAH_J_MACRO,
-    SAH_J_FUNCTION, /* range, dict, namespace, ... */
-    SAH_J_METHOD /* a method together with the value it belongs to */
-} sah_jkind;
+/* ---- Failing and bounds -------------------------------------------------------------------------------- */
 
-typedef struct sah_jv {
-    sah_jkind kind;
-    bool safe; /* of a text: marked by safe or escape (markupsafe.Markup) */
-    union {
-        bool truth;
-        int64_t integer;
-        double real;
-        const sah_jtext *text;
-        struct sah_jlist *list; /* list, tuple, view */
-        struct sah_jdict *dict; /* dict, namespace */
-        const struct sah_jundefined *undefined;
-        const struct sah_jrange *range;
-        struct sah_jiterator *iterator;
-        struct sah_jloop *loop;
-        const struct sah_jmacro *macro;
-        const struct sah_jbuiltin *function;
-        const struct sah_jmethod *method;
-    };
-} sah_jv;
+sah_jv sah_jr_fail(sah_jrun *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+sah_jv sah_jr_unsupported(sah_jrun *run, const char *what, sah_jtext name);
+sah_jv sah_jr_out_of_memory(sah_jrun *run);
 
-/* Never changes once a template can see it. */
-typedef struct sah_jlist {
-    sah_jv *items;
-    size_t n, capacity;
-    const char *view; /* of a view: "dict_keys", ... */
-} sah_jlist;
+/* Counts n units of work; false when there were too many. */
+bool sah_jr_step(sah_jrun *run, size_t n);
 
-typedef struct sah_jdict {
-    sah_jv *keys, *values; /* in the order in which keys came */
-    size_t n, capacity;
-} sah_jdict;
+/* One level of recursion; pair with run->depth--, also when it failed. */
+bool sah_jr_deeper(sah_jrun *run);
 
-/* What is said when an undefined value is used. */
-typedef struct sah_jundefined {
-    const char *hint; /* the whole message; else it is made of: */
-    sah_jtext name;
-    const char *owner; /* "dict object", whose attribute or element it would be; NULL: a variable */
-    bool element; /* `name` is an element's, not quoted */
-} sah_jundefined;
+/* ---- Making values ------------------------------------------------------------------------------------- */
 
-typedef struct sah_jrange {
-    int64_t start, stop, step;
-    size_t n;
-} sah_jrange;
+void *sah_jr_alloc(sah_jrun *run, size_t n, size_t size); /* NULL: failed */
+sah_jv sah_jr_text(sah_jrun *run, sah_jtext text); /* not copied */
+sah_jv sah_jr_text_c(sah_jrun *run, const char *string); /* not copied */
+bool sah_jr_add(sah_jrun *run, sah_jbuffer *buffer, const char *data, size_t n);
+bool sah_jr_add_text(sah_jrun *run, sah_jbuffer *buffer, sah_jtext text);
+bool sah_jr_add_code(sah_jrun *run, sah_jbuffer *buffer, uint32_t code);
+bool sah_jr_add_c(sah_jrun *run, sah_jbuffer *buffer, const char *string);
+bool sah_jr_add_repeated(sah_jrun *run, sah_jbuffer *buffer, sah_jtext text, int64_t n);
+sah_jv sah_jr_buffer_text(sah_jrun *run, const sah_jbuffer *buffer);
 
-static inline sah_jv sah_jv_none(void)
-{
-    return (sah_jv){.kind = SAH_J_NONE};
-}
+sah_jv sah_jr_list(sah_jrun *run, sah_jkind kind, size_t capacity); /* empty, to be filled */
+bool sah_jr_push(sah_jrun *run, sah_jv list, sah_jv item);
+sah_jv sah_jr_pair(sah_jrun *run, sah_jv a, sah_jv b); /* a tuple */
+sah_jv sah_jr_dict(sah_jrun *run);
+bool sah_jr_dict_set(sah_jrun *run, sah_jv dict, sah_jv key, sah_jv value);
+const sah_jv *sah_jr_dict_get(sah_jrun *run, sah_jv dict, sah_jv key);
+const sah_jv *sah_jr_dict_get_text(sah_jv dict, sah_jtext key);
 
-static inline sah_jv sah_jv_missing(void)
-{
-    return (sah_jv){.kind = SAH_J_MISSING};
-}
+sah_jv sah_jr_undefined(sah_jrun *run, sah_jtext name); /* 'name' is undefined */
+sah_jv sah_jr_undefined_hint(sah_jrun *run, const char *hint);
+sah_jv sah_jr_undefined_member(sah_jrun *run, sah_jv owner, sah_jv name);
+sah_jv sah_jr_use_undefined(sah_jrun *run, sah_jv undefined); /* fails as Jinja does */
 
-static inline sah_jv sah_jv_bool(bool truth)
-{
-    return (sah_jv){.kind = SAH_J_BOOL, .truth = truth};
-}
+/* "not a TYPE": fails as Python's TypeError, or as the undefined value does. */
+sah_jv sah_jr_type_error(sah_jrun *run, sah_jv v, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* ---- Asking values ------------------------------------------------------------------------------------- */
 
-static inline sah_jv sah_jv_int(int64_t integer)
-{
-    return (sah_jv){.kind = SAH_J_INT, .integer = integer};
-}
+bool sah_jr_truth(sah_jrun *run, sah_jv v);
+bool sah_jr_equal(sah_jrun *run, sah_jv a, sah_jv b);
 
-static inline sah_jv sah_jv_real(double real)
-{
-    return (sah_jv){.kind = SAH_J_FLOAT, .real = real};
-}
-
-static inline bool sah_jv_is_number(sah_jv v)
-{
-    return v.kind == SAH_J_BOOL || v.kind == SAH_J_INT || v.kind == SAH_J_FLOAT;
-}
-
-/* Of a bool or an integer. */
-static inline int64_t sah_jv_integer(sah_jv v)
-{
-    return v.kind == SAH_J_BOOL ? v.truth : v.integer;
-}
-
-/* Of a number. */
-static inline double sah_jv_number(sah_jv v)
-{
-    return v.kind == SAH_J_FLOAT ? v.real : (double)sah_jv_integer(v);
-}
+/* <, 0, > as the order is; fails where Python has none. `op` is for the message. */
+int sah_jr_compare(sah_jrun *run, sah_jv a, sah_jv b, const char *op);
+bool sah_jr_contains(sah_jrun *run, sah_jv container, sah_jv item);
+bool sah_jr_length(sah_jrun *run, sah_jv v, size_t *out); /* false: it has none; does not fail */
+bool sah_jr_hashable(sah_jrun *run, sah_jv key); /* fails where it is not */
 
 /* "str", "dict", ...: Python's name of the type. */
 const char *sah_jv_type(sah_jv v);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/tokenizer/added_json.h"
+#include "model/tokenizer/added.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/tokenizer/ends.h"
+#include "model/tokenizer/tokenizer_build.h"
 
 #define DEEPSEEK(name) "<\xEF\xBD\x9C" name "\xEF\xBD\x9C>"
 

@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/tokenizer/steps_json.h"
 #include "model/tokenizer/normaliser_json.h"
+#include "model/tokenizer/steps_json.h"
+#include "model/tokenizer/tokenizer_build.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

@@ -3,7 +3,7 @@
 #ifndef SAH_MODEL_TOKENIZER_NORMALISER_JSON_H
 #define SAH_MODEL_TOKENIZER_NORMALISER_JSON_H
 
-#include "model/tokenizer/tokenizer_build.h"
+#include "model/tokenizer/pretokenize.h"
 #include "util/json.h"
 
 /* Adds its steps; `json` may be null. */

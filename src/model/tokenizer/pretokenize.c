@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/tokenizer/pretokenize.h"
+#include "model/tokenizer/added.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/tokenizer/steps_json.h"
+#include "model/tokenizer/tokenizer_build.h"
 #include "util/error.h"
 #include "util/utf8.h"
 

@@ -3,7 +3,8 @@
 #ifndef SAH_MODEL_TOKENIZER_STEPS_JSON_H
 #define SAH_MODEL_TOKENIZER_STEPS_JSON_H
 
-#include "model/tokenizer/tokenizer_build.h"
+#include "model/tokenizer/detokenize.h"
+#include "model/tokenizer/pretokenize.h"
 #include "util/json.h"
 
 enum { SAH_DEEPEST_STEP = 8 }; /* Sequence in Sequence */

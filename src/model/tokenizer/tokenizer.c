@@ -5,9 +5,10 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "model/tokenizer/tokenizer_build.h"
-#include "model/tokenizer/ends.h"
 #include "model/template/thinking.h"
+#include "model/tokenizer/added.h"
+#include "model/tokenizer/ends.h"
+#include "model/tokenizer/tokenizer_build.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"
@@ -215,6 +216,14 @@ int32_t sah_tokenizer_eos(const sah_tokenizer *tokenizer)
 const char *sah_tokenizer_token(const sah_tokenizer *tokenizer, int32_t id)
 {
     return sah_vocab_text(&tokenizer->vocab, id, NULL);
+}
+
+bool sah_tokenizer_is_end(const sah_tokenizer *tokenizer, int32_t id)
+{
+    for (size_t i = 0; i < tokenizer->ends.n; i++) {
+        if (tokenizer->ends.items[i] == id) return true;
+    }
+    return false;
 }
 
 int32_t sah_tokenizer_id(const sah_tokenizer *tokenizer, const char *token)

@@ -3,17 +3,10 @@
 #ifndef SAH_MODEL_TOKENIZER_TOKENIZER_H
 #define SAH_MODEL_TOKENIZER_TOKENIZER_H
 
-#include "model/format/gguf.h"
 #include "sahara.h"
 
 typedef struct sah_tokenizer sah_tokenizer;
 
-/* From DIR/tokenizer.json, or DIR/tokenizer.model (SentencePiece) where there is no such file, with the files beside
- * it where they are there: tokenizer_config.json, special_tokens_map.json, added_tokens.json, generation_config.json,
- * config.json. *out is NULL where there is neither. A normaliser, pre-tokeniser or kind of model that is not
- * supported is refused by name. */
-sah_status sah_tokenizer_from_directory(const char *directory, sah_tokenizer **out, sah_error *error);
-sah_status sah_tokenizer_from_gguf(const sah_gguf *gguf, sah_tokenizer **out, sah_error *error);
 void sah_tokenizer_free(sah_tokenizer *tokenizer);
 
 /* Ids of `text`; special tokens in the text become their ids; `add_special`: BOS (and EOS) as the model's

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "model/tokenizer/added.h"
 #include "util/alloc.h"
 #include "util/error.h"
 
@@ -109,14 +110,6 @@ sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name, sah
             return sah_steps_add(steps, (sah_step){.kind = SAH_STEP_NORMALISE, .form = forms[i].form}, error);
     }
     return sah_fail(error, SAH_NOT_SUPPORTED, "normalizer %s is not supported", name);
-}
-
-bool sah_tokenizer_is_end(const sah_tokenizer *tokenizer, int32_t id)
-{
-    for (size_t i = 0; i < tokenizer->ends.n; i++) {
-        if (tokenizer->ends.items[i] == id) return true;
-    }
-    return false;
 }
 
 sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error)

@@ -4,6 +4,7 @@
 #ifndef SAH_MODEL_TOKENIZER_TOKENIZER_BUILD_H
 #define SAH_MODEL_TOKENIZER_TOKENIZER_BUILD_H
 
+#include "model/tokenizer/added.h"
 #include "model/tokenizer/detokenize.h"
 #include "model/tokenizer/merge.h"
 #include "model/tokenizer/pretokenize.h"

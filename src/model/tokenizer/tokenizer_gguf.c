@@ -8,9 +8,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "model/tokenizer/tokenizer_gguf.h"
+#include "model/tokenizer/added.h"
+#include "model/tokenizer/ends.h"
 #include "model/tokenizer/tokenizer_build.h"
 #include "model/tokenizer/word_rules.h"
-#include "model/tokenizer/ends.h"
 #include "util/alloc.h"
 #include "util/error.h"
 

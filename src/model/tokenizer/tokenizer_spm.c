@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/tokenizer/sentencepiece.h"
-#include "model/tokenizer/tokenizer_spm.h"
-#include "model/tokenizer/tokenizer_files.h"
+#include "model/tokenizer/added.h"
 #include "model/tokenizer/added_json.h"
+#include "model/tokenizer/sentencepiece.h"
+#include "model/tokenizer/tokenizer_files.h"
+#include "model/tokenizer/tokenizer_spm.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"

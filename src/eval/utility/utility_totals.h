@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From log-likelihoods to what is reported. */
-#ifndef SAH_EVAL_UTILITY_UTILITY_H
-#define SAH_EVAL_UTILITY_UTILITY_H
+#ifndef SAH_EVAL_UTILITY_UTILITY_TOTALS_H
+#define SAH_EVAL_UTILITY_UTILITY_TOTALS_H
 
 #include "sahara.h"
 #include "util/strings.h"

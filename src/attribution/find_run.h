@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a run of find knows at any moment, and its lines in the journal (docs/files.md): what a line says goes
- * in here when it is written and, when a run is resumed, when it is read. */
-#ifndef SAH_ATTRIBUTION_FIND_H
-#define SAH_ATTRIBUTION_FIND_H
+/* What a run of find knows at any moment: no more than its lines in the journal say, so that a run carries on
+ * anywhere. What a line says goes in here when it is written and, when a run is resumed, when it is read. */
+#ifndef SAH_ATTRIBUTION_FIND_RUN_H
+#define SAH_ATTRIBUTION_FIND_RUN_H
 
+#include "attribution/shift.h"
 #include "run/interchange.h"
 #include "run/journal.h"
 #include "run/prompts.h"
-#include "run/shard.h"
 #include "run/together.h"
-#include "attribution/shift.h"
 
 #define SAH_FIND_TEMPLATE "sahara"
 
@@ -63,13 +62,6 @@ typedef struct sah_find_run {
 sah_status sah_find_run_init(sah_find_run *run, sah_error *error);
 void sah_find_run_free(sah_find_run *run);
 
-/* Opens the journal and takes up what is there. */
-sah_status sah_find_open(sah_find_run *run, const sah_strings *queries, const sah_strings *contrast,
-                         const char *path, sah_error *error);
-
-/* The same with a header that is there already. */
-sah_status sah_find_open_as(sah_find_run *run, json_t *header, const char *path, sah_error *error);
-
 size_t sah_find_cell(const sah_find_run *run, sah_head head);
 sah_head sah_find_head(const sah_find_run *run, size_t cell);
 bool sah_find_in_group(const sah_find_run *run, sah_head head);
@@ -81,31 +73,12 @@ double sah_find_score(const sah_find_run *run, const sah_turn *turn);
 sah_status sah_find_note_group(sah_find_run *run, const sah_turn *turn, const sah_turn_evidence *evidence,
                                sah_error *error);
 
-/* Takes up what the other shards have written of the step under way, and of their samples. */
-sah_status sah_find_read_others(sah_find_run *run, sah_error *error);
-
-/* Lines of the step under way. */
-sah_status sah_find_write_head(sah_find_run *run, size_t cell, const sah_turn *turn, const double *angles,
-                               const sah_turn_evidence *evidence, sah_error *error);
-sah_status sah_find_write_random(sah_find_run *run, const sah_head *heads, size_t n, const sah_turn *turn,
-                                 sah_error *error);
-
-/* A line of the sample of n queries, before the first step. */
-sah_status sah_find_write_sample(sah_find_run *run, size_t cell, size_t n, const sah_turn *turn,
-                                 const sah_turn_evidence *evidence, sah_error *error);
-
-/* How likely chance makes a step; < 0: nothing to say. */
-typedef struct sah_find_judgement {
-    double heads, random, labels;
-    bool better; /* than chance */
-} sah_find_judgement;
-
-/* Of the step that chooses cells[best] among `cells` [n], which all have their lines. */
-sah_status sah_find_judge(const sah_find_run *run, const size_t *cells, size_t n, size_t best,
-                          sah_find_judgement *out, sah_error *error);
-
-/* Chooses among `cells` [n], which all have their lines, writes the step's last line and goes on to the next
- * step. */
-sah_status sah_find_finish_step(sah_find_run *run, const size_t *cells, size_t n, sah_error *error);
+/* A head's turn in the step under way; statistics [1 + SAH_TURN_PERMUTATIONS] with contrast queries. */
+sah_status sah_find_note_head(sah_find_run *run, size_t cell, const sah_turn *turn, const float *statistics,
+                              sah_error *error);
+/* The turn of a random group of the step's size. */
+sah_status sah_find_note_random(sah_find_run *run, const sah_turn *turn, sah_error *error);
+/* The head of that cell, which has its line, joins the group: the next step begins. */
+sah_status sah_find_note_chosen(sah_find_run *run, size_t cell, sah_error *error);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a line of a result is about, for merge.c: its unit, and which units a run has. */
-#ifndef SAH_RUN_MERGE_H
-#define SAH_RUN_MERGE_H
+#ifndef SAH_RUN_MERGE_UNITS_H
+#define SAH_RUN_MERGE_UNITS_H
 
 #include "sahara.h"
 #include "util/json.h"
