@@ -3,7 +3,7 @@
 #ifndef SAH_EDIT_REWRITE_GGUF_H
 #define SAH_EDIT_REWRITE_GGUF_H
 
-#include "edit/rewrite.h"
+#include "edit/rewrite_tensors.h"
 
 sah_status sah_rewrite_gguf(sah_rewrite *rewrite, sah_output *output, sah_error *error);
 

@@ -3,7 +3,7 @@
 #ifndef SAH_EDIT_REWRITE_SCALES_H
 #define SAH_EDIT_REWRITE_SCALES_H
 
-#include "edit/rewrite.h"
+#include "edit/rewrite_tensors.h"
 
 /* Whether tensor `name` of the files holds scales of a tensor that becomes floats; how many bytes
  * all such take; config.json as it must be where there are any, for free(). */
