@@ -17,6 +17,7 @@
 
 #include "model/format/gguf_split.h"
 #include "model/template/chat.h"
+#include "model/tokenizer/characters.h"
 #include "model/tokenizer/pattern.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/tokenizer/tokenizer_build.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/tokenizer/pretokenize.h"
+#include "model/tokenizer/characters.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"

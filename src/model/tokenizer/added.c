@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "model/tokenizer/added.h"
+#include "model/tokenizer/characters.h"
 #include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"

@@ -3,7 +3,7 @@
 #ifndef SAH_MODEL_TOKENIZER_ADDED_H
 #define SAH_MODEL_TOKENIZER_ADDED_H
 
-#include "model/tokenizer/pretokenize.h"
+#include "model/tokenizer/pieces.h"
 
 typedef struct sah_added {
     char *text;

@@ -67,9 +67,14 @@ const char *sah_fill_role(size_t role, bool *ends)
     return roles[role].key;
 }
 
+static int32_t id_of(const sah_tokenizer *tokenizer, const char *name)
+{
+    return sah_vocab_find(&tokenizer->vocab, name, strlen(name));
+}
+
 static bool has(const sah_tokenizer *tokenizer, const char *name)
 {
-    return sah_tokenizer_id(tokenizer, name) >= 0;
+    return id_of(tokenizer, name) >= 0;
 }
 
 /* Two names mean something else in some vocabularies: where messages end in <|return|> or <|call|> (or <|flush|>
@@ -78,7 +83,7 @@ static bool has(const sah_tokenizer *tokenizer, const char *name)
 static sah_known what_here(const sah_tokenizer *tokenizer, const char *name)
 {
     const bool calls = has(tokenizer, "<|call|>") || has(tokenizer, "<|calls|>");
-    const bool plamo = sah_tokenizer_is_end(tokenizer, sah_tokenizer_id(tokenizer, "<|plamo:eos|>"));
+    const bool plamo = sah_ids_has(&tokenizer->ends, id_of(tokenizer, "<|plamo:eos|>"));
     if (strcmp(name, "<|end|>") == 0 && calls &&
         (has(tokenizer, "<|return|>") || has(tokenizer, "<|flush|>")))
         return SAH_KNOWN_BETWEEN;
@@ -102,7 +107,7 @@ sah_known sah_tokenizer_known(const sah_tokenizer *tokenizer, unsigned given, co
 
 static sah_status add_end(sah_tokenizer *tokenizer, unsigned given, const char *name, sah_error *error)
 {
-    const int32_t id = sah_tokenizer_id(tokenizer, name);
+    const int32_t id = id_of(tokenizer, name);
     if (id < 0 || sah_tokenizer_known(tokenizer, given, name) != SAH_KNOWN_END) return SAH_OK;
     return sah_tokenizer_add_end(tokenizer, id, error);
 }

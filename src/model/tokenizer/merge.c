@@ -31,6 +31,14 @@ sah_status sah_ids_add(sah_ids *ids, int32_t id, sah_error *error)
     return SAH_OK;
 }
 
+bool sah_ids_has(const sah_ids *ids, int32_t id)
+{
+    for (size_t i = 0; i < ids->n; i++) {
+        if (ids->items[i] == id) return true;
+    }
+    return false;
+}
+
 /* ---- The table of merges ------------------------------------------------------------------------------- */
 
 static uint64_t pair_key(int32_t left, int32_t right)

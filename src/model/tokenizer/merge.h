@@ -13,6 +13,7 @@ typedef struct sah_ids {
 } sah_ids;
 
 sah_status sah_ids_add(sah_ids *ids, int32_t id, sah_error *error);
+bool sah_ids_has(const sah_ids *ids, int32_t id);
 
 /* A merge of tokens (left, right): key = left << 32 | right. */
 typedef struct sah_pair {

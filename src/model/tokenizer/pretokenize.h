@@ -1,29 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What happens to a text before its words are merged into tokens: added tokens are cut out, the rest is
- * normalised and cut into words. The order and the meaning of every step are those of the tokenizers library.
- */
+/* What happens to a text before its words are merged into tokens: it is normalised and cut into words. The order and
+ * the meaning of every step are those of the tokenizers library. */
 #ifndef SAH_MODEL_TOKENIZER_PRETOKENIZE_H
 #define SAH_MODEL_TOKENIZER_PRETOKENIZE_H
 
 #include "model/tokenizer/charsmap.h"
 #include "model/tokenizer/pattern.h"
+#include "model/tokenizer/pieces.h"
 #include "model/tokenizer/vocab.h"
-
-/* A part of a text: characters still to be tokenised, or an added token. */
-typedef struct sah_piece {
-    size_t at, size; /* in the pieces' text */
-    int32_t id; /* of the added token; -1: text */
-    bool first; /* begins where the whole text begins, and nothing has been taken off there */
-} sah_piece;
-
-typedef struct sah_pieces {
-    sah_text text;
-    sah_piece *items;
-    size_t n, capacity;
-} sah_pieces;
-
-sah_status sah_pieces_add(sah_pieces *pieces, sah_piece piece, sah_error *error);
-void sah_pieces_free(sah_pieces *pieces);
 
 typedef enum sah_step_kind {
     SAH_STEP_NORMALISE, /* to a Unicode normal form: `form` holds utf8proc's options */
@@ -73,14 +57,5 @@ void sah_steps_free(sah_steps *steps);
 
 /* Puts the pieces through the steps in order; pieces that become empty vanish. */
 sah_status sah_steps_apply(const sah_steps *steps, sah_pieces *pieces, sah_spans *scratch, sah_error *error);
-
-/* GPT-2's byte alphabet: the character that stands for a byte, and back (-1: none). */
-uint32_t sah_byte_character(unsigned char byte);
-int sah_character_byte(uint32_t character);
-
-/* Unicode's White_Space, and the word characters of Unicode's recommendation for regular expressions (UTS 18,
- * C: \w). */
-bool sah_is_white_space(uint32_t code);
-bool sah_is_word_character(uint32_t code);
 
 #endif

@@ -220,10 +220,7 @@ const char *sah_tokenizer_token(const sah_tokenizer *tokenizer, int32_t id)
 
 bool sah_tokenizer_is_end(const sah_tokenizer *tokenizer, int32_t id)
 {
-    for (size_t i = 0; i < tokenizer->ends.n; i++) {
-        if (tokenizer->ends.items[i] == id) return true;
-    }
-    return false;
+    return sah_ids_has(&tokenizer->ends, id);
 }
 
 int32_t sah_tokenizer_id(const sah_tokenizer *tokenizer, const char *token)

@@ -114,7 +114,7 @@ sah_status sah_tokenizer_add_normal_form(sah_steps *steps, const char *name, sah
 
 sah_status sah_tokenizer_add_end(sah_tokenizer *tokenizer, int32_t id, sah_error *error)
 {
-    if (id < 0 || sah_tokenizer_is_end(tokenizer, id)) return SAH_OK;
+    if (id < 0 || sah_ids_has(&tokenizer->ends, id)) return SAH_OK;
     return sah_ids_add(&tokenizer->ends, id, error);
 }
 
