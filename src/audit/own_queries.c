@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The queries that an audit asks when it is given none: the project's own, compiled in. */
-#include "run/queries.h"
+#include "run/query_source.h"
 #include "run/queries_table.h"
 #include "util/embedded.h"
 

@@ -3,7 +3,7 @@
 #ifndef SAH_RUN_QUERIES_JSON_H
 #define SAH_RUN_QUERIES_JSON_H
 
-#include "run/queries.h"
+#include "run/query_source.h"
 
 /* Whether the text is meant as JSON though no name says so. */
 sah_status sah_query_is_json(const sah_query_source *s, bool *is_json, sah_error *error);

@@ -3,7 +3,7 @@
 #ifndef SAH_RUN_QUERIES_TABLE_H
 #define SAH_RUN_QUERIES_TABLE_H
 
-#include "run/queries.h"
+#include "run/query_source.h"
 
 /* Separators in the order in which a header is tried with them. */
 #define SAH_SEPARATORS_CSV ",\t;"

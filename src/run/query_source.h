@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A list of queries on its way from a file: what the readers of its three forms share. */
-#ifndef SAH_RUN_QUERIES_H
-#define SAH_RUN_QUERIES_H
+#ifndef SAH_RUN_QUERY_SOURCE_H
+#define SAH_RUN_QUERY_SOURCE_H
 
 #include "sahara.h"
 
@@ -31,6 +31,8 @@ sah_status sah_query_add(const sah_query_source *s, const char *query, size_t si
 sah_status sah_query_fail_column(const sah_query_source *s, const char *place, const char *kind,
                                  const sah_strings *names, sah_error *error);
 
+/* Bytes of the line end at text[at]: 2 (CR LF), 1 (LF or CR), or 0 where there is none. */
+size_t sah_query_line_end(const char *text, size_t size, size_t at);
 /* How many line ends are in the text: CR LF, LF or CR. */
 size_t sah_query_lines(const char *text, size_t size);
 
