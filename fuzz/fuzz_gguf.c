@@ -168,11 +168,11 @@ static fuzz_path path_of(const uint8_t *data, size_t size)
 {
     const size_t border = second_part(data, size);
     if (border == size) {
-        fuzz_named_set(whole, data, size);
+        fuzz_set(whole, data, size);
         return fuzz_path_in(&folder, "m.gguf");
     }
-    fuzz_named_set(parts[0], data, border);
-    fuzz_named_set(parts[1], data + border, size - border);
+    fuzz_set(parts[0], data, border);
+    fuzz_set(parts[1], data + border, size - border);
     return fuzz_path_in(&folder, "m-00001-of-00002.gguf");
 }
 

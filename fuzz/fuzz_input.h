@@ -12,37 +12,46 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-typedef struct fuzz_file {
-    int fd;
-    char path[32];
-} fuzz_file;
-
-static inline fuzz_file fuzz_file_of(const uint8_t *data, size_t size)
+static inline void fuzz_set(int fd, const void *data, size_t size)
 {
-    fuzz_file file = {.fd = memfd_create("fuzz", 0)};
-    for (size_t at = 0; at < size;) {
-        ssize_t n = write(file.fd, data + at, size - at);
-        if (n <= 0) break;
-        at += (size_t)n;
-    }
-    snprintf(file.path, sizeof file.path, "/proc/self/fd/%d", file.fd);
-    return file;
+    if ((size > 0 && pwrite(fd, data, size, 0) != (ssize_t)size) || ftruncate(fd, (off_t)size) != 0) abort();
 }
 
-static inline void fuzz_file_close(const fuzz_file *file)
+/* A file in memory, by its path: the input's bytes, until the next is made. */
+typedef struct fuzz_path {
+    char text[256];
+} fuzz_path;
+
+static inline fuzz_path fuzz_memory(int fd)
 {
-    close(file->fd);
+    fuzz_path path;
+    snprintf(path.text, sizeof path.text, "/proc/self/fd/%d", fd);
+    return path;
 }
 
-/* A folder for files of given names and for what the library writes; fuzz_folder_remove() removes it. */
+static inline fuzz_path fuzz_file_of(const void *data, size_t size)
+{
+    static int fd = -1;
+    if (fd < 0) fd = memfd_create("fuzz", 0);
+    if (fd < 0) abort();
+    fuzz_set(fd, data, size);
+    return fuzz_memory(fd);
+}
+
+/* A folder, in memory where there is one, for files of given names and for what the library writes;
+ * fuzz_folder_remove() removes it. */
 typedef struct fuzz_folder {
     char path[32];
 } fuzz_folder;
 
 static inline void fuzz_folder_make(fuzz_folder *folder)
 {
-    snprintf(folder->path, sizeof folder->path, "/tmp/sahara-fuzz-XXXXXX");
-    if (mkdtemp(folder->path) == NULL) abort();
+    static const char *const where[] = {"/dev/shm", "/tmp"};
+    for (size_t i = 0; i < sizeof where / sizeof *where; i++) {
+        snprintf(folder->path, sizeof folder->path, "%s/sahara-fuzz-XXXXXX", where[i]);
+        if (mkdtemp(folder->path) != NULL) return;
+    }
+    abort();
 }
 
 /* Removes the folder and what lies in it. */
@@ -58,10 +67,6 @@ static inline void fuzz_folder_remove(const fuzz_folder *folder)
     rmdir(folder->path);
 }
 
-typedef struct fuzz_path {
-    char text[256];
-} fuzz_path;
-
 static inline fuzz_path fuzz_path_in(const fuzz_folder *folder, const char *name)
 {
     fuzz_path path;
@@ -74,18 +79,13 @@ static inline void fuzz_folder_link(const fuzz_folder *folder, const char *name,
     if (symlink(target, fuzz_path_in(folder, name).text) != 0) abort();
 }
 
-/* A name in the folder whose bytes fuzz_named_set() gives. */
+/* A name in the folder whose bytes fuzz_set() gives. */
 static inline int fuzz_named(const fuzz_folder *folder, const char *name)
 {
-    fuzz_file file = fuzz_file_of(NULL, 0);
-    if (file.fd < 0) abort();
-    fuzz_folder_link(folder, name, file.path);
-    return file.fd;
-}
-
-static inline void fuzz_named_set(int fd, const void *data, size_t size)
-{
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, data, size, 0) != (ssize_t)size) abort();
+    const int fd = memfd_create("fuzz", 0);
+    if (fd < 0) abort();
+    fuzz_folder_link(folder, name, fuzz_memory(fd).text);
+    return fd;
 }
 
 #endif

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fuzzes the judge: the first byte chooses between a response, a phrase list and a file of responses. */
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "eval/judge/phrases.h"
 #include "eval/judge/responses.h"
+#include "fuzz_input.h"
 #include "sahara.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -38,16 +36,12 @@ static void one_file(const char *text, size_t size)
 {
     sah_responses responses;
     sah_record response;
-    char path[64];
-    int fd = memfd_create("responses", 0);
-    if (fd < 0 || write(fd, text, size) != (ssize_t)size) abort();
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (sah_responses_open(path, NULL, &responses, NULL) == SAH_OK) {
+    const fuzz_path path = fuzz_file_of(text, size);
+    if (sah_responses_open(path.text, NULL, &responses, NULL) == SAH_OK) {
         while (sah_responses_next(&responses, &response, NULL) == SAH_OK && response.object != NULL)
             one_response(response.text, response.length);
         sah_responses_close(&responses);
     }
-    close(fd);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -93,8 +93,8 @@ static void set_adapter(const uint8_t *data, size_t size)
     for (int i = 0; i < 8; i++) file[i] = (uint8_t)((uint64_t)header >> (8 * i));
     if (header > 0) memcpy(file + 8, border + 1, header);
     memset(file + 8 + header, 0, DATA);
-    fuzz_named_set(adapter_config, data, first);
-    fuzz_named_set(adapter_weights, file, 8 + header + DATA);
+    fuzz_set(adapter_config, data, first);
+    fuzz_set(adapter_weights, file, 8 + header + DATA);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -102,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) return 0;
     const size_t i = data[0] % N_MODELS;
     if (data[0] < 128) {
-        fuzz_named_set(configs[i], data + 1, size - 1);
+        fuzz_set(configs[i], data + 1, size - 1);
         compute(folders[i].path, NULL);
     } else {
         set_adapter(data + 1, size - 1);

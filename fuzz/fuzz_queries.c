@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sah_status status;
     if (size == 0) return 0;
     const fuzz_path path = fuzz_path_in(&folder, names[data[0] % N_NAMES]);
-    fuzz_named_set(file, data + 1, size - 1);
+    fuzz_set(file, data + 1, size - 1);
     switch (data[0] / N_NAMES % 4) {
     case 0:
         status = sah_queries_read(path.text, NULL, 0, &queries, &error);

@@ -95,7 +95,7 @@ static void merge(const char *path)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const fuzz_path path = fuzz_path_in(&folder, "result.jsonl");
-    fuzz_named_set(file, data, size);
+    fuzz_set(file, data, size);
     if (size % 8 == 0) read_result(path.text);
     if (size % 8 == 4) report(path.text);
     merge(path.text);

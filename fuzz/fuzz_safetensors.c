@@ -11,16 +11,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static fuzz_file with_length(const uint8_t *header, size_t size)
+static fuzz_path with_length(const uint8_t *header, size_t size)
 {
     enum { DATA = 64 };
     uint8_t *all = calloc(1, 8 + size + DATA);
     if (all == NULL) abort();
     for (int i = 0; i < 8; i++) all[i] = (uint8_t)(size >> (8 * i));
     memcpy(all + 8, header, size);
-    fuzz_file file = fuzz_file_of(all, 8 + size + DATA);
+    const fuzz_path path = fuzz_file_of(all, 8 + size + DATA);
     free(all);
-    return file;
+    return path;
 }
 
 /* The file, scales put where they belong. */
@@ -39,8 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sah_error error = {0};
     sah_tensors tensors;
     if (size == 0) return 0;
-    fuzz_file file = data[0] % 2 == 0 ? with_length(data + 1, size - 1) : fuzz_file_of(data + 1, size - 1);
-    if (open_scaled(file.path, &tensors, &error) == SAH_OK) {
+    const fuzz_path path =
+        data[0] % 2 == 0 ? with_length(data + 1, size - 1) : fuzz_file_of(data + 1, size - 1);
+    if (open_scaled(path.text, &tensors, &error) == SAH_OK) {
         for (size_t i = 0; i < tensors.n; i++) {
             size_t n = sah_tensor_values(&tensors.items[i]);
             float *values = malloc(n * sizeof *values + 1);
@@ -53,6 +54,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (error.message[0] == '\0') {
         abort();
     }
-    fuzz_file_close(&file);
     return 0;
 }

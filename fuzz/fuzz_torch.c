@@ -40,7 +40,7 @@ static void put_common(buffer *b, size_t size, const char *name)
     put_number(b, 0, 2);
 }
 
-static fuzz_file container(const uint8_t *pickle, size_t size)
+static fuzz_path container(const uint8_t *pickle, size_t size)
 {
     static const uint8_t ZEROS[96];
     const struct {
@@ -75,18 +75,18 @@ static fuzz_file container(const uint8_t *pickle, size_t size)
     put_number(&b, end - directory, 4);
     put_number(&b, directory, 4);
     put_number(&b, 0, 2);
-    fuzz_file file = fuzz_file_of(b.data, b.n);
+    const fuzz_path path = fuzz_file_of(b.data, b.n);
     free(b.data);
-    return file;
+    return path;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     sah_error error = {0};
     sah_tensors tensors;
-    fuzz_file file =
+    const fuzz_path path =
         size >= 2 && memcmp(data, "PK", 2) == 0 ? fuzz_file_of(data, size) : container(data, size);
-    if (sah_weights_open_file(file.path, &tensors, &error) == SAH_OK) {
+    if (sah_weights_open_file(path.text, &tensors, &error) == SAH_OK) {
         for (size_t i = 0; i < tensors.n; i++) {
             size_t n = sah_tensor_values(&tensors.items[i]);
             float *values = malloc(n * sizeof *values + 1);
@@ -98,6 +98,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (error.message[0] == '\0') {
         abort();
     }
-    fuzz_file_close(&file);
     return 0;
 }

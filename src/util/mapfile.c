@@ -12,6 +12,28 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
+/* What lies behind a file's end in its last page is no part of it: the address sanitizer is told so. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define WITH_ADDRESS_SANITIZER
+#endif
+#ifdef WITH_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+static size_t behind_end(size_t size)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (page - size % page) % page;
+}
+#define FENCE(data, size)   ASAN_POISON_MEMORY_REGION((data) + (size), behind_end(size))
+#define UNFENCE(data, size) ASAN_UNPOISON_MEMORY_REGION((data) + (size), behind_end(size))
+#else
+#define FENCE(data, size)   ((void)0)
+#define UNFENCE(data, size) ((void)0)
+#endif
+
 /* O_NONBLOCK: opening a named pipe that nobody writes to must fail, not wait. */
 static sah_status open_regular(const char *path, int *fd, sah_mapfile *out, sah_error *error)
 {
@@ -47,6 +69,7 @@ sah_status sah_mapfile_open(const char *path, sah_mapfile *out, sah_error *error
             goto done;
         }
         out->data = data;
+        FENCE(out->data, out->size);
     }
 done:
     if (fd >= 0) close(fd);
@@ -83,19 +106,25 @@ void sah_mapfile_release(const sah_mapfile *file, size_t offset, size_t size)
 void sah_mapfile_close(sah_mapfile *file)
 {
     if (file == NULL) return;
-    if (file->data != NULL) munmap((void *)(uintptr_t)file->data, file->size);
+    if (file->data != NULL) {
+        UNFENCE(file->data, file->size);
+        munmap((void *)(uintptr_t)file->data, file->size);
+    }
     free(file->path);
     *file = (sah_mapfile){0};
 }
 
-static sah_status read_all(int fd, const char *name, size_t limit, char **data, size_t *size,
+/* What is left to read of fd; `likely`: bytes of it, as far as its system knows. */
+static sah_status read_all(int fd, const char *name, size_t likely, size_t limit, char **data, size_t *size,
                            sah_error *error)
 {
     enum { CHUNK = 65536 };
-    size_t capacity = 0, n = 0;
-    for (;;) {
-        if (!sah_grow(data, &capacity, n + CHUNK + 1, 1)) return sah_fail_memory(error, name);
-        ssize_t got = read(fd, *data + n, CHUNK);
+    size_t capacity = 0, n = 0, chunk = likely > 0 && likely < CHUNK ? likely : CHUNK;
+    for (;; chunk = CHUNK) {
+        /* Behind what is read: a byte to see that there is no more, and a NUL. */
+        if (capacity - n < 2 && !sah_grow(data, &capacity, n + chunk + 2, 1))
+            return sah_fail_memory(error, name);
+        ssize_t got = read(fd, *data + n, capacity - n - 1);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return sah_fail_errno(error, "cannot read", name);
         if (got == 0) break;
@@ -120,10 +149,12 @@ sah_status sah_file_read(const char *path, size_t limit, char **data, size_t *si
     int fd = standard_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return sah_fail_errno(error, "cannot open", path);
     sah_status result;
-    if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) {
+    const bool known = fstat(fd, &status) == 0;
+    if (known && S_ISDIR(status.st_mode)) {
         result = sah_fail(error, SAH_FAILED, "%s is a directory, not a file", name);
     } else {
-        result = read_all(fd, name, limit, data, size, error);
+        const size_t likely = known && S_ISREG(status.st_mode) ? (size_t)status.st_size : 0;
+        result = read_all(fd, name, likely, limit, data, size, error);
     }
     if (!standard_input) close(fd);
     if (result != SAH_OK) {

@@ -42,36 +42,33 @@ static bool is_single_quote(uint32_t code)
     return code == '\'' || code == 0x2018 || code == 0x201B;
 }
 
-static bool closes_quote(uint32_t open, uint32_t code)
-{
-    switch (open) {
-    case '"':
-        return code == '"';
-    case 0x201C:
-        return code == 0x201D; /* “ ” */
-    case 0x201E:
-        return code == 0x201C || code == 0x201D; /* „ “ */
-    case 0x00AB:
-        return code == 0x00BB; /* « » */
-    case 0x300C:
-        return code == 0x300D; /* corner brackets */
-    case 0x300E:
-        return code == 0x300F;
-    default:
-        return false;
-    }
-}
+/* Quotation marks: one that opens, and those that close what it opened. */
+static const struct quote {
+    uint32_t open, closes[2];
+} quotes[] = {
+    {'"', {'"', '"'}},          {0x201C, {0x201D, 0x201D}}, /* “ ” */
+    {0x201E, {0x201C, 0x201D}}, /* „ “ */
+    {0x00AB, {0x00BB, 0x00BB}}, /* « » */
+    {0x300C, {0x300D, 0x300D}}, /* corner brackets */
+    {0x300E, {0x300F, 0x300F}},
+};
 
-/* Position of the first code of codes[from..n), at most `most` further on, that `closes` accepts; 0: none. */
-static size_t find_closing(const uint32_t *codes, size_t from, size_t n, size_t most, uint32_t open)
+/* Position of the first code of codes[from..n), at most `most` further on, that is one of the two; 0: none. */
+static size_t find_closing(const uint32_t *codes, size_t from, size_t n, size_t most, uint32_t one,
+                           uint32_t other)
 {
     size_t end = n - from < most ? n : from + most;
-    for (size_t i = from; i < end; i++) {
-        bool found = open == '<'   ? codes[i] == '>'
-                     : open == '(' ? codes[i] == ')'
-                                   : closes_quote(open, codes[i]);
-        if (found) return i;
-    }
+    for (size_t i = from; i < end; i++)
+        if (codes[i] == one || codes[i] == other) return i;
+    return 0;
+}
+
+/* Where the quotation that codes[i] opens closes; 0: it opens none. */
+static size_t find_quote_closing(const uint32_t *codes, size_t i, size_t n)
+{
+    for (size_t k = 0; k < sizeof quotes / sizeof *quotes; k++)
+        if (codes[i] == quotes[k].open)
+            return find_closing(codes, i + 1, n, LONGEST_QUOTE, quotes[k].closes[0], quotes[k].closes[1]);
     return 0;
 }
 
@@ -106,12 +103,11 @@ static size_t skip_markup(const uint32_t *codes, size_t i, size_t n, size_t word
     size_t end = 0;
     if (codes[i] == '<' && i + 1 < n &&
         (codes[i + 1] == '/' || codes[i + 1] == '|' || is_ascii_letter(codes[i + 1]))) {
-        end = find_closing(codes, i + 1, n, LONGEST_TAG, '<');
+        end = find_closing(codes, i + 1, n, LONGEST_TAG, '>', '>');
     } else if (codes[i] == ']' && i + 1 < n && codes[i + 1] == '(') {
-        end = find_closing(codes, i + 2, n, LONGEST_LINK, '(');
+        end = find_closing(codes, i + 2, n, LONGEST_LINK, ')', ')');
     } else {
-        end = is_single_quote(codes[i]) ? find_single_closing(codes, i, n)
-                                        : find_closing(codes, i + 1, n, LONGEST_QUOTE, codes[i]);
+        end = is_single_quote(codes[i]) ? find_single_closing(codes, i, n) : find_quote_closing(codes, i, n);
         if (end != 0 && words < WORDS_BEFORE_QUOTE && !sentence_goes_on(codes, end + 1, n)) end = 0;
     }
     return end == 0 ? i : end + 1;
