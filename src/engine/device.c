@@ -146,11 +146,19 @@ sah_status sah_workspace_new(const sah_device *device, int threads, sah_workspac
     return SAH_OK;
 }
 
+static void free_slot(const sah_workspace *workspace, sah_slot slot)
+{
+    if (slot == SAH_SLOT_PLAN)
+        free(workspace->slots[slot]);
+    else
+        sah_device_free(workspace->device, workspace->slots[slot]);
+}
+
 void sah_workspace_free(sah_workspace *workspace)
 {
     if (workspace == NULL) return;
     workspace->device->stop(workspace);
-    for (int i = 0; i < SAH_N_SLOTS; i++) sah_device_free(workspace->device, workspace->slots[i]);
+    for (int i = 0; i < SAH_N_SLOTS; i++) free_slot(workspace, (sah_slot)i);
     free(workspace);
 }
 
@@ -162,8 +170,10 @@ void sah_workspace_fix_rows(sah_workspace *workspace)
 float *sah_workspace_scratch(sah_workspace *workspace, sah_slot slot, size_t n)
 {
     if (workspace->slot_sizes[slot] < n || workspace->slots[slot] == NULL) {
-        sah_device_free(workspace->device, workspace->slots[slot]);
-        workspace->slots[slot] = sah_device_alloc(workspace->device, n, sizeof(float));
+        free_slot(workspace, slot);
+        workspace->slots[slot] = slot == SAH_SLOT_PLAN
+                                     ? sah_alloc_aligned(n, sizeof(float))
+                                     : sah_device_alloc(workspace->device, n, sizeof(float));
         workspace->slot_sizes[slot] = workspace->slots[slot] != NULL ? n : 0;
     }
     return workspace->slots[slot];

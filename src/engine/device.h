@@ -43,7 +43,7 @@ typedef enum sah_slot {
     SAH_SLOT_GATE_UP, /* the MLP's gates and what they gate */
     SAH_SLOT_INNER, /* their products */
     SAH_SLOT_ROUTER, /* logits of a router */
-    SAH_SLOT_ROUTES, /* which row goes to which expert */
+    SAH_SLOT_ROUTES, /* which row goes to which expert, as the device reads it */
     SAH_SLOT_GATHERED, /* rows of an expert, and what it makes of them; before that what the router sees */
     SAH_SLOT_BESIDE, /* what experts beside an MLP make of a block */
     SAH_SLOT_ATTENTION, /* keys, values and scores of a segment, for each thread */
@@ -53,6 +53,7 @@ typedef enum sah_slot {
     SAH_SLOT_SCORES, /* exponentials of rows of logits */
     SAH_SLOT_BLOCK, /* a product's own: a block of a fixed number of rows */
     SAH_SLOT_ROUNDED, /* and rounded rows */
+    SAH_SLOT_PLAN, /* what the host thinks of rows before the device computes with them: in the host's memory */
     SAH_N_SLOTS
 } sah_slot;
 
@@ -203,6 +204,14 @@ struct sah_device {
                 float *to);
     /* x [n] *= factor. */
     void (*scale)(sah_workspace *workspace, float *x, int64_t n, float factor);
+    /* x [n] = 0. */
+    void (*clear)(sah_workspace *workspace, float *x, int64_t n);
+    /* Row to_row[r] of to [.., width] += factor[r] times row r of x [rows, width]; no two go to the same. */
+    void (*scatter)(sah_workspace *workspace, const float *x, int64_t rows, int64_t width,
+                    const float *factor, const int32_t *to_row, float *to);
+    /* Each row of y [rows, width] *= the logistic of x · w, x its row of [rows, width]; summed in float64. */
+    void (*weigh)(sah_workspace *workspace, const float *w, const float *x, int64_t rows, int64_t width,
+                  float *y);
 
     /* y [rows, d] = the model's kind of norm of x; y may be x. */
     void (*norm)(sah_workspace *workspace, const sah_config *config, const sah_norm *norm, const float *x,
@@ -285,7 +294,8 @@ void sah_workspace_free(sah_workspace *workspace);
  * anyway; bfloat16 on a processor with AMX is made so at some cost, by products of one number of rows. */
 void sah_workspace_fix_rows(sah_workspace *workspace);
 
-/* `n` floats of a scratch slot, on a 64-byte boundary. NULL: no memory. */
+/* `n` floats of a scratch slot, in the device's memory unless the slot says otherwise, on a 64-byte boundary. NULL: no
+ * memory. */
 float *sah_workspace_scratch(sah_workspace *workspace, sah_slot slot, size_t n);
 
 /* What follows counts to `stage`, until the next call; returns the stage so far, to go back to. A product

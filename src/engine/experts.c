@@ -9,9 +9,6 @@
 #include "engine/mlp.h"
 #include "util/error.h"
 
-/* Rows that an expert gets on average when a block is whole, for each thread. */
-enum { ROWS_OF_EXPERT = 128 };
-
 /* ---- The router ---------------------------------------------------------------------------------------- */
 
 static void softmax(const float *x, int n, double *out)
@@ -82,22 +79,37 @@ typedef struct routes {
     int32_t *chosen; /* [rows, active] */
     float *weight;
     int32_t *row; /* [rows * active] by expert */
-    float *share; /* [rows * active] the weight of each */
+    float *share; /* [rows * active] the weight of each, behind the rows */
     int32_t *first; /* [n + 1] */
+    const int32_t *row_there; /* the same two where the device reads them */
+    const float *share_there;
 } routes;
 
-/* The arrays of `r` for so many rows, in one scratch slot. */
-static bool routes_of(const sah_pass *pass, int64_t rows, routes *r)
+/* Room of a routing in the host's memory: that of the routes, three doubles an expert for each thread, and the logits
+ * of the router where those lie elsewhere. */
+typedef struct room {
+    double *scratch;
+    float *logits;
+    routes routes;
+} room;
+
+static bool make_room(const sah_pass *pass, int64_t rows, float *logits, room *out)
 {
     const sah_experts *e = &pass->model->config.experts;
-    int64_t pairs = rows * e->active;
-    float *memory = sah_workspace_scratch(pass->workspace, SAH_SLOT_ROUTES, (size_t)(4 * pairs + e->n + 1));
-    if (memory == NULL) return false;
-    r->weight = memory;
-    r->share = memory + pairs;
-    r->chosen = (int32_t *)(void *)(memory + 2 * pairs);
+    sah_workspace *ws = pass->workspace;
+    const int64_t pairs = rows * e->active, scratch = 6 * (int64_t)e->n * ws->threads,
+                  copied = ws->device->host ? 0 : rows * e->n;
+    float *memory =
+        sah_workspace_scratch(ws, SAH_SLOT_PLAN, (size_t)(scratch + copied + 4 * pairs + e->n + 1));
+    if (memory == NULL || logits == NULL) return false;
+    out->scratch = (double *)(void *)memory;
+    out->logits = copied > 0 ? memory + scratch : logits;
+    routes *r = &out->routes;
+    r->weight = memory + scratch + copied;
+    r->chosen = (int32_t *)(void *)(r->weight + pairs);
     r->row = r->chosen + pairs;
-    r->first = r->row + pairs;
+    r->share = r->weight + 3 * pairs;
+    r->first = r->row + 2 * pairs;
     return true;
 }
 
@@ -126,35 +138,61 @@ static const float *router_input(const sah_pass *pass, const sah_expert_layer *w
     return own;
 }
 
+/* The choice is the host's, which has the logits. */
+static void choose(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows, const room *m)
+{
+    const sah_experts *e = &pass->model->config.experts;
+    const routes *r = &m->routes;
+    int threads = pass->workspace->threads;
+#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
+    for (int64_t i = 0; i < rows; i++) {
+        double *own = m->scratch + (threads > 1 ? omp_get_thread_num() : 0) * 3 * (int64_t)e->n;
+        float *logits = m->logits + i * e->n, *weight = r->weight + i * e->active;
+        int32_t *chosen = r->chosen + i * e->active;
+        if (e->logit_scale > 0.0f) sah_vector_scale(logits, e->n, e->logit_scale);
+        sah_experts_choose(e, logits, weights->correction, own, chosen, weight);
+        for (int k = 0; weights->scale && k < e->active; k++) weight[k] *= weights->scale[chosen[k]];
+    }
+}
+
+/* Rows and shares to where the device reads them. */
+static sah_status send_routes(const sah_pass *pass, int64_t rows, routes *r, sah_error *error)
+{
+    const size_t pairs = (size_t)(rows * pass->model->config.experts.active);
+    sah_workspace *ws = pass->workspace;
+    r->row_there = r->row;
+    r->share_there = r->share;
+    if (ws->device->host) return SAH_OK;
+    float *there = sah_workspace_scratch(ws, SAH_SLOT_ROUTES, 2 * pairs);
+    if (there == NULL) return sah_fail_memory(error, "a block of rows");
+    r->row_there = (const int32_t *)(const void *)there;
+    r->share_there = there + pairs;
+    return ws->device->upload(r->row, 2 * pairs * sizeof *there, there, error);
+}
+
 static sah_status route(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows, const float *x,
                         const float *normed, routes *r, sah_error *error)
 {
     const sah_experts *e = &pass->model->config.experts;
     sah_workspace *ws = pass->workspace;
-    int threads = ws->threads;
-    size_t each = (size_t)(6 * e->n); /* three doubles an expert */
+    const size_t n = (size_t)rows * (size_t)e->n;
     const float *seen = router_input(pass, weights, rows, x, normed);
-    float *memory =
-        sah_workspace_scratch(ws, SAH_SLOT_ROUTER, (size_t)rows * (size_t)e->n + each * (size_t)threads);
-    if (seen == NULL || memory == NULL || !routes_of(pass, rows, r))
-        return sah_fail_memory(error, "a block of rows");
-    float *logits = memory + each * (size_t)threads;
+    float *logits = sah_workspace_scratch(ws, SAH_SLOT_ROUTER, n);
+    room m;
+    if (seen == NULL || !make_room(pass, rows, logits, &m)) return sah_fail_memory(error, "a block of rows");
     sah_status status = sah_product(ws, weights->router, rows, seen, logits, false, error);
     if (status != SAH_OK) return status;
     sah_add_bias(pass, weights->router_bias, e->n, rows, logits);
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && rows > 8) num_threads(threads)
-    for (int64_t i = 0; i < rows; i++) {
-        float *own = memory + each * (size_t)(threads > 1 ? omp_get_thread_num() : 0);
-        int32_t *chosen = r->chosen + i * e->active;
-        float *weight = r->weight + i * e->active;
-        if (e->logit_scale > 0.0f) sah_vector_scale(logits + i * e->n, e->n, e->logit_scale);
-        sah_experts_choose(e, logits + i * e->n, weights->correction, (double *)(void *)own, chosen, weight);
-        for (int k = 0; weights->scale && k < e->active; k++) weight[k] *= weights->scale[chosen[k]];
+    status = ws->device->download(logits, n * sizeof *logits, m.logits, error);
+    if (status == SAH_OK) {
+        choose(pass, weights, rows, &m);
+        sort_routes(e, rows, &m.routes);
+        status = send_routes(pass, rows, &m.routes, error);
     }
-    sort_routes(e, rows, r);
     sah_workspace_enter(ws, before);
-    return SAH_OK;
+    *r = m.routes;
+    return status;
 }
 
 /* Rows of a product for m rows of an expert. Each number of rows makes a primitive of its own, so there are
@@ -172,15 +210,14 @@ static sah_status add_expert(const sah_pass *pass, const sah_expert_layer *weigh
 {
     const sah_mlp_slice *slice = &weights->experts[expert];
     sah_workspace *ws = pass->workspace;
-    int threads = ws->threads;
+    const sah_device *device = ws->device;
     int64_t d = pass->model->config.d_model, m = to - from, given = round_rows(m);
     float *memory = sah_workspace_scratch(ws, SAH_SLOT_GATHERED, (size_t)(2 * given * d));
     if (memory == NULL) return sah_fail_memory(error, "a block of rows");
     float *x = memory, *y = memory + given * d;
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && m > 8) num_threads(threads)
-    for (int64_t i = 0; i < m; i++) memcpy(x + i * d, normed + r->row[from + i] * d, (size_t)d * sizeof *x);
-    memset(x + m * d, 0, (size_t)((given - m) * d) * sizeof *x);
+    device->copy(ws, (sah_rows){normed, d, r->row_there + from}, m, d, x, d, NULL);
+    if (given > m) device->clear(ws, x + m * d, (given - m) * d);
     sah_workspace_enter(ws, before);
 
     const void *input = sah_product_input(ws, SAH_SLOT_INPUT, slice->gate_up, given, x);
@@ -192,25 +229,12 @@ static sah_status add_expert(const sah_pass *pass, const sah_expert_layer *weigh
     if (weights->down_bias != NULL) sah_add_bias(pass, weights->down_bias + expert * d, (int)d, m, y);
 
     before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && m > 8) num_threads(threads)
-    for (int64_t i = 0; i < m; i++)
-        sah_vector_add_scaled(y + i * d, (int)d, r->share[from + i], out + r->row[from + i] * d);
+    device->scatter(ws, y, m, d, r->share_there + from, r->row_there + from, out);
     sah_workspace_enter(ws, before);
     return SAH_OK;
 }
 
 /* ---- The expert that all rows share -------------------------------------------------------------------- */
-
-/* y [rows, d] *= sigmoid(x · w), row by row. */
-static void gate_rows(const sah_pass *pass, const float *w, const float *x, int64_t rows, float *y)
-{
-    int d = pass->model->config.d_model;
-    for (int64_t r = 0; r < rows; r++) {
-        double sum = 0.0;
-        for (int i = 0; i < d; i++) sum += (double)x[r * d + i] * (double)w[i];
-        sah_vector_scale(y + r * d, d, (float)(1.0 / (1.0 + exp(-sum))));
-    }
-}
 
 static sah_status add_shared(const sah_pass *pass, const sah_expert_layer *weights, int64_t rows,
                              const float *normed, float *out, sah_error *error)
@@ -230,8 +254,10 @@ static sah_status add_shared(const sah_pass *pass, const sah_expert_layer *weigh
             status = sah_mlp_slice_product(pass, &weights->shared[i], NULL, NULL, n, input, y,
                                            i > 0 || weights->shared_router == NULL, error);
         if (status != SAH_OK || weights->shared_router == NULL) continue;
-        gate_rows(pass, weights->shared_router, x, n, y);
-        for (int64_t r = 0; r < n; r++) sah_vector_add(y + r * d, (int)d, out + (from + r) * d);
+        sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+        ws->device->weigh(ws, weights->shared_router, x, n, d, y);
+        ws->device->add(ws, (sah_rows){y, d, NULL}, n, d, 1.0f, out + from * d);
+        sah_workspace_enter(ws, before);
     }
     return status;
 }
@@ -241,7 +267,8 @@ static sah_status add_shared(const sah_pass *pass, const sah_expert_layer *weigh
 int64_t sah_experts_block(const sah_pass *pass, int64_t rows)
 {
     const sah_experts *e = &pass->model->config.experts;
-    int64_t most = (int64_t)ROWS_OF_EXPERT * pass->workspace->threads * e->n / e->active;
+    /* so that an expert gets half a block on average */
+    int64_t most = pass->workspace->device->block_rows / 2 * pass->workspace->threads * e->n / e->active;
     return most < rows ? most : rows > 0 ? rows : 1;
 }
 
@@ -250,7 +277,7 @@ sah_status sah_experts_add(const sah_pass *pass, const sah_expert_layer *weights
 {
     const sah_experts *e = &pass->model->config.experts;
     int64_t most = sah_pass_block(pass, rows); /* rows of one product */
-    routes r;
+    routes r = {0};
     sah_status status = route(pass, weights, rows, x, normed, &r, error);
     for (int i = 0; i < e->n && status == SAH_OK; i++)
         for (int64_t from = r.first[i]; from < r.first[i + 1] && status == SAH_OK; from += most) {

@@ -140,6 +140,16 @@ typedef struct vector_part {
     const sah_matrix *matrix; /* whose bias it is, or NULL */
 } vector_part;
 
+/* The host's array becomes the device's; on failure there is none. */
+static sah_status hand_over(const sah_device *device, float **array, size_t n, sah_error *error)
+{
+    sah_status status = sah_device_move(device, array, n, error);
+    if (status == SAH_OK) return SAH_OK;
+    free(*array);
+    *array = NULL;
+    return status;
+}
+
 /* To the device's memory. */
 static sah_status read_vectors(const sah_device *device, const vector_part *parts, int n, float **out,
                                sah_error *error)
@@ -162,11 +172,7 @@ static sah_status read_vectors(const sah_device *device, const vector_part *part
         else
             sah_vector_read(parts[i].tensor, *out + at);
     }
-    sah_status status = sah_device_move(device, out, total, error);
-    if (status == SAH_OK) return SAH_OK;
-    free(*out);
-    *out = NULL;
-    return status;
+    return hand_over(device, out, total, error);
 }
 
 static sah_status read_vector(const sah_device *device, const sah_tensor *tensor, int n, float **out,
@@ -187,15 +193,17 @@ static sah_status read_bias(const sah_device *device, const sah_matrix *matrix, 
     return read_vectors(device, &own, 1, out, error);
 }
 
-/* All of a matrix, where there is one. */
-static sah_status read_matrix(const sah_matrix *matrix, float **out, sah_error *error)
+/* All of a matrix, where there is one, to the device's memory. */
+static sah_status read_matrix(const sah_device *device, const sah_matrix *matrix, float **out,
+                              sah_error *error)
 {
+    const size_t n = matrix->rows * matrix->columns;
     *out = NULL;
     if (matrix->tensor == NULL) return SAH_OK;
-    *out = sah_alloc_aligned(matrix->rows * matrix->columns, sizeof **out);
+    *out = sah_alloc_aligned(n, sizeof **out);
     if (*out == NULL) return sah_fail_memory(error, "weights");
     sah_matrix_read(matrix, 0, matrix->rows, *out);
-    return SAH_OK;
+    return hand_over(device, out, n, error);
 }
 
 static sah_status read_norm(const sah_device *device, const sah_tensor *weight, const sah_tensor *bias, int n,
@@ -233,17 +241,17 @@ static sah_status pack_experts(const sah_model *model, const sah_layer_files *f,
 static sah_status read_experts(const sah_model *model, const sah_layer_files *f, sah_expert_layer *layer,
                                sah_error *error)
 {
-    const sah_device *host = sah_cpu(); /* which alone computes experts */
-    sah_status status = read_bias(host, &f->router, f->router_bias, &layer->router_bias, error);
+    const sah_device *device = model->device, *host = sah_cpu(); /* which chooses */
+    const int n = model->config.experts.n, d = model->config.d_model;
+    sah_status status = read_bias(device, &f->router, f->router_bias, &layer->router_bias, error);
+    if (status == SAH_OK) status = read_vector(host, f->router_correction, n, &layer->correction, error);
+    if (status == SAH_OK) status = read_vector(host, f->expert_scale, n, &layer->scale, error);
     if (status == SAH_OK)
-        status = read_vector(host, f->router_correction, model->config.experts.n, &layer->correction, error);
+        status = read_bias(device, &f->expert_gate, f->expert_gate_bias, &layer->gate_bias, error);
     if (status == SAH_OK)
-        status = read_bias(host, &f->expert_gate, f->expert_gate_bias, &layer->gate_bias, error);
-    if (status == SAH_OK) status = read_bias(host, &f->expert_up, f->expert_up_bias, &layer->up_bias, error);
+        status = read_bias(device, &f->expert_up, f->expert_up_bias, &layer->up_bias, error);
     if (status == SAH_OK)
-        status = read_bias(host, &f->expert_down, f->expert_down_bias, &layer->down_bias, error);
-    if (status == SAH_OK)
-        status = read_vector(host, f->expert_scale, model->config.experts.n, &layer->scale, error);
+        status = read_bias(device, &f->expert_down, f->expert_down_bias, &layer->down_bias, error);
     const struct {
         const sah_tensor *tensor;
         sah_norm *norm;
@@ -252,8 +260,8 @@ static sah_status read_experts(const sah_model *model, const sah_layer_files *f,
                  {f->expert_out_norm, &layer->out_norm},
                  {f->dense_out_norm, &layer->dense_out_norm}};
     for (size_t i = 0; i < sizeof norms / sizeof *norms && status == SAH_OK; i++)
-        status = read_norm(host, norms[i].tensor, NULL, model->config.d_model, norms[i].norm, error);
-    return status == SAH_OK ? read_matrix(&f->shared_router, &layer->shared_router, error) : status;
+        status = read_norm(device, norms[i].tensor, NULL, d, norms[i].norm, error);
+    return status == SAH_OK ? read_matrix(device, &f->shared_router, &layer->shared_router, error) : status;
 }
 
 /* q, the gates of the heads where there are any, k and v. */
@@ -392,7 +400,7 @@ sah_status sah_model_pack_ends(sah_model *model, sah_error *error)
     if (status == SAH_OK)
         status = read_norm(model->device, files->final_norm, files->final_norm_bias, model->config.d_model,
                            &model->final_norm, error);
-    if (status == SAH_OK) status = read_matrix(&files->positions, &model->positions, error);
+    if (status == SAH_OK) status = read_matrix(sah_cpu(), &files->positions, &model->positions, error);
     return status == SAH_OK ? pack_inputs(model, error) : status;
 }
 
@@ -509,16 +517,21 @@ sah_layer sah_layer_vectors(const sah_layer *layer)
 
 void sah_layer_free(const sah_device *device, sah_layer *layer)
 {
-    const sah_norm norms[] = {layer->attention_norm, layer->mlp_norm, layer->attention_out_norm,
-                              layer->mlp_out_norm, layer->input_out_norm};
     const sah_expert_layer *e = &layer->experts;
+    const sah_norm norms[] = {layer->attention_norm,
+                              layer->mlp_norm,
+                              layer->attention_out_norm,
+                              layer->mlp_out_norm,
+                              layer->input_out_norm,
+                              e->router_norm,
+                              e->norm,
+                              e->out_norm,
+                              e->dense_out_norm};
     float *vectors[] = {layer->q_norm,       layer->k_norm,    layer->qkv_bias, layer->o_bias,
-                        layer->gate_up_bias, layer->down_bias, layer->sinks};
-    float *of_host[] = {
-        layer->scale,      layer->delta.kernel,   layer->delta.rate,  layer->delta.rate_bias,
-        layer->delta.norm, e->router_bias,        e->correction,      e->gate_bias,
-        e->up_bias,        e->down_bias,          e->shared_router,   e->scale,
-        e->norm.weight,    e->router_norm.weight, e->out_norm.weight, e->dense_out_norm.weight};
+                        layer->gate_up_bias, layer->down_bias, layer->sinks,    e->router_bias,
+                        e->gate_bias,        e->up_bias,       e->down_bias,    e->shared_router};
+    float *of_host[] = {layer->scale,      layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias,
+                        layer->delta.norm, e->correction,       e->scale};
     sah_layer_unpack(layer);
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
         sah_device_free(device, norms[i].weight);

@@ -15,13 +15,13 @@ typedef struct sah_mlp_slice {
     sah_weights *down; /* [d, n] */
 } sah_mlp_slice;
 
-/* Norms, biases of attention and of the MLP, and sinks lie in the device's memory; what only the CPU computes with
- * (experts, the delta rule) in the host's. */
+/* Norms, biases and sinks lie in the device's memory; what only the CPU computes with (the delta rule, and what the
+ * choice of experts takes beside their logits) in the host's. */
 
 /* A mixture of experts; its norms where it stands beside the MLP. */
 typedef struct sah_expert_layer {
     sah_weights *router; /* [n, d], float32 whatever the precision: it decides */
-    float *router_bias, *correction; /* [n] or NULL; the second counts for the choice alone */
+    float *router_bias, *correction; /* [n] or NULL; the second, the host's, counts for the choice alone */
     sah_mlp_slice *experts; /* [n]; inner values counted through all of them */
     int n;
     float *gate_bias, *up_bias, *down_bias; /* [n, width], [n, width], [n, d], or NULL */
@@ -31,7 +31,7 @@ typedef struct sah_expert_layer {
     sah_norm router_norm, norm, out_norm,
         dense_out_norm; /* [d] in front of router and experts, behind these and
                                                              behind the MLP */
-    float *scale; /* [n] of each expert's weight, or NULL */
+    float *scale; /* [n] of each expert's weight, the host's, or NULL */
 } sah_expert_layer;
 
 /* What a layer of the gated delta rule has beside its projections (delta.h); a convolution the kernel alone. */

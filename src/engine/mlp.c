@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/mlp.h"
 
-#include <string.h>
-
 #include "engine/difference.h"
 #include "engine/experts.h"
 #include "util/error.h"
@@ -127,7 +125,7 @@ static sah_status apply_both(const sah_pass *pass, const sah_layer *weights, int
     }
     sah_norm_rows(pass, out, &experts->dense_out_norm, rows, out);
     sah_norm_rows(pass, x, &experts->norm, rows, normed);
-    memset(beside, 0, (size_t)(rows * d) * sizeof *beside);
+    ws->device->clear(ws, beside, rows * d);
     sah_status status = sah_experts_add(pass, experts, rows, x, normed, beside, error);
     if (status != SAH_OK) return status;
     sah_norm_rows(pass, beside, &experts->out_norm, rows, beside);
@@ -143,7 +141,7 @@ static sah_status apply_mlp(const sah_pass *pass, const sah_layer *weights, int6
     const sah_config *c = &pass->model->config;
     if (!weights->kind.experts) return apply_dense(pass, weights, rows, normed, out, add, error);
     if (c->experts.beside) return apply_both(pass, weights, rows, x, normed, out, error);
-    if (!add) memset(out, 0, (size_t)(rows * c->d_model) * sizeof *out);
+    if (!add) pass->workspace->device->clear(pass->workspace, out, rows * c->d_model);
     return sah_experts_add(pass, &weights->experts, rows, x, normed, out, error);
 }
 

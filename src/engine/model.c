@@ -34,7 +34,6 @@ static sah_status check_layers(const sah_device *device, const sah_config *c, sa
         const sah_layer_kind kind = sah_config_layer(c, l);
         if (kind.mixer == SAH_MIXER_DELTA) what = "the gated delta rule";
         if (kind.mixer == SAH_MIXER_CONVOLUTION) what = "short convolutions";
-        if (kind.experts) what = "mixtures of experts";
     }
     if (device->host || what == NULL) return SAH_OK;
     return sah_fail(error, SAH_NOT_SUPPORTED, "this model has %s, which only the CPU computes, not %s", what,

@@ -210,12 +210,12 @@ static void test_choice(void **state)
     same_results("absent.jsonl", "auto.jsonl");
 
     /* What the device does not compute. */
-    static const char MIXTURE[] = "logits tests/golden/models/family-mixtral --tokens-in 1,2,3 --ablate 0-0";
-    expect("", with(MIXTURE, "--device cuda", "logits"),
-           "this model has mixtures of experts, which only the CPU computes, not far");
-    run("", with(MIXTURE, "--device auto", "logits"));
+    static const char STATES[] = "logits tests/golden/models/family-qwen3-5 --tokens-in 1,2,3 --ablate 3-0";
+    expect("", with(STATES, "--device cuda", "logits"),
+           "this model has the gated delta rule, which only the CPU computes, not far");
+    run("", with(STATES, "--device auto", "logits"));
     expect_in("said",
-              "device cpu: this model has mixtures of experts, which only the CPU computes, not far\n");
+              "device cpu: this model has the gated delta rule, which only the CPU computes, not far\n");
 }
 
 static void test_wrong_plugins(void **state)
@@ -227,7 +227,7 @@ static void test_wrong_plugins(void **state)
     (void)state;
     expect("FAR_IS=absent", command, "sahara: --device cuda: there is no card\n");
     expect("FAR_IS=abi", command,
-           "/tests/far/" PLUGIN " belongs to another version (its interface is 7, not 1); install");
+           "/tests/far/" PLUGIN " belongs to another version (its interface is 8, not 2); install");
     expect("FAR_IS=version", command, "/tests/far/" PLUGIN " belongs to version 9.9.9; install the one of ");
     expect("FAR_IS=bytes", command, "/tests/far/" PLUGIN " was built from other sources of ");
     expect("FAR_IS=name", command, "/tests/far/" PLUGIN " is the plugin of abacus\n");

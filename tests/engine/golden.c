@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "engine/forward.h"
+
 const char *golden_root(void)
 {
     const char *other = getenv("SAHARA_GOLDEN");
@@ -114,6 +116,50 @@ double golden_largest(const golden *g, size_t index)
         for (size_t i = 0; i < json_array_size(json_array_get(logits, p)); i++)
             largest = fmax(largest, fabs(golden_logit(g, index, p, i)));
     return largest;
+}
+
+void golden_compare(const golden *g, size_t index, size_t prompt, const double *logits, int n_vocab,
+                    const char *what)
+{
+    double largest = golden_largest(g, index), worst = 0.0;
+    for (int i = 0; i < n_vocab; i++) {
+        double off = fabs(logits[i] - golden_logit(g, index, prompt, (size_t)i));
+        if (!(off <= worst)) worst = off; /* NaN too */
+    }
+    if (!(worst <= 1e-4 * largest))
+        fail_msg("%s: case %zu, prompt %zu: off by %.3g of %.3g", what, index, prompt, worst, largest);
+}
+
+void golden_check(const golden *g, const sah_model *model, const char *what)
+{
+    sah_error error = {0};
+    sah_forest *forest = NULL;
+    sah_workspace *workspace = NULL;
+    size_t d = (size_t)model->config.d_model, V = (size_t)model->config.n_vocab;
+    float *hidden = calloc(g->n_prompts * d, sizeof *hidden),
+          *logits = calloc(g->n_prompts * V, sizeof *logits);
+    double *wide = calloc(V, sizeof *wide);
+    assert_int_equal(sah_workspace_new(model->device, 1, &workspace, &error), SAH_OK);
+    assert_int_equal(sah_forest_new(g->prompts, g->n_prompts, model->config.n_vocab, &forest, &error),
+                     SAH_OK);
+    for (size_t c = 0; c < g->n_cases; c++) {
+        size_t n;
+        sah_edit *edits = golden_edits(g, c, &n);
+        if (sah_forward(model, forest, edits, n, hidden, &error) != SAH_OK)
+            fail_msg("%s: %s", what, error.message);
+        assert_int_equal(sah_lm_head_logits(model, workspace, hidden, (int64_t)g->n_prompts, logits, &error),
+                         SAH_OK);
+        for (size_t p = 0; p < g->n_prompts; p++) {
+            for (size_t i = 0; i < V; i++) wide[i] = (double)logits[p * V + i];
+            golden_compare(g, c, p, wide, model->config.n_vocab, what);
+        }
+        free(edits);
+    }
+    sah_forest_free(forest);
+    sah_workspace_free(workspace);
+    free(hidden);
+    free(logits);
+    free(wide);
 }
 
 sah_model *golden_model(const char *directory, const char *file, const sah_model_options *options)

@@ -33,6 +33,12 @@ sah_edit *golden_fitting(const sah_model *model, const sah_edit *edits, size_t *
 double golden_logit(const golden *g, size_t index, size_t prompt, size_t token);
 double golden_largest(const golden *g, size_t index);
 
+/* Fails the test unless all logits [V] are within 1e-4 of the case's largest. */
+void golden_compare(const golden *g, size_t index, size_t prompt, const double *logits, int n_vocab,
+                    const char *what);
+/* The same of all that the model computes, on its device. */
+void golden_check(const golden *g, const sah_model *model, const char *what);
+
 /* A model of tests/golden/models, `file` NULL for the directory; fails the test. */
 sah_model *golden_model(const char *directory, const char *file, const sah_model_options *options);
 

@@ -113,6 +113,43 @@ void test_copy_add_scale(void **state)
     end(&b);
 }
 
+void test_scatter_weigh_clear(void **state)
+{
+    enum { ROWS = 11, WIDTH = 37, FROM = 3, SOME = 9 };
+    static const int32_t to_row[SOME] = {10, 0, 9, 3, 8, 1, 7, 5, 2};
+    bench b = begin(state);
+    float *x, *y, *w, *factor;
+    const float *x_there = numbers(&b, ROWS * WIDTH, &x), *w_there = numbers(&b, WIDTH, &w),
+                *factor_there = numbers(&b, SOME, &factor);
+    float *y_there = numbers(&b, ROWS * WIDTH, &y);
+    const int32_t *to = there(&b, to_row, sizeof to_row);
+    double want[ROWS * WIDTH];
+    for (int i = 0; i < ROWS * WIDTH; i++) want[i] = (double)y[i];
+    for (int r = FROM; r < SOME; r++) /* others stay as they are */
+        for (int i = 0; i < WIDTH; i++)
+            want[to_row[r] * WIDTH + i] += (double)factor[r] * (double)x[r * WIDTH + i];
+    b.device->scatter(b.ws, x_there + FROM * WIDTH, SOME - FROM, WIDTH, factor_there + FROM, to + FROM,
+                      y_there);
+    compare(&b, y_there, want, ROWS * WIDTH, CLOSE, "scatter");
+    b.device->weigh(b.ws, w_there, x_there, ROWS, WIDTH, y_there);
+    for (int r = 0; r < ROWS; r++) {
+        double sum = 0;
+        for (int i = 0; i < WIDTH; i++) sum += (double)x[r * WIDTH + i] * (double)w[i];
+        for (int i = 0; i < WIDTH; i++) want[r * WIDTH + i] /= 1.0 + exp(-sum);
+    }
+    compare(&b, y_there, want, ROWS * WIDTH, CLOSE, "weigh");
+    y[3] = NAN;
+    float *cleared = there(&b, y, ROWS * WIDTH * sizeof *y);
+    b.device->clear(b.ws, cleared + 2, ROWS * WIDTH - 5);
+    for (int i = 0; i < ROWS * WIDTH; i++) want[i] = i < 2 || i >= ROWS * WIDTH - 3 ? (double)y[i] : 0.0;
+    compare(&b, cleared, want, ROWS * WIDTH, 0.0, "clear");
+    free(x);
+    free(y);
+    free(w);
+    free(factor);
+    end(&b);
+}
+
 static void plain_norm(const sah_config *c, const float *weight, const float *bias, const double *x,
                        double *y)
 {

@@ -10,6 +10,7 @@
 extern int (*operations_held)(void);
 
 void test_copy_add_scale(void **state);
+void test_scatter_weigh_clear(void **state);
 void test_norm_join(void **state);
 void test_rotate(void **state);
 void test_attend(void **state);

@@ -19,8 +19,8 @@
 #include "engine/forward.h"
 #include "engine/operations.h"
 #include "engine/sweep.h"
+#include "models/arrangements.h"
 #include "models/far.h"
-#include "models/random_model.h"
 #include "util/splitmix.h"
 
 /* ---- Passes -------------------------------------------------------------------------------------------- */
@@ -100,6 +100,14 @@ static void keep_logits(const sah_model *model, record *r)
     free(out);
 }
 
+/* BASE, as far as a model's layers take it. */
+static void base_of(const sah_config *c, sah_edit out[N_BASE])
+{
+    memcpy(out, BASE, sizeof BASE);
+    for (int i = 0; i < N_BASE; i++)
+        if (sah_config_layer(c, out[i].layer).mixer != SAH_MIXER_ATTENTION) out[i].part = SAH_PART_V;
+}
+
 /* Everything that a model computes, one behind the other. */
 static record all_passes(const sah_model *model)
 {
@@ -107,37 +115,40 @@ static record all_passes(const sah_model *model)
     const size_t d = (size_t)c->d_model, V = (size_t)c->n_vocab;
     sah_error error = {0};
     record r = {.room = 1 << 18};
+    sah_edit base[N_BASE];
+    base_of(c, base);
     r.numbers = calloc(r.room, sizeof *r.numbers);
     float *hidden = calloc(N_PROMPTS * d, sizeof *hidden), *logits = calloc(N_PROMPTS * V, sizeof *logits);
     sah_forest *forest = NULL;
     assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, c->n_vocab, &forest, &error), SAH_OK);
-    assert_int_equal(sah_forward(model, forest, BASE, N_BASE, hidden, &error), SAH_OK);
+    assert_int_equal(sah_forward(model, forest, base, N_BASE, hidden, &error), SAH_OK);
     keep(&r, hidden, N_PROMPTS * d);
     assert_int_equal(sah_forward_ends(model, forest, NULL, 0, hidden, &error), SAH_OK);
     keep(&r, hidden, (size_t)forest->n_ends * d);
-    assert_int_equal(sah_forward_observe(model, forest, BASE, N_BASE, &(sah_observer){see, &r}, &error),
+    assert_int_equal(sah_forward_observe(model, forest, base, N_BASE, &(sah_observer){see, &r}, &error),
                      SAH_OK);
 
     const sah_tokens tokens = {TOKENS[0], 6};
     float *residual = calloc((size_t)(c->n_layers + 1) * d, sizeof *residual);
-    assert_int_equal(sah_hidden_states(model, &tokens, 1, BASE, N_BASE, residual, hidden, &error), SAH_OK);
+    assert_int_equal(sah_hidden_states(model, &tokens, 1, base, N_BASE, residual, hidden, &error), SAH_OK);
     keep(&r, residual, (size_t)(c->n_layers + 1) * d);
     keep(&r, hidden, d);
     free(residual);
-    assert_int_equal(sah_logits(model, TOKENS[3], 9, BASE, N_BASE, logits, &error), SAH_OK);
+    assert_int_equal(sah_logits(model, TOKENS[3], 9, base, N_BASE, logits, &error), SAH_OK);
     keep(&r, logits, V);
 
     sah_candidate candidates[64];
     int n = 0;
     for (int l = 0; l < c->n_layers; l++)
-        for (int h = 0; h < c->n_heads; h++) {
-            const sah_ablation ablation = {h % 2 ? SAH_PART_Q | SAH_PART_V : SAH_PART_Q,
-                                           l % 2 ? SAH_OP_MEAN : SAH_OP_SCALE, 0.1f};
+        for (int h = 0; h < sah_config_layer(c, l).n_heads; h++) {
+            sah_ablation ablation = {h % 2 ? SAH_PART_Q | SAH_PART_V : SAH_PART_Q,
+                                     l % 2 ? SAH_OP_MEAN : SAH_OP_SCALE, 0.1f};
+            if (sah_config_layer(c, l).mixer != SAH_MIXER_ATTENTION) ablation.parts = SAH_PART_V;
             candidates[n++] = sah_candidate_of(c, (sah_head){l, h}, &ablation);
         }
     taken t = {&r, N_PROMPTS * d};
     const sah_sweep_options options = {.what = "heads", .differences = sah_model_differs(model)};
-    assert_int_equal(sah_sweep(model, forest, BASE, N_BASE, candidates, (size_t)n, &options,
+    assert_int_equal(sah_sweep(model, forest, base, N_BASE, candidates, (size_t)n, &options,
                                &(sah_sink){&t, take_base, take}, &error),
                      SAH_OK);
     keep_logits(model, &r);
@@ -145,7 +156,7 @@ static record all_passes(const sah_model *model)
 
     sah_decoding *decoding = NULL;
     assert_int_equal(
-        sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, BASE, N_BASE, NULL, &decoding, &error), SAH_OK);
+        sah_decoding_new(model, PROMPTS, N_PROMPTS, STEPS, base, N_BASE, NULL, &decoding, &error), SAH_OK);
     for (int i = 0; i < STEPS; i++) {
         int32_t live;
         int32_t next[N_PROMPTS] = {5, 6, i == 1 ? -1 : 7, 8};
@@ -197,12 +208,16 @@ neox_shape(void) /* layer norms, biases, a parallel residual, nothing gated, par
     return s;
 }
 
-enum { N_SHAPES = 3 };
-static random_shape (*const SHAPES[N_SHAPES])(void) = {plain_shape, gemma_shape, neox_shape};
+static random_shape (*const SHAPES[])(void) = {plain_shape, gemma_shape, neox_shape};
+/* And arrangements that ask a device for more than attention and an MLP. */
+static const char *const ARRANGED[] = {"experts: one shared", "experts: gpt-oss", "experts: groups",
+                                       "experts: beside the MLP", "experts: beside, no norm behind"};
+enum { N_PLAIN = sizeof SHAPES / sizeof *SHAPES, N_SHAPES = N_PLAIN + sizeof ARRANGED / sizeof *ARRANGED };
 
 static record passes_on(const sah_device *device, sah_precision precision, size_t shape)
 {
-    const random_shape made = SHAPES[shape]();
+    const random_shape made =
+        shape < N_PLAIN ? SHAPES[shape]() : arranged(arrangement_called(ARRANGED[shape - N_PLAIN]));
     const sah_model_options one = {.threads = 1, .precision = precision};
     sah_error error = {0};
     sah_model *model = NULL;
@@ -253,18 +268,14 @@ static void test_passes_on_cuda(void **state)
 
 static void test_refused(void **state)
 {
-    random_shape shape = plain_shape();
+    random_shape shape = arranged(arrangement_called("delta rule"));
     const sah_model_options one = {.threads = 1};
     sah_error error = {0};
     sah_model *model = NULL;
     (void)state;
-    shape.config.experts = (sah_experts){.n = 4, .active = 2, .width = 8};
-    shape.kinds_differ = true;
-    for (int l = 0; l < RANDOM_LAYERS; l++)
-        shape.kinds[l] = (sah_layer_kind){.head_dim = 12, .n_kv_heads = 2, .experts = true};
     assert_int_equal(random_model_on(&shape, far_device(), &one, 1, &model, &error), SAH_NOT_SUPPORTED);
     assert_string_equal(error.message,
-                        "this model has mixtures of experts, which only the CPU computes, not far");
+                        "this model has the gated delta rule, which only the CPU computes, not far");
 
     shape = plain_shape();
     assert_int_equal(random_model_on(&shape, far_device(), &one, 1, &model, &error), SAH_OK);
@@ -295,6 +306,7 @@ int main(void)
         {#test " on cuda by pieces", test, NULL, NULL, &pieces},                                             \
         {#test " on cuda by float32", test, NULL, NULL, &float32}
         ON_ALL(test_copy_add_scale),
+        ON_ALL(test_scatter_weigh_clear),
         ON_ALL(test_norm_join),
         ON_ALL(test_rotate),
         ON_ALL(test_attend),
@@ -307,5 +319,6 @@ int main(void)
         cmocka_unit_test(test_refused),
     };
     operations_held = held;
+    cmocka_set_test_filter(getenv("SAHARA_TEST_ONLY")); /* scripts/mutate; NULL: all */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

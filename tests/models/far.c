@@ -188,6 +188,28 @@ static void scale(sah_workspace *ws, float *x, int64_t n, float factor)
     close_memory();
 }
 
+static void clear(sah_workspace *ws, float *x, int64_t n)
+{
+    open_memory();
+    sah_cpu()->clear(ws, x, n);
+    close_memory();
+}
+
+static void scatter(sah_workspace *ws, const float *x, int64_t rows, int64_t width, const float *factor,
+                    const int32_t *to_row, float *to)
+{
+    open_memory();
+    sah_cpu()->scatter(ws, x, rows, width, factor, to_row, to);
+    close_memory();
+}
+
+static void weigh(sah_workspace *ws, const float *w, const float *x, int64_t rows, int64_t width, float *y)
+{
+    open_memory();
+    sah_cpu()->weigh(ws, w, x, rows, width, y);
+    close_memory();
+}
+
 static void norm(sah_workspace *ws, const sah_config *config, const sah_norm *n, const float *x, int64_t rows,
                  float *y)
 {
@@ -283,6 +305,9 @@ static void make(void)
     device.copy = copy_rows;
     device.add = add;
     device.scale = scale;
+    device.clear = clear;
+    device.scatter = scatter;
+    device.weigh = weigh;
     device.norm = norm;
     device.join = join;
     device.rotate = rotate;

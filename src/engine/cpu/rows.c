@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/cpu/rows.h"
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -41,6 +42,33 @@ void sah_cpu_scale(sah_workspace *workspace, float *x, int64_t n, float factor)
 #pragma omp parallel for if (threads > 1 && n > FEW * PIECE) num_threads(threads)
     for (int64_t i = 0; i < n; i += PIECE)
         sah_vector_scale(x + i, (int)(n - i < PIECE ? n - i : PIECE), factor);
+}
+
+void sah_cpu_clear(sah_workspace *workspace, float *x, int64_t n)
+{
+    (void)workspace;
+    memset(x, 0, (size_t)n * sizeof *x);
+}
+
+void sah_cpu_scatter(sah_workspace *workspace, const float *x, int64_t rows, int64_t width,
+                     const float *factor, const int32_t *to_row, float *to)
+{
+    int threads = workspace->threads;
+#pragma omp parallel for if (threads > 1 && rows > FEW) num_threads(threads)
+    for (int64_t r = 0; r < rows; r++)
+        sah_vector_add_scaled(x + r * width, (int)width, factor[r], to + to_row[r] * width);
+}
+
+void sah_cpu_weigh(sah_workspace *workspace, const float *w, const float *x, int64_t rows, int64_t width,
+                   float *y)
+{
+    int threads = workspace->threads;
+#pragma omp parallel for if (threads > 1 && rows > FEW) num_threads(threads)
+    for (int64_t r = 0; r < rows; r++) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < width; i++) sum += (double)x[r * width + i] * (double)w[i];
+        sah_vector_scale(y + r * width, (int)width, (float)(1.0 / (1.0 + exp(-sum))));
+    }
 }
 
 static void norm_row(const sah_config *c, const sah_norm *norm, const float *x, float *y)

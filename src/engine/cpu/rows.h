@@ -11,6 +11,11 @@ void sah_cpu_copy(sah_workspace *workspace, sah_rows from, int64_t rows, int64_t
 void sah_cpu_add(sah_workspace *workspace, sah_rows from, int64_t rows, int64_t width, float factor,
                  float *to);
 void sah_cpu_scale(sah_workspace *workspace, float *x, int64_t n, float factor);
+void sah_cpu_clear(sah_workspace *workspace, float *x, int64_t n);
+void sah_cpu_scatter(sah_workspace *workspace, const float *x, int64_t rows, int64_t width,
+                     const float *factor, const int32_t *to_row, float *to);
+void sah_cpu_weigh(sah_workspace *workspace, const float *w, const float *x, int64_t rows, int64_t width,
+                   float *y);
 void sah_cpu_norm(sah_workspace *workspace, const sah_config *config, const sah_norm *norm, const float *x,
                   int64_t rows, float *y);
 void sah_cpu_join(sah_workspace *workspace, const sah_config *config, const sah_norm *norm, float *branch,

@@ -48,6 +48,26 @@ static void scale(sah_workspace *workspace, float *x, int64_t n, float factor)
     sah_cuda_scale(stream(), x, n, factor);
 }
 
+static void clear(sah_workspace *workspace, float *x, int64_t n)
+{
+    (void)workspace;
+    sah_cuda_clear(stream(), x, n);
+}
+
+static void scatter(sah_workspace *workspace, const float *x, int64_t rows, int64_t width,
+                    const float *factor, const int32_t *to_row, float *to)
+{
+    (void)workspace;
+    sah_cuda_scatter(stream(), x, rows, width, factor, to_row, to);
+}
+
+static void weigh(sah_workspace *workspace, const float *w, const float *x, int64_t rows, int64_t width,
+                  float *y)
+{
+    (void)workspace;
+    sah_cuda_weigh(stream(), w, x, rows, width, y);
+}
+
 static void norm(sah_workspace *workspace, const sah_config *config, const sah_norm *weights, const float *x,
                  int64_t rows, float *y)
 {
@@ -190,6 +210,9 @@ const sah_device *sah_cuda(void)
         .copy = copy,
         .add = add,
         .scale = scale,
+        .clear = clear,
+        .scatter = scatter,
+        .weigh = weigh,
         .norm = norm,
         .join = join,
         .rotate = rotate,

@@ -116,6 +116,51 @@ void sah_cuda_scale(cudaStream_t stream, float *x, int64_t n, float factor)
     LAUNCH(scale_all, blocks_of(n), 0, stream, x, n, factor);
 }
 
+static __global__ void clear_all(float *x, int64_t n)
+{
+    for (int64_t i = first_item(); i < n; i += all_threads()) x[i] = 0.0f;
+}
+
+void sah_cuda_clear(cudaStream_t stream, float *x, int64_t n)
+{
+    LAUNCH(clear_all, blocks_of(n), 0, stream, x, n);
+}
+
+/* No two rows go to the same, so that none waits for another. */
+static __global__ void scatter_rows(const float *x, int64_t rows, int64_t width, const float *factor,
+                                    const int32_t *to_row, float *to)
+{
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        const float *in = x + r * width, share = factor[r];
+        float *out = to + to_row[r] * width;
+        for (int64_t i = threadIdx.x; i < width; i += blockDim.x) out[i] += share * in[i];
+    }
+}
+
+void sah_cuda_scatter(cudaStream_t stream, const float *x, int64_t rows, int64_t width, const float *factor,
+                      const int32_t *to_row, float *to)
+{
+    LAUNCH(scatter_rows, blocks(rows), 0, stream, x, rows, width, factor, to_row, to);
+}
+
+static __global__ void weigh_rows(const float *w, const float *x, int64_t rows, int64_t width, float *y)
+{
+    __shared__ double part[SAH_CUDA_BLOCK];
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        double sum = 0.0;
+        for (int64_t i = threadIdx.x; i < width; i += blockDim.x)
+            sum += (double)x[r * width + i] * (double)w[i];
+        const float factor = (float)(1.0 / (1.0 + exp(-block_sum(sum, part))));
+        for (int64_t i = threadIdx.x; i < width; i += blockDim.x) y[r * width + i] *= factor;
+    }
+}
+
+void sah_cuda_weigh(cudaStream_t stream, const float *w, const float *x, int64_t rows, int64_t width,
+                    float *y)
+{
+    LAUNCH(weigh_rows, blocks(rows), 0, stream, w, x, rows, width, y);
+}
+
 static __global__ void softcap_all(float *x, int64_t n, float cap)
 {
     for (int64_t i = first_item(); i < n; i += all_threads()) x[i] = cap * tanhf(x[i] / cap);

@@ -19,6 +19,11 @@ void sah_cuda_copy(cudaStream_t stream, sah_rows from, int64_t rows, int64_t wid
                    int64_t to_stride, const int32_t *to_row);
 void sah_cuda_add(cudaStream_t stream, sah_rows from, int64_t rows, int64_t width, float factor, float *to);
 void sah_cuda_scale(cudaStream_t stream, float *x, int64_t n, float factor);
+void sah_cuda_clear(cudaStream_t stream, float *x, int64_t n);
+void sah_cuda_scatter(cudaStream_t stream, const float *x, int64_t rows, int64_t width, const float *factor,
+                      const int32_t *to_row, float *to);
+void sah_cuda_weigh(cudaStream_t stream, const float *w, const float *x, int64_t rows, int64_t width,
+                    float *y);
 void sah_cuda_softcap(cudaStream_t stream, float *x, int64_t n, float cap);
 /* y [rows, d] = norm(x), or with `join` y += the configuration's factor * norm(x). */
 void sah_cuda_norm(cudaStream_t stream, const sah_config *config, const sah_norm *norm, const float *x,

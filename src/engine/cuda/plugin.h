@@ -12,7 +12,7 @@
 #include "engine/device.h"
 
 #define SAH_PLUGIN_SYMBOL "sah_plugin_get" /* of type sah_plugin_fn */
-#define SAH_PLUGIN_ABI    1 /* counts up when engine/device.h, or what it includes, changes */
+#define SAH_PLUGIN_ABI    2 /* counts up when engine/device.h, or what it includes, changes */
 
 typedef struct sah_plugin {
     uint32_t abi; /* SAH_PLUGIN_ABI; stays the first member for ever */

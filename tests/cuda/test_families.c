@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Families whose layers are more than attention and an MLP, on the emulated card: logits against those of independent
+ * programs, unedited and under every part and operation, and a sweep of all heads against a pass for each alone. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cuda/device.h"
+#include "engine/forward.h"
+#include "engine/golden.h"
+#include "engine/sweep.h"
+#include "util/error.h"
+
+static const char *const FAMILIES[] = {
+    "family-mixtral",  "family-gpt-oss", "family-gpt-oss-mxfp4",      "family-qwen2-moe",
+    "family-glm4-moe", "family-olmoe",   "family-granite-moe-shared", "family-qwen3-moe",
+};
+enum { N_FAMILIES = sizeof FAMILIES / sizeof *FAMILIES };
+
+static sah_model *model_on(const char *folder, const sah_device *device, const sah_model_options *options)
+{
+    char path[512];
+    sah_error error = {0};
+    sah_checkpoint *checkpoint = NULL;
+    sah_model *model = NULL;
+    snprintf(path, sizeof path, "%s/%s", golden_root(), folder);
+    if (sah_checkpoint_load(path, NULL, false, NULL, &checkpoint, &error) != SAH_OK ||
+        sah_model_of(checkpoint, device, options, &model, &error) != SAH_OK)
+        fail_msg("%s: %s", folder, error.message);
+    return model;
+}
+
+/* ---- A sweep --------------------------------------------------------------------------------------------- */
+
+typedef struct swept {
+    size_t each; /* numbers of a candidate: all prompts' hidden states */
+    float *hidden;
+} swept;
+
+static sah_status ignore(void *ctx, const float *hidden, sah_error *error)
+{
+    (void)ctx, (void)hidden, (void)error;
+    return SAH_OK;
+}
+
+static sah_status take(void *ctx, int thread, sah_workspace *ws, const int32_t *which, int32_t n,
+                       const float *hidden, sah_error *error)
+{
+    swept *s = ctx;
+    (void)thread, (void)ws, (void)error;
+    for (int32_t i = 0; i < n; i++)
+        memcpy(s->hidden + (size_t)which[i] * s->each, hidden + (size_t)i * s->each,
+               s->each * sizeof *hidden);
+    return SAH_OK;
+}
+
+/* Every head of the model, by its own part. */
+static size_t all_heads(const sah_config *c, sah_candidate *out, size_t room)
+{
+    size_t n = 0;
+    for (int l = 0; l < c->n_layers; l++) {
+        const sah_layer_kind kind = sah_config_layer(c, l);
+        sah_ablation ablation = {kind.mixer == SAH_MIXER_ATTENTION ? SAH_PART_Q : SAH_PART_V, SAH_OP_SCALE,
+                                 0.1f};
+        for (int h = 0; h < kind.n_heads; h++, n++) {
+            assert_true(n < room);
+            if (h % 2) ablation.op = SAH_OP_MEAN;
+            out[n] = sah_candidate_of(c, (sah_head){l, h}, &ablation);
+        }
+    }
+    return n;
+}
+
+/* The bits are the same in any company: on one worker and on three; and those of each candidate's own pass, but for
+ * the products that a sweep saves. */
+static void check_sweep(const golden *g, const char *folder, const sah_device *device)
+{
+    enum { ROOM = 64 };
+    sah_candidate candidates[ROOM];
+    sah_forest *forest = NULL;
+    sah_error error = {0};
+    swept found[2];
+    size_t n = 0;
+    sah_model *model = NULL;
+    for (int way = 0; way < 2; way++) {
+        if (model != NULL) sah_model_close(model);
+        model = model_on(folder, device, &(sah_model_options){.threads = way == 0 ? 3 : 1});
+        const size_t d = (size_t)model->config.d_model;
+        if (forest == NULL)
+            assert_int_equal(sah_forest_new(g->prompts, g->n_prompts, model->config.n_vocab, &forest, &error),
+                             SAH_OK);
+        n = all_heads(&model->config, candidates, ROOM);
+        found[way] = (swept){g->n_prompts * d, calloc(n * g->n_prompts * d, sizeof(float))};
+        if (sah_sweep(model, forest, NULL, 0, candidates, n, NULL, &(sah_sink){&found[way], ignore, take},
+                      &error) != SAH_OK)
+            fail_msg("%s: %s", folder, error.message);
+    }
+    const size_t each = found[0].each;
+    if (memcmp(found[0].hidden, found[1].hidden, n * each * sizeof(float)) != 0)
+        fail_msg("%s: other bits on three workers", folder);
+    float *alone = calloc(each, sizeof *alone);
+    for (size_t i = 0; i < n; i++) {
+        double largest = 0.0, off = 0.0;
+        assert_int_equal(
+            sah_forward(model, forest, candidates[i].edits, (size_t)candidates[i].n_edits, alone, &error),
+            SAH_OK);
+        for (size_t k = 0; k < each; k++) {
+            largest = fmax(largest, fabs((double)alone[k]));
+            const double here = fabs((double)alone[k] - (double)found[0].hidden[i * each + k]);
+            if (!(here <= off)) off = here;
+        }
+        if (!(off <= 1e-4 * largest))
+            fail_msg("%s: candidate %zu is off by %.3g of %.3g", folder, i, off, largest);
+    }
+    sah_forest_free(forest);
+    sah_model_close(model);
+    free(alone);
+    free(found[0].hidden);
+    free(found[1].hidden);
+}
+
+static void test_family(void **state)
+{
+    static const sah_device *(*const ways[])(void) = {emulated_by_pieces, emulated_by_float32};
+    const char *folder = *state;
+    golden g;
+    golden_open(folder, &g);
+    for (int way = 0; way < 2; way++) {
+        sah_model *model = model_on(folder, ways[way](), &(sah_model_options){.threads = 1});
+        golden_check(&g, model, folder);
+        sah_model_close(model);
+    }
+    check_sweep(&g, folder, emulated_by_pieces());
+    golden_close(&g);
+    assert_int_equal(emulated_held(), 0);
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[N_FAMILIES];
+    for (size_t i = 0; i < N_FAMILIES; i++)
+        tests[i] = (struct CMUnitTest){FAMILIES[i], test_family, NULL, NULL, (void *)(uintptr_t)FAMILIES[i]};
+    cmocka_set_test_filter(getenv("SAHARA_TEST_ONLY")); /* scripts/mutate; NULL: all */
+    return cmocka_run_group_tests_name("families on a card", tests, NULL, NULL);
+}
