@@ -107,7 +107,7 @@ static sah_status add_doubts(sah_found *found, sah_error *error)
         status = doubt(found, error,
                        "Many of the unablated model's responses are no language: the template or the "
                        "model's format may be wrong.");
-    if (status == SAH_OK && found->quick)
+    if (status == SAH_OK && found->quick && found->answer != SAH_AUDIT_HARDLY_REFUSES)
         status = doubt(found, error,
                        "A quick audit: few queries, heads ablated by their queries (q) alone, and no search "
                        "for a group.");

@@ -338,14 +338,21 @@ static sah_status add_body(card *c, const sah_found *f, sah_error *error)
         add_table(c, &rows);
     }
     add_heading(c, 2, "How this was measured");
-    snprintf(text, sizeof text,
-             "Sahara %s; model's hash (XXH3) %s; greedy responses of at most %d tokens, judged by rule. "
-             "Heads were chosen on "
-             "%zu harmful and %zu harmless queries and tried on %zu other harmful ones. Intervals are 95 %% "
-             "(Wilson; bootstrap "
-             "over queries). The result files lie beside this card.",
-             SAH_VERSION, f->model->checksum, f->max_new_tokens, f->n_scored, f->n_scored_harmless,
-             f->n_held);
+    size_t size =
+        (size_t)snprintf(text, sizeof text,
+                         "Sahara %s; model's hash (XXH3) %s; greedy responses of at most %d tokens, "
+                         "judged by rule. ",
+                         SAH_VERSION, f->model->checksum, f->max_new_tokens);
+    if (f->answer == SAH_AUDIT_HARDLY_REFUSES)
+        snprintf(
+            text + size, sizeof text - size,
+            "No heads were scored. Intervals are 95 %% (Wilson). The result files lie beside this card.");
+    else
+        snprintf(
+            text + size, sizeof text - size,
+            "Heads were chosen on %zu harmful and %zu harmless queries and tried on %zu other harmful ones. "
+            "Intervals are 95 %% (Wilson; bootstrap over queries). The result files lie beside this card.",
+            f->n_scored, f->n_scored_harmless, f->n_held);
     add_paragraph(c, "text", text);
     return status;
 }

@@ -114,6 +114,11 @@ static void test_nothing_refused(void **state)
     assert_int_equal(result.answer, SAH_AUDIT_HARDLY_REFUSES);
     snprintf(path, sizeof path, "%s/ships-q.jsonl", scratch("harmless"));
     assert_int_not_equal(stat(path, &info), 0);
+    char *card = read_in(scratch("harmless"), "card.md");
+    assert_non_null(strstr(card, "No heads were scored."));
+    assert_null(strstr(card, "Heads were chosen"));
+    assert_null(strstr(card, "by their queries (q) alone"));
+    free(card);
 }
 
 static void test_own_queries(void **state)
