@@ -81,7 +81,7 @@ double sah_log_sum_exp(const float *logits, size_t n, double *scratch)
 /* ln of the sum of exponentials of x [n]. */
 static double log_sum_exp(const float *x, size_t n)
 {
-    float top = -INFINITY; /* gcc 12 fails for aarch64 on fmax() of what is widened (docs/architecture.md) */
+    float top = -INFINITY;
     double sum = 0;
     for (size_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
     for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - (double)top);

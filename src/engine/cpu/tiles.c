@@ -64,12 +64,6 @@ static int64_t pairs_of(int64_t rows)
     return divide_up(rows, PANEL);
 }
 
-/* Rows of X in a tile. */
-static int64_t tile_rows(int64_t rows)
-{
-    return divide_up(rows, 2 * pairs_of(rows));
-}
-
 size_t sah_tiles_input_floats(int64_t inputs, int64_t rows)
 {
     return (size_t)(pairs_of(rows) * divide_up(inputs, TILE_INPUTS) * X_PIECES * 2 * TILE) / 2;
@@ -189,6 +183,12 @@ bool sah_tiles_usable(void)
 {
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+/* Rows of X in a tile. */
+static int64_t tile_rows(int64_t rows)
+{
+    return divide_up(rows, 2 * pairs_of(rows));
 }
 
 /* The processor's own record of what its eight tiles are (Intel SDM, LDTILECFG). */
