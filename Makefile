@@ -340,6 +340,8 @@ install: all $(if $(shell command -v scdoc),man)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsahara.so
 	$(if $(HAS_CUDA),install -m 755 $(BUILD)/libsahara-cuda.so $(DESTDIR)$(LIBDIR)/)
 	install -m 644 $(BUILD)/sahara.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
+	@# The loader's list of libraries, where it has this folder and may be written.
+	@if [ -z "$(DESTDIR)" ] && [ -w /etc/ld.so.cache ] && PATH=$$PATH:/sbin ldconfig -Nv 2> /dev/null | grep -q "^$(LIBDIR):"; then PATH=$$PATH:/sbin ldconfig; fi
 	@if $(BUILD)/sahara --version > /dev/null 2>&1; then \
 	    cd $(DESTDIR)$(PREFIX)/share && mkdir -p $(dir $(COMPLETIONS)) && \
 	    for file in $(COMPLETIONS); do case $$file in bash*) shell=bash ;; zsh*) shell=zsh ;; *) shell=fish ;; esac; \
