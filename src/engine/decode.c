@@ -233,7 +233,7 @@ sah_status sah_decoding_new(const sah_model *model, const sah_prompt *prompts, s
         status = sah_pass_begin(model, longest > s->longest ? longest : s->longest, &s->pass, error);
     }
     if (status == SAH_OK && c->input_width > 0) {
-        s->pass.given = sah_alloc_aligned(n * sah_inputs_width(c), sizeof *s->pass.given);
+        s->pass.given = sah_device_alloc(model->device, n * sah_inputs_width(c), sizeof *s->pass.given);
         if (s->pass.given == NULL) status = sah_fail_memory(error, "the layers' inputs");
     }
     if (status == SAH_OK)

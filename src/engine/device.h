@@ -233,6 +233,12 @@ struct sah_device {
     void (*activate)(sah_workspace *workspace, const sah_config *config, int64_t n, const float *gate_bias,
                      const float *up_bias, int64_t rows, float *states, float *out);
 
+    /* out [rows, width] = act(gates) times what is given of the tokens of rows [from, from + rows) of copies of a
+     * view, whose rows lie `stride` apart (inputs.h). */
+    void (*give)(sah_workspace *workspace, const sah_config *config, const sah_view *view, int64_t from,
+                 int64_t rows, int64_t width, const float *given, int64_t stride, const float *gates,
+                 float *out);
+
     /* x [n] = cap tanh(x / cap). */
     void (*softcap)(sah_workspace *workspace, float *x, int64_t n, float cap);
     /* base->p [n] and the sum beside it, of logits [n]; NaN where one is not finite. */

@@ -2,10 +2,8 @@
 #include "engine/inputs.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 
-#include "engine/cpu/activation.h"
 #include "engine/cpu/elementwise.h"
 #include "engine/difference.h"
 #include "util/alloc.h"
@@ -16,19 +14,15 @@ size_t sah_inputs_width(const sah_config *config)
     return (size_t)config->input_width * (size_t)config->n_layers;
 }
 
-sah_status sah_inputs_make(const sah_model *model, sah_workspace *workspace, const int32_t *tokens, int64_t n,
-                           const float *x, float *given, sah_error *error)
+/* What the projection gives of the tokens, own [n, layers * P], becomes what they are given. False: no memory. */
+static bool finish(const sah_model *model, const int32_t *tokens, int64_t n, float *own)
 {
     const sah_config *c = &model->config;
     const int width = c->input_width, layers = c->n_layers;
     const int64_t all = (int64_t)width * layers;
     const float scale = 1.0f / sqrtf((float)c->d_model), table = sqrtf((float)width), half = sqrtf(0.5f);
     float *row = sah_alloc((size_t)all, sizeof *row);
-    sah_status status = row != NULL
-                            ? sah_product(workspace, model->input_projection, n, x, given, false, error)
-                            : sah_fail_memory(error, "the layers' inputs");
-    for (int64_t i = 0; i < n && status == SAH_OK; i++) {
-        float *own = given + i * all;
+    for (int64_t i = 0; i < n && row != NULL; i++, own += all) {
         sah_vector_scale(own, (int)all, scale);
         for (int l = 0; l < layers; l++)
             sah_rms_norm(own + l * width, model->input_norm, c->norm_eps, width, own + l * width);
@@ -37,23 +31,21 @@ sah_status sah_inputs_make(const sah_model *model, sah_workspace *workspace, con
         sah_vector_scale(own, (int)all, half);
     }
     free(row);
-    return status;
+    return row != NULL;
 }
 
-/* inner [n, P] = act(gate) * what the layer is given of the rows [from, from + n). */
-static void gate(const sah_pass *pass, int layer, int64_t from, int64_t n, const float *gates, float *inner)
+sah_status sah_inputs_make(const sah_model *model, sah_workspace *workspace, const int32_t *tokens, int64_t n,
+                           const float *x, float *given, sah_error *error)
 {
-    const sah_config *c = &pass->model->config;
-    const sah_view *view = sah_pass_view(pass, layer);
-    const int width = c->input_width, threads = pass->workspace->threads;
-    sah_stage before = sah_workspace_enter(pass->workspace, SAH_STAGE_ELEMENTWISE);
-#pragma omp parallel for if (threads > 1 && n > 8) num_threads(threads)
-    for (int64_t r = 0; r < n; r++) {
-        const int64_t row = (from + r) % view->n, token = view->given ? view->given[row] : row;
-        const float *given = pass->given + (token * c->n_layers + layer) * width;
-        sah_activate(c, gates + r * width, given, width, inner + r * width);
-    }
-    sah_workspace_enter(pass->workspace, before);
+    const sah_device *device = model->device;
+    const size_t numbers = (size_t)n * sah_inputs_width(&model->config), bytes = numbers * sizeof *given;
+    float *here = device->host ? given : sah_workspace_scratch(workspace, SAH_SLOT_PLAN, numbers);
+    if (here == NULL) return sah_fail_memory(error, "the layers' inputs");
+    sah_status status = sah_product(workspace, model->input_projection, n, x, given, false, error);
+    if (status == SAH_OK) status = device->download(given, bytes, here, error);
+    if (status == SAH_OK && !finish(model, tokens, n, here))
+        status = sah_fail_memory(error, "the layers' inputs");
+    return status == SAH_OK ? device->upload(here, bytes, given, error) : status;
 }
 
 sah_status sah_inputs_join(const sah_pass *pass, int layer, int64_t rows, float *y, sah_error *error)
@@ -78,7 +70,10 @@ sah_status sah_inputs_join(const sah_pass *pass, int layer, int64_t rows, float 
         sah_status status = sah_site_product(pass, SAH_SITE_INPUT_GATE, view, from, n, weights->input_gate, x,
                                              gates, false, error);
         if (status != SAH_OK) return status;
-        gate(pass, layer, from, n, gates, inner);
+        sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
+        ws->device->give(ws, &pass->model->config, view, from, n, width, pass->given + layer * width,
+                         width * pass->model->config.n_layers, gates, inner);
+        sah_workspace_enter(ws, before);
         status = sah_site_product(pass, SAH_SITE_INPUT_OUT, view, from, n, weights->input_out, inner, branch,
                                   false, error);
         if (status != SAH_OK) return status;

@@ -13,7 +13,7 @@
 /* Numbers that are given with a token: layers * P. */
 size_t sah_inputs_width(const sah_config *config);
 
-/* given [n, layers * P] of n tokens, whose embeddings are x [n, d] (sah_embed()). */
+/* given [n, layers * P] of n tokens, whose embeddings are x [n, d] (sah_embed()), both in the device's memory. */
 sah_status sah_inputs_make(const sah_model *model, sah_workspace *workspace, const int32_t *tokens, int64_t n,
                            const float *x, float *given, sah_error *error);
 

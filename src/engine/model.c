@@ -29,7 +29,7 @@ static sah_status load_weights(sah_model *model, const sah_watch *watch, sah_err
 /* Whether the device computes all that the model's layers are made of. */
 static sah_status check_layers(const sah_device *device, const sah_config *c, sah_error *error)
 {
-    const char *what = c->input_width > 0 ? "inputs of each layer" : NULL;
+    const char *what = NULL;
     for (int l = 0; l < c->n_layers && what == NULL; l++) {
         const sah_layer_kind kind = sah_config_layer(c, l);
         if (kind.mixer == SAH_MIXER_DELTA) what = "the gated delta rule";

@@ -86,7 +86,7 @@ void sah_pass_end(sah_pass *pass)
     }
     sah_view_forget(pass->model, &pass->nodes);
     sah_view_forget(pass->model, &pass->ends);
-    free(pass->given);
+    sah_device_free(pass->model->device, pass->given);
     pass->given = NULL;
 }
 
@@ -96,15 +96,15 @@ static sah_status make_inputs(const sah_model *model, const sah_forest *f, sah_p
     const size_t n = (size_t)f->n_nodes, all = sah_inputs_width(&model->config);
     sah_workspace *ws = NULL;
     if (all == 0) return SAH_OK;
-    float *x = sah_alloc_aligned(n * (size_t)model->config.d_model, sizeof *x);
-    out->given = sah_alloc_aligned(n * all, sizeof *out->given);
+    float *x = sah_device_alloc(model->device, n * (size_t)model->config.d_model, sizeof *x);
+    out->given = sah_device_alloc(model->device, n * all, sizeof *out->given);
     sah_status status = x != NULL && out->given != NULL
                             ? sah_workspace_new(model->device, model->threads, &ws, error)
                             : sah_fail_memory(error, "the layers' inputs");
     if (status == SAH_OK) status = sah_embed(model, f->token, f->depth, f->n_nodes, x, error);
     if (status == SAH_OK) status = sah_inputs_make(model, ws, f->token, f->n_nodes, x, out->given, error);
     sah_workspace_free(ws);
-    free(x);
+    sah_device_free(model->device, x);
     return status;
 }
 
@@ -139,15 +139,17 @@ sah_status sah_view_lend(const sah_model *model, const sah_view *rows, sah_view 
 {
     const sah_device *device = model->device;
     const size_t n = (size_t)rows->n, size = sizeof *rows->position;
-    const void *position = NULL, *node = NULL;
+    const void *position = NULL, *node = NULL, *given = NULL;
     *out = *rows;
     out->segments = NULL;
     sah_status status = sah_device_lend(device, rows->position, n, size, &position, error);
     if (status == SAH_OK) status = sah_device_lend(device, rows->node, n, size, &node, error);
+    if (status == SAH_OK) status = sah_device_lend(device, rows->given, n, size, &given, error);
     if (status == SAH_OK)
         status = sah_device_lend_segments(device, rows->segments, rows->n_segments, &out->segments, error);
     out->position = position;
     out->node = node;
+    out->given = given;
     return status;
 }
 
@@ -155,6 +157,7 @@ void sah_view_forget(const sah_model *model, sah_view *view)
 {
     sah_device_forget(model->device, view->position);
     sah_device_forget(model->device, view->node);
+    sah_device_forget(model->device, view->given);
     sah_device_forget(model->device, view->segments);
     *view = (sah_view){0};
 }

@@ -13,7 +13,7 @@ typedef struct sah_pass {
     const sah_model *model;
     sah_workspace *workspace; /* of the calling thread; everything else may be shared */
     sah_angles angles[SAH_MAX_ROPES]; /* each in one allocation, at cosine */
-    sah_view nodes, ends; /* positions, nodes and segments lie in the device's memory */
+    sah_view nodes, ends; /* their arrays lie in the device's memory */
     sah_view
         kept; /* n, positions and sources of the rows of keys that stay (sah_states.kept), where some do */
     const struct sah_donor *const

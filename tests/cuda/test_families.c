@@ -17,8 +17,9 @@
 #include "util/error.h"
 
 static const char *const FAMILIES[] = {
-    "family-mixtral",  "family-gpt-oss", "family-gpt-oss-mxfp4",      "family-qwen2-moe",
-    "family-glm4-moe", "family-olmoe",   "family-granite-moe-shared", "family-qwen3-moe",
+    "family-mixtral",  "family-gpt-oss",     "family-gpt-oss-mxfp4",      "family-qwen2-moe",
+    "family-glm4-moe", "family-olmoe",       "family-granite-moe-shared", "family-qwen3-moe",
+    "family-gemma4",   "family-gemma4-keys", "family-gemma4-moe",
 };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof *FAMILIES };
 

@@ -424,6 +424,42 @@ void test_activate(void **state)
         }
 }
 
+void test_give(void **state)
+{
+    enum {
+        N = 5,
+        COPIES = 3,
+        FROM = 3,
+        ROWS = N * COPIES - FROM,
+        WIDTH = 19,
+        TOKENS = 7,
+        STRIDE = WIDTH + 4
+    };
+    static const int32_t token[N] = {6, 0, 3, 3, 5};
+    bench b = begin(state);
+    float *given, *gates;
+    const float *given_there = numbers(&b, TOKENS * STRIDE, &given),
+                *gates_there = numbers(&b, ROWS * WIDTH, &gates);
+    float *out = there(&b, NULL, ROWS * WIDTH * sizeof *out);
+    sah_config c = sah_config_neutral();
+    sah_view view = {.n = N};
+    double want[ROWS * WIDTH];
+    c.activation = SAH_ACT_GELU_TANH;
+    for (int listed = 0; listed < 2; listed++) {
+        view.given = listed ? there(&b, token, sizeof token) : NULL;
+        b.device->give(b.ws, &c, &view, FROM, ROWS, WIDTH, given_there + 2, STRIDE, gates_there, out);
+        for (int i = 0; i < ROWS * WIDTH; i++) {
+            const int row = (FROM + i / WIDTH) % N;
+            want[i] = plain_activation(&c, (double)gates[i],
+                                       (double)given[(listed ? token[row] : row) * STRIDE + 2 + i % WIDTH]);
+        }
+        compare(&b, out, want, ROWS * WIDTH, CLOSE, "give");
+    }
+    free(given);
+    free(gates);
+    end(&b);
+}
+
 static void read_rows(const void *source, size_t row, size_t n, float *out)
 {
     const float *values = source;

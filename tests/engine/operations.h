@@ -16,6 +16,7 @@ void test_rotate(void **state);
 void test_attend(void **state);
 void test_edit(void **state);
 void test_activate(void **state);
+void test_give(void **state);
 void test_product(void **state);
 void test_scores(void **state);
 

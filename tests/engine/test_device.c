@@ -210,8 +210,12 @@ neox_shape(void) /* layer norms, biases, a parallel residual, nothing gated, par
 
 static random_shape (*const SHAPES[])(void) = {plain_shape, gemma_shape, neox_shape};
 /* And arrangements that ask a device for more than attention and an MLP. */
-static const char *const ARRANGED[] = {"experts: one shared", "experts: gpt-oss", "experts: groups",
-                                       "experts: beside the MLP", "experts: beside, no norm behind"};
+static const char *const ARRANGED[] = {"experts: one shared",
+                                       "experts: gpt-oss",
+                                       "experts: groups",
+                                       "experts: beside the MLP",
+                                       "experts: beside, no norm behind",
+                                       "gemma 4"};
 enum { N_PLAIN = sizeof SHAPES / sizeof *SHAPES, N_SHAPES = N_PLAIN + sizeof ARRANGED / sizeof *ARRANGED };
 
 static record passes_on(const sah_device *device, sah_precision precision, size_t shape)
@@ -312,6 +316,7 @@ int main(void)
         ON_ALL(test_attend),
         ON_ALL(test_edit),
         ON_ALL(test_activate),
+        ON_ALL(test_give),
         ON_ALL(test_product),
         ON_ALL(test_scores),
         cmocka_unit_test(test_passes),

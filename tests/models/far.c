@@ -258,6 +258,15 @@ static void activate(sah_workspace *ws, const sah_config *config, int64_t n, con
     close_memory();
 }
 
+static void give(sah_workspace *ws, const sah_config *config, const sah_view *view, int64_t from,
+                 int64_t rows, int64_t width, const float *given, int64_t stride, const float *gates,
+                 float *out)
+{
+    open_memory();
+    sah_cpu()->give(ws, config, view, from, rows, width, given, stride, gates, out);
+    close_memory();
+}
+
 static void softcap(sah_workspace *ws, float *x, int64_t n, float cap)
 {
     open_memory();
@@ -314,6 +323,7 @@ static void make(void)
     device.attend = attend;
     device.edit = edit;
     device.activate = activate;
+    device.give = give;
     device.softcap = softcap;
     device.distribution = distribution;
     device.score = score;

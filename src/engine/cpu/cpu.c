@@ -58,6 +58,7 @@ const sah_device *sah_cpu(void)
         .attend = sah_cpu_attend,
         .edit = sah_cpu_edit,
         .activate = sah_cpu_activate,
+        .give = sah_cpu_give,
         .softcap = sah_cpu_softcap,
         .distribution = sah_cpu_distribution,
         .score = sah_cpu_score,

@@ -164,6 +164,18 @@ void sah_cpu_activate(sah_workspace *workspace, const sah_config *config, int64_
     }
 }
 
+void sah_cpu_give(sah_workspace *workspace, const sah_config *config, const sah_view *view, int64_t from,
+                  int64_t rows, int64_t width, const float *given, int64_t stride, const float *gates,
+                  float *out)
+{
+    int threads = workspace->threads;
+#pragma omp parallel for if (threads > 1 && rows > FEW) num_threads(threads)
+    for (int64_t r = 0; r < rows; r++) {
+        const float *own = given + place(view->given, (from + r) % view->n) * stride;
+        sah_activate(config, gates + r * width, own, (int)width, out + r * width);
+    }
+}
+
 void sah_cpu_softcap(sah_workspace *workspace, float *x, int64_t n, float cap)
 {
     enum { PIECE = 1 << 14 };

@@ -25,6 +25,9 @@ void sah_cpu_rotate(sah_workspace *workspace, const sah_config *config, const sa
 void sah_cpu_edit(sah_workspace *workspace, const sah_head_states *states, const sah_edit *edit, float *out);
 void sah_cpu_activate(sah_workspace *workspace, const sah_config *config, int64_t n, const float *gate_bias,
                       const float *up_bias, int64_t rows, float *states, float *out);
+void sah_cpu_give(sah_workspace *workspace, const sah_config *config, const sah_view *view, int64_t from,
+                  int64_t rows, int64_t width, const float *given, int64_t stride, const float *gates,
+                  float *out);
 void sah_cpu_softcap(sah_workspace *workspace, float *x, int64_t n, float cap);
 
 #endif

@@ -117,6 +117,14 @@ static void activate(sah_workspace *workspace, const sah_config *config, int64_t
     sah_cuda_activate(stream(), config, n, gate_bias, up_bias, rows, states, out);
 }
 
+static void give(sah_workspace *workspace, const sah_config *config, const sah_view *view, int64_t from,
+                 int64_t rows, int64_t width, const float *given, int64_t stride, const float *gates,
+                 float *out)
+{
+    (void)workspace;
+    sah_cuda_give(stream(), config, view, from, rows, width, given, stride, gates, out);
+}
+
 static void softcap(sah_workspace *workspace, float *x, int64_t n, float cap)
 {
     (void)workspace;
@@ -219,6 +227,7 @@ const sah_device *sah_cuda(void)
         .attend = attend,
         .edit = edit,
         .activate = activate,
+        .give = give,
         .softcap = softcap,
         .distribution = distribution,
         .score = score,

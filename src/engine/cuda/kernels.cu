@@ -346,22 +346,35 @@ static __device__ float activated(sah_activation kind, float x)
     }
 }
 
-static __global__ void activate_rows(sah_activation kind, bool gated, float limit, float alpha, int64_t n,
-                                     const float *gate_bias, const float *up_bias, int64_t rows,
-                                     const float *states, float *out)
+/* The configuration's settings of it. */
+typedef struct act {
+    sah_activation kind;
+    float limit, alpha;
+} act;
+
+static act act_of(const sah_config *config)
+{
+    act a = {config->activation, config->activation_limit, config->activation_alpha};
+    return a;
+}
+
+/* act(g) * u. */
+static __device__ float gated(act a, float g, float u)
+{
+    if (a.kind != SAH_ACT_CLAMPED_SWIGLU) return activated(a.kind, g) * u;
+    const float low = g > a.limit ? a.limit : g, high = u > a.limit ? a.limit : u;
+    return ((high < -a.limit ? -a.limit : high) + 1.0f) * low * logistic(a.alpha * low);
+}
+
+static __global__ void activate_rows(act a, bool gates, int64_t n, const float *gate_bias,
+                                     const float *up_bias, int64_t rows, const float *states, float *out)
 {
     for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
-        const float *gate = states + r * (gated ? 2 * n : n), *up = gate + (gated ? n : 0);
+        const float *gate = states + r * (gates ? 2 * n : n), *up = gate + (gates ? n : 0);
         for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
             const float u = up[i] + (up_bias ? up_bias[i] : 0.0f);
-            const float g = gated ? gate[i] + (gate_bias ? gate_bias[i] : 0.0f) : u;
-            float value = activated(kind, g);
-            if (gated) value *= u;
-            if (kind == SAH_ACT_CLAMPED_SWIGLU) {
-                const float low = g > limit ? limit : g, high = u > limit ? limit : u;
-                value = ((high < -limit ? -limit : high) + 1.0f) * low * logistic(alpha * low);
-            }
-            out[r * n + i] = value;
+            out[r * n + i] =
+                gates ? gated(a, gate[i] + (gate_bias ? gate_bias[i] : 0.0f), u) : activated(a.kind, u);
         }
     }
 }
@@ -369,8 +382,27 @@ static __global__ void activate_rows(sah_activation kind, bool gated, float limi
 void sah_cuda_activate(cudaStream_t stream, const sah_config *config, int64_t n, const float *gate_bias,
                        const float *up_bias, int64_t rows, const float *states, float *out)
 {
-    LAUNCH(activate_rows, blocks(rows), 0, stream, config->activation, config->gated,
-           config->activation_limit, config->activation_alpha, n, gate_bias, up_bias, rows, states, out);
+    LAUNCH(activate_rows, blocks(rows), 0, stream, act_of(config), config->gated, n, gate_bias, up_bias, rows,
+           states, out);
+}
+
+static __global__ void give_rows(act a, const int32_t *token, int64_t n, int64_t from, int64_t rows,
+                                 int64_t width, const float *given, int64_t stride, const float *gates,
+                                 float *out)
+{
+    for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+        const float *own = given + place(token, (from + r) % n) * stride;
+        for (int64_t i = threadIdx.x; i < width; i += blockDim.x)
+            out[r * width + i] = gated(a, gates[r * width + i], own[i]);
+    }
+}
+
+void sah_cuda_give(cudaStream_t stream, const sah_config *config, const sah_view *view, int64_t from,
+                   int64_t rows, int64_t width, const float *given, int64_t stride, const float *gates,
+                   float *out)
+{
+    LAUNCH(give_rows, blocks(rows), 0, stream, act_of(config), view->given, view->n, from, rows, width, given,
+           stride, gates, out);
 }
 
 /* ---- Attention ------------------------------------------------------------------------------------------ */

@@ -33,6 +33,9 @@ void sah_cuda_rotate(cudaStream_t stream, const sah_config *config, const sah_ro
 void sah_cuda_edit(cudaStream_t stream, const sah_head_states *states, const sah_edit *edit, float *out);
 void sah_cuda_activate(cudaStream_t stream, const sah_config *config, int64_t n, const float *gate_bias,
                        const float *up_bias, int64_t rows, const float *states, float *out);
+void sah_cuda_give(cudaStream_t stream, const sah_config *config, const sah_view *view, int64_t from,
+                   int64_t rows, int64_t width, const float *given, int64_t stride, const float *gates,
+                   float *out);
 
 /* Whether a block's memory holds the tiles of heads so wide. */
 bool sah_cuda_attends(int head_dim);
