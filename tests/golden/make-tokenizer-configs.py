@@ -3,6 +3,7 @@
 """tokenizer-configs.json: what transformers makes of the files beside a tokenizer.json. Small tokenizers, random files beside them (seeded), and
 the ids of a few texts. Classes that transformers 5 builds anew from constants of its own (whatever tokenizer.json says) appear only where their
 constants and the file agree. make-tokenizer-configs.py; needs transformers (made with 5.24.0, tokenizers 0.23.3)."""
+import itertools
 import json
 import os
 import pathlib
@@ -86,13 +87,20 @@ def beside(rnd, tokenizer):
     return files
 
 
+def own_rules():
+    """Classes with tokens of their own, or none around a text, and what may be said beside them."""
+    for name in ("CodeGenTokenizer", "CodeGenTokenizerFast", "GPTNeoXTokenizer", "GPTNeoXTokenizerFast"):
+        for which in (0, 3, 7):
+            for said in ({}, {"add_bos_token": False, "bos_token": "<s>", "eos_token": "</s>"}, {"add_bos_token": True, "eos_token": "<|endoftext|>"}):
+                yield which, {"tokenizer_config.json": {"tokenizer_class": name, **said}, "config.json": {"model_type": "llama"}}
+
+
 def main():
     rnd = random.Random(SEED)
     bases = [base(p, q, t) for p in (False, True) for q in (False, True) for t in (["<s>", "</s>"], ["<s>", "</s>", "<tool>", "<|im_end|>"])]
     cases = []
-    while len(cases) < CASES:
-        which = rnd.randrange(len(bases))
-        files = beside(rnd, bases[which])
+    drawn = ((which, beside(rnd, bases[which])) for which in (rnd.randrange(len(bases)) for _ in range(CASES)))
+    for which, files in itertools.chain(drawn, own_rules()):
         with tempfile.TemporaryDirectory() as folder:
             for name, value in {"tokenizer.json": bases[which], **files}.items():
                 (pathlib.Path(folder) / name).write_text(json.dumps(value))

@@ -241,13 +241,10 @@ static sah_status add_defaults(json_t *names)
         const char *padding; /* or pad_token's own */
     } classes[] = {{"GPT2Tokenizer", "beu", NULL},
                    {"Qwen2Tokenizer", "eup", NULL},
+                   {"CodeGenTokenizer", "beu", NULL},
                    {"GPTNeoXTokenizer", "beup", "<|padding|>"}};
-    const char *name = json_string_value(json_object_get(names, "tokenizer_class"));
-    for (size_t c = 0; name != NULL && c < sizeof classes / sizeof *classes; c++) {
-        size_t n = strlen(classes[c].tokenizer_class);
-        if (strncmp(name, classes[c].tokenizer_class, n) != 0 ||
-            (name[n] != '\0' && strcmp(name + n, "Fast") != 0))
-            continue;
+    for (size_t c = 0; c < sizeof classes / sizeof *classes; c++) {
+        if (!sah_tokenizer_is_class(names, classes[c].tokenizer_class)) continue;
         for (size_t i = 0; i < N_NAMED; i++) {
             if (strchr(classes[c].tokens, named[i][0]) == NULL || json_object_get(names, named[i]) != NULL)
                 continue;

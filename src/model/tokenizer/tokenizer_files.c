@@ -39,6 +39,14 @@ static int32_t numbered_token(const json_t *value, const sah_tokenizer *tokenize
     return id >= 0 && (size_t)id < tokenizer->vocab.n ? (int32_t)id : -1;
 }
 
+bool sah_tokenizer_is_class(const json_t *config, const char *name)
+{
+    const char *given = json_string_value(json_object_get(config, "tokenizer_class"));
+    const size_t n = strlen(name);
+    return given != NULL && strncmp(given, name, n) == 0 &&
+           (given[n] == '\0' || strcmp(given + n, "Fast") == 0);
+}
+
 /* "eos_token_id": a number or a list of them. */
 static sah_status add_numbered_ends(const json_t *config, sah_tokenizer *tokenizer, sah_error *error)
 {

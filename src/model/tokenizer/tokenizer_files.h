@@ -16,6 +16,8 @@ typedef struct sah_tokenizer_files {
 } sah_tokenizer_files;
 sah_status sah_tokenizer_files_read(const char *directory, sah_tokenizer_files *out, sah_error *error);
 void sah_tokenizer_files_free(sah_tokenizer_files *files);
+/* Whether tokenizer_config.json names this class, with or without "Fast" behind it. */
+bool sah_tokenizer_is_class(const json_t *config, const char *name);
 /* The id of a token given as "text" or as {"content": "text"}; -1: it is not there, or no token. */
 int32_t sah_tokenizer_named(const json_t *config, const char *key, const sah_tokenizer *tokenizer);
 /* Which tokens begin a text and end an answer. */

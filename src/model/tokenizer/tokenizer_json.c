@@ -272,11 +272,8 @@ static bool takes_prefix_space(const json_t *config)
 {
     static const char *const classes[] = {"GPT2Tokenizer", "Qwen2Tokenizer", "GPTNeoXTokenizer",
                                           "CohereTokenizer", "CodeGenTokenizer"};
-    const char *name = json_string_value(json_object_get(config, "tokenizer_class"));
-    for (size_t i = 0; name != NULL && i < sizeof classes / sizeof *classes; i++) {
-        size_t n = strlen(classes[i]);
-        if (strncmp(name, classes[i], n) == 0 && (name[n] == '\0' || strcmp(name + n, "Fast") == 0))
-            return true;
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        if (sah_tokenizer_is_class(config, classes[i])) return true;
     }
     return false;
 }
@@ -318,7 +315,8 @@ static sah_status read_tokenizer(const json_t *json, const char *directory, sah_
     if (status == SAH_OK)
         status =
             sah_json_added_tokens(json_object_get(json, "added_tokens"), &files, tokenizer, where, error);
-    if (status == SAH_OK)
+    /* The class that transformers has for GPT-NeoX puts nothing around a text, whatever tokenizer.json says. */
+    if (status == SAH_OK && !sah_tokenizer_is_class(files.config, "GPTNeoXTokenizer"))
         status = read_post_processor(json_object_get(json, "post_processor"), 0, tokenizer, where, error);
     if (status == SAH_OK) status = sah_tokenizer_files_ends(&files, tokenizer, error);
     json_decref(words);
