@@ -102,9 +102,9 @@ static bool changes_answers(weakening *w)
     return low > LEAST_EFFECT || high < -LEAST_EFFECT;
 }
 
-/* A head is about safety when its ablation weakens refusals beyond chance and leaves answers as they are: it does
- * less than half as much to them, in either direction, and no more than is negligible. A head that breaks both, but
- * refusals more, is general. */
+/* A head is about safety when its ablation weakens refusals beyond chance and leaves answers as they are: it surely
+ * does less than half as much to them, in either direction, and no more than is negligible. A head that breaks both,
+ * but refusals more, is general. */
 static void judge(weakening *w, size_t head, sah_ranked *out)
 {
     double low, high, times = out->effect_answered > 0 ? -2 : 2; /* the answered mean is -effect_answered */
@@ -115,7 +115,7 @@ static void judge(weakening *w, size_t head, sah_ranked *out)
     const sah_evidence evidence = {-out->effect, fabs(out->effect_answered), out->effect_p, high,
                                    LEAST_EFFECT};
     out->effect_verdict = sah_judge_head(&evidence);
-    if (out->effect_verdict == SAH_SAFETY && out->effect_high > -LEAST_EFFECT)
+    if (out->effect_verdict == SAH_SAFETY && (out->effect_high > -LEAST_EFFECT || low <= 0))
         out->effect_verdict = SAH_UNDECIDED;
     if (fabs(out->effect_answered) > LEAST_EFFECT && out->effect_verdict != SAH_GENERAL)
         out->effect_verdict = changes_answers(w) ? SAH_GENERAL : SAH_UNDECIDED;
