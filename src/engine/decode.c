@@ -176,8 +176,8 @@ static sah_status share_states(sah_decoding *s, sah_error *error)
         size_t width = kept_width(&s->model->config, l);
         for (int32_t i = 0; i < s->forest->n_prompts && !is_attention(&s->model->config, l); i++) {
             int32_t from = first[s->forest->end_of[i]];
-            if (from != i)
-                memcpy(s->kv[l] + (size_t)i * width, s->kv[l] + (size_t)from * width, width * sizeof(float));
+            const sah_rows theirs = {s->kv[l] + (size_t)from * width, (int64_t)width, NULL};
+            if (from != i) sah_copy_rows(&s->pass, theirs, 1, (int64_t)width, s->kv[l] + (size_t)i * width);
         }
     }
     free(first);

@@ -43,7 +43,7 @@ typedef enum sah_slot {
     SAH_SLOT_GATE_UP, /* the MLP's gates and what they gate */
     SAH_SLOT_INNER, /* their products */
     SAH_SLOT_ROUTER, /* logits of a router */
-    SAH_SLOT_ROUTES, /* which row goes to which expert, as the device reads it */
+    SAH_SLOT_ROUTES, /* which row goes to which expert, as the device reads it; or where a row's state is kept */
     SAH_SLOT_GATHERED, /* rows of an expert, and what it makes of them; before that what the router sees */
     SAH_SLOT_BESIDE, /* what experts beside an MLP make of a block */
     SAH_SLOT_ATTENTION, /* keys, values and scores of a segment, for each thread */
@@ -94,6 +94,10 @@ typedef struct sah_view {
     const int32_t *given; /* [n] which row of the pass's `given` is the row's token's; NULL: row r is row r */
     const int32_t *sequence; /* [n] where a row's state is kept of layers whose states run along a path
                                 (delta.h), or NULL */
+    const int32_t
+        *branch; /* [n] the place among `n_branches` where a state lies that segments begin behind, -1: none
+                              begins there; NULL: nobody asks. Of two rows of one path it is not the same. */
+    int32_t n_branches;
 } sah_view;
 
 /* weight NULL: no norm stands there. */
@@ -131,6 +135,35 @@ typedef struct sah_attention {
     const float *gate; /* [rows, n_heads * head_dim] outputs are times its sigmoid; or NULL */
     int64_t gate_stride;
 } sah_attention;
+
+/* A short convolution (convolution.h): rows [nodes, 3 width] are b, c and x side by side. */
+typedef struct sah_convolution {
+    int kernel;
+    int64_t width;
+    const float *weights; /* [kernel, width] */
+    float *rows; /* b x takes the place of x */
+    float *z; /* [view, width]; may lie on b */
+    int64_t z_stride;
+    float *kept; /* [sequences, (kernel - 1) width] as sah_delta_mix() has it, or NULL */
+} sah_convolution;
+
+/* The gated delta rule (delta.h) of rows [nodes, width], which it changes: q and k of the key heads, v, gates, what is
+ * written and what is kept. */
+typedef struct sah_recurrence {
+    int n_heads, head_dim, key_heads, key_dim, kernel;
+    int64_t columns; /* of q, k and v, which go through the convolution */
+    int64_t gate, write, keep, width; /* where they begin in a row, and all of it */
+    float norm_eps;
+    const float *weights; /* [kernel, columns] of the convolution */
+    const float *rate, *rate_bias; /* [n_heads] */
+    const float *norm; /* [head_dim] */
+    float *rows;
+    float *z; /* [view, n_heads * head_dim]; may lie on the gates */
+    int64_t z_stride;
+    float
+        *kept; /* [sequences, kept_each]: S of every head, and the last inputs of the convolution; or NULL */
+    int64_t kept_each;
+} sah_recurrence;
 
 /* One head's states among the layer's: rows of n heads of `width`, the head's columns beginning at head * width. */
 typedef struct sah_head_states {
@@ -226,6 +259,11 @@ struct sah_device {
     /* z = softmax(scale q kᵀ) v, gated, for every row of the view. */
     sah_status (*attend)(sah_workspace *workspace, const sah_attention *attention, const sah_view *view,
                          sah_error *error);
+    /* z of the view's rows, of the nodes' projected ones (delta.h says what is kept). */
+    void (*convolve)(sah_workspace *workspace, const sah_convolution *convolution, const sah_view *nodes,
+                     const sah_view *ends, const sah_view *view);
+    sah_status (*recur)(sah_workspace *workspace, const sah_recurrence *recurrence, const sah_view *nodes,
+                        const sah_view *ends, const sah_view *view, sah_error *error);
     /* out [rows, width] = the head's columns under an edit, or their mean over the n heads; where a donor stands
      * in, or there is no edit, its own as they are. */
     void (*edit)(sah_workspace *workspace, const sah_head_states *states, const sah_edit *edit, float *out);

@@ -119,7 +119,7 @@ sah_status sah_donor_walk_new(const sah_model *model, const sah_donors *donors, 
     if (w == NULL) return sah_fail_memory(error, "the states that stand in");
     w->donors = donors;
     pthread_mutex_init(&w->lock, NULL);
-    sah_status status = sah_pass_over(model, donors->forest, &w->pass, error);
+    sah_status status = sah_pass_over(model, donors->forest, NULL, &w->pass, error);
     w->no_slice = sah_alloc(layers * (size_t)c->n_heads, sizeof *w->no_slice);
     w->left = sah_alloc(layers, sizeof *w->left);
     w->layers = sah_alloc(layers, sizeof(sah_donor *));

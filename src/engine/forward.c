@@ -68,9 +68,8 @@ static sah_status run_forest(const sah_model *model, const sah_forest *forest, c
     states.qkv = sah_device_alloc(device, n * (size_t)sah_qkv_width(c), sizeof *states.qkv);
     states.q = sah_device_alloc(device, n_ends * (size_t)sah_q_width(c), sizeof *states.q);
     int32_t *sequence = taps->kv != NULL ? sah_first_of_ends(forest) : NULL;
-    sah_status status = sah_pass_over(model, forest, &pass, error);
+    sah_status status = sah_pass_over(model, forest, sequence, &pass, error);
     pass.observer = taps->observer;
-    pass.ends.sequence = sequence;
     if (status == SAH_OK &&
         (x == NULL || states.qkv == NULL || states.q == NULL || (taps->kv != NULL && sequence == NULL)))
         status = sah_fail_memory(error, "the forward pass");

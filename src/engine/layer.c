@@ -287,32 +287,33 @@ static stack delta_stack(const sah_layer_files *f)
 }
 
 /* [columns, kernel] by position first. */
-static sah_status read_kernel(const sah_tensor *tensor, int columns, int kernel, float **out,
-                              sah_error *error)
+static sah_status read_kernel(const sah_device *device, const sah_tensor *tensor, int columns, int kernel,
+                              float **out, sah_error *error)
 {
+    const size_t n = (size_t)columns * (size_t)kernel;
     float *by_column = NULL;
     sah_status status = read_vector(sah_cpu(), tensor, columns * kernel, &by_column, error);
     if (status != SAH_OK) return status;
-    *out = sah_alloc_aligned((size_t)columns * (size_t)kernel, sizeof **out);
+    *out = sah_alloc_aligned(n, sizeof **out);
     for (int i = 0; i < columns && *out != NULL; i++)
         for (int j = 0; j < kernel; j++) (*out)[j * columns + i] = by_column[i * kernel + j];
     free(by_column);
-    return *out != NULL ? SAH_OK : sah_fail_memory(error, "weights");
+    return *out != NULL ? hand_over(device, out, n, error) : sah_fail_memory(error, "weights");
 }
 
 static sah_status read_delta(const sah_model *model, const sah_layer_files *f, sah_layer *layer,
                              sah_error *error)
 {
-    const sah_device *host = sah_cpu(); /* which alone computes the rule */
+    const sah_device *device = model->device;
     const int H = layer->kind.n_heads, columns = (int)(2 * f->delta_q.rows + f->delta_v.rows);
     sah_delta_layer *delta = &layer->delta;
-    sah_status status = read_vector(host, f->delta_rate, H, &delta->rate, error);
-    if (status == SAH_OK) status = read_vector(host, f->delta_rate_bias, H, &delta->rate_bias, error);
+    sah_status status = read_vector(device, f->delta_rate, H, &delta->rate, error);
+    if (status == SAH_OK) status = read_vector(device, f->delta_rate_bias, H, &delta->rate_bias, error);
     if (status == SAH_OK)
-        status = read_vector(host, f->delta_norm, layer->kind.head_dim, &delta->norm, error);
-    return status == SAH_OK
-               ? read_kernel(f->delta_kernel, columns, model->config.delta.kernel, &delta->kernel, error)
-               : status;
+        status = read_vector(device, f->delta_norm, layer->kind.head_dim, &delta->norm, error);
+    return status == SAH_OK ? read_kernel(device, f->delta_kernel, columns, model->config.delta.kernel,
+                                          &delta->kernel, error)
+                            : status;
 }
 
 sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_error *error)
@@ -331,7 +332,8 @@ sah_status sah_layer_read(const sah_model *model, int l, sah_layer *layer, sah_e
     sah_status status = SAH_OK;
     if (layer->kind.mixer == SAH_MIXER_DELTA) status = read_delta(model, f, layer, error);
     if (layer->kind.mixer == SAH_MIXER_CONVOLUTION)
-        status = read_kernel(f->convolution_kernel, c->d_model, c->delta.kernel, &layer->delta.kernel, error);
+        status = read_kernel(device, f->convolution_kernel, c->d_model, c->delta.kernel, &layer->delta.kernel,
+                             error);
     if (status == SAH_OK && layer->kind.experts) status = read_experts(model, f, &layer->experts, error);
     if (status == SAH_OK)
         status =
@@ -527,11 +529,11 @@ void sah_layer_free(const sah_device *device, sah_layer *layer)
                               e->norm,
                               e->out_norm,
                               e->dense_out_norm};
-    float *vectors[] = {layer->q_norm,       layer->k_norm,    layer->qkv_bias, layer->o_bias,
-                        layer->gate_up_bias, layer->down_bias, layer->sinks,    e->router_bias,
-                        e->gate_bias,        e->up_bias,       e->down_bias,    e->shared_router};
-    float *of_host[] = {layer->scale,      layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias,
-                        layer->delta.norm, e->correction,       e->scale};
+    float *vectors[] = {layer->q_norm,       layer->k_norm,     layer->qkv_bias,        layer->o_bias,
+                        layer->gate_up_bias, layer->down_bias,  layer->sinks,           e->router_bias,
+                        e->gate_bias,        e->up_bias,        e->down_bias,           e->shared_router,
+                        layer->delta.kernel, layer->delta.rate, layer->delta.rate_bias, layer->delta.norm};
+    float *of_host[] = {layer->scale, e->correction, e->scale};
     sah_layer_unpack(layer);
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
         sah_device_free(device, norms[i].weight);

@@ -15,8 +15,8 @@ typedef struct sah_mlp_slice {
     sah_weights *down; /* [d, n] */
 } sah_mlp_slice;
 
-/* Norms, biases and sinks lie in the device's memory; what only the CPU computes with (the delta rule, and what the
- * choice of experts takes beside their logits) in the host's. */
+/* Vectors lie in the device's memory, but for what the choice of experts takes beside their logits, and the scale of
+ * all that leaves a layer. */
 
 /* A mixture of experts; its norms where it stands beside the MLP. */
 typedef struct sah_expert_layer {

@@ -26,20 +26,6 @@ static sah_status load_weights(sah_model *model, const sah_watch *watch, sah_err
     return status == SAH_OK ? sah_stream_new(model, watch, &model->stream, error) : status;
 }
 
-/* Whether the device computes all that the model's layers are made of. */
-static sah_status check_layers(const sah_device *device, const sah_config *c, sah_error *error)
-{
-    const char *what = NULL;
-    for (int l = 0; l < c->n_layers && what == NULL; l++) {
-        const sah_layer_kind kind = sah_config_layer(c, l);
-        if (kind.mixer == SAH_MIXER_DELTA) what = "the gated delta rule";
-        if (kind.mixer == SAH_MIXER_CONVOLUTION) what = "short convolutions";
-    }
-    if (device->host || what == NULL) return SAH_OK;
-    return sah_fail(error, SAH_NOT_SUPPORTED, "this model has %s, which only the CPU computes, not %s", what,
-                    device->name);
-}
-
 /* Says of a device that has no memory for the weights how much they need. */
 static sah_status too_large(const sah_model *model, sah_error *error)
 {
@@ -71,7 +57,6 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
     model->memory = options->memory;
     sah_status status = sah_template_settings_new(options->template_vars, options->n_template_vars,
                                                   options->template_date, &model->template_settings, error);
-    if (status == SAH_OK) status = check_layers(device, &model->config, error);
     if (status == SAH_OK && !options->describe_only) {
         int before = omp_get_max_threads();
         omp_set_num_threads(model->threads);
@@ -96,17 +81,6 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
     return SAH_OK;
 }
 
-/* `auto` takes no device that does not compute this model. */
-static void settle(const sah_checkpoint *checkpoint, const sah_device **device, char *description, char *note,
-                   size_t size)
-{
-    sah_error why = {0};
-    if (check_layers(*device, &checkpoint->config, &why) == SAH_OK) return;
-    *device = sah_cpu();
-    description[0] = '\0';
-    snprintf(note, size, "cpu: %.500s", why.message);
-}
-
 sah_status sah_model_open(const char *path, const sah_model_options *options, sah_model **out,
                           sah_error *error)
 {
@@ -123,8 +97,6 @@ sah_status sah_model_open(const char *path, const sah_model_options *options, sa
         status =
             sah_checkpoint_load(path, options->adapter, options->describe_only, &watch, &checkpoint, error);
     if (status != SAH_OK) return status;
-    if (choice == SAH_DEVICE_AUTO)
-        settle(checkpoint, &device, about.device, about.device_note, sizeof about.device_note);
     status = sah_model_of(checkpoint, device, options, out, error);
     if (status != SAH_OK) return status;
     sah_model_info *info = &(*out)->info;

@@ -27,8 +27,7 @@ struct sah_model {
     sah_model_info info;
 };
 
-/* A model of a checkpoint, which it closes, whatever comes, on a device. Only the CPU computes the
- * delta rule and short convolutions: a device with memory of its own refuses such models by name. */
+/* A model of a checkpoint, which it closes, whatever comes, on a device. */
 sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
                         const sah_model_options *options, sah_model **out, sah_error *error);
 

@@ -86,6 +86,8 @@ void sah_pass_end(sah_pass *pass)
     }
     sah_view_forget(pass->model, &pass->nodes);
     sah_view_forget(pass->model, &pass->ends);
+    free(pass->branch);
+    pass->branch = NULL;
     sah_device_free(pass->model->device, pass->given);
     pass->given = NULL;
 }
@@ -108,12 +110,42 @@ static sah_status make_inputs(const sah_model *model, const sah_forest *f, sah_p
     return status;
 }
 
-sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *out, sah_error *error)
+static bool has_states(const sah_config *c)
 {
-    int32_t longest = f->longest;
+    for (int l = 0; l < c->n_layers; l++)
+        if (sah_config_layer(c, l).mixer == SAH_MIXER_DELTA) return true;
+    return false;
+}
+
+/* Numbers the nodes that segments begin behind by how many of them lie above on their path: since segments come depth
+ * first, a state is needed no more when another takes its place. */
+static sah_status number_branches(const sah_forest *f, int32_t **out, int32_t *n, sah_error *error)
+{
+    int32_t *branch = *out = sah_alloc((size_t)f->n_nodes, sizeof *branch);
+    *n = 0;
+    if (branch == NULL) return sah_fail_memory(error, "the rows of a pass");
+    for (int32_t i = 0; i < f->n_nodes; i++) branch[i] = -1;
+    for (int32_t k = 0; k < f->n_segments; k++) {
+        const sah_segment *segment = &f->segments[k];
+        if (segment->depth > 0) branch[segment->path[segment->depth - 1]] = 0;
+    }
+    for (int32_t k = 0; k < f->n_segments; k++) {
+        const sah_segment *segment = &f->segments[k];
+        int32_t above = 0;
+        for (int d = 0; d < segment->depth + segment->n; d++)
+            if (branch[segment->path[d]] >= 0) branch[segment->path[d]] = above++;
+        if (above > *n) *n = above;
+    }
+    return SAH_OK;
+}
+
+sah_status sah_pass_over(const sah_model *model, const sah_forest *f, const int32_t *end_sequence,
+                         sah_pass *out, sah_error *error)
+{
+    int32_t longest = f->longest, *branch = NULL;
     if (f->donors != NULL && f->donors->forest->longest > longest) longest = f->donors->forest->longest;
     sah_status status = sah_pass_begin(model, longest, out, error);
-    const sah_view nodes = {
+    sah_view nodes = {
         .n = f->n_nodes,
         .position = f->depth,
         .source = f->source,
@@ -126,12 +158,20 @@ sah_status sah_pass_over(const sah_model *model, const sah_forest *f, sah_pass *
         .source = f->end_source,
         .node = f->ends,
         .given = f->ends,
+        .sequence = end_sequence,
         .segments = f->end_segments,
         .n_segments = f->n_end_segments,
     };
+    if (status == SAH_OK && has_states(&model->config))
+        status = number_branches(f, &branch, &nodes.n_branches, error);
+    nodes.branch = branch;
     if (status == SAH_OK) status = sah_view_lend(model, &nodes, &out->nodes, error);
     if (status == SAH_OK) status = sah_view_lend(model, &ends, &out->ends, error);
     out->kept = nodes;
+    if (model->device->host)
+        out->branch = branch;
+    else
+        free(branch);
     return status == SAH_OK ? make_inputs(model, f, out, error) : status;
 }
 
@@ -139,17 +179,21 @@ sah_status sah_view_lend(const sah_model *model, const sah_view *rows, sah_view 
 {
     const sah_device *device = model->device;
     const size_t n = (size_t)rows->n, size = sizeof *rows->position;
-    const void *position = NULL, *node = NULL, *given = NULL;
+    const void *position = NULL, *node = NULL, *given = NULL, *sequence = NULL, *branch = NULL;
     *out = *rows;
     out->segments = NULL;
     sah_status status = sah_device_lend(device, rows->position, n, size, &position, error);
     if (status == SAH_OK) status = sah_device_lend(device, rows->node, n, size, &node, error);
     if (status == SAH_OK) status = sah_device_lend(device, rows->given, n, size, &given, error);
+    if (status == SAH_OK) status = sah_device_lend(device, rows->sequence, n, size, &sequence, error);
+    if (status == SAH_OK) status = sah_device_lend(device, rows->branch, n, size, &branch, error);
     if (status == SAH_OK)
         status = sah_device_lend_segments(device, rows->segments, rows->n_segments, &out->segments, error);
     out->position = position;
     out->node = node;
     out->given = given;
+    out->sequence = sequence;
+    out->branch = branch;
     return status;
 }
 
@@ -158,6 +202,8 @@ void sah_view_forget(const sah_model *model, sah_view *view)
     sah_device_forget(model->device, view->position);
     sah_device_forget(model->device, view->node);
     sah_device_forget(model->device, view->given);
+    sah_device_forget(model->device, view->sequence);
+    sah_device_forget(model->device, view->branch);
     sah_device_forget(model->device, view->segments);
     *view = (sah_view){0};
 }

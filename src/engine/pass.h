@@ -22,6 +22,7 @@ typedef struct sah_pass {
     float
         *given; /* [nodes, layers * P] what layers are given of each token (inputs.h), or NULL; freed with the
                      angles */
+    int32_t *branch; /* the nodes', where their device reads it in the host's memory; freed with the angles */
     const sah_observer *observer; /* or NULL: nobody looks */
     const struct sah_record *record; /* of the base pass's products in the layer (difference.h), or NULL */
     bool records; /* this is that pass */
@@ -31,8 +32,10 @@ typedef struct sah_pass {
  * whatever came of it. More positions than the model has are refused. */
 sah_status sah_pass_begin(const sah_model *model, int64_t n_positions, sah_pass *out, sah_error *error);
 void sah_pass_end(sah_pass *pass);
-/* The same with the views of a forest. */
-sah_status sah_pass_over(const sah_model *model, const sah_forest *forest, sah_pass *out, sah_error *error);
+/* The same with the views of a forest, whose ends' states are kept where `end_sequence` [n_ends] says (NULL:
+ * nowhere). */
+sah_status sah_pass_over(const sah_model *model, const sah_forest *forest, const int32_t *end_sequence,
+                         sah_pass *out, sah_error *error);
 
 /* The rows that leave a layer. In the last one the prompts' last tokens alone go past keys and values. */
 const sah_view *sah_pass_view(const sah_pass *pass, int layer);

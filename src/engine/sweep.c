@@ -656,7 +656,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     if (order == NULL || needed == NULL || slice == NULL) status = sah_fail_memory(error, "the sweep");
     if (status == SAH_OK) status = plan_units(&sw, error);
     if (status == SAH_OK) status = sah_plans_new(c, base, n_base, &plans, error);
-    if (status == SAH_OK) status = sah_pass_over(model, forest, &sw.pass, error);
+    if (status == SAH_OK) status = sah_pass_over(model, forest, NULL, &sw.pass, error);
     if (status != SAH_OK) goto done;
     sort_candidates(&sw, order, needed, slice);
     sw.order = order;

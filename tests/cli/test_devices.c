@@ -208,14 +208,6 @@ static void test_choice(void **state)
     run("FAR_IS=absent", with(LOUD, "--device auto", "absent.jsonl"));
     expect_in("said", "device cpu: there is no card\n");
     same_results("absent.jsonl", "auto.jsonl");
-
-    /* What the device does not compute. */
-    static const char STATES[] = "logits tests/golden/models/family-qwen3-5 --tokens-in 1,2,3 --ablate 3-0";
-    expect("", with(STATES, "--device cuda", "logits"),
-           "this model has the gated delta rule, which only the CPU computes, not far");
-    run("", with(STATES, "--device auto", "logits"));
-    expect_in("said",
-              "device cpu: this model has the gated delta rule, which only the CPU computes, not far\n");
 }
 
 static void test_wrong_plugins(void **state)

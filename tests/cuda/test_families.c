@@ -17,9 +17,22 @@
 #include "util/error.h"
 
 static const char *const FAMILIES[] = {
-    "family-mixtral",  "family-gpt-oss",     "family-gpt-oss-mxfp4",      "family-qwen2-moe",
-    "family-glm4-moe", "family-olmoe",       "family-granite-moe-shared", "family-qwen3-moe",
-    "family-gemma4",   "family-gemma4-keys", "family-gemma4-moe",
+    "family-mixtral",
+    "family-gpt-oss",
+    "family-gpt-oss-mxfp4",
+    "family-qwen2-moe",
+    "family-glm4-moe",
+    "family-olmoe",
+    "family-granite-moe-shared",
+    "family-qwen3-moe",
+    "family-gemma4",
+    "family-gemma4-keys",
+    "family-gemma4-moe",
+    "family-lfm2",
+    "family-lfm2-attention-last",
+    "family-qwen3-5",
+    "family-qwen3-5-delta-last",
+    "family-qwen3-next",
 };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof *FAMILIES };
 

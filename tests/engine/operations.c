@@ -348,6 +348,219 @@ void test_attend(void **state)
     end(&b);
 }
 
+/* Layers whose states run along a path, depth first: 0-1-2-3 and 4 behind 3, then 5-6 behind 1. Ends are 3, 4 and 6,
+ * whose states go to sequences 2, 0 and 1. */
+enum { NODES = 7, ENDS = 3, KERNEL = 3 };
+static const int32_t ALONG[] = {0, 1, 2, 3, 4, 0, 1, 5, 6}, BRANCH[NODES] = {-1, 0, -1, 1, -1, -1, -1},
+                     END_NODE[ENDS] = {3, 4, 6}, END_SEQUENCE[ENDS] = {2, 0, 1};
+static const sah_segment RUNS[] = {{0, 4, 0, ALONG}, {4, 1, 4, ALONG}, {5, 2, 2, ALONG + 5}},
+                         END_RUNS[] = {{0, 1, 3, ALONG}, {1, 1, 4, ALONG}, {2, 1, 3, ALONG + 5}};
+
+/* The node so many places above one, -1: none is. */
+static int above(int node, int places)
+{
+    static const int parents[NODES] = {-1, 0, 1, 2, 3, 1, 5};
+    while (places-- > 0 && node >= 0) node = parents[node];
+    return node;
+}
+
+typedef struct run_views {
+    sah_view nodes, ends, next; /* of the forest; and a row more for each end */
+} run_views;
+
+static run_views begin_run(bench *b)
+{
+    sah_error error = {0};
+    run_views v = {.nodes = {.n = NODES, .n_segments = 3, .n_branches = 2},
+                   .ends = {.n = ENDS, .n_segments = ENDS},
+                   .next = {.n = ENDS, .single = true}};
+    assert_int_equal(sah_device_lend_segments(b->device, RUNS, 3, &v.nodes.segments, &error), SAH_OK);
+    assert_int_equal(sah_device_lend_segments(b->device, END_RUNS, 3, &v.ends.segments, &error), SAH_OK);
+    v.nodes.branch = there(b, BRANCH, sizeof BRANCH);
+    v.ends.node = there(b, END_NODE, sizeof END_NODE);
+    v.ends.sequence = v.next.sequence = there(b, END_SEQUENCE, sizeof END_SEQUENCE);
+    return v;
+}
+
+static void end_run(const bench *b, const run_views *v)
+{
+    sah_device_forget(b->device, v->nodes.segments);
+    sah_device_forget(b->device, v->ends.segments);
+}
+
+/* All of a forest, then the ends alone, then a row more behind each end's by what was kept. */
+void test_convolve(void **state)
+{
+    enum { WIDTH = 21, ROW = 3 * WIDTH };
+    bench b = begin(state);
+    const run_views v = begin_run(&b);
+    float *x, *w, *more;
+    numbers(&b, NODES * ROW, &x);
+    const float *weights = numbers(&b, KERNEL * WIDTH, &w);
+    float *more_there = numbers(&b, ENDS * ROW, &more);
+    double want[NODES * WIDTH], next[ENDS * WIDTH];
+    for (int at = 0; at < NODES + ENDS; at++) {
+        const int end = at - NODES, node = end < 0 ? at : END_NODE[end];
+        const float *own = end < 0 ? x + at * ROW : more + end * ROW;
+        for (int i = 0; i < WIDTH; i++) {
+            double sum = (double)own[i] * (double)own[2 * WIDTH + i] * (double)w[(KERNEL - 1) * WIDTH + i];
+            for (int back = 1; back < KERNEL; back++) {
+                const int seen = above(node, end < 0 ? back : back - 1);
+                const float *row = x + seen * ROW + i;
+                if (seen >= 0)
+                    sum +=
+                        (double)row[0] * (double)row[2 * WIDTH] * (double)w[(KERNEL - 1 - back) * WIDTH + i];
+            }
+            (end < 0 ? want + at * WIDTH : next + end * WIDTH)[i] = sum * (double)own[WIDTH + i];
+        }
+    }
+    float *kept = there(&b, NULL, ENDS * (KERNEL - 1) * WIDTH * sizeof *kept);
+    sah_convolution c = {.kernel = KERNEL, .width = WIDTH, .weights = weights, .kept = kept};
+    for (int way = 0; way < 2; way++) {
+        float *z = there(&b, NULL, NODES * WIDTH * sizeof *z);
+        c.rows = there(&b, x, NODES * ROW * sizeof *x);
+        c.z = z;
+        c.z_stride = WIDTH;
+        b.device->convolve(b.ws, &c, &v.nodes, &v.ends, way ? &v.ends : &v.nodes);
+        if (!way) compare(&b, z, want, NODES * WIDTH, CLOSE, "convolve");
+        for (int e = 0; e < ENDS && way; e++)
+            compare(&b, z + e * WIDTH, want + END_NODE[e] * WIDTH, WIDTH, CLOSE, "convolve, of the ends");
+    }
+    c.rows = more_there;
+    b.device->convolve(b.ws, &c, &v.next, &v.next, &v.next);
+    compare(&b, c.z, next, ENDS * WIDTH, CLOSE, "convolve, a row more");
+    end_run(&b, &v);
+    free(x);
+    free(w);
+    free(more);
+    end(&b);
+}
+
+enum {
+    DELTA_H = 4,
+    DELTA_D = 5,
+    KEY_HEADS = 2,
+    KEY_D = 3,
+    DELTA_KEYS = KEY_HEADS * KEY_D,
+    VALUES = DELTA_H * DELTA_D
+};
+enum {
+    COLUMNS = 2 * DELTA_KEYS + VALUES,
+    DELTA_ROW = COLUMNS + VALUES + 2 * DELTA_H,
+    STATE = KEY_D * DELTA_D
+};
+
+/* z of one position, whose row is in and whose inputs of the convolution are seen [KERNEL] (NULL: zeros); S of all
+ * heads changes. */
+static void plain_recur(const sah_recurrence *r, const float *in, const float *const *seen, double *S,
+                        double *z)
+{
+    double mixed[COLUMNS];
+    for (int i = 0; i < COLUMNS; i++) {
+        double sum = 0.0;
+        for (int j = 0; j < KERNEL; j++)
+            if (seen[j] != NULL) sum += (double)r->weights[j * COLUMNS + i] * (double)seen[j][i];
+        mixed[i] = sum / (1.0 + exp(-sum));
+    }
+    for (int h = 0; h < DELTA_H; h++) {
+        const double *q = mixed + h / (DELTA_H / KEY_HEADS) * KEY_D, *k = q + DELTA_KEYS,
+                     *v = mixed + 2 * DELTA_KEYS + h * DELTA_D;
+        const double a = (double)in[COLUMNS + VALUES + DELTA_H + h] + (double)r->rate_bias[h],
+                     keep = exp(-exp((double)r->rate[h]) * log1p(exp(a))),
+                     write = 1.0 / (1.0 + exp(-(double)in[COLUMNS + VALUES + h]));
+        double q2 = 1e-6, k2 = 1e-6, squares = 0.0, *state = S + h * STATE;
+        for (int i = 0; i < KEY_D; i++) q2 += q[i] * q[i], k2 += k[i] * k[i];
+        for (int j = 0; j < DELTA_D; j++) {
+            double old = 0.0, out = 0.0;
+            for (int i = 0; i < KEY_D; i++) old += k[i] / sqrt(k2) * (state[i * DELTA_D + j] *= keep);
+            for (int i = 0; i < KEY_D; i++) {
+                state[i * DELTA_D + j] += k[i] / sqrt(k2) * write * (v[j] - old);
+                out += state[i * DELTA_D + j] * q[i] / sqrt(q2) / sqrt(KEY_D);
+            }
+            z[h * DELTA_D + j] = out;
+            squares += out * out / DELTA_D;
+        }
+        for (int j = 0; j < DELTA_D; j++) {
+            const double gate = (double)in[COLUMNS + h * DELTA_D + j];
+            z[h * DELTA_D + j] *=
+                (double)r->norm[j] / sqrt(squares + (double)r->norm_eps) * gate / (1.0 + exp(-gate));
+        }
+    }
+}
+
+/* The same of the delta rule, with z on the gates. */
+void test_recur(void **state)
+{
+    static const int parents[NODES] = {-1, 0, 1, 2, 3, 1, 5};
+    bench b = begin(state);
+    sah_error error = {0};
+    const run_views v = begin_run(&b);
+    float *x, *more, *vectors[4];
+    numbers(&b, NODES * DELTA_ROW, &x);
+    float *more_there = numbers(&b, ENDS * DELTA_ROW, &more);
+    sah_recurrence r = {.n_heads = DELTA_H,
+                        .head_dim = DELTA_D,
+                        .key_heads = KEY_HEADS,
+                        .key_dim = KEY_D,
+                        .kernel = KERNEL,
+                        .columns = COLUMNS,
+                        .gate = COLUMNS,
+                        .write = COLUMNS + VALUES,
+                        .keep = COLUMNS + VALUES + DELTA_H,
+                        .width = DELTA_ROW,
+                        .norm_eps = 1e-3f,
+                        .kept_each = DELTA_H * STATE + (KERNEL - 1) * COLUMNS};
+    const size_t sizes[4] = {KERNEL * COLUMNS, DELTA_H, DELTA_H, DELTA_D};
+    const float **to[4] = {&r.weights, &r.rate, &r.rate_bias, &r.norm};
+    sah_recurrence plain = r;
+    const float **plain_to[4] = {&plain.weights, &plain.rate, &plain.rate_bias, &plain.norm};
+    for (int i = 0; i < 4; i++) {
+        *to[i] = numbers(&b, sizes[i], &vectors[i]);
+        *plain_to[i] = vectors[i];
+    }
+    double S[NODES][DELTA_H * STATE], want[NODES * VALUES], next[ENDS * VALUES];
+    for (int at = 0; at < NODES; at++) {
+        const float *seen[KERNEL];
+        for (int j = 0; j < KERNEL; j++) {
+            const int row = above(at, KERNEL - 1 - j);
+            seen[j] = row >= 0 ? x + row * DELTA_ROW : NULL;
+        }
+        memset(S[at], 0, sizeof S[at]);
+        if (parents[at] >= 0) memcpy(S[at], S[parents[at]], sizeof S[at]);
+        plain_recur(&plain, x + at * DELTA_ROW, seen, S[at], want + at * VALUES);
+    }
+    for (int e = 0; e < ENDS; e++) {
+        const float *seen[KERNEL] = {NULL};
+        double own[DELTA_H * STATE];
+        for (int j = 0; j < KERNEL - 1; j++) {
+            const int row = above(END_NODE[e], KERNEL - 2 - j);
+            seen[j] = row >= 0 ? x + row * DELTA_ROW : NULL;
+        }
+        seen[KERNEL - 1] = more + e * DELTA_ROW;
+        memcpy(own, S[END_NODE[e]], sizeof own);
+        plain_recur(&plain, more + e * DELTA_ROW, seen, own, next + e * VALUES);
+    }
+    r.kept = there(&b, NULL, (size_t)(ENDS * r.kept_each) * sizeof *r.kept);
+    for (int way = 0; way < 2; way++) {
+        r.rows = there(&b, x, NODES * DELTA_ROW * sizeof *x);
+        r.z = way ? there(&b, NULL, ENDS * VALUES * sizeof *r.z) : r.rows + r.gate;
+        r.z_stride = way ? VALUES : DELTA_ROW;
+        assert_int_equal(b.device->recur(b.ws, &r, &v.nodes, &v.ends, way ? &v.ends : &v.nodes, &error),
+                         SAH_OK);
+        for (int i = 0; i < (way ? ENDS : NODES); i++)
+            compare(&b, r.z + i * r.z_stride, want + (way ? END_NODE[i] : i) * VALUES, VALUES, 4 * CLOSE,
+                    "recur");
+    }
+    r.rows = more_there;
+    assert_int_equal(b.device->recur(b.ws, &r, &v.next, &v.next, &v.next, &error), SAH_OK);
+    compare(&b, r.z, next, ENDS * VALUES, 4 * CLOSE, "recur, a row more");
+    end_run(&b, &v);
+    free(x);
+    free(more);
+    for (int i = 0; i < 4; i++) free(vectors[i]);
+    end(&b);
+}
+
 void test_edit(void **state)
 {
     enum { ROWS = 6, HEADS = 3, D = 5, HEAD = 1, STRIDE = HEADS * D + 2 };

@@ -14,6 +14,8 @@ void test_scatter_weigh_clear(void **state);
 void test_norm_join(void **state);
 void test_rotate(void **state);
 void test_attend(void **state);
+void test_convolve(void **state);
+void test_recur(void **state);
 void test_edit(void **state);
 void test_activate(void **state);
 void test_give(void **state);

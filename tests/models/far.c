@@ -243,6 +243,23 @@ static sah_status attend(sah_workspace *ws, const sah_attention *attention, cons
     return status;
 }
 
+static void convolve(sah_workspace *ws, const sah_convolution *convolution, const sah_view *nodes,
+                     const sah_view *ends, const sah_view *view)
+{
+    open_memory();
+    sah_cpu()->convolve(ws, convolution, nodes, ends, view);
+    close_memory();
+}
+
+static sah_status recur(sah_workspace *ws, const sah_recurrence *recurrence, const sah_view *nodes,
+                        const sah_view *ends, const sah_view *view, sah_error *error)
+{
+    open_memory();
+    sah_status status = sah_cpu()->recur(ws, recurrence, nodes, ends, view, error);
+    close_memory();
+    return status;
+}
+
 static void edit(sah_workspace *ws, const sah_head_states *states, const sah_edit *e, float *out)
 {
     open_memory();
@@ -321,6 +338,8 @@ static void make(void)
     device.join = join;
     device.rotate = rotate;
     device.attend = attend;
+    device.convolve = convolve;
+    device.recur = recur;
     device.edit = edit;
     device.activate = activate;
     device.give = give;

@@ -8,6 +8,7 @@
 #include "engine/cpu/product.h"
 #include "engine/cpu/rows.h"
 #include "engine/cpu/score.h"
+#include "engine/cpu/states.h"
 #include "util/alloc.h"
 
 static void *alloc(size_t bytes)
@@ -56,6 +57,8 @@ const sah_device *sah_cpu(void)
         .join = sah_cpu_join,
         .rotate = sah_cpu_rotate,
         .attend = sah_cpu_attend,
+        .convolve = sah_cpu_convolve,
+        .recur = sah_cpu_recur,
         .edit = sah_cpu_edit,
         .activate = sah_cpu_activate,
         .give = sah_cpu_give,

@@ -104,6 +104,31 @@ static sah_status attend(sah_workspace *workspace, const sah_attention *attentio
     return sah_card_launched(error);
 }
 
+static void convolve(sah_workspace *workspace, const sah_convolution *convolution, const sah_view *nodes,
+                     const sah_view *ends, const sah_view *view)
+{
+    (void)workspace;
+    sah_cuda_convolve(stream(), convolution, nodes, ends, view);
+}
+
+static sah_status recur(sah_workspace *workspace, const sah_recurrence *r, const sah_view *nodes,
+                        const sah_view *ends, const sah_view *view, sah_error *error)
+{
+    float *memory = NULL;
+    int32_t *sequence = NULL;
+    if (!nodes->single) {
+        const size_t size = (size_t)(1 + nodes->n_branches) * (size_t)r->key_dim * (size_t)r->head_dim;
+        memory = sah_workspace_scratch(workspace, SAH_SLOT_ATTENTION, (size_t)r->n_heads * size);
+        if (memory == NULL) return sah_fail_memory(error, "states of a layer");
+    }
+    if (!nodes->single && r->kept != NULL) {
+        sequence = (int32_t *)(void *)sah_workspace_scratch(workspace, SAH_SLOT_ROUTES, (size_t)nodes->n);
+        if (sequence == NULL) return sah_fail_memory(error, "states of a layer");
+    }
+    sah_cuda_recur(stream(), r, nodes, ends, view, sequence, memory);
+    return sah_card_launched(error);
+}
+
 static void edit(sah_workspace *workspace, const sah_head_states *states, const sah_edit *how, float *out)
 {
     (void)workspace;
@@ -225,6 +250,8 @@ const sah_device *sah_cuda(void)
         .join = join,
         .rotate = rotate,
         .attend = attend,
+        .convolve = convolve,
+        .recur = recur,
         .edit = edit,
         .activate = activate,
         .give = give,

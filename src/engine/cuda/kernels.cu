@@ -581,6 +581,275 @@ void sah_cuda_attend(cudaStream_t stream, const sah_attention *attention, const 
            view->segments, pairs, t);
 }
 
+/* ---- States that run along a path ------------------------------------------------------------------------
+ * A thread has a column of a segment's rows, or of a head's state, and goes along the path with it. */
+
+/* Segments by x, rows of one by y. */
+static dim3 by_segment(const sah_view *view)
+{
+    enum { MOST_ROWS = 64 };
+    return dim3(blocks(view->n_segments), view->single ? 1 : MOST_ROWS);
+}
+
+static __global__ void multiply_inputs(sah_convolution c, int64_t n)
+{
+    for (int64_t i = first_item(); i < n * c.width; i += all_threads()) {
+        float *row = c.rows + i / c.width * 3 * c.width + i % c.width;
+        row[2 * c.width] *= row[0];
+    }
+}
+
+/* Rows whose last inputs are kept, among which their own then are. */
+static __global__ void convolve_kept(sah_convolution c, const int32_t *sequence, int64_t n)
+{
+    const int before = c.kernel - 1;
+    for (int64_t i = first_item(); i < n * c.width; i += all_threads()) {
+        const int64_t r = i / c.width, column = i % c.width;
+        float *row = c.rows + r * 3 * c.width + column,
+              *last = c.kept + sequence[r] * before * c.width + column;
+        const float own = row[2 * c.width];
+        float sum = 0.0f;
+        for (int j = 0; j < before; j++) sum += c.weights[j * c.width + column] * last[j * c.width];
+        sum += c.weights[before * c.width + column] * own;
+        for (int j = 0; j + 1 < before; j++) last[j * c.width] = last[(j + 1) * c.width];
+        if (before > 0) last[(before - 1) * c.width] = own;
+        c.z[r * c.z_stride + column] = row[c.width] * sum;
+    }
+}
+
+static __global__ void keep_inputs(sah_convolution c, const sah_segment *segments, int64_t n,
+                                   const int32_t *sequence)
+{
+    const int before = c.kernel - 1;
+    for (int64_t k = blockIdx.x; k < n; k += gridDim.x)
+        for (int i = (int)blockIdx.y; i < segments[k].n; i += (int)gridDim.y) {
+            float *last = c.kept + sequence[segments[k].row + i] * before * c.width;
+            for (int64_t column = threadIdx.x; column < before * c.width; column += blockDim.x) {
+                const int64_t at = segments[k].depth + i + 1 + column / c.width - before;
+                last[column] =
+                    at >= 0 ? c.rows[segments[k].path[at] * 3 * c.width + 2 * c.width + column % c.width]
+                            : 0.0f;
+            }
+        }
+}
+
+static __global__ void convolve_rows(sah_convolution c, const sah_segment *segments, int64_t n)
+{
+    for (int64_t k = blockIdx.x; k < n; k += gridDim.x)
+        for (int i = (int)blockIdx.y; i < segments[k].n; i += (int)gridDim.y) {
+            const int depth = segments[k].depth + i;
+            const float *row = c.rows + segments[k].path[depth] * 3 * c.width;
+            float *z = c.z + (segments[k].row + i) * c.z_stride;
+            for (int64_t column = threadIdx.x; column < c.width; column += blockDim.x) {
+                float sum = 0.0f;
+                for (int j = 0; j < c.kernel; j++) {
+                    const int at = depth - (c.kernel - 1) + j;
+                    if (at >= 0)
+                        sum += c.weights[j * c.width + column] *
+                               c.rows[segments[k].path[at] * 3 * c.width + 2 * c.width + column];
+                }
+                z[column] = row[c.width + column] * sum;
+            }
+        }
+}
+
+void sah_cuda_convolve(cudaStream_t stream, const sah_convolution *convolution, const sah_view *nodes,
+                       const sah_view *ends, const sah_view *view)
+{
+    const sah_convolution c = *convolution;
+    LAUNCH(multiply_inputs, blocks_of(nodes->n * c.width), 0, stream, c, nodes->n);
+    if (nodes->single) {
+        LAUNCH(convolve_kept, blocks_of(nodes->n * c.width), 0, stream, c, nodes->sequence, nodes->n);
+        return;
+    }
+    if (c.kept)
+        LAUNCH(keep_inputs, by_segment(ends), 0, stream, c, ends->segments, ends->n_segments, ends->sequence);
+    LAUNCH(convolve_rows, by_segment(view), 0, stream, c, view->segments, view->n_segments);
+}
+
+/* Where a sequence's last inputs are kept: behind its states. */
+static __device__ float *last_inputs(const sah_recurrence *r, int32_t sequence)
+{
+    return r->kept + (sequence + 1) * r->kept_each - (r->kernel - 1) * r->columns;
+}
+
+static __global__ void keep_last(sah_recurrence r, const sah_segment *segments, int64_t n,
+                                 const int32_t *sequence)
+{
+    const int before = r.kernel - 1;
+    for (int64_t k = blockIdx.x; k < n; k += gridDim.x)
+        for (int i = (int)blockIdx.y; i < segments[k].n; i += (int)gridDim.y) {
+            float *last = last_inputs(&r, sequence[segments[k].row + i]);
+            for (int64_t column = threadIdx.x; column < before * r.columns; column += blockDim.x) {
+                const int64_t at = segments[k].depth + i + 1 + column / r.columns - before;
+                last[column] = at >= 0 ? r.rows[segments[k].path[at] * r.width + column % r.columns] : 0.0f;
+            }
+        }
+}
+
+/* In place: children before their parents, whose inputs they need. */
+static __global__ void convolve_forest(sah_recurrence r, const sah_segment *segments, int64_t n)
+{
+    for (int64_t column = first_item(); column < r.columns; column += all_threads())
+        for (int64_t k = n - 1; k >= 0; k--)
+            for (int i = segments[k].n - 1; i >= 0; i--) {
+                const int depth = segments[k].depth + i;
+                float sum = 0.0f;
+                for (int j = 0; j < r.kernel; j++) {
+                    const int at = depth - (r.kernel - 1) + j;
+                    if (at >= 0)
+                        sum += r.weights[j * r.columns + column] *
+                               r.rows[segments[k].path[at] * r.width + column];
+                }
+                r.rows[(segments[k].row + i) * r.width + column] = sum * logistic(sum);
+            }
+}
+
+static __global__ void convolve_last(sah_recurrence r, const int32_t *sequence, int64_t n)
+{
+    const int before = r.kernel - 1;
+    for (int64_t i = first_item(); i < n * r.columns; i += all_threads()) {
+        const int64_t row = i / r.columns, column = i % r.columns;
+        float *x = r.rows + row * r.width + column, *last = last_inputs(&r, sequence[row]) + column;
+        const float own = *x;
+        float sum = r.weights[before * r.columns + column] * own;
+        for (int j = 0; j < before; j++) sum += r.weights[j * r.columns + column] * last[j * r.columns];
+        for (int j = 0; j + 1 < before; j++) last[j * r.columns] = last[(j + 1) * r.columns];
+        if (before > 0) last[(before - 1) * r.columns] = own;
+        *x = sum * logistic(sum);
+    }
+}
+
+/* Lengths of q and k, what is written and what is kept: a thread for each of a row's key heads, then of its heads. */
+static __global__ void prepare_rows(sah_recurrence r, int64_t n)
+{
+    const double LENGTH_EPS = 1e-6; /* as the CPU has it */
+    const int each = 2 * r.key_heads + r.n_heads;
+    for (int64_t item = first_item(); item < n * each; item += all_threads()) {
+        float *row = r.rows + item / each * r.width;
+        const int which = (int)(item % each);
+        if (which < 2 * r.key_heads) {
+            float *x = row + which * r.key_dim;
+            double sum = 0.0;
+            for (int i = 0; i < r.key_dim; i++) sum += (double)x[i] * (double)x[i];
+            const double length = which < r.key_heads ? 1.0 / sqrt((double)r.key_dim) : 1.0;
+            const float factor = (float)(length / sqrt(sum + LENGTH_EPS));
+            for (int i = 0; i < r.key_dim; i++) x[i] *= factor;
+            continue;
+        }
+        const int h = which - 2 * r.key_heads;
+        float *write = row + r.write + h, *keep = row + r.keep + h;
+        const double a = (double)*keep + (double)r.rate_bias[h], softplus = a > 20.0 ? a : log1p(exp(a));
+        *write = (float)(1.0 / (1.0 + exp(-(double)*write)));
+        *keep = (float)exp(-exp((double)r.rate[h]) * softplus);
+    }
+}
+
+/* One position of a column of a head's state, S [key_dim] `stride` apart: v becomes Sᵀ q. */
+static __device__ void step(const sah_recurrence *r, int head, int column, float *row, float *S, int stride)
+{
+    const float *q = row + head / (r->n_heads / r->key_heads) * r->key_dim,
+                *k = q + r->key_heads * r->key_dim;
+    const float keep = row[r->keep + head], write = row[r->write + head];
+    float *v = row + 2 * r->key_heads * r->key_dim + head * r->head_dim + column, change = 0.0f, out = 0.0f;
+    for (int i = 0; i < r->key_dim; i++) change += k[i] * S[(int64_t)i * stride];
+    change = write * (*v - keep * change);
+    for (int i = 0; i < r->key_dim; i++) {
+        const float state = keep * S[(int64_t)i * stride] + k[i] * change;
+        S[(int64_t)i * stride] = state;
+        out += q[i] * state;
+    }
+    *v = out;
+}
+
+static __device__ void copy_column(const float *from, int n, int stride, float *to)
+{
+    for (int i = 0; i < n; i++) to[(int64_t)i * stride] = from ? from[(int64_t)i * stride] : 0.0f;
+}
+
+static __global__ void run_heads(sah_recurrence r, const sah_segment *segments, int64_t n,
+                                 const int32_t *branch, int32_t n_branches, const int32_t *sequence,
+                                 float *memory)
+{
+    const int D = r.head_dim;
+    const int64_t size = (int64_t)r.key_dim * D;
+    for (int64_t item = first_item(); item < (int64_t)r.n_heads * D; item += all_threads()) {
+        const int head = (int)(item / D), column = (int)(item % D);
+        float *S = memory + head * (1 + n_branches) * size + column, *stack = S + size;
+        for (int64_t k = 0; k < n; k++) {
+            const sah_segment s = segments[k];
+            copy_column(s.depth > 0 ? stack + branch[s.path[s.depth - 1]] * size : NULL, r.key_dim, D, S);
+            for (int32_t node = s.row; node < s.row + s.n; node++) {
+                step(&r, head, column, r.rows + node * r.width, S, D);
+                if (sequence && sequence[node] >= 0)
+                    copy_column(S, r.key_dim, D,
+                                r.kept + sequence[node] * r.kept_each + head * size + column);
+                if (branch[node] >= 0) copy_column(S, r.key_dim, D, stack + branch[node] * size);
+            }
+        }
+    }
+}
+
+static __global__ void step_kept(sah_recurrence r, const int32_t *sequence, int64_t n)
+{
+    const int D = r.head_dim, all = r.n_heads * D;
+    for (int64_t item = first_item(); item < n * all; item += all_threads()) {
+        const int64_t row = item / all;
+        const int head = (int)(item % all) / D, column = (int)(item % D);
+        step(&r, head, column, r.rows + row * r.width,
+             r.kept + sequence[row] * r.kept_each + (int64_t)head * r.key_dim * D + column, D);
+    }
+}
+
+static __global__ void note_sequences(int32_t *sequence, int64_t n, const int32_t *node, const int32_t *kept,
+                                      int64_t n_ends)
+{
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sequence[i] = -1;
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < n_ends; i += blockDim.x) sequence[node[i]] = kept[i];
+}
+
+/* z: RMS norm of each head's output times silu of its gate, on which z may lie. A block a row, a thread a head. */
+static __global__ void finish_rows(sah_recurrence r, const int32_t *node, int64_t n)
+{
+    const int D = r.head_dim;
+    for (int64_t item = first_item(); item < n * r.n_heads; item += all_threads()) {
+        const int64_t at = item / r.n_heads, head = item % r.n_heads;
+        const float *row = r.rows + place(node, at) * r.width, *gate = row + r.gate + head * D,
+                    *v = gate - (int64_t)r.n_heads * D;
+        float *z = r.z + at * r.z_stride + head * D;
+        double squares = 0.0;
+        for (int i = 0; i < D; i++) squares += (double)v[i] * (double)v[i];
+        const float scale = (float)(1.0 / sqrt(squares / D + (double)r.norm_eps));
+        for (int i = 0; i < D; i++) z[i] = v[i] * scale * r.norm[i] * (gate[i] * logistic(gate[i]));
+    }
+}
+
+void sah_cuda_recur(cudaStream_t stream, const sah_recurrence *recurrence, const sah_view *nodes,
+                    const sah_view *ends, const sah_view *view, int32_t *sequence, float *memory)
+{
+    const sah_recurrence r = *recurrence;
+    const int64_t n = nodes->n, values = (int64_t)r.n_heads * r.head_dim;
+    if (nodes->single) {
+        LAUNCH(convolve_last, blocks_of(n * r.columns), 0, stream, r, nodes->sequence, n);
+    } else {
+        if (r.kept)
+            LAUNCH(keep_last, by_segment(ends), 0, stream, r, ends->segments, ends->n_segments,
+                   ends->sequence);
+        LAUNCH(convolve_forest, blocks_of(r.columns), 0, stream, r, nodes->segments, nodes->n_segments);
+    }
+    LAUNCH(prepare_rows, blocks_of(n * (2 * r.key_heads + r.n_heads)), 0, stream, r, n);
+    if (nodes->single) {
+        LAUNCH(step_kept, blocks_of(n * values), 0, stream, r, nodes->sequence, n);
+    } else {
+        if (sequence) LAUNCH(note_sequences, 1, 0, stream, sequence, n, ends->node, ends->sequence, ends->n);
+        LAUNCH(run_heads, blocks_of(values), 0, stream, r, nodes->segments, nodes->n_segments, nodes->branch,
+               nodes->n_branches, sequence, memory);
+    }
+    LAUNCH(finish_rows, blocks_of(view->n * r.n_heads), 0, stream, r, view->single ? NULL : view->node,
+           view->n);
+}
+
 /* ---- Operands of products ------------------------------------------------------------------------------- */
 
 static __device__ float float_of_bf16(uint16_t bits)

@@ -41,6 +41,15 @@ void sah_cuda_give(cudaStream_t stream, const sah_config *config, const sah_view
 bool sah_cuda_attends(int head_dim);
 void sah_cuda_attend(cudaStream_t stream, const sah_attention *attention, const sah_view *view);
 
+/* ---- States that run along a path ------------------------------------------------------------------------ */
+
+void sah_cuda_convolve(cudaStream_t stream, const sah_convolution *convolution, const sah_view *nodes,
+                       const sah_view *ends, const sah_view *view);
+/* Where nodes are not single, memory [heads, 1 + branches, key_dim head_dim], and sequence [nodes] where states are
+ * kept. */
+void sah_cuda_recur(cudaStream_t stream, const sah_recurrence *recurrence, const sah_view *nodes,
+                    const sah_view *ends, const sah_view *view, int32_t *sequence, float *memory);
+
 /* ---- Operands of products ------------------------------------------------------------------------------- */
 
 /* How numbers lie in memory. */
