@@ -115,10 +115,45 @@ static int add_text(const char *bytes, size_t size, void *text)
     return ((const sah_text *)text)->failed ? -1 : 0;
 }
 
+/* The escape of a character at which some readers end a line (Python's str.splitlines() among them), and its bytes;
+ * NULL for others. */
+static const char *line_end(const char *at, size_t *size)
+{
+    static const char *const ends[][2] = {
+        {"\xC2\x85", "\\u0085"}, {"\u2028", "\\u2028"}, {"\u2029", "\\u2029"}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        *size = strlen(ends[i][0]);
+        if (strncmp(at, ends[i][0], *size) == 0) return ends[i][1];
+    }
+    return NULL;
+}
+
+/* Only strings hold such characters. Frees `text`. */
+static char *escape_line_ends(char *text)
+{
+    sah_text out = {0};
+    const char *begin = text, *escape;
+    size_t size;
+    for (const char *at = text; *at != '\0'; at++) {
+        if ((*at != '\xC2' && *at != '\xE2') || (escape = line_end(at, &size)) == NULL) continue;
+        sah_text_add(&out, begin, (size_t)(at - begin));
+        sah_text_adds(&out, escape);
+        begin = at + size;
+        at = begin - 1;
+    }
+    if (begin == text) return text;
+    sah_text_adds(&out, begin);
+    free(text);
+    if (!out.failed) return out.data;
+    free(out.data);
+    return NULL;
+}
+
 char *sah_json_text(const json_t *value, size_t flags)
 {
     sah_text text = {0};
-    if (json_dump_callback(value, add_text, &text, flags) == 0 && !text.failed) return text.data;
+    if (json_dump_callback(value, add_text, &text, flags) == 0 && !text.failed)
+        return escape_line_ends(text.data);
     free(text.data);
     return NULL;
 }

@@ -109,6 +109,20 @@ static void test_look_ups(void **state)
     json_decref(json);
 }
 
+/* A line is one line to readers that end lines at U+0085, U+2028 and U+2029 as well. */
+static void test_line_ends(void **state)
+{
+    (void)state;
+    json_t *json = json_pack("{s:s}", "a\u2028", "\u2029b\xC2\x85\xC2\x86\u2027\u00E2\u2028");
+    char *text = sah_json_text(json, JSON_COMPACT);
+    assert_string_equal(text, "{\"a\\u2028\":\"\\u2029b\\u0085\xC2\x86\u2027\u00E2\\u2028\"}");
+    json_t *again = parse(text);
+    assert_true(json_equal(again, json));
+    free(text);
+    json_decref(again);
+    json_decref(json);
+}
+
 static void test_float_text(void **state)
 {
     (void)state;
@@ -193,13 +207,10 @@ static void test_float_in_a_comma_locale(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_deep_nesting),
-        cmocka_unit_test(test_huge_integers),
-        cmocka_unit_test(test_look_ups),
-        cmocka_unit_test(test_float_text),
-        cmocka_unit_test(test_floats_read_back),
-        cmocka_unit_test(test_float_in_a_comma_locale),
+        cmocka_unit_test(test_errors),           cmocka_unit_test(test_deep_nesting),
+        cmocka_unit_test(test_huge_integers),    cmocka_unit_test(test_look_ups),
+        cmocka_unit_test(test_line_ends),        cmocka_unit_test(test_float_text),
+        cmocka_unit_test(test_floats_read_back), cmocka_unit_test(test_float_in_a_comma_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
