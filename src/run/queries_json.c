@@ -2,6 +2,7 @@
 /* Queries from JSON: an array, JSON lines, or values one behind another however they are laid out. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "run/queries_json.h"
 #include "util/error.h"
@@ -90,13 +91,27 @@ static sah_status fail_key(const sah_query_source *s, const char *place, const j
     return status;
 }
 
+/* The member of that name; where none was asked for, of that name with capitals. */
+static const json_t *member_of(const sah_query_source *s, const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    const char *key;
+    json_t *other;
+    if (value != NULL || s->column != NULL) return value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, other)
+    {
+        if (strcasecmp(key, name) == 0) return other;
+    }
+    return NULL;
+}
+
 /* The query of an object: the first of the keys that has a value, or else that is there. */
 static const json_t *find_query(const sah_query_source *s, const json_t *object, const char **key)
 {
     const json_t *null = NULL;
     const char *name;
     for (size_t i = 0; (name = sah_query_column(s, i)) != NULL; i++) {
-        const json_t *value = json_object_get(object, name);
+        const json_t *value = member_of(s, object, name);
         if (value == NULL || (json_is_null(value) && null != NULL)) continue;
         *key = name;
         if (!json_is_null(value)) return value;

@@ -2,6 +2,7 @@
 /* Queries from a column of a table: CSV, TSV, or semicolons, as spreadsheets of some countries write. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "run/queries_table.h"
 #include "util/csv.h"
@@ -23,21 +24,30 @@ static sah_status next_record(table *t, sah_error *error)
                           error);
 }
 
-/* Place of the wanted column among the names of the header, or -1; *again when it is there twice. */
-static int find_column(const sah_query_source *s, const sah_strings *header, bool *again)
+/* Place of the first wanted column that is among the names of the header by `compare`, or -1; *again when it is there
+ * twice. */
+static int find_by(const sah_query_source *s, const sah_strings *header,
+                   int (*compare)(const char *, const char *), bool *again)
 {
     const char *wanted;
     *again = false;
     for (size_t c = 0; (wanted = sah_query_column(s, c)) != NULL; c++) {
         int found = -1;
         for (size_t i = 0; i < header->n; i++) {
-            if (strcmp(header->items[i], wanted) != 0) continue;
+            if (compare(header->items[i], wanted) != 0) continue;
             if (found >= 0) *again = true;
             if (found < 0) found = (int)i;
         }
         if (found >= 0) return found;
     }
     return -1;
+}
+
+/* A name that was asked for is that name alone; the usual ones may have capitals. */
+static int find_column(const sah_query_source *s, const sah_strings *header, bool *again)
+{
+    const int found = find_by(s, header, strcmp, again);
+    return found >= 0 || s->column != NULL ? found : find_by(s, header, strcasecmp, again);
 }
 
 /* To the first line that is not blank, which is the header. */

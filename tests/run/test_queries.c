@@ -107,6 +107,12 @@ static void test_forms(void **state)
         {"q.csv", "id,goal\n1,\"a, b\"\n2,c\n", NULL, "a, b|c"},
         {"q.csv", "goal,input\nx,y\n", NULL, "y"}, /* input comes before goal */
         {"q.csv", "goal,input\nx,y\n", "goal", "x"},
+        {"q.csv", "Index,Goal,Target\n1,a,b\n", NULL, "a"}, /* as JailbreakBench has it */
+        {"q.csv", "Input,prompt\nx,y\n", NULL, "y"}, /* small letters first */
+        {"q.csv", "GOAL,Query\nx,y\n", NULL, "x"},
+        {"q", "Goal,Target\nx,y\n", NULL, "x"},
+        {"q.jsonl", "{\"Behavior\": \"x\", \"Goal\": \"a\"}\n{\"Query\": \"c\", \"prompt\": \"b\"}\n", NULL,
+         "a|c"},
         {"q.csv", "\xEF\xBB\xBFquery\r\na\r\n\r\n  \r\nb\r\n", NULL, "a|b"},
         {"q.csv", "\xEF\xBB\xBF\"query\"\r\na\r\n", NULL, "a"},
         {"q.CSV", "prompt\n\"a\nb\"\n", NULL, "a\nb"},
@@ -235,6 +241,10 @@ static void test_errors(void **state)
         {"q.csv", "goal\n\"x\"\nhello, world\n", NULL,
          "line 3: 2 fields, the header has 1; a field with a sep"},
         {"q.csv", "goal,goal\nx,y\n", NULL, "line 1: two columns are named \"goal\""},
+        {"q.csv", "Goal,GOAL\nx,y\n", NULL, "line 1: two columns are named \"Goal\""},
+        {"q.csv", "Goal\nx\n", "goal",
+         "no column \"goal\" among \"Goal\""}, /* asked for, so that name alone */
+        {"q.jsonl", "{\"Goal\": \"b\"}\n", "goal", "line 1: no key \"goal\" among \"Goal\""},
         {"q.csv", "goal\r\"a\rb\"\r\"open\r", NULL, "line 4: a quoted field has no closing quote"},
         {"q.txt", "a\nb\n", "goal", "no column \"goal\": it is read as plain text"},
         {"q.json", "[\"a\"]", "goal", "record 1 is a text, without a key \"goal\""},
