@@ -51,29 +51,55 @@ static bool read_head(const json_t *value, uint64_t *layer, uint64_t *head)
     return true;
 }
 
+static bool read_range(const json_t *settings, const char *key, uint64_t *from, uint64_t *to)
+{
+    const json_t *range = json_object_get(settings, key);
+    return read_count(json_array_get(range, 0), from) && read_count(json_array_get(range, 1), to) &&
+           *from <= *to && *to <= MOST;
+}
+
+/* A head that the run tries, as far as the header tells. */
+static bool read_candidate(const json_t *header, const json_t *value, uint64_t *layer, uint64_t *head)
+{
+    const json_t *settings = json_object_get(header, "settings");
+    uint64_t from, to;
+    return read_head(value, layer, head) &&
+           (!read_range(settings, "layers", &from, &to) || (*layer >= from && *layer < to)) &&
+           (!read_range(settings, "heads", &from, &to) || (*head >= from && *head < to));
+}
+
+/* Whether a list of the line has a value for each query of a list of the header; true where either is missing. */
+static bool fits(const json_t *header, const char *queries, const json_t *line, const char *key)
+{
+    const json_t *wanted = json_object_get(header, queries), *values = json_object_get(line, key);
+    return wanted == NULL || values == NULL || json_array_size(values) == json_array_size(wanted);
+}
+
 /* Heads' lines; those of a race's rounds stand before the others. */
-static bool unit_of_ships(const json_t *line, sah_unit *out)
+static bool unit_of_ships(const json_t *header, const json_t *line, sah_unit *out)
 {
     const json_t *round = json_object_get(line, "round");
     out->numbers[0] = round == NULL;
-    return (round == NULL || read_count(round, &out->numbers[1])) &&
-           read_head(json_object_get(line, "head"), &out->numbers[2], &out->numbers[3]);
+    if (!read_candidate(header, json_object_get(line, "head"), &out->numbers[2], &out->numbers[3]))
+        return false;
+    if (round != NULL) return read_count(round, &out->numbers[1]);
+    return fits(header, "queries", line, "kl") && fits(header, "contrast_queries", line, "kl_contrast");
 }
 
 enum { FIND_SAMPLE, FIND_HEAD, FIND_RANDOM, FIND_CHOSEN };
 
-static bool unit_of_find(const json_t *line, sah_unit *out)
+static bool unit_of_find(const json_t *header, const json_t *line, sah_unit *out)
 {
     const json_t *random = json_object_get(line, "random"), *head = json_object_get(line, "head");
     uint64_t *n = out->numbers;
     if (!read_count(json_object_get(line, "step"), &n[0])) return false;
     if (json_object_get(line, "sample") != NULL) {
         n[1] = FIND_SAMPLE;
-        return read_head(json_object_get(line, "of"), &n[2], &n[3]);
+        return read_candidate(header, json_object_get(line, "of"), &n[2], &n[3]);
     }
     if (head != NULL) {
         n[1] = FIND_HEAD;
-        return read_head(head, &n[2], &n[3]);
+        return read_candidate(header, head, &n[2], &n[3]);
     }
     n[1] = random != NULL ? FIND_RANDOM : FIND_CHOSEN;
     if (random == NULL) return json_is_string(json_object_get(line, "chosen"));
@@ -121,9 +147,9 @@ bool sah_unit_of(const json_t *header, const json_t *line, sah_unit *out)
     *out = (sah_unit){0};
     switch (command_of(header)) {
     case SHIPS:
-        return unit_of_ships(line, out);
+        return unit_of_ships(header, line, out);
     case FIND:
-        return unit_of_find(line, out);
+        return unit_of_find(header, line, out);
     case DIRECTION:
         return read_head(json_object_get(line, "head"), &out->numbers[0], &out->numbers[1]);
     case GENERATE:
@@ -206,13 +232,6 @@ static void add(sah_expected *out, sah_unit unit, size_t deal)
     out->units[out->n] = unit;
     out->counts[out->n] = 1;
     out->deals[out->n++] = deal;
-}
-
-static bool read_range(const json_t *settings, const char *key, uint64_t *from, uint64_t *to)
-{
-    const json_t *range = json_object_get(settings, key);
-    return read_count(json_array_get(range, 0), from) && read_count(json_array_get(range, 1), to) &&
-           *from <= *to && *to <= MOST;
 }
 
 static bool is_in(const json_t *list, uint64_t layer, uint64_t head)

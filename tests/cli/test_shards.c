@@ -398,6 +398,22 @@ static void test_repeated(void **state)
     free(text);
 }
 
+/* The first file of `folder` with the first `from` of it replaced by `to`, and what merge says of it. */
+static void expect_damage(const char *folder, const char *from, const char *to, const char *says)
+{
+    char more[1200];
+    size_t size;
+    char *text = (char *)scratch_read(shard_path(folder, 0), &size), *at = strstr(text, from);
+    assert_non_null(at);
+    FILE *file = fopen(scratch("damaged.jsonl"), "wb");
+    fprintf(file, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    fclose(file);
+    free(text);
+    snprintf(more, sizeof more, "%s -o %s", scratch("damaged.jsonl"), scratch("x.jsonl"));
+    expect("merge", more, 1, says);
+    assert_int_not_equal(access(scratch("x.jsonl"), F_OK), 0);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -410,6 +426,10 @@ static void test_refused(void **state)
     expect("merge", more, 1, "are of different runs: settings.scale: 0.0001 there, 0.5 here");
     snprintf(more, sizeof more, "%s README.md -o %s", shard_path("refused", 0), scratch("x.jsonl"));
     expect("merge", more, 1, "README.md: not a result file of this program");
+    const char *says = "damaged.jsonl: line 2 is no line of ships";
+    expect_damage("refused", "{\"head\":\"", "{\"head\":\"7", says); /* no such layer */
+    expect_damage("refused", "\",\"kl\"", "9\",\"kl\"", says); /* no such head */
+    expect_damage("refused", "\"kl\":[", "\"kl\":[1,", says); /* a value too many */
     scratch_write_text(scratch("mine"), "my notes\n");
     snprintf(more, sizeof more, "%s -o %s", shard_path("refused", 0), scratch("mine"));
     expect("merge", more, 1, "not a result file");
