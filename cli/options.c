@@ -333,6 +333,41 @@ static bool set_option(cli_options *o, const option_spec *spec, const char *valu
     return false;
 }
 
+/* What the option's value must be, for a person. */
+static void describe_value(const option_spec *spec, char out[96])
+{
+    const double high = spec->kind == SEED ? (double)INT64_MAX : spec->high;
+    switch (spec->kind) {
+    case COUNT:
+    case INT_COUNT:
+    case SEED:
+        if (high >= INT_MAX)
+            snprintf(out, 96, "%s, a whole number from %.0f on", spec->argument, spec->low);
+        else
+            snprintf(out, 96, "%s, a whole number from %.0f to %.0f", spec->argument, spec->low, high);
+        return;
+    case NUMBER:
+        if (high == DBL_MAX)
+            snprintf(out, 96, "%s, a number from %g on", spec->argument, spec->low);
+        else if (spec->low == DBL_MIN)
+            snprintf(out, 96, "%s, a number above 0 and up to %g", spec->argument, high);
+        else
+            snprintf(out, 96, "%s, a number from %g to %g", spec->argument, spec->low, high);
+        return;
+    case FACTOR:
+        snprintf(out, 96, "%s, a number", spec->argument);
+        return;
+    case RANGE:
+        snprintf(out, 96, "%s, whole numbers with A below B, B left out, as in 0:4", spec->argument);
+        return;
+    case BYTES:
+        snprintf(out, 96, "%s, as in 512M or 24G", spec->argument);
+        return;
+    default:
+        snprintf(out, 96, "%s", spec->argument);
+    }
+}
+
 bool options_understood(const option_id allowed[N_OPTIONS], option_id id)
 {
     if (id == OPT_HELP || id == OPT_QUIET) return true;
@@ -379,7 +414,7 @@ static bool parse_option(int argc, char **argv, int *at, const option_id allowed
     const char *word = argv[*at];
     bool is_long = word[1] == '-';
     const char *rest = word + 1; /* letters still to read, for short cli_options */
-    char first[32];
+    char first[32], expected[96];
     do {
         size_t length = is_long ? strcspn(word + 2, "=") : 1;
         option_id id = is_long ? find_long(word + 2, length) : find_short(*rest);
@@ -416,12 +451,14 @@ static bool parse_option(int argc, char **argv, int *at, const option_id allowed
         }
         sah_error why = {0};
         if (!set_option(out, spec, value, &why)) {
-            if (why.status == SAH_OUT_OF_MEMORY)
+            if (why.status == SAH_OUT_OF_MEMORY) {
                 message[0] = '\0';
-            else if (why.message[0] != '\0')
+            } else if (why.message[0] != '\0') {
                 snprintf(message, 512, "--%s: %.400s", spec->name, why.message);
-            else
-                snprintf(message, 512, "--%s %.200s: expected %s", spec->name, value, spec->argument);
+            } else {
+                describe_value(spec, expected);
+                snprintf(message, 512, "--%s %.200s: expected %s", spec->name, value, expected);
+            }
             return false;
         }
         out->given[id] = true;

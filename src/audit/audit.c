@@ -471,7 +471,7 @@ static void free_found(sah_found *found)
     free(found);
 }
 
-static sah_status check_queries(const sah_strings *harmful, const sah_strings *harmless, sah_error *error)
+sah_status sah_audit_check_queries(const sah_strings *harmful, const sah_strings *harmless, sah_error *error)
 {
     enum { LEAST = 8 };
     if (harmful->n >= LEAST && harmless->n >= LEAST) return SAH_OK;
@@ -484,7 +484,7 @@ sah_status sah_audit(const sah_model *model, const sah_strings *harmful, const s
                      const sah_audit_options *options, const char *directory, sah_audit_result *out,
                      sah_error *error)
 {
-    sah_status status = check_queries(harmful, harmless, error);
+    sah_status status = sah_audit_check_queries(harmful, harmless, error);
     if (status == SAH_OK) status = sah_shard_check(&options->shard, error);
     if (status != SAH_OK) return status;
     sah_found *found = sah_alloc(1, sizeof *found);

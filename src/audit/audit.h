@@ -73,6 +73,8 @@ typedef struct sah_audit_plan {
 } sah_audit_plan;
 
 sah_audit_plan sah_audit_plan_of(const sah_audit_options *options);
+/* Refuses lists that are too short to tell anything. */
+sah_status sah_audit_check_queries(const sah_strings *harmful, const sah_strings *harmless, sah_error *error);
 const char *sah_audit_template(const sah_model *model, const sah_audit_options *options);
 
 #endif

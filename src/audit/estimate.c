@@ -36,9 +36,10 @@ sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful
     sah_refusal_check check;
     sah_estimate sweep;
     *seconds = 0;
+    sah_status status = sah_audit_check_queries(harmful, harmless, error);
+    if (status != SAH_OK) return status;
     const double begun = now();
-    sah_status status =
-        sah_check_refusal(model, harmful, template_, options->system, options->memory, &check, error);
+    status = sah_check_refusal(model, harmful, template_, options->system, options->memory, &check, error);
     const double sampled = now() - begun;
     if (status == SAH_OK)
         status = sah_sweep_estimate(model, &chosen, &chosen_harmless, template_, &run, &sweep, error);
