@@ -13,6 +13,7 @@
 
 #include "engine/forest.h"
 #include "model/family/shape.h"
+#include "model/format/dtype.h"
 
 typedef struct sah_device sah_device;
 
@@ -216,6 +217,8 @@ struct sah_device {
     sah_status (*pack)(int64_t outputs, const int64_t *ends, int n, sah_packing packing, sah_rows_fn read,
                        const void *source, sah_weights **out, sah_error *error);
     void (*unpack)(sah_weights *weights);
+    /* Bytes of a packed matrix at most, whose numbers are all of a type: bfloat16, float16, or float32 for any. */
+    uint64_t (*packed)(int64_t outputs, int64_t inputs, sah_packing packing, sah_dtype type);
 
     /* Products: sah_product_input(), sah_product_of(), sah_product_gates(), _gate(), _knows_top(), _top(). */
     const void *(*input)(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,

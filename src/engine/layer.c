@@ -408,17 +408,77 @@ sah_status sah_model_pack_ends(sah_model *model, sah_error *error)
 
 /* ---- Sizes --------------------------------------------------------------------------------------------- */
 
+/* The type that the numbers of a matrix are of, float32 where that is not one of 16 bits. */
+static sah_dtype number_type(const sah_matrix *m)
+{
+    const size_t blocks = m->blocks != NULL ? m->rows / m->block_rows : 1;
+    sah_dtype type = m->tensor->type;
+    if (m->lora != NULL || (type != SAH_BF16 && type != SAH_F16)) return SAH_F32;
+    for (size_t i = 0; i < blocks; i++) {
+        const sah_tensor *tensor = m->blocks != NULL ? m->blocks[i] : m->tensor;
+        if (tensor->type != type || tensor->scales != NULL || tensor->whole != NULL) return SAH_F32;
+    }
+    return type;
+}
+
+/* Bytes of matrices that are packed as one, at most; those that are not there count nothing. */
+static uint64_t packed_bytes(const sah_model *model, const stack *s, sah_precision precision)
+{
+    const sah_packing packing = {.precision = precision, .tiles = model->tiles};
+    size_t rows = 0, columns = 0;
+    sah_dtype type = SAH_F32;
+    for (int i = 0; i < s->n; i++) {
+        const sah_matrix *m = s->parts[i].matrix;
+        if (m->tensor == NULL) continue;
+        const sah_dtype own = number_type(m);
+        type = rows == 0 || type == own ? own : SAH_F32;
+        rows += m->rows;
+        columns = m->columns;
+    }
+    return rows == 0 ? 0 : model->device->packed((int64_t)rows, (int64_t)columns, packing, type);
+}
+
+uint64_t sah_layer_size(const sah_model *model, int l)
+{
+    const sah_layer_files *f = &model->checkpoint->layers[l];
+    const sah_matrix *v = model->layers[l].kind.v_is_k ? &f->k : &f->v;
+    const stack stacks[] = {
+        {{whole(&f->q), whole(&f->attention_gate), whole(&f->k), whole(v)}, 4},
+        delta_stack(f),
+        {{whole(&f->convolution_in)}, 1},
+        {{whole(&f->o)}, 1},
+        {{whole(&f->gate), whole(&f->up)}, 2},
+        {{whole(&f->down)}, 1},
+        {{whole(&f->expert_gate), whole(&f->expert_up)}, 2},
+        {{whole(&f->expert_down)}, 1},
+        {{whole(&f->shared_gate), whole(&f->shared_up)}, 2},
+        {{whole(&f->shared_down)}, 1},
+        {{whole(&f->input_gate)}, 1},
+        {{whole(&f->input_out)}, 1},
+    };
+    const stack router = {{whole(&f->router)}, 1};
+    uint64_t sum = packed_bytes(model, &router, SAH_PRECISION_F32);
+    for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++)
+        sum += packed_bytes(model, &stacks[i], model->precision);
+    return sum;
+}
+
+uint64_t sah_ends_size(const sah_model *model)
+{
+    const stack head = {{whole(&model->checkpoint->lm_head)}, 1},
+                inputs = {{whole(&model->checkpoint->input_projection)}, 1};
+    return packed_bytes(model, &head, model->precision) + packed_bytes(model, &inputs, SAH_PRECISION_F32);
+}
+
 static uint64_t values_of(const sah_matrix *matrix)
 {
     return (uint64_t)matrix->rows * matrix->columns;
 }
 
-/* What a layer's matrices and its largest stack hold, in values. */
-static void count_values(const sah_model *model, int l, uint64_t *all, uint64_t *largest)
+uint64_t sah_layer_packing(const sah_model *model, int l)
 {
     const sah_layer_files *f = &model->checkpoint->layers[l];
-    const sah_experts *e = &model->config.experts;
-    uint64_t n = e->n > 0 ? (uint64_t)e->n : 1;
+    const uint64_t n = model->config.experts.n > 0 ? (uint64_t)model->config.experts.n : 1;
     const uint64_t stacks[] = {
         values_of(&f->q) + values_of(&f->attention_gate) + values_of(&f->k) +
             values_of(model->layers[l].kind.v_is_k ? &f->k : &f->v) + values_of(&f->delta_q) +
@@ -427,31 +487,11 @@ static void count_values(const sah_model *model, int l, uint64_t *all, uint64_t 
         values_of(&f->o),
         values_of(&f->down),
         values_of(&f->shared_down),
+        (values_of(&f->expert_gate) + values_of(&f->expert_up)) / n,
     };
-    const sah_matrix *others[] = {&f->gate,      &f->up,         &f->shared_gate,
-                                  &f->shared_up, &f->input_gate, &f->input_out};
-    const sah_matrix *experts[] = {&f->expert_gate, &f->expert_up, &f->expert_down};
-    *all = values_of(&f->router);
-    *largest = (values_of(experts[0]) + values_of(experts[1])) / n;
-    for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
-        *all += stacks[i];
-        if (stacks[i] > *largest) *largest = stacks[i];
-    }
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) *all += values_of(others[i]);
-    for (size_t i = 0; i < sizeof experts / sizeof *experts; i++) *all += values_of(experts[i]);
-}
-
-uint64_t sah_layer_size(const sah_model *model, int l)
-{
-    uint64_t all, largest;
-    count_values(model, l, &all, &largest);
-    return all * (model->precision == SAH_PRECISION_BF16 ? 2 : 4);
-}
-
-uint64_t sah_layer_packing(const sah_model *model, int l)
-{
-    uint64_t all, largest;
-    count_values(model, l, &all, &largest);
+    uint64_t largest = 0;
+    for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++)
+        if (stacks[i] > largest) largest = stacks[i];
     return largest * sizeof(float);
 }
 

@@ -76,9 +76,11 @@ void sah_layer_free(const sah_device *device, sah_layer *layer);
 
 /* Bytes of the packed matrices that are there. */
 uint64_t sah_layer_bytes(const sah_layer *layer);
-/* The same by shape alone, whether they are there or not; and what packing takes beside. */
+/* The same at most, by shape and by the files' types, whether they are there or not; and what packing takes beside. */
 uint64_t sah_layer_size(const sah_model *model, int l);
 uint64_t sah_layer_packing(const sah_model *model, int l);
+/* The same of the LM head and of what gives layers their inputs. */
+uint64_t sah_ends_size(const sah_model *model);
 
 /* The other weights of a model: the LM head, the last norm, learned positions, and what gives layers their inputs. */
 sah_status sah_model_pack_ends(sah_model *model, sah_error *error);

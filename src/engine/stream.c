@@ -163,8 +163,7 @@ static need measure(const sah_model *model)
 {
     const sah_matrix *head = &model->checkpoint->lm_head;
     uint64_t values = (uint64_t)head->rows * head->columns, largest = 0, packing = 0;
-    need n = {.head = values * (model->precision == SAH_PRECISION_BF16 ? 2 : 4),
-              .head_packing = values * sizeof(float)};
+    need n = {.head = sah_ends_size(model), .head_packing = values * sizeof(float)};
     for (int l = 0; l < model->config.n_layers; l++) {
         uint64_t here = sah_layer_size(model, l), beside = sah_layer_packing(model, l);
         n.layers += here;

@@ -154,11 +154,48 @@ static void test_family(void **state)
     assert_int_equal(emulated_held(), 0);
 }
 
+/* Weights of 16 bits are counted as what they take, all others as no less: so that two bytes a number are enough for
+ * all layers of such a checkpoint to stay. */
+static void test_size(void **state)
+{
+    static const struct {
+        const char *folder;
+        bool exact;
+    } kinds[] = {{"llama-bf16", true},    {"llama-f16", true},         {"qwen3", false},
+                 {"llama-fp8", false},    {"family-qwen2-moe", false}, {"family-qwen3-next", false},
+                 {"family-gemma4", false}};
+    const sah_device *device = emulated_by_pieces();
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        sah_model *model = model_on(kinds[i].folder, device, &(sah_model_options){.threads = 1});
+        uint64_t all = sah_ends_size(model);
+        assert_true(all >= model->lm_head->bytes);
+        for (int l = 0; l < model->config.n_layers; l++) {
+            const uint64_t size = sah_layer_size(model, l), bytes = sah_layer_bytes(&model->layers[l]);
+            if (kinds[i].exact ? size != bytes : size < bytes)
+                fail_msg("%s, layer %d: %d bytes, counted as %d", kinds[i].folder, l, (int)bytes, (int)size);
+            all += size;
+        }
+        assert_true(all >= sah_model_weight_bytes(model));
+        sah_model_close(model);
+        if (!kinds[i].exact) continue;
+        for (int less = 0; less < 2; less++) { /* five eighths of what may stay */
+            const sah_model_options options = {.threads = 1,
+                                               .memory = (all + 4) / 5 * 8 + 8 - (uint64_t)less * 64};
+            model = model_on(kinds[i].folder, device, &options);
+            assert_int_equal(model->stream != NULL, less);
+            sah_model_close(model);
+        }
+    }
+    assert_int_equal(emulated_held(), 0);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[N_FAMILIES];
+    struct CMUnitTest tests[N_FAMILIES + 1];
     for (size_t i = 0; i < N_FAMILIES; i++)
         tests[i] = (struct CMUnitTest){FAMILIES[i], test_family, NULL, NULL, (void *)(uintptr_t)FAMILIES[i]};
+    tests[N_FAMILIES] = (struct CMUnitTest)cmocka_unit_test(test_size);
     cmocka_set_test_filter(getenv("SAHARA_TEST_ONLY")); /* scripts/mutate; NULL: all */
     return cmocka_run_group_tests_name("families on a card", tests, NULL, NULL);
 }

@@ -41,6 +41,7 @@ const sah_device *sah_cpu(void)
         .stop = sah_cpu_stop,
         .pack = sah_cpu_pack,
         .unpack = sah_cpu_unpack,
+        .packed = sah_cpu_packed,
         .input = sah_cpu_input,
         .product = sah_cpu_product,
         .gates = sah_cpu_gates,

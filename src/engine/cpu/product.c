@@ -327,6 +327,12 @@ sah_status sah_cpu_pack(int64_t outputs, const int64_t *ends, int n, sah_packing
     return status;
 }
 
+uint64_t sah_cpu_packed(int64_t outputs, int64_t inputs, sah_packing packing, sah_dtype type)
+{
+    (void)type; /* numbers are packed as they are multiplied */
+    return (uint64_t)outputs * (uint64_t)inputs * (packing.precision == SAH_PRECISION_BF16 ? 2 : 4);
+}
+
 void sah_cpu_unpack(sah_weights *shared)
 {
     cpu_weights *weights = (cpu_weights *)shared;

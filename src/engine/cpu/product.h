@@ -17,6 +17,7 @@ void sah_cpu_stop(sah_workspace *workspace);
 sah_status sah_cpu_pack(int64_t outputs, const int64_t *ends, int n, sah_packing packing, sah_rows_fn read,
                         const void *source, sah_weights **out, sah_error *error);
 void sah_cpu_unpack(sah_weights *weights);
+uint64_t sah_cpu_packed(int64_t outputs, int64_t inputs, sah_packing packing, sah_dtype type);
 const void *sah_cpu_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
                           const float *x);
 sah_status sah_cpu_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows,

@@ -234,6 +234,7 @@ const sah_device *sah_cuda(void)
         .stop = stop,
         .pack = sah_cuda_pack,
         .unpack = sah_cuda_unpack,
+        .packed = sah_cuda_packed,
         .input = sah_cuda_input,
         .product = sah_cuda_product,
         .gates = knows_not,

@@ -306,6 +306,12 @@ void sah_cuda_unpack(sah_weights *shared)
     free(w);
 }
 
+uint64_t sah_cuda_packed(int64_t outputs, int64_t inputs, sah_packing packing, sah_dtype type)
+{
+    const bool two = packing.precision == SAH_PRECISION_BF16 || type == SAH_BF16 || type == SAH_F16;
+    return (uint64_t)outputs * (uint64_t)round_up(inputs, INPUT_BLOCK) * (two ? 2 : 4);
+}
+
 /* ---- Products ------------------------------------------------------------------------------------------- */
 
 const void *sah_cuda_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,

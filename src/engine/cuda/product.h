@@ -19,6 +19,7 @@
 sah_status sah_cuda_pack(int64_t outputs, const int64_t *ends, int n, sah_packing packing, sah_rows_fn read,
                          const void *source, sah_weights **out, sah_error *error);
 void sah_cuda_unpack(sah_weights *weights);
+uint64_t sah_cuda_packed(int64_t outputs, int64_t inputs, sah_packing packing, sah_dtype type);
 const void *sah_cuda_input(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
                            const float *x);
 sah_status sah_cuda_product(sah_workspace *workspace, const sah_weights *weights, int64_t rows,
