@@ -151,7 +151,7 @@ typedef struct sah_model_options {
 
 typedef struct sah_model_info {
     char name[256]; /* last component of the path */
-    char family[32]; /* llama, mistral, qwen2, qwen3 */
+    char family[32]; /* llama, qwen3, gemma3, ...: as docs/families.md has them */
     char format[32]; /* safetensors, pytorch, gguf */
     char types[256]; /* tensor types found, most bytes first: "BF16" or "Q4_1 Q6_K F32" */
     char checksum[17]; /* XXH3 (64 bit) over the weight files' bytes, and the adapter's, hexadecimal */
