@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the library does for the program `sahara` alone, which is linked to it statically: texts that it prints, and
- * the last lines of merged results. It is not installed, the shared library does not show it, and it may change at any
- * time; sahara.h is what other programs build on. */
+/* What the library does for the program `sahara` alone, which is linked to it statically: texts that it prints, the
+ * last lines of merged results, the merging of an audit's directories. It is not installed, the shared library does
+ * not show it, and it may change at any time; sahara.h is what other programs build on. */
 #ifndef SAHARA_PROGRAM_H
 #define SAHARA_PROGRAM_H
 
@@ -15,6 +15,11 @@ sah_status sah_find_conclude(const char *path, bool *done, sah_error *error);
 /* Adds to the journal `path` of a utility run, where every item and window has its line (of shards, merged), the totals
  * that follow from them. `*done` is false where lines are missing. A file of another command is left alone. */
 sah_status sah_utility_conclude(const char *path, bool *done, sah_error *error);
+
+/* sah_merge() of the directories that an audit's shards wrote, file by file, into the directory `out`, which is made
+ * when it is not there. `notes` (start from {0}) gets a line for each result of which something is missing. */
+sah_status sah_audit_merge(const char *const *directories, size_t n, const char *out, sah_strings *notes,
+                           sah_error *error);
 
 /* What a sweep is about to do, and about how long that will take. */
 typedef struct sah_estimate {

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sahara merge: the results of shards become one. Of folders, which shards of an audit write, the files of one name. */
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "command.h"
@@ -32,103 +28,26 @@ static void print_missing(const cli_options *o, const sah_merge_report *r)
 
 /* ---- Folders ---------------------------------------------------------------------------------------------- */
 
-enum { LONGEST = 4096 };
-
 static bool is_folder(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* Results that are dealt out: what follows from them (verdicts, cards) is made anew. */
-static int is_result(const struct dirent *entry)
-{
-    static const char RESULT[] = ".jsonl", JUDGED[] = "-judged.jsonl";
-    const char *name = entry->d_name;
-    const size_t n = strlen(name), m = sizeof RESULT - 1, k = sizeof JUDGED - 1;
-    return name[0] != '.' && n > m && strcmp(name + n - m, RESULT) == 0 &&
-           (n < k || strcmp(name + n - k, JUDGED) != 0);
-}
-
-static sah_status cannot(const char *what, const char *path, sah_error *error)
-{
-    *error = (sah_error){.status = SAH_IO_ERROR};
-    snprintf(error->message, sizeof error->message, "%s %s: %s", what, path, strerror(errno));
-    return SAH_IO_ERROR;
-}
-
-/* DIR/NAME of all folders that have it, to OUT/NAME. */
-static sah_status merge_name(const cli_options *o, const char *name, sah_error *error)
-{
-    const size_t most = (size_t)o->n_arguments;
-    char out[LONGEST], (*paths)[LONGEST] = calloc(most, sizeof *paths);
-    const char **list = calloc(most, sizeof *list);
-    size_t n = 0;
-    sah_merge_report report;
-    sah_status status = SAH_OK;
-    if (paths == NULL || list == NULL) {
-        errno = ENOMEM;
-        status = cannot("cannot merge", name, error);
-    }
-    for (size_t i = 0; i < most && status == SAH_OK; i++) {
-        list[n] = paths[n];
-        if (snprintf(paths[n], LONGEST, "%s/%s", o->arguments[i], name) >= LONGEST) {
-            errno = ENAMETOOLONG;
-            status = cannot("cannot open", name, error);
-        } else {
-            struct stat info;
-            n += stat(paths[n], &info) == 0;
-        }
-    }
-    if (status == SAH_OK && snprintf(out, sizeof out, "%s/%s", o->output, name) >= LONGEST) {
-        errno = ENAMETOOLONG;
-        status = cannot("cannot write", name, error);
-    }
-    if (status == SAH_OK) status = sah_merge(list, n, out, &report, error);
-    if (status == SAH_OK) {
-        if (report.n_missing > 0)
-            fprintf(stderr, "%s: %zu of %zu are missing\n", name, report.n_missing, report.n_expected);
-        sah_merge_report_free(&report);
-    }
-    free(paths);
-    free(list);
-    return status;
-}
-
-static sah_status merge_folders(const cli_options *o, sah_error *error)
-{
-    sah_status status = SAH_OK;
-    if (mkdir(o->output, 0777) != 0 && errno != EEXIST) return cannot("cannot make", o->output, error);
-    for (int i = 0; i < o->n_arguments && status == SAH_OK; i++) {
-        struct dirent **entries = NULL;
-        const int n = scandir(o->arguments[i], &entries, is_result, alphasort);
-        if (n < 0) return cannot("cannot list", o->arguments[i], error);
-        for (int k = 0; k < n; k++) {
-            bool earlier = false;
-            for (int j = 0; j < i; j++) {
-                char path[LONGEST];
-                struct stat info;
-                const int length = snprintf(path, sizeof path, "%s/%s", o->arguments[j], entries[k]->d_name);
-                earlier = earlier || (length < LONGEST && stat(path, &info) == 0);
-            }
-            if (status == SAH_OK && !earlier) status = merge_name(o, entries[k]->d_name, error);
-            free(entries[k]);
-        }
-        free(entries);
-    }
-    if (status == SAH_OK)
-        fprintf(stderr, "the shards' command without --shard, with -o %s, does what is left\n", o->output);
-    return status;
-}
-
 static int run_folders(const cli_options *o)
 {
     sah_error error = {0};
+    sah_strings notes = {0};
     for (int i = 0; i < o->n_arguments; i++)
         if (!is_folder(o->arguments[i]))
             return usage_error("merge: give either files or folders, all of one run");
     if (o->output == NULL) return usage_error("merge: -o OUT, the folder of the united results, is missing");
-    return merge_folders(o, &error) == SAH_OK ? EXIT_DONE : report_error(&error);
+    sah_status status = sah_audit_merge(o->arguments, (size_t)o->n_arguments, o->output, &notes, &error);
+    for (size_t i = 0; i < notes.n; i++) fprintf(stderr, "%s\n", notes.items[i]);
+    if (status == SAH_OK)
+        fprintf(stderr, "the shards' command without --shard, with -o %s, does what is left\n", o->output);
+    sah_strings_free(&notes);
+    return status == SAH_OK ? EXIT_DONE : report_error(&error);
 }
 
 /* ---- Files ------------------------------------------------------------------------------------------------ */
