@@ -704,9 +704,9 @@ typedef struct sah_items {
     size_t n;
 } sah_items;
 
-/* Reads JSON lines {"context": "...", "choices": ["...", "..."], "label": 0}; "-" is standard input, blank
- * lines are skipped, `limit` > 0 keeps only so many. Fails on a missing or wrong field, an empty choice, a
- * label outside the choices, no item at all; the message names the line. */
+/* Reads JSON lines {"context": "...", "choices": ["...", "..."], "label": 0}, or an array of such objects; "-" is
+ * standard input, blank lines are skipped, `limit` > 0 keeps only so many. Fails on a missing or wrong field, an
+ * empty choice, a label outside the choices, no item at all; the message names the line or item. */
 sah_status sah_items_read(const char *path, size_t limit, sah_items *out, sah_error *error);
 void sah_items_free(sah_items *items);
 

@@ -43,6 +43,7 @@ static int run(const cli_options *o)
         return usage_error("find: --top %zu: fewer heads than the %zu of --steps", find.screen, find.steps);
     if ((o->screen || find.steps > 1) && o->shard.count > 1 && o->together == NULL)
         return usage_error("find: --steps and --screen with --shard need --together DIR");
+    if (o->match_length && o->contrast == NULL) return usage_error("find: --match-length needs --contrast");
     int usage = interchange_usage(o, "find");
     if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "sahara", &s, &error);

@@ -56,6 +56,9 @@ static int run(const cli_options *o)
         return usage_error("ships: --apart cannot be combined with --screen or --together");
     if (o->apart && (o->output == NULL || strcmp(o->output, "-") == 0))
         return usage_error("ships: --apart needs -o FILE: it writes a result for each part");
+    if (o->match_length && o->contrast == NULL) return usage_error("ships: --match-length needs --contrast");
+    if (o->opening_kl && o->given[OPT_OPENING] && o->opening == 0)
+        return usage_error("ships: --opening-kl needs openings: leave out --opening 0");
     int usage = interchange_usage(o, "ships");
     if (usage != EXIT_DONE) return usage;
     sah_status status = scoring_open(o, "ships", &s, &error);

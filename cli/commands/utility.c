@@ -104,18 +104,15 @@ const cli_command command_utility = {
     .arguments = "MODEL [ITEMS] [--perplexity FILE] [--ablate HEADS]",
     .summary = "multiple-choice accuracy and perplexity, with heads ablated and without",
     .details =
-        "ITEMS is JSON lines {\"context\":\"...\",\"choices\":[\"...\",\"...\"],\"label\":0}. A choice's "
-        "score is "
-        "the sum of its\n"
-        "tokens' log-likelihoods behind the context, as in the LM Evaluation Harness: acc takes the highest, "
-        "acc_norm\n"
-        "the highest per byte of the choice. --perplexity scores a text in windows. With --ablate the "
-        "unablated "
-        "model\n"
-        "runs beside it, and the differences come with 95 % intervals. The result is a journal of JSON "
-        "lines; "
-        "an\n"
-        "interrupted run carries on where it stopped.\n",
+        "ITEMS is JSON lines {\"context\":\"...\",\"choices\":[\"...\",\"...\"],\"label\":0}, or an array of "
+        "them. A choice's\n"
+        "score is the sum of its tokens' log-likelihoods behind the context, as in the LM Evaluation "
+        "Harness: acc\n"
+        "takes the highest, acc_norm the highest per byte of the choice. --perplexity scores a text in "
+        "windows.\n"
+        "With --ablate the unablated model runs beside it, and the differences come with 95 % intervals. "
+        "The\n"
+        "result is a journal of JSON lines; an interrupted run carries on where it stopped.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, OPT_ABLATE, OPT_PERPLEXITY, OPT_WINDOW, OPT_DELIMITER,
                 TEMPLATE_OPTIONS, OPT_LIMIT, OPT_MEMORY, OPT_OUTPUT, OPT_SHARD},
     .least = 1,

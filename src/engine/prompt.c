@@ -71,7 +71,7 @@ sah_status sah_prompt_chat(const sah_model *model, const char *template_, const 
 /* "1 17 42" or "1,17,42" */
 static sah_status read_ids(const char *text, int32_t **ids, size_t *n, sah_error *error)
 {
-    static const char BETWEEN[] = " ,";
+    static const char BETWEEN[] = " \t,";
     int32_t *out = sah_alloc(strlen(text) / 2 + 1, sizeof *out);
     size_t count = 0;
     bool good = true;

@@ -367,7 +367,7 @@ static void test_tokens(void **state)
         assert_int_equal(sah_ships(model, &one, NULL, &options, NULL, &error), SAH_BAD_ARGUMENT);
         assert_true(error.message[0] != '\0');
     }
-    const sah_strings good = {.items = (char *[]){(char *)(uintptr_t) " 1, 17 42,"}, .n = 1};
+    const sah_strings good = {.items = (char *[]){(char *)(uintptr_t) " 1, 17\t42,"}, .n = 1};
     options.layer_to = 1;
     expect_ok(sah_ships(model, &good, NULL, &options, NULL, &error), &error);
 }

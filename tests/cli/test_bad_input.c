@@ -133,6 +133,9 @@ static const bad_case usage[] = {
     {2, "--window", "sahara utility model --perplexity c.txt --window 0"},
     {2, "--layer", "sahara direction model q.csv c.txt -q --layer 77"},
     {2, "--column", "sahara bench model --column goal"},
+    {2, "--match-length needs --contrast", "sahara ships model q.csv --match-length"},
+    {2, "--match-length needs --contrast", "sahara find model q.csv --match-length"},
+    {2, "--opening-kl needs openings", "sahara ships model q.csv --opening 0 --opening-kl"},
     {2, "at least 8 harmful", "sahara audit model q.csv c.txt --limit 4 -o out"},
 };
 

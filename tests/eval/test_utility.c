@@ -308,7 +308,12 @@ static void test_bad_items(void **state)
         {"{\"context\":\"\",\"choices\":[\"a\",\"\"],\"label\":0}", "choice 1 is empty"},
         {"{\"context\":\"\",\"choices\":[\"a\",3],\"label\":0}", "choice 1 is not a text"},
         {"{\"context\":7,\"choices\":[\"a\"],\"label\":0}", "\"context\" must be a string"},
-        {"[1]", "not a JSON object"},
+        {"[1]", "item 0: not a JSON object"},
+        {"[]", "no items"},
+        {"[{\"context\":\"\",\"choices\":[\"a\"],\"label\":0}", "not valid JSON"},
+        {" [{\"context\":\"\",\"choices\":[\"a\"],\"label\":0},\n{\"context\":\"\",\"choices\":[\"a\"],"
+         "\"label\":1}]",
+         "item 1: \"label\" must be"},
         {"{\"context\":\"a", "not valid JSON"},
         {"{\"context\":\"\xFF\",\"choices\":[\"a\"],\"label\":0}", "not valid JSON"},
         {"{\"context\":\"a\\u0000b\",\"choices\":[\"a\"],\"label\":0}", "NUL"},
@@ -329,6 +334,15 @@ static void test_bad_items(void **state)
     expect_ok(sah_items_read(path, 0, &items, &error), &error);
     assert_int_equal(items.n, 2);
     assert_int_equal(items.items[0].label, 1);
+    assert_string_equal(items.items[0].choices.items[1], "c");
+    sah_items_free(&items);
+    expect_ok(sah_items_read(path, 1, &items, &error), &error);
+    assert_int_equal(items.n, 1);
+    sah_items_free(&items);
+    scratch_write_text(path, "\xEF\xBB\xBF\n[{\"context\":\"a\",\"choices\":[\"b\",\"c\"],\"label\":1},\n"
+                             "{\"context\":\"\",\"choices\":[\"d\"],\"label\":0}]\n");
+    expect_ok(sah_items_read(path, 0, &items, &error), &error);
+    assert_int_equal(items.n, 2);
     assert_string_equal(items.items[0].choices.items[1], "c");
     sah_items_free(&items);
     expect_ok(sah_items_read(path, 1, &items, &error), &error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Multiple-choice items: JSON lines {"context": "...", "choices": ["...", "..."], "label": 0}. */
+/* Multiple-choice items: JSON lines {"context": "...", "choices": ["...", "..."], "label": 0}, or an array of
+ * them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,20 +72,41 @@ static sah_status read_item(const json_t *object, const char *where, sah_item *o
     return out->context != NULL ? SAH_OK : sah_fail_memory(error, "an item");
 }
 
+static sah_status add_item(const json_t *object, const char *where, size_t *capacity, sah_items *out,
+                           sah_error *error)
+{
+    if (!sah_grow(&out->items, capacity, out->n + 1, sizeof *out->items))
+        return sah_fail_memory(error, "the items");
+    out->items[out->n] = (sah_item){0};
+    return read_item(object, where, &out->items[out->n++], error);
+}
+
 /* One line to the next item of the list. */
 static sah_status add_line(const char *line, size_t length, const char *where, size_t *capacity,
                            sah_items *out, sah_error *error)
 {
     json_t *object;
     sah_status status = sah_json_parse(line, length, where, &object, error);
-    if (status != SAH_OK) return status;
-    if (!sah_grow(&out->items, capacity, out->n + 1, sizeof *out->items)) {
-        status = sah_fail_memory(error, "the items");
-    } else {
-        out->items[out->n] = (sah_item){0};
-        status = read_item(object, where, &out->items[out->n++], error);
-    }
+    if (status == SAH_OK) status = add_item(object, where, capacity, out, error);
     json_decref(object);
+    return status;
+}
+
+/* A text that is one array of items. */
+static sah_status add_array(const char *text, size_t size, const char *name, size_t limit, sah_items *out,
+                            sah_error *error)
+{
+    json_t *array, *object;
+    size_t i, capacity = 0;
+    char where[512];
+    sah_status status = sah_json_parse(text, size, name, &array, error);
+    json_array_foreach(array, i, object)
+    {
+        if (status != SAH_OK || (limit > 0 && i == limit)) break;
+        snprintf(where, sizeof where, "%.400s: item %zu", name, i);
+        status = add_item(object, where, &capacity, out, error);
+    }
+    json_decref(array);
     return status;
 }
 
@@ -97,6 +119,12 @@ sah_status sah_items_read(const char *path, size_t limit, sah_items *out, sah_er
     sah_status status = sah_file_read(path, MAX_FILE, &data, &size, error);
     if (status == SAH_OK) status = sah_expect_text(name, data, size, "a list of items", error);
     size_t at = size >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* a byte order mark */
+    size_t begin = at;
+    while (begin < size && strchr(" \t\r\n", data[begin]) != NULL && data[begin] != '\0') begin++;
+    if (status == SAH_OK && begin < size && data[begin] == '[') {
+        status = add_array(data + begin, size - begin, name, limit, out, error);
+        at = size;
+    }
     for (; at < size && status == SAH_OK && (limit == 0 || out->n < limit); at += length + 1) {
         char where[512];
         const char *end = memchr(data + at, '\n', size - at);
