@@ -268,8 +268,8 @@ typedef struct sah_edit {
     float factor;
 } sah_edit;
 
-/* "5-6,18-8" to heads, checked against the model's layers and (key) heads; a head named twice is an error.
- * The empty string is no head. `*heads` is for free(). */
+/* "5-6,18-8" or "5-6, 18-8" to heads, checked against the model's layers and (key) heads; a head named twice is an
+ * error. The empty string is no head. `*heads` is for free(). */
 sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigned parts, sah_head **heads,
                            size_t *n, sah_error *error);
 

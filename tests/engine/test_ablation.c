@@ -79,8 +79,45 @@ static void test_plans(void **state)
     sah_plans_free(plans);
 }
 
+static void test_heads(void **state)
+{
+    (void)state;
+    static const sah_model_info info = {.n_layers = 3, .n_heads = 6, .n_kv_heads = 2};
+    static const struct {
+        const char *text;
+        size_t n;
+        const char *wrong; /* NULL: nothing */
+    } cases[] = {
+        {"", 0, NULL},
+        {"2-5", 1, NULL},
+        {"0-1,2-5", 2, NULL},
+        {"0-1, 2-5,  1-0", 3, NULL}, /* as messages have them */
+        {"0-1 ,2-5", 0, "write layer-head with commas"},
+        {" 0-1", 0, "write layer-head with commas"},
+        {"0-1, ", 0, "end in a comma"},
+        {"0-1,", 0, "end in a comma"},
+        {"0-1,0-1", 0, "named twice"},
+        {"0-6", 0, "outside the model"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sah_error error = {0};
+        sah_head *heads = NULL;
+        size_t n = 0;
+        sah_status status = sah_heads_parse(cases[i].text, &info, SAH_PART_Q, &heads, &n, &error);
+        if (cases[i].wrong != NULL) {
+            expect_failure(status, &error, cases[i].wrong);
+            continue;
+        }
+        expect_ok(status, &error);
+        assert_int_equal(n, cases[i].n);
+        if (n == 3) assert_int_equal(heads[1].layer * 10 + heads[1].head, 25);
+        free(heads);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_check), cmocka_unit_test(test_plans)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_check), cmocka_unit_test(test_heads),
+                                       cmocka_unit_test(test_plans)};
     return cmocka_run_group_tests_name("ablations", tests, NULL, NULL);
 }

@@ -90,7 +90,9 @@ sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigne
             if (list[i].layer == head.layer && list[i].head == head.head)
                 status =
                     sah_fail(error, SAH_BAD_ARGUMENT, "head %d-%d is named twice", head.layer, head.head);
-        if (status == SAH_OK && *at == ',' && at[1] == '\0')
+        const bool more = status == SAH_OK && *at == ',';
+        if (more) at += 1 + strspn(at + 1, " "); /* "2-6, 2-1", as messages have them */
+        if (more && *at == '\0')
             status = sah_fail(error, SAH_BAD_ARGUMENT, "heads \"%s\" end in a comma", text);
         if (status == SAH_OK && !sah_grow(&list, &capacity, count + 1, sizeof *list))
             status = sah_fail_memory(error, "heads");
@@ -99,7 +101,6 @@ sah_status sah_heads_parse(const char *text, const sah_model_info *info, unsigne
             return status;
         }
         list[count++] = head;
-        if (*at == ',') at++;
     }
     *heads = list;
     *n = count;
