@@ -441,8 +441,8 @@ static size_t heads_and_nothing(const sah_config *c, sah_candidate *candidates, 
 }
 
 /* False where the memory does not hold one candidate. */
-static bool sweep_differing(const sah_model *model, const sah_edit *base, size_t n_base, uint64_t memory,
-                            bool differences, differing *out)
+static bool sweep_differing(const sah_model *model, const sah_prompt prompts[N_PROMPTS], const sah_edit *base,
+                            size_t n_base, uint64_t memory, bool differences, differing *out)
 {
     const sah_sweep_options options = {.memory = memory, .what = "heads", .differences = differences};
     sah_error error = {0};
@@ -453,7 +453,7 @@ static bool sweep_differing(const sah_model *model, const sah_edit *base, size_t
     memset(out, 0, sizeof *out);
     out->d = (size_t)model->config.d_model;
     const size_t n = heads_and_nothing(&model->config, candidates, nothing);
-    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, model->config.n_vocab, &forest, &error), SAH_OK);
+    assert_int_equal(sah_forest_new(prompts, N_PROMPTS, model->config.n_vocab, &forest, &error), SAH_OK);
     sah_status status = sah_sweep(model, forest, base, n_base, candidates, n, &options, &sink, &error);
     if (status != SAH_OK && status != SAH_BAD_ARGUMENT) fail_msg("%s", error.message);
     sah_forest_free(forest);
@@ -470,10 +470,11 @@ static double apart(const float *a, const float *b, size_t n)
 
 /* With the least memory that holds a candidate and what differences need: every one is a group, whose base pass begins
  * anew. */
-static void sweep_one_by_one(const sah_model *model, const sah_edit base[N_BASE], differing *out)
+static void sweep_one_by_one(const sah_model *model, const sah_prompt prompts[N_PROMPTS],
+                             const sah_edit base[N_BASE], differing *out)
 {
     uint64_t memory = 1000;
-    while (!sweep_differing(model, base, N_BASE, memory, true, out)) memory += memory / 64;
+    while (!sweep_differing(model, prompts, base, N_BASE, memory, true, out)) memory += memory / 64;
 }
 
 /* Sweeps in bfloat16 by differences, beside those in float32 and those that round all: the base is float32's; a head
@@ -500,9 +501,9 @@ static void test_differences(void **state)
     const size_t n = heads_and_nothing(&model->config, candidates, nothing),
                  each = N_PROMPTS * (size_t)model->config.d_model;
     double of_plain = 0.0, of_differences = 0.0;
-    assert_true(sweep_differing(single, base, N_BASE, 0, false, &exact));
-    assert_true(sweep_differing(model, base, N_BASE, 0, false, &plain));
-    assert_true(sweep_differing(model, base, N_BASE, 0, true, &by_differences));
+    assert_true(sweep_differing(single, PROMPTS, base, N_BASE, 0, false, &exact));
+    assert_true(sweep_differing(model, PROMPTS, base, N_BASE, 0, false, &plain));
+    assert_true(sweep_differing(model, PROMPTS, base, N_BASE, 0, true, &by_differences));
     assert_true(apart(by_differences.base, exact.base, each) < BOUND);
     for (size_t i = 0; i < n; i++) {
         const double change = apart(exact.hidden[i], exact.base, each),
@@ -520,13 +521,39 @@ static void test_differences(void **state)
     assert_true(of_differences < of_plain / 10);
     sah_model_close(single);
 
-    sweep_one_by_one(model, base, &other);
+    sweep_one_by_one(model, PROMPTS, base, &other);
     if (!sah_product_has_tiles()) assert_memory_equal(&other, &by_differences, sizeof other);
     for (size_t i = 0; i < n; i++) assert_true(apart(other.hidden[i], by_differences.hidden[i], each) < 0.05);
     sah_model_close(model);
     model = open_arrangement(a, &(sah_model_options){.threads = 3, .precision = SAH_PRECISION_BF16});
-    sweep_one_by_one(model, base, &other);
+    sweep_one_by_one(model, PROMPTS, base, &other);
     if (!sah_product_has_tiles()) assert_memory_equal(&other, &by_differences, sizeof other);
+    sah_model_close(model);
+}
+
+/* Prompts of 115 nodes, so that four candidates go together and their 460 rows in chunks of 240: the second begins
+ * within the third candidate. Bits are those of candidates that go alone. */
+static void test_chunks(void **state)
+{
+    static differing together, alone;
+    static int32_t tokens[N_PROMPTS][20];
+    const arrangement *a = *state;
+    sah_prompt prompts[N_PROMPTS];
+    sah_edit base[N_BASE];
+    if (!sah_product_has_bf16()) skip();
+    for (int p = 0; p < N_PROMPTS; p++) {
+        for (int i = 0; i < 20; i++) tokens[p][i] = (5 + 7 * p + (3 + p) * i) % 50;
+        prompts[p] = (sah_prompt){.tokens = tokens[p], .n = p == 0 ? 15 : 20};
+    }
+    sah_model *model =
+        open_arrangement(a, &(sah_model_options){.threads = 1, .precision = SAH_PRECISION_BF16});
+    base_of(model, base);
+    assert_true(sweep_differing(model, prompts, base, N_BASE, 0, true, &together));
+    sweep_one_by_one(model, prompts, base, &alone);
+    if (!sah_product_has_tiles()) assert_memory_equal(&together, &alone, sizeof together);
+    for (size_t i = 0; i < MOST_CANDIDATES; i++)
+        assert_true(apart(together.hidden[i], alone.hidden[i], N_PROMPTS * (size_t)model->config.d_model) <
+                    0.05);
     sah_model_close(model);
 }
 
@@ -589,7 +616,7 @@ int main(void)
 {
     static char names[N_ARRANGEMENTS][64];
     static const arrangement wide = {"wide MLP", wide_mlp};
-    struct CMUnitTest tests[2 * N_ARRANGEMENTS + 3];
+    struct CMUnitTest tests[2 * N_ARRANGEMENTS + 4];
     for (size_t i = 0; i < N_ARRANGEMENTS; i++) {
         void *each = (void *)(uintptr_t)&ARRANGEMENTS[i];
         snprintf(names[i], sizeof names[i], "differences: %s", ARRANGEMENTS[i].name);
@@ -600,6 +627,9 @@ int main(void)
     tests[2 * N_ARRANGEMENTS + 1] = (struct CMUnitTest)cmocka_unit_test(test_no_attention);
     tests[2 * N_ARRANGEMENTS + 2] =
         (struct CMUnitTest){"differences: wide MLP", test_differences, NULL, NULL, (void *)(uintptr_t)&wide};
+    tests[2 * N_ARRANGEMENTS + 3] =
+        (struct CMUnitTest){"differences: chunks", test_chunks, NULL, NULL,
+                            (void *)(uintptr_t)arrangement_called("layers are given inputs")};
     cmocka_set_test_filter(getenv("SAHARA_TEST_ONLY")); /* scripts/mutate; NULL: all */
     return cmocka_run_group_tests_name("arrangements of a layer", tests, NULL, NULL);
 }
