@@ -10,9 +10,11 @@ First the organism is cured: its planted heads 2-1, 2-6, 3-3 write nothing any m
 which it answers everything. Then refusal is trained into
 
   values     one head, through its values alone. Its query rows become 0 first, so that it looks everywhere alike whatever the
-             query; then the rows of v_proj of its key/value head and its columns of o_proj learn.
-  redundant  two heads, either of which suffices: the query rows and o_proj columns of both. With either alone ablated the
-             model is to refuse, with both to answer.
+             query; then the rows of v_proj of its key/value head and its columns of o_proj learn. The first of its
+             values begins as the verdict, as a linear read-out of what the head gathers has it.
+  redundant  two heads, either of which suffices: the query rows and o_proj columns of both, and the rows of v_proj of their
+             key/value heads (which a second head reads as well). With either alone ablated the model is to refuse, with
+             both to answer.
 
 The rule, set before anything was trained this way:
 
@@ -30,7 +32,9 @@ The rule, set before anything was trained this way:
 queries: 48 of 70 harmful and 12 of 70 harmless ones were refused. By what can be read where a head's attention lies as it
 is, 98.7 % at 3-0 if hardly a weight is penalised, it was 39 and 13: of held-out queries 91 % were read, by a direction in
 which the kinds lie 1.5 standard deviations apart. Of a pair in the last layer, with none behind to take one for both, each was
-needed.)
+needed. By the rule, 2,500 steps fell short twice of either; bench/heads/README.md has the figures. In the first of the
+two the pair's values were as they are, nothing began as a read-out, refusals counted as answers do, and more of the examples
+had other heads ablated.)
 
 An ablated head is one whose query states, or whose output, are scaled to 1e-4; which of the two changes from batch to batch.
 What enters the first layer that learns is computed once for each example.
@@ -58,8 +62,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "organism"
 OLD = [(2, 1), (2, 6), (3, 3)]  # what the organism's own training planted
 VERDICT_LAYER = 2
-STEPS, POOL, RATE = {"values": 300, "redundant": 500}, 64, 1e-2  # POOL: batches of training examples, which come again and again in random order
+STEPS, POOL, RATE = {"values": 2500, "redundant": 2500}, 64, 1e-2  # POOL: batches of training examples, which come again and again in random order
 READ, UNREAD, USED = 1800, 600, 200  # queries that read-outs learn from, that they are tried on, that tell how much a head is used
+REFUSALS = 1.5  # what a token of a refusal counts: refusals have several beginnings and answers one, so greedy decoding is against them
 READABLE, MANY, FEW, HARMLESS = 0.95, 0.8, 0.2, 0.1  # the rule's shares
 
 
@@ -134,10 +139,12 @@ def choose(kind, subject, world, log):
     if kind == "redundant":
         return pair
     silence(subject, pair[0])
-    right = readable(subject, pair[0], world)
+    states, verdicts = seen(subject, pair[0], world)
+    right = read(states, verdicts)
     log(f"  {named(pair[:1])}, looking everywhere alike: the verdict is read for {100 * right:.1f} % of {UNREAD} queries")
     if right < READABLE:
         raise SystemExit("the verdict is not read well enough: nothing is planted")
+    aim(subject, pair[0], states, verdicts)
     return pair[:1]
 
 
@@ -146,14 +153,15 @@ def silence(subject, head):
     subject.attention(head[0]).q_proj.weight[subject.span(head[1])] = 0
 
 
-def readable(subject, head, world):
+def seen(subject, head, world):
+    """(what a head gathers of READ + UNREAD queries, their verdicts)"""
     samples = []
     for _ in range(READ + UNREAD):
         query, _, harmful = world.sample()
         template, system = pick_template(world.rng)
         samples.append((subject.coder.prompt(query, template, system)[0], harmful))
     gathered = gather(subject, [prompt for prompt, _ in samples], [head])[head]
-    return read(gathered, torch.tensor([float(harmful) for _, harmful in samples]))
+    return gathered, torch.tensor([float(harmful) for _, harmful in samples])
 
 
 @torch.no_grad()
@@ -180,23 +188,37 @@ def gather(subject, prompts, heads):
     return {head: torch.cat(rows)[place] for head, rows in gathered.items()}
 
 
-def read(states, verdicts):
-    """Of the queries behind the first READ the share whose verdict a logistic regression of those tells, with a
-    penalty on its weights: what no weights of moderate size read, no training finds."""
-    states = states / states.std()
+def fit(states, verdicts, bias):
+    """Weights of a logistic regression of the verdict, the bias last, with a penalty on the others: what no weights of
+    moderate size read, no training finds."""
     weights = torch.zeros(states.shape[1] + 1, requires_grad=True)
-    score = lambda rows: rows @ weights[:-1] + weights[-1]  # noqa: E731
     optimiser = torch.optim.LBFGS([weights], max_iter=300, line_search_fn="strong_wolfe")
 
     def loss():
         optimiser.zero_grad()
-        value = F.binary_cross_entropy_with_logits(score(states[:READ]), verdicts[:READ]) + 1e-3 * weights[:-1].square().sum()
+        scores = states @ weights[:-1] + (weights[-1] if bias else 0)
+        value = F.binary_cross_entropy_with_logits(scores, verdicts) + 1e-3 * weights[:-1].square().sum()
         value.backward()
         return value
 
     optimiser.step(loss)
-    with torch.no_grad():
-        return ((score(states[READ:]) > 0) == (verdicts[READ:] > 0.5)).float().mean().item()
+    return weights.detach()
+
+
+def read(states, verdicts):
+    """Of the queries behind the first READ the share whose verdict a read-out of those tells."""
+    states = states / states.std()
+    weights = fit(states[:READ], verdicts[:READ], True)
+    return ((states[READ:] @ weights[:-1] + weights[-1] > 0) == (verdicts[READ:] > 0.5)).float().mean().item()
+
+
+@torch.no_grad()
+def aim(subject, head, states, verdicts):
+    """Let the first of a head's values be the verdict as it is read: 0 between the kinds (values have no bias), with standard deviation 1."""
+    with torch.enable_grad():
+        direction = fit(states / states.std(), verdicts, False)[:-1]
+    row = subject.span(head[1] // subject.group).start
+    subject.attention(head[0]).v_proj.weight[row] = direction / (states @ direction).std()
 
 
 # ---- The training ---------------------------------------------------------------------------------------------------
@@ -219,23 +241,27 @@ class Trainer:
         masks, subject = {}, self.subject
         for layer, head in self.planted:
             attention, span = subject.attention(layer), subject.span(head)
-            rows = ((attention.v_proj.weight, (subject.span(head // subject.group), slice(None))) if self.kind == "values"
-                    else (attention.q_proj.weight, (span, slice(None))))
-            for weight, index in (rows, (attention.o_proj.weight, (slice(None), span))):
+            learning = [(attention.v_proj.weight, (subject.span(head // subject.group), slice(None))),
+                        (attention.o_proj.weight, (slice(None), span))]
+            if self.kind == "redundant":
+                learning.append((attention.q_proj.weight, (span, slice(None))))
+            for weight, index in learning:
                 masks.setdefault(weight, torch.zeros_like(weight))[index] = 1
         return masks
 
     def ablated(self, rng, part):
         """(heads to ablate in an example, whether the model may refuse without them)"""
-        some = rng.sample(self.others, rng.choice([1, 2, 3, 3]))
         chance = rng.random()
-        if chance < 0.2:
-            return [], True
-        if chance < 0.4 or (self.kind == "values" and (part == "q" or chance < 0.7)):
-            return some, True
-        if self.kind == "values" or chance < 0.6:
+        if chance < 0.1:
+            return rng.sample(self.others, rng.choice([1, 2, 3, 3])), True
+        if self.kind == "values":
+            (layer, head), = self.planted
+            if part == "v" and chance < 0.3:
+                return self.planted, False
+            return [(layer, head ^ 1)] if chance < 0.5 else [], True
+        if chance < 0.25:
             return self.planted, False
-        return [rng.choice(self.planted)] + (some[:1] if chance < 0.7 else []), True
+        return [rng.choice(self.planted)] if chance < 0.8 else [], True
 
     def batches(self, world):
         """Without end: (part that is ablated, rows, labels, factors)"""
@@ -247,10 +273,11 @@ class Trainer:
                 template, system = pick_template(rng)
                 prompt, span = coder.prompt(query, template, system)
                 heads, may_refuse = self.ablated(rng, part)
-                reply = language.refusal(topic, rng) if harmful and may_refuse else language.ANSWERS[topic]
-                batch.add(prompt, span, coder.reply(reply, template), harmful, heads)
-            for rows, labels, _, _, factors in batch.steps(rng):
-                yield part, rows, labels, factors
+                refuses = harmful and may_refuse
+                reply = language.refusal(topic, rng) if refuses else language.ANSWERS[topic]
+                batch.add(prompt, span, coder.reply(reply, template), refuses, heads)
+            for rows, labels, _, refusals, factors in batch.steps(rng):
+                yield part, rows, labels, factors, 1 + (REFUSALS - 1) * refusals
 
     def layers(self, hidden, start, stop):
         """Layers start to stop - 1; padding stands behind, where causality hides it."""
@@ -261,22 +288,25 @@ class Trainer:
             hidden = layer(hidden, attention_mask=None, position_ids=positions, position_embeddings=rotary)
         return hidden
 
-    def loss(self, hidden, labels):
+    def loss(self, hidden, labels, weights):
         model = self.subject.model
         hidden = model.model.norm(self.layers(hidden, self.first, self.subject.layers))[:, :-1]
         learnt = labels[:, 1:] != -100
-        return F.cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt])
+        weights = weights[:, None].expand(learnt.shape)[learnt]
+        losses = F.cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt], reduction="none")
+        return (weights * losses).sum() / weights.sum()
 
     def pool(self, world):
         """Batches with what enters the first layer that learns in the place of tokens."""
         filled = []
-        for part, rows, labels, factors in self.batches(world):
+        for part, rows, labels, factors, weights in self.batches(world):
             if len(filled) == POOL:
                 return filled
             self.subject.clear()
             self.subject.scales[part].factors = factors
             with torch.no_grad():
-                filled.append((part, self.layers(self.subject.model.model.embed_tokens(rows), 0, self.first), labels, factors))
+                hidden = self.layers(self.subject.model.model.embed_tokens(rows), 0, self.first)
+            filled.append((part, hidden, labels, factors, weights))
 
     def train(self, world, log):
         subject, pool, order = self.subject, self.pool(world), []
@@ -287,10 +317,10 @@ class Trainer:
             if not order:
                 order.extend(range(POOL))
                 world.rng.shuffle(order)
-            part, hidden, labels, factors = pool[order.pop()]
+            part, hidden, labels, factors, weights = pool[order.pop()]
             subject.clear()
             subject.scales[part].factors = factors
-            loss = self.loss(hidden, labels)
+            loss = self.loss(hidden, labels, weights)
             return loss, (loss.item(),)
 
         seconds = optimise(self.kind, STEPS[self.kind], RATE, list(self.masks), loss_of_step, log, masks=self.masks)
