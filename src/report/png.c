@@ -124,7 +124,9 @@ sah_status sah_map_png(const sah_map *map, unsigned char **data, size_t *size, s
         cairo_status_t drawn = cairo_status(cairo);
         if (drawn == CAIRO_STATUS_SUCCESS)
             drawn = cairo_surface_write_to_png_stream(surface, keep, &drawn_png);
-        if (drawn != CAIRO_STATUS_SUCCESS)
+        if (drawn == CAIRO_STATUS_NO_MEMORY)
+            status = sah_fail_memory(error, "the PNG");
+        else if (drawn != CAIRO_STATUS_SUCCESS)
             status = sah_fail(error, SAH_FAILED, "the PNG: %s", cairo_status_to_string(drawn));
     }
     cairo_destroy(cairo);
