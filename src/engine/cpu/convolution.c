@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine/cpu/states.h"
+#include "engine/cpu/convolution.h"
 
 #include <string.h>
 

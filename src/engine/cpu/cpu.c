@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "engine/cpu/attention.h"
+#include "engine/cpu/convolution.h"
+#include "engine/cpu/delta.h"
 #include "engine/cpu/product.h"
 #include "engine/cpu/rows.h"
 #include "engine/cpu/score.h"
-#include "engine/cpu/states.h"
 #include "util/alloc.h"
 
 static void *alloc(size_t bytes)

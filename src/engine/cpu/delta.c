@@ -5,7 +5,7 @@
 
 #include "engine/cpu/elementwise.h"
 #include "engine/cpu/fast_exp.h"
-#include "engine/cpu/states.h"
+#include "engine/cpu/delta.h"
 #include "util/error.h"
 
 /* The reference keeps lengths of q and k off zero by this. */
