@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the commands that score heads begin and end with: queries, harmless queries, the model, the checks of
  * both. */
+#include "scoring.h"
 #include "check_refusal.h"
 #include "loading.h"
-#include "scoring.h"
 
 #include <math.h>
 

@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include "program.h"
-#include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"
 

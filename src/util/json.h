@@ -19,8 +19,8 @@ sah_status sah_json_parse_object(const char *text, size_t size, const char *wher
 sah_status sah_json_read_object(const char *path, size_t limit, json_t **out, sah_error *error);
 
 /* The value as text with jansson's flags, for free(); NULL: no memory, or not valid UTF-8. Characters at which some
- * readers end a line are escaped. Where memory is out
- * json_dumps() may leave out keys without a word (2.14: do_dump() drops the status of dump_string()). */
+ * readers end a line are escaped. (Where memory is out json_dumps() may leave out keys without a word: in 2.14
+ * do_dump() drops the status of dump_string().) */
 char *sah_json_text(const json_t *value, size_t flags);
 
 /* Members of an object. An absent or null member gives `otherwise`; one of another type or outside [low,

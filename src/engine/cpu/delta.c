@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/cpu/delta.h"
+
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "engine/cpu/elementwise.h"
 #include "engine/cpu/fast_exp.h"
-#include "engine/cpu/delta.h"
 #include "util/error.h"
 
 /* The reference keeps lengths of q and k off zero by this. */

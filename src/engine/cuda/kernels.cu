@@ -809,7 +809,7 @@ static __global__ void note_sequences(int32_t *sequence, int64_t n, const int32_
     for (int64_t i = threadIdx.x; i < n_ends; i += blockDim.x) sequence[node[i]] = kept[i];
 }
 
-/* z: RMS norm of each head's output times silu of its gate, on which z may lie. A block a row, a thread a head. */
+/* z: RMS norm of each head's output times silu of its gate, on which z may lie: a thread for each head of a row. */
 static __global__ void finish_rows(sah_recurrence r, const int32_t *node, int64_t n)
 {
     const int D = r.head_dim;
