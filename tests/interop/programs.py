@@ -29,8 +29,9 @@ def distance(a, b):
 
 
 def logits_of(model, tokens):
+    # For hidden states: tests/golden/make-families.py, ask().
     with torch.no_grad():
-        return model(torch.tensor([tokens])).logits[0, -1].double().numpy()
+        return model(torch.tensor([tokens]), output_hidden_states=model.config.model_type == "gemma4_text").logits[0, -1].double().numpy()
 
 
 def load(folder, **how):

@@ -262,6 +262,27 @@ static void test_two_ropes(void **state)
     }
 }
 
+/* YaRN's "truncate" counts beside the kinds of layers, not among the settings of one. As transformers 5.24 has it, by
+ * logits of a random model. */
+static void test_truncate(void **state)
+{
+    (void)state;
+#define YARN "{\"rope_type\": \"yarn\", \"factor\": 4, \"rope_theta\": 100, \"truncate\": "
+    static const struct {
+        const char *changes;
+        bool truncate;
+    } CASES[] = {
+        {"{" OLMO ", \"rope_parameters\": {\"full_attention\": " YARN "false}}}", true},
+        {"{" OLMO ", \"rope_parameters\": {\"truncate\": false, \"full_attention\": " YARN "true}}}", false},
+        {"{" OLMO ", \"rope_scaling\": " YARN "false}}", true},
+        {"{\"rope_parameters\": " YARN "false}}", false},
+        {"{\"rope_scaling\": " YARN "false}}", false},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++)
+        if (accepted(CASES[i].changes).ropes[0].truncate != CASES[i].truncate)
+            fail_msg("%s: truncate is not %d", CASES[i].changes, CASES[i].truncate);
+}
+
 /* What a class takes where its key is absent, or makes nothing of. */
 static void test_class_keys(void **state)
 {
@@ -543,12 +564,12 @@ static void test_gguf_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_families),
-        cmocka_unit_test(test_windows),       cmocka_unit_test(test_layers),
-        cmocka_unit_test(test_two_ropes),     cmocka_unit_test(test_class_keys),
-        cmocka_unit_test(test_rope_forms),    cmocka_unit_test(test_frequencies),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_gguf_refusals),
+        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_families),
+        cmocka_unit_test(test_windows),     cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_two_ropes),   cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_class_keys),  cmocka_unit_test(test_rope_forms),
+        cmocka_unit_test(test_frequencies), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_gguf),        cmocka_unit_test(test_gguf_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,9 @@ typedef struct reader {
     const char *where;
     const sah_family *family;
     sah_config *c;
+    bool
+        by_kind; /* kinds of layers have settings of their own, side by side in `kinds` or, where that is NULL, nowhere */
+    const json_t *kinds;
 } reader;
 
 /* The settings' own number, else config.json's, else `otherwise`. */
@@ -66,7 +69,10 @@ static sah_status read_yarn(const reader *r, const json_t *rope, sah_rope *out, 
     if (status == SAH_OK) status = sah_json_number(rope, "mscale", 0, &scale, r->where, error);
     if (status == SAH_OK) status = sah_json_number(rope, "mscale_all_dim", 0, &scale_all, r->where, error);
     if (status == SAH_OK) status = sah_json_number(rope, "attention_factor", 0, &attention, r->where, error);
-    if (status == SAH_OK) status = sah_json_bool(rope, "truncate", true, &out->truncate, r->where, error);
+    /* transformers 5 looks for it beside the kinds of layers, not among the settings of one. */
+    if (status == SAH_OK)
+        status =
+            sah_json_bool(r->by_kind ? r->kinds : rope, "truncate", true, &out->truncate, r->where, error);
     if (status == SAH_OK) status = read_original(r, rope, out, error);
     if (status != SAH_OK) return status;
     if (!(out->beta_fast > 0)) out->beta_fast = 32; /* 0 counts as absent, as there */
@@ -201,11 +207,12 @@ static bool is_nested(const json_t *rope)
 }
 
 /* Layers with a window have settings of their own. "rope_parameters" holds both kinds by name, and nothing else in
- * it counts; "rope_scaling" is of the layers without a window, over what is there. So transformers 5 has it. */
-static sah_status read_both(const reader *r, const json_t *scaling, const json_t *parameters, double theta,
-                            sah_error *error)
+ * it counts but "truncate"; "rope_scaling" is of the layers without a window, over what is there. So transformers 5 has it. */
+static sah_status read_both(const reader *shared, const json_t *scaling, const json_t *parameters,
+                            double theta, sah_error *error)
 {
     const json_t *both = is_nested(scaling) ? scaling : parameters, *given;
+    const reader own = {shared->json, shared->where, shared->family, shared->c, true, both}, *r = &own;
     double local;
     json_t *full = json_object();
     given = json_object_get(both, "full_attention");
@@ -232,7 +239,7 @@ static sah_status read_both(const reader *r, const json_t *scaling, const json_t
 sah_status sah_rope_from_json(const json_t *json, const char *where, const sah_family *family, sah_config *c,
                               sah_error *error)
 {
-    const reader r = {json, where, family, c};
+    const reader r = {.json = json, .where = where, .family = family, .c = c};
     const json_t *rope = json_object_get(json, "rope_scaling"),
                  *other = json_object_get(json, "rope_parameters");
     double theta;
