@@ -45,6 +45,8 @@ def rope(d, dim, kinds=("default", "linear", "dynamic", "llama3", "yarn"), parti
         share = d.of(*[p for p in partial if int(dim * p) >= 2 and int(dim * p) % 2 == 0] or [1.0])
         out["partial_rotary_factor"] = share
         turned = int(dim * share)
+    if kind == "dynamic" and turned == 2:  # the base grows by the power 2 / 0 there
+        out["rope_type"] = kind = "linear"
     if kind in ("linear", "dynamic", "yarn", "llama3"):
         out["factor"] = d.of(2.0, 4.0, 8.5)
     if kind in ("yarn", "llama3", "longrope"):
