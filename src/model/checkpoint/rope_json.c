@@ -14,8 +14,8 @@ typedef struct reader {
     const char *where;
     const sah_family *family;
     sah_config *c;
-    bool
-        by_kind; /* kinds of layers have settings of their own, side by side in `kinds` or, where that is NULL, nowhere */
+    /* Kinds of layers have settings of their own, side by side in `kinds` (NULL: nowhere). */
+    bool by_kind;
     const json_t *kinds;
 } reader;
 
@@ -207,7 +207,8 @@ static bool is_nested(const json_t *rope)
 }
 
 /* Layers with a window have settings of their own. "rope_parameters" holds both kinds by name, and nothing else in
- * it counts but "truncate"; "rope_scaling" is of the layers without a window, over what is there. So transformers 5 has it. */
+ * it counts but "truncate"; "rope_scaling" is of the layers without a window, over what is there. So transformers 5
+ * has it. */
 static sah_status read_both(const reader *shared, const json_t *scaling, const json_t *parameters,
                             double theta, sah_error *error)
 {
