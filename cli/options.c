@@ -144,8 +144,9 @@ const option_spec options_table[N_OPTIONS] = {
                    "draw from the likeliest tokens that have probability P together"},
     [OPT_SEED] = {"seed", 0, "N", SEED, PLACE(seed), 0, 0,
                   "of the draws (default: 0); the same seed gives the same text"},
-    [OPT_SWEEP_HEADS] = {"sweep-heads", 0, "N", COUNT, PLACE(sweep_heads), 1, INT_MAX,
-                         "answer N + 1 times: no head ablated, the first of --from, ...\nthe first N"},
+    [OPT_SWEEP_HEADS] = {"sweep-heads", 0, "N|N,N...", COUNTS, PLACE(sweep_heads), 1, INT_MAX,
+                         "answer N + 1 times: no head ablated, the first of --from, ...\nthe first N; with "
+                         "1,2,4,8 those numbers of heads alone"},
     [OPT_FROM] = {"from", 0, "RESULT", NAME, PLACE(from), 0, 0,
                   "a result whose order of heads --sweep-heads follows (see rank)"},
     [OPT_RANDOM_HEADS] = {"random-heads", 0, "SEED", SEED, PLACE(random_seed), 0, 0,
@@ -263,6 +264,27 @@ static bool set_count(const option_spec *spec, const char *value, void *place)
     return true;
 }
 
+/* "8", or "1,2,4,8". */
+static bool parse_counts(const option_spec *spec, const char *value, cli_counts *out)
+{
+    const bool single = strchr(value, ',') == NULL;
+    *out = (cli_counts){0};
+    for (const char *at = value;; at++) {
+        const size_t length = strcspn(at, ",");
+        char digits[32] = "";
+        uint64_t count;
+        if (length >= sizeof digits || out->n == sizeof out->items / sizeof *out->items) return false;
+        memcpy(digits, at, length);
+        if (!parse_count(digits, (uint64_t)spec->low, (uint64_t)spec->high, &count) || count <= out->most)
+            return false;
+        out->most = out->items[out->n++] = (size_t)count;
+        at += length;
+        if (*at == '\0') break;
+    }
+    if (single) out->n = 0;
+    return true;
+}
+
 /* False when memory is out. */
 static bool add_to_list(void *place, const char *value)
 {
@@ -329,6 +351,8 @@ static bool set_option(cli_options *o, const option_spec *spec, const char *valu
         return sah_parts_parse(value, (unsigned *)place, why) == SAH_OK;
     case SHARD:
         return sah_shard_parse(value, place, why) == SAH_OK;
+    case COUNTS:
+        return parse_counts(spec, value, place);
     }
     return false;
 }
@@ -356,6 +380,9 @@ static void describe_value(const option_spec *spec, char out[96])
         return;
     case FACTOR:
         snprintf(out, 96, "%s, a number", spec->argument);
+        return;
+    case COUNTS:
+        snprintf(out, 96, "%s, a whole number from %.0f on, or growing ones", spec->argument, spec->low);
         return;
     case RANGE:
         snprintf(out, 96, "%s, whole numbers with A below B, B left out, as in 0:4", spec->argument);
@@ -500,7 +527,8 @@ size_t options_of_field(const sah_error *error, char option[64])
     static const struct {
         const char *field;
         option_id id;
-    } OTHERS[] = {{"guard.template_", OPT_JUDGE_TEMPLATE}, {"random", OPT_RANDOM_HEADS}};
+    } OTHERS[] = {
+        {"guard.template_", OPT_JUDGE_TEMPLATE}, {"random", OPT_RANDOM_HEADS}, {"counts", OPT_SWEEP_HEADS}};
     char name[sizeof error->field] = "";
     const size_t length = strlen(error->field);
     option[0] = '\0';

@@ -101,6 +101,12 @@ typedef enum option_id {
 #define QUERY_OPTIONS    TEMPLATE_OPTIONS, OPT_LIMIT, OPT_COLUMN
 #define SWEEP_OPTIONS    OPT_LAYERS, OPT_HEADS, OPT_MEMORY
 
+/* A number, or a list of growing ones. */
+typedef struct cli_counts {
+    size_t most; /* the number, or the last of the list */
+    size_t items[64], n; /* the list; 0: none */
+} cli_counts;
+
 typedef struct cli_options {
     bool given[N_OPTIONS]; /* on the command line */
     const char **arguments;
@@ -133,7 +139,7 @@ typedef struct cli_options {
     int max_new_tokens, top_k; /* 0: not given */
     double temperature, top_p;
     uint64_t seed, random_seed;
-    size_t sweep_heads;
+    cli_counts sweep_heads; /* {0}: not given */
     const char *from;
     const char *perplexity, *delimiter;
     size_t window;
@@ -166,7 +172,8 @@ typedef enum value_kind {
     RANGE, /* int and behind it int: from, to */
     PARTS, /* SAH_PART_* bits */
     LIST, /* const char ** and behind it size_t: every value that is given, in order */
-    SHARD /* sah_shard */
+    SHARD, /* sah_shard */
+    COUNTS /* cli_counts */
 } value_kind;
 
 /* A row an option: all that the parser and the help know of it. */

@@ -566,6 +566,9 @@ typedef struct sah_generate_options {
     const sah_head *heads; /* [n_heads] ablated in every step; NULL: none */
     size_t n_heads;
     bool curve; /* instead of all heads at once: none, then the first, the first two, ... (paper, figure 4) */
+    const size_t *counts; /* [n_counts] of `curve`: only these numbers of heads, growing, from 1 to n_heads;
+                             NULL: every number. None at all is always there */
+    size_t n_counts;
     bool random; /* with `curve`: after each number of heads as many random ones, none of them in `heads` */
     uint64_t random_seed;
     sah_shard shard; /* of responses; equal queries stay together */

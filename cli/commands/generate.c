@@ -27,18 +27,18 @@ static sah_status heads_of_result(const cli_options *o, const sah_model_info *mo
         status = error->status = SAH_BAD_ARGUMENT;
     }
     if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n_ranked, error);
-    if (status == SAH_OK && n_ranked < o->sweep_heads) {
+    if (status == SAH_OK && n_ranked < o->sweep_heads.most) {
         snprintf(error->message, sizeof error->message, "--sweep-heads %zu: %.200s has scores of %zu heads",
-                 o->sweep_heads, o->from, n_ranked);
+                 o->sweep_heads.most, o->from, n_ranked);
         status = error->status = SAH_BAD_ARGUMENT;
     }
-    if (status == SAH_OK && (*heads = calloc(o->sweep_heads, sizeof **heads)) == NULL) {
+    if (status == SAH_OK && (*heads = calloc(o->sweep_heads.most, sizeof **heads)) == NULL) {
         *error = (sah_error){.status = SAH_OUT_OF_MEMORY, .message = "not enough memory for the heads"};
         status = SAH_OUT_OF_MEMORY;
     }
     sah_chosen chosen;
-    bool searched = status == SAH_OK && sah_result_chosen(result, o->sweep_heads - 1, &chosen);
-    for (size_t i = 0; status == SAH_OK && i < o->sweep_heads; i++)
+    bool searched = status == SAH_OK && sah_result_chosen(result, o->sweep_heads.most - 1, &chosen);
+    for (size_t i = 0; status == SAH_OK && i < o->sweep_heads.most; i++)
         (*heads)[(*n)++] = searched && sah_result_chosen(result, i, &chosen) ? chosen.head : ranked[i].head;
     free(ranked);
     sah_result_close(result);
@@ -57,7 +57,9 @@ static sah_generate_options options_generate(const cli_options *o)
     options.top_p = o->top_p;
     options.seed = o->seed;
     options.ablation = o->ablation;
-    options.curve = o->sweep_heads > 0;
+    options.curve = o->sweep_heads.most > 0;
+    options.counts = o->sweep_heads.items;
+    options.n_counts = o->sweep_heads.n;
     options.random = o->given[OPT_RANDOM_HEADS];
     options.random_seed = o->random_seed;
     options.shard = o->shard;
@@ -77,9 +79,9 @@ static int run(const cli_options *o)
     cli_interchange interchange;
     int usage = interchange_usage(o, "generate");
     if (usage != EXIT_DONE) return usage;
-    if ((o->sweep_heads > 0) != (o->from != NULL))
+    if ((o->sweep_heads.most > 0) != (o->from != NULL))
         return usage_error("generate: --sweep-heads N and --from RESULT need each other");
-    if (o->sweep_heads > 0 && o->ablate != NULL)
+    if (o->sweep_heads.most > 0 && o->ablate != NULL)
         return usage_error("generate: give either --ablate or --sweep-heads");
     if (options.random && !options.curve) return usage_error("generate: --random-heads needs --sweep-heads");
 

@@ -187,7 +187,15 @@ static void add_command(sah_text *out, const char *command, const json_t *header
     if (json_object_get(header, "reference") != NULL) sah_text_adds(out, " --reference REFERENCE");
     if (json_is_integer(screen))
         sah_text_addf(out, " --screen --top %lld", (long long)json_integer_value(screen));
-    if (sweep != NULL) sah_text_addf(out, " --sweep-heads %zu --from RESULT", json_array_size(sweep));
+    if (sweep != NULL) {
+        const json_t *counts = json_object_get(settings, "sweep_counts"), *count;
+        size_t i;
+        sah_text_adds(out, " --sweep-heads ");
+        json_array_foreach(counts, i, count)
+            sah_text_addf(out, "%s%lld", i > 0 ? "," : "", (long long)json_integer_value(count));
+        if (counts == NULL) sah_text_addf(out, "%zu", json_array_size(sweep));
+        sah_text_adds(out, " --from RESULT");
+    }
     if (json_object_get(settings, "random_heads") != NULL) sah_text_adds(out, " --random-heads SEED");
     if (json_object_get(header, "text") != NULL) sah_text_adds(out, " --perplexity TEXT");
     add_options(out, settings, model);

@@ -289,13 +289,16 @@ static sah_status expect_responses(const json_t *header, sah_expected *out, sah_
                  *queries = json_object_get(header, "queries");
     const json_t *curve = json_object_get(settings, "sweep_heads");
     const bool random = json_object_get(settings, "random_heads") != NULL;
-    const size_t most = json_array_size(curve), n = json_array_size(queries);
+    const json_t *counts = json_object_get(settings, "sweep_counts"); /* or every number of heads */
+    const size_t most = json_array_size(json_is_array(counts) ? counts : curve), n = json_array_size(queries);
     const size_t n_sets = 1 + most * (random ? 2 : 1);
     if (most > MOST || n > MOST || n * n_sets > MOST) return SAH_OK;
     sah_status status = make_room(n * n_sets, out, error);
     out->dealt = true;
     for (size_t set = 0; set < n_sets && status == SAH_OK; set++) {
-        const size_t first = out->n, ablated = random ? (set + 1) / 2 : set;
+        const size_t first = out->n, step = random ? (set + 1) / 2 : set;
+        uint64_t ablated = step;
+        if (json_is_array(counts) && step > 0) (void)read_count(json_array_get(counts, step - 1), &ablated);
         for (size_t i = 0; i < n; i++) {
             sah_unit unit = {.numbers = {ablated, random && set > 0 && set % 2 == 0, 0, 0}, .many = true};
             if (!place_of(header, json_string_value(json_array_get(queries, i)), &unit.numbers[2])) continue;

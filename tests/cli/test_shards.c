@@ -256,6 +256,11 @@ static void test_generate(void **state)
              " %s --template chat --max-new-tokens 3 --sweep-heads 2 --random-heads 1 --from %s",
              scratch("queries"), scratch("order"));
     check_shards(command, "curve", 4, false);
+    snprintf(command, sizeof command,
+             "generate " MODEL
+             " %s --template chat --max-new-tokens 3 --sweep-heads 1,3 --random-heads 1 --from %s",
+             scratch("queries"), scratch("order"));
+    check_shards(command, "curve-counts", 3, false);
 }
 
 static void test_utility(void **state)

@@ -663,6 +663,50 @@ static void test_curve(void **state)
     sah_model_close(model);
 }
 
+/* Numbers of heads by themselves: the same lines as in the curve over all of them, the others left out. */
+static void test_curve_counts(void **state)
+{
+    (void)state;
+    static const size_t two[] = {2}, falling[] = {2, 1}, none[] = {0, 2}, many[] = {1, 3};
+    sah_error error = {0};
+    sah_model *model = open_model(FOLDER "bytes", 1);
+    sah_generate_options options = drawn_curve();
+    options.temperature = 0.0;
+    json_t *curve = generate(model, &queries, &options, "every.jsonl");
+    options.counts = two;
+    options.n_counts = 1;
+    json_t *part = generate(model, &queries, &options, "two.jsonl");
+    assert_int_equal(json_array_size(part), 1 + 3 * queries.n);
+    const json_t *counts =
+        json_object_get(json_object_get(json_array_get(part, 0), "settings"), "sweep_counts");
+    assert_int_equal(json_array_size(counts), 1);
+    assert_int_equal(json_integer_value(json_array_get(counts, 0)), 2);
+    for (size_t i = 0; i < 3 * queries.n; i++) {
+        const size_t of_curve = i < queries.n ? i : i + 2 * queries.n;
+        assert_true(json_equal(json_array_get(part, 1 + i), json_array_get(curve, 1 + of_curve)));
+    }
+    json_decref(curve);
+    json_decref(part);
+
+    const struct {
+        const size_t *counts;
+        size_t n;
+    } bad[] = {{falling, 2}, {none, 2}, {many, 2}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        options.counts = bad[i].counts;
+        options.n_counts = bad[i].n;
+        assert_int_equal(sah_generate(model, &queries, &options, scratch("bad-counts"), &error),
+                         SAH_BAD_ARGUMENT);
+        assert_string_equal(error.field, "counts");
+    }
+    options.counts = two;
+    options.n_counts = 1;
+    options.curve = options.random = false;
+    assert_int_equal(sah_generate(model, &queries, &options, scratch("bad-counts"), &error),
+                     SAH_BAD_ARGUMENT);
+    sah_model_close(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -678,6 +722,7 @@ int main(void)
         cmocka_unit_test(test_resume),
         cmocka_unit_test(test_interruption),
         cmocka_unit_test(test_curve),
+        cmocka_unit_test(test_curve_counts),
     };
     return cmocka_run_group_tests_name("generating", tests, NULL, NULL);
 }

@@ -83,9 +83,16 @@ static sah_status make_sets(generate *g, sah_error *error)
     g->sets = sah_alloc(2 * o->n_heads + 1, sizeof *g->sets);
     if (status == SAH_OK && g->sets == NULL) status = sah_fail_memory(error, "the heads");
     if (status != SAH_OK) return status;
-    for (size_t n = o->curve ? 0 : o->n_heads; n <= o->n_heads; n++) {
+    if (!o->curve) {
+        g->sets[g->n_sets++] = (head_set){o->heads, o->n_heads, false};
+        return SAH_OK;
+    }
+    const size_t steps = o->n_counts > 0 ? o->n_counts : o->n_heads;
+    g->sets[g->n_sets++] = (head_set){o->heads, 0, false};
+    for (size_t i = 0; i < steps; i++) {
+        const size_t n = o->n_counts > 0 ? o->counts[i] : i + 1;
         g->sets[g->n_sets++] = (head_set){o->heads, n, false};
-        if (g->drawn != NULL && n > 0) g->sets[g->n_sets++] = (head_set){g->drawn, n, true};
+        if (g->drawn != NULL) g->sets[g->n_sets++] = (head_set){g->drawn, n, true};
     }
     return SAH_OK;
 }
@@ -115,6 +122,18 @@ static json_t *head_names(const sah_head *heads, size_t n)
     return array;
 }
 
+static json_t *count_list(const size_t *counts, size_t n)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++) {
+        if (json_array_append_new(array, json_integer((json_int_t)counts[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
 /* ---- The header ---------------------------------------------------------------------------------------- */
 
 static json_t *make_settings(const generate *g)
@@ -130,6 +149,8 @@ static json_t *make_settings(const generate *g)
                                     head_names(o->heads, o->n_heads)) == 0 &&
                 json_object_set_new(settings, "max_new_tokens", json_integer(o->max_new_tokens)) == 0 &&
                 json_object_set_new(settings, "temperature", json_real(o->temperature)) == 0;
+    if (good && o->curve && o->n_counts > 0)
+        good = json_object_set_new(settings, "sweep_counts", count_list(o->counts, o->n_counts)) == 0;
     if (good && g->drawn != NULL)
         good = json_object_set_new(settings, "random_heads", head_names(g->drawn, o->n_heads)) == 0;
     if (good && o->temperature > 0.0)
@@ -417,6 +438,14 @@ static sah_status check_options(const sah_generate_options *o, sah_error *error)
     if (o->top_k < 0) return sah_fail_field(error, SAH_BAD_ARGUMENT, "top_k", " %d: at least 1", o->top_k);
     if (!(o->top_p >= 0.0 && o->top_p <= 1.0))
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "top_p", " %g: above 0 and at most 1", o->top_p);
+    for (size_t i = 0; i < o->n_counts; i++) {
+        const size_t before = i > 0 ? o->counts[i - 1] : 0;
+        if (!o->curve)
+            return sah_fail_field(error, SAH_BAD_ARGUMENT, "counts", ": only a curve has numbers of heads");
+        if (o->counts[i] <= before || o->counts[i] > o->n_heads)
+            return sah_fail_field(error, SAH_BAD_ARGUMENT, "counts",
+                                  " %zu: numbers of heads grow, from 1 to all %zu", o->counts[i], o->n_heads);
+    }
     return sah_shard_check(&o->shard, error);
 }
 
