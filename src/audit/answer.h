@@ -11,6 +11,9 @@ sah_rate sah_rate_of(uint64_t refused, uint64_t complied, uint64_t degenerate);
 /* So little is refused that there is nothing to look for heads of. */
 bool sah_audit_too_few(const sah_found *found);
 
+/* The fewest heads of a curve that bring refusal down; 0: no number does. */
+size_t sah_audit_fewest(const sah_curve *curve);
+
 /* Sets answer, decided, point, random, sentence and doubts from the rest. */
 sah_status sah_audit_decide(sah_found *found, sah_error *error);
 

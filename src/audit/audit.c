@@ -24,8 +24,6 @@ enum {
     QUICK_TOKENS = 48,
     OPENING = 8,
     JUDGED = 64,
-    CURVE = 5, /* heads of a curve */
-    QUICK_CURVE = 3,
     GROUP = 3, /* steps of the search */
     SHORTLIST = 16,
     SEED = 1,
@@ -49,11 +47,19 @@ typedef struct audit {
 
 sah_audit_plan sah_audit_plan_of(const sah_audit_options *o)
 {
-    const sah_audit_plan quick = {QUICK_TOKENS, QUICK_CURVE, 1, false, 1, 5},
-                         whole = {TOKENS, CURVE, 2, true, 3, 10};
+    const sah_audit_plan quick = {QUICK_TOKENS, 1, false, 1, 5}, whole = {TOKENS, 2, true, 3, 10};
     sah_audit_plan plan = o->quick ? quick : whole;
     if (o->max_new_tokens > 0) plan.tokens = o->max_new_tokens;
     return plan;
+}
+
+size_t sah_audit_counts(size_t n_heads, size_t counts[SAH_MOST_COUNTS])
+{
+    const size_t most = n_heads / 16 > 4 ? n_heads / 16 : 4;
+    size_t n = 0;
+    for (size_t heads = 1; heads <= most && heads <= n_heads / 2 && n < SAH_MOST_COUNTS; heads *= 2)
+        counts[n++] = heads;
+    return n;
 }
 
 const char *sah_audit_template(const sah_model *model, const sah_audit_options *options)
@@ -276,7 +282,7 @@ static sah_status add_point(void *ctx, const json_t *line, sah_error *error)
     return names.failed ? sah_fail_memory(error, "a point of a curve") : SAH_OK;
 }
 
-/* What the ablation of all heads of a curve does to text that the model itself wrote. */
+/* What the ablation of the first n heads of a curve does to text that the model itself wrote. */
 static sah_status cost_of(audit *a, sah_curve *curve, const sah_head *heads, size_t n, sah_ablation ablation,
                           const char *name, sah_error *error)
 {
@@ -292,6 +298,7 @@ static sah_status cost_of(audit *a, sah_curve *curve, const sah_head *heads, siz
     if (status == SAH_OK) status = sah_utility(a->model, &options, path, &totals, error);
     if (status == SAH_OK) {
         curve->has_perplexity = true;
+        curve->perplexity_heads = n;
         curve->perplexity = totals.score.perplexity;
         curve->base_perplexity = totals.base.perplexity;
         curve->log_difference = totals.log_perplexity_difference;
@@ -300,9 +307,11 @@ static sah_status cost_of(audit *a, sah_curve *curve, const sah_head *heads, siz
     return status;
 }
 
-/* How refusal falls when the heads go one after another, beside as many random ones, and what it costs. */
-static sah_status measure_curve(audit *a, const sah_head *heads, size_t n, sah_ablation ablation,
-                                const char *name, const char *what, sah_error *error)
+/* How refusal falls when so many of the heads go (counts NULL: one after another), beside as many random ones, and
+ * what it costs. */
+static sah_status measure_curve(audit *a, const sah_head *heads, size_t n, const size_t *counts,
+                                size_t n_counts, sah_ablation ablation, const char *name, const char *what,
+                                sah_error *error)
 {
     char file[64], *judged = NULL;
     sah_judgement judgement;
@@ -313,13 +322,16 @@ static sah_status measure_curve(audit *a, const sah_head *heads, size_t n, sah_a
     options.heads = heads;
     options.n_heads = n;
     options.curve = true;
+    options.counts = counts;
+    options.n_counts = n_counts;
     options.random = true;
     options.random_seed = SEED;
     snprintf(file, sizeof file, "curve-%s", name);
     sah_status status = name_heads(heads, n, &curve->heads, error);
     if (status == SAH_OK) status = respond(a, &a->held, &options, file, &judgement, &judged, error);
     if (status == SAH_OK) status = each_line(judged, add_point, curve, error);
-    if (status == SAH_OK) status = cost_of(a, curve, heads, n, ablation, name, error);
+    const size_t fewest = status == SAH_OK ? sah_audit_fewest(curve) : 0;
+    if (status == SAH_OK) status = cost_of(a, curve, heads, fewest > 0 ? fewest : n, ablation, name, error);
     free(judged);
     return status;
 }
@@ -331,8 +343,8 @@ static sah_status sweep(audit *a, const char *part, sah_ablation ablation, const
     char file[64], *path = NULL;
     sah_result *result = NULL;
     sah_ranked *ranked = NULL;
-    sah_head heads[CURVE];
-    size_t n = 0;
+    sah_head heads[1 << (SAH_MOST_COUNTS - 1)];
+    size_t n = 0, counts[SAH_MOST_COUNTS];
     sah_sweep_found *found = &a->found->sweeps[strcmp(part, "v") == 0];
     sah_run_options options = run_options(a, ablation);
     options.openings = &a->openings;
@@ -357,10 +369,10 @@ static sah_status sweep(audit *a, const char *part, sah_ablation ablation, const
             found->n_safety_kl += ranked[i].verdict == SAH_SAFETY;
             if (i < SAH_CARD_HEADS) found->top[found->n_top++] = ranked[i];
         }
-        if (n > a->plan.heads) n = a->plan.heads;
-        for (size_t i = 0; i < n; i++) heads[i] = ranked[i].head;
+        const size_t n_counts = sah_audit_counts(n, counts), most = n_counts > 0 ? counts[n_counts - 1] : 0;
+        for (size_t i = 0; i < most; i++) heads[i] = ranked[i].head;
         begin(a, strcmp(part, "v") == 0 ? "without the first by v" : "without the first by q");
-        status = measure_curve(a, heads, n, ablation, part, what, error);
+        status = measure_curve(a, heads, most, counts, n_counts, ablation, part, what, error);
     }
     free(ranked);
     sah_result_close(result);
@@ -408,8 +420,8 @@ static sah_status find_group(audit *a, sah_ablation ablation, sah_error *error)
     }
     if (status == SAH_OK && a->found->n_group > 0) {
         begin(a, "without the group");
-        status =
-            measure_curve(a, heads, a->found->n_group, ablation, "group", "the searched group, by q", error);
+        status = measure_curve(a, heads, a->found->n_group, NULL, 0, ablation, "group",
+                               "the searched group, by q", error);
     }
     sah_result_close(result);
     free(path);

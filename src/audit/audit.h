@@ -21,7 +21,7 @@ typedef struct sah_point {
     sah_rate rate;
 } sah_point;
 
-enum { SAH_MOST_POINTS = 64, SAH_N_CURVES = 3, SAH_CARD_HEADS = 5 };
+enum { SAH_MOST_COUNTS = 7, SAH_MOST_POINTS = 64, SAH_N_CURVES = 3, SAH_CARD_HEADS = 5 };
 
 typedef struct sah_curve {
     const char *name; /* of its files: "q", "v", "group" */
@@ -29,7 +29,10 @@ typedef struct sah_curve {
     char *heads; /* all, in their order */
     sah_point points[SAH_MOST_POINTS];
     size_t n;
-    bool has_perplexity; /* with all heads ablated, on the model's own harmless answers */
+    bool
+        has_perplexity; /* on the model's own harmless answers, with the fewest heads ablated that bring refusal
+                            down, or else all */
+    size_t perplexity_heads;
     double perplexity, base_perplexity;
     sah_share log_difference; /* nats a token */
 } sah_curve;
@@ -66,13 +69,15 @@ typedef struct sah_found {
 /* What an audit with such options consists of. */
 typedef struct sah_audit_plan {
     int tokens; /* of a response at most */
-    size_t heads; /* of a curve */
     int parts; /* sweeps */
     bool searches;
     size_t curves, stages;
 } sah_audit_plan;
 
 sah_audit_plan sah_audit_plan_of(const sah_audit_options *options);
+/* The numbers of heads that a sweep's curve ablates, of so many: 1, 2, 4, ... as far as four, or a
+ * sixteenth of them; as many more are left to be drawn at random. */
+size_t sah_audit_counts(size_t n_heads, size_t counts[SAH_MOST_COUNTS]);
 /* Refuses lists that are too short to tell anything. */
 sah_status sah_audit_check_queries(const sah_strings *harmful, const sah_strings *harmless, sah_error *error);
 const char *sah_audit_template(const sah_model *model, const sah_audit_options *options);

@@ -63,8 +63,9 @@ static json_t *json_curve(const sah_curve *c)
     json_t *object = json_pack("{s:s,s:s,s:o}", "list", c->name, "heads", c->heads, "points", points);
     if (c->has_perplexity)
         json_object_set_new(object, "own_text",
-                            json_pack("{s:f,s:f,s:o}", "perplexity", c->base_perplexity, "perplexity_ablated",
-                                      c->perplexity, "log_difference", json_share(&c->log_difference)));
+                            json_pack("{s:I,s:f,s:f,s:o}", "n_ablated", (json_int_t)c->perplexity_heads,
+                                      "perplexity", c->base_perplexity, "perplexity_ablated", c->perplexity,
+                                      "log_difference", json_share(&c->log_difference)));
     return object;
 }
 
@@ -144,10 +145,9 @@ static void add_heads(sah_text *t, const sah_sweep_found *s)
 static void add_cost(sah_text *t, const sah_curve *c)
 {
     if (!c->has_perplexity) return;
-    sah_text_addf(t,
-                  "Perplexity of the model's own harmless answers with all of them ablated: %.2f, without "
-                  "ablation %.2f.",
-                  c->perplexity, c->base_perplexity);
+    sah_text_adds(t, "Perplexity of the model's own harmless answers with the first ");
+    if (c->perplexity_heads > 1) sah_text_addf(t, "%zu ", c->perplexity_heads);
+    sah_text_addf(t, "of them ablated: %.2f, without ablation %.2f.", c->perplexity, c->base_perplexity);
 }
 
 /* A card is written in one of two forms: Markdown, or the page. */

@@ -45,8 +45,11 @@ sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful
         status = sah_sweep_estimate(model, &chosen, &chosen_harmless, template_, &run, &sweep, error);
     if (status != SAH_OK || check.sampled == 0) return status;
     const double token = sampled / (double)check.sampled / SAMPLED_TOKENS;
+    const sah_model_info *info = sah_model_describe(model);
+    size_t counts[SAH_MOST_COUNTS];
+    const size_t n_counts = sah_audit_counts((size_t)info->n_layers * (size_t)info->n_heads, counts);
     const double responses =
-        (double)(harmful->n + harmless->n) + held * (double)plan.curves * (double)(1 + 2 * plan.heads);
+        (double)(harmful->n + harmless->n) + held * (double)plan.curves * (double)(1 + 2 * n_counts);
     const double sweeps = sweep.seconds * (with_openings * plan.parts + (plan.searches ? 1 : 0));
     if (options->shard.count > 1)
         *seconds = (double)(harmful->n + harmless->n) / (double)options->shard.count * plan.tokens * token;

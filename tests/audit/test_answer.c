@@ -1,121 +1,117 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From figures to the answer of an audit: curves made by hand, and what a reader of docs/audit.md would conclude. */
+/* What follows from an audit's curves, told by figures made up for the purpose (docs/audit.md, "The answer"). */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "audit/answer.h"
-#include "audit/audit.h"
 #include "util/scratch.h"
 
-/* Refused of 40, and degenerate of 40, after 0, 1, 2, 3 heads, and after as many random ones. */
-typedef struct figures {
-    int refused[4], degenerate[4], random[4];
-} figures;
+enum { QUERIES = 40 };
+static const sah_model_info model = {.n_layers = 24, .n_heads = 14};
+static char names[] = "0-1,0-2,0-3,0-4,0-5,0-6,0-7,0-8";
 
-static void make_curve(sah_curve *curve, const figures *f)
+static sah_rate rate(unsigned refused, unsigned degenerate)
 {
-    *curve = (sah_curve){.name = "q", .what = "the first heads by q"};
-    for (size_t k = 0; k < 4; k++) {
-        const uint64_t refused = (uint64_t)f->refused[k], degenerate = (uint64_t)f->degenerate[k];
-        curve->points[curve->n++] =
-            (sah_point){.heads = k,
-                        .names = strdup(k == 0   ? ""
-                                        : k == 1 ? "2-6"
-                                                 : "2-6,3-3"),
-                        .rate = sah_rate_of(refused, 40 - refused - degenerate, degenerate)};
-        if (k > 0)
-            curve->points[curve->n++] =
-                (sah_point){.heads = k,
-                            .random = true,
-                            .names = strdup("0-0"),
-                            .rate = sah_rate_of((uint64_t)f->random[k], 40 - (uint64_t)f->random[k], 0)};
-    }
+    return sah_rate_of(refused, QUERIES - refused - degenerate, degenerate);
 }
 
-/* An audit with these curves, of a model that refuses `refused` of 80 harmful queries. */
-static sah_found decide(uint64_t refused, const figures *curves, size_t n)
+static void add(sah_curve *curve, size_t heads, bool random, unsigned refused, unsigned degenerate)
 {
-    sah_error error = {0};
-    sah_found found = {.harmful = sah_rate_of(refused, 80 - refused, 0), .harmless = sah_rate_of(2, 78, 0)};
-    for (size_t c = 0; c < n; c++) make_curve(&found.curves[found.n_curves++], &curves[c]);
-    expect_ok(sah_audit_decide(&found, &error), &error);
-    assert_non_null(found.sentence);
+    curve->points[curve->n++] = (sah_point){heads, random, names, rate(refused, degenerate)};
+}
+
+/* A model that refuses 36 of 40, and a curve of 1 and 8 heads with as many random ones. */
+static sah_found *found_with(unsigned one, unsigned one_broken, unsigned eight, unsigned eight_broken,
+                             unsigned eight_random)
+{
+    sah_found *found = calloc(1, sizeof *found);
+    assert_non_null(found);
+    found->model = &model;
+    found->harmful = rate(36, 0);
+    found->harmless = rate(0, 0);
+    found->sweeps[0].n_heads = 336;
+    sah_curve *curve = &found->curves[found->n_curves++];
+    *curve = (sah_curve){.name = "q", .what = "the first heads by q"};
+    add(curve, 0, false, 36, 0);
+    add(curve, 1, false, one, one_broken);
+    add(curve, 1, true, 36, 0);
+    add(curve, 8, false, eight, eight_broken);
+    add(curve, 8, true, eight_random, 0);
     return found;
 }
 
-static void release(sah_found *found)
+static void expect_answer(sah_found *found, sah_audit_answer answer, size_t heads, const char *told,
+                          const char *doubted)
 {
-    for (size_t c = 0; c < found->n_curves; c++)
-        for (size_t i = 0; i < found->curves[c].n; i++) free(found->curves[c].points[i].names);
+    sah_error error = {0};
+    bool doubts = false;
+    expect_ok(sah_audit_decide(found, &error), &error);
+    assert_int_equal(found->answer, answer);
+    assert_int_equal(found->point != NULL ? found->point->heads : 0, heads);
+    if (strstr(found->sentence, told) == NULL) fail_msg("\"%s\" lacks \"%s\"", found->sentence, told);
+    for (size_t i = 0; i < found->doubts.n && doubted != NULL; i++)
+        doubts = doubts || strstr(found->doubts.items[i], doubted) != NULL;
+    assert_true(doubted == NULL || doubts);
     sah_strings_free(&found->doubts);
     free(found->sentence);
+    free(found);
 }
 
-static void test_few_heads(void **state)
+static void test_answers(void **state)
 {
     (void)state;
-    const figures falls = {{39, 30, 5, 4}, {0}, {39, 39, 38, 39}};
-    sah_found found = decide(78, &falls, 1);
-    assert_int_equal(found.answer, SAH_AUDIT_FEW_HEADS);
-    assert_int_equal(found.point->heads, 2);
-    assert_false(found.point->random);
-    assert_non_null(strstr(found.sentence, "2-6,3-3"));
-    assert_non_null(strstr(found.sentence, "12 %")); /* 5 of 40 */
-    assert_int_equal(found.doubts.n, 0);
-    release(&found);
-
-    /* The list that needs fewer heads counts. */
-    const figures two[] = {falls, {{39, 2, 2, 2}, {0}, {39, 39, 39, 39}}};
-    found = decide(78, two, 2);
-    assert_int_equal(found.point->heads, 1);
-    assert_ptr_equal(found.decided->points[1].names, found.point->names);
-    release(&found);
+    /* One head is enough; eight; eight, but random ones do as much; eight break the model. */
+    expect_answer(found_with(4, 0, 0, 0, 36), SAH_AUDIT_FEW_HEADS, 1, "0-1 ablated (1 of 336 heads", NULL);
+    expect_answer(found_with(30, 0, 4, 2, 35), SAH_AUDIT_FEW_HEADS, 8,
+                  "0-1, 0-2, 0-3, 0-4 and 4 more ablated (8 of 336 heads", NULL);
+    expect_answer(found_with(36, 0, 4, 2, 6), SAH_AUDIT_UNDECIDED, 0, "Undecided", NULL);
+    expect_answer(found_with(36, 0, 4, 20, 36), SAH_AUDIT_NOT_THESE_HEADS, 0, "up to 1 of them",
+                  "8 of them, 20 of 40 responses are no language");
+    /* Nothing moves; all of it may, by what the intervals leave open; nothing was sound. */
+    expect_answer(found_with(36, 0, 34, 0, 36), SAH_AUDIT_NOT_THESE_HEADS, 0, "up to 8 of them", NULL);
+    expect_answer(found_with(36, 0, 22, 0, 36), SAH_AUDIT_UNDECIDED, 0, "Undecided", NULL);
+    expect_answer(found_with(4, 20, 4, 20, 36), SAH_AUDIT_UNDECIDED, 0, "Undecided", "no language");
 }
 
-/* Where random heads do the same, where the model breaks, or where half remains, heads are not the reason. */
-static void test_not_by_these(void **state)
+/* Of two lists the one that needs fewer heads is told. */
+static void test_fewest(void **state)
 {
     (void)state;
-    const figures random_too = {{39, 20, 5, 4}, {0}, {39, 18, 6, 5}},
-                  breaks = {{39, 20, 2, 1}, {0, 2, 20, 30}, {39, 39, 39, 39}},
-                  remains = {{39, 39, 38, 37}, {0}, {39, 39, 39, 39}},
-                  half = {{39, 30, 25, 20}, {0}, {39, 39, 39, 39}};
-    sah_found found = decide(78, &random_too, 1);
-    assert_int_equal(found.answer, SAH_AUDIT_UNDECIDED);
-    release(&found);
-    found = decide(78, &breaks, 1);
-    assert_int_equal(found.answer, SAH_AUDIT_UNDECIDED);
-    assert_int_equal(found.doubts.n, 1);
-    assert_non_null(strstr(found.doubts.items[0], "destroys more than safety"));
-    release(&found);
-    found = decide(78, &remains, 1);
-    assert_int_equal(found.answer, SAH_AUDIT_NOT_THESE_HEADS);
-    release(&found);
-    found = decide(78, &half, 1);
-    assert_int_equal(found.answer, SAH_AUDIT_UNDECIDED);
-    release(&found);
+    sah_found *found = found_with(30, 0, 4, 2, 35);
+    sah_curve *second = &found->curves[found->n_curves++];
+    *second = (sah_curve){.name = "v", .what = "the first heads by v"};
+    add(second, 0, false, 36, 0);
+    add(second, 2, false, 3, 0);
+    add(second, 2, true, 36, 0);
+    assert_int_equal(sah_audit_fewest(&found->curves[0]), 8);
+    assert_int_equal(sah_audit_fewest(second), 2);
+    expect_answer(found, SAH_AUDIT_FEW_HEADS, 2, "the first heads by v", NULL);
 }
 
-static void test_hardly_refuses(void **state)
+static void test_counts(void **state)
 {
     (void)state;
-    sah_found found = decide(15, NULL, 0);
-    assert_int_equal(found.answer, SAH_AUDIT_HARDLY_REFUSES);
-    assert_true(sah_audit_too_few(&found));
-    assert_non_null(strstr(found.sentence, "hardly refuses"));
-    release(&found);
-    found = decide(16, NULL, 0);
-    assert_int_equal(found.answer, SAH_AUDIT_UNDECIDED);
-    release(&found);
+    static const struct {
+        size_t heads, n, most;
+    } cases[] = {{2, 1, 1}, {8, 3, 4}, {32, 3, 4}, {270, 5, 16}, {336, 5, 16}, {1024, 7, 64}, {5120, 7, 64}};
+    size_t counts[SAH_MOST_COUNTS];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t n = sah_audit_counts(cases[i].heads, counts);
+        assert_int_equal(n, cases[i].n);
+        assert_int_equal(counts[n - 1], cases[i].most);
+        for (size_t j = 0; j < n; j++) assert_int_equal(counts[j], (size_t)1 << j);
+    }
+    assert_int_equal(sah_audit_counts(1, counts), 0);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_few_heads), cmocka_unit_test(test_not_by_these),
-                                       cmocka_unit_test(test_hardly_refuses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_answers), cmocka_unit_test(test_fewest),
+                                       cmocka_unit_test(test_counts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
