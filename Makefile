@@ -119,7 +119,7 @@ MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 STATIC := $(BUILD)/libsahara.a
 SHARED := $(BUILD)/libsahara.so
 
-.PHONY: all lib cuda test mutate asan threads interop fuzz fuzz-long bench man install format clean help FORCE
+.PHONY: all lib cuda test mutate asan threads interop fuzz fuzz-long bench man install uninstall format clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -140,7 +140,7 @@ help:
 	@echo "make fuzz-long  ten million inputs for each of them"
 	@echo "make bench      build and run the programs of bench/"
 	@echo "make man        the manual pages (needs scdoc)"
-	@echo "make install    to PREFIX=$(PREFIX) under DESTDIR"
+	@echo "make install    to PREFIX=$(PREFIX) under DESTDIR; make uninstall takes it away"
 	@echo "make format     clang-format over all sources"
 	@echo "make clean      remove build folders"
 
@@ -351,6 +351,14 @@ install: all $(if $(shell command -v scdoc),man)
 	    install -d $(DESTDIR)$(MANDIR)/man1 && \
 	    install -m 644 $(filter %.1,$(MAN_PAGES)) $(DESTDIR)$(MANDIR)/man1/; \
 	else echo "scdoc is not installed: manual pages left out"; fi
+
+# What `make install` with the same settings put there, and the folders that are its own.
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/sahara $(DESTDIR)$(PREFIX)/include/sahara.h
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(notdir $(STATIC)) libsahara.so $(SONAME) libsahara.so.$(VERSION) libsahara-cuda.so pkgconfig/sahara.pc)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(addprefix sahara/,$(notdir $(EMBEDDED_TEXTS))) $(COMPLETIONS))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(notdir $(filter %.1,$(MAN_PAGES))))
+	@[ ! -d $(DESTDIR)$(PREFIX)/share/sahara ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/share/sahara
 
 format:
 	clang-format -i $(wildcard include/*.h src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] cli/*/*.[ch] examples/*.c bench/*.c fuzz/*.c tests/*.[ch] tests/*/*.[ch] tests/cuda/shim/*.h src/engine/cuda/*.cu tests/cuda/*.cu tests/cuda/*.cpp)
