@@ -262,7 +262,7 @@ FAR := $(BUILD)/tests/far/libsahara-cuda.so
 $(FAR): $(BUILD)/tests/models/far_plugin.o $(BUILD)/tests/models/far.o $(STATIC)
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $(HARDEN_LINK) $(LDFLAGS) -shared -Wl,-Bsymbolic -Wl,--exclude-libs,ALL $^ $(LIBS) -o $@
-$(BUILD)/tests/cli/test_devices $(BUILD)/tests/cli/test_python: $(FAR)
+$(patsubst %,$(BUILD)/tests/%,cli/test_devices cli/test_python memory/test_failing_commands memory/test_failing_writes): $(FAR)
 
 # They call the program in their own process, and a program has one main().
 $(BUILD)/tests/memory/test_failing_commands $(BUILD)/tests/memory/test_failing_writes: $(BUILD)/tests/sahara_main.o $(filter-out $(BUILD)/cli/main.o,$(CLI_OBJECTS))

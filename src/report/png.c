@@ -7,6 +7,7 @@
 
 #include "report/png.h"
 #include "report/heat_picture.h"
+#include "util/alloc.h"
 #include "util/error.h"
 #include "util/strings.h"
 
@@ -15,6 +16,17 @@ static const uint32_t DOTS_A_METRE = 23622;
 static const double ZOOM = 23.622;
 /* What cairo's image surfaces can be. */
 static const double LARGEST = 32767;
+/* More than cairo and the libraries under it take besides the pixels: where memory ends within them they go on without
+ * some settings or letters, or end in a signal (cairo 1.16, fontconfig 2.14). So nothing is drawn without as much. */
+enum { ROOM = 32 << 20 };
+
+static bool has_room(void)
+{
+    void *room = sah_alloc_aligned(ROOM, 1);
+    const bool has = room != NULL;
+    free(room);
+    return has;
+}
 
 static void use(cairo_t *cairo, unsigned colour)
 {
@@ -114,6 +126,10 @@ sah_status sah_map_png(const sah_map *map, unsigned char **data, size_t *size, s
                         height);
     cairo_surface_t *surface =
         cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)(ZOOM * width + 0.5), (int)(ZOOM * height + 0.5));
+    if (!has_room()) {
+        cairo_surface_destroy(surface);
+        return sah_fail_memory(error, "the PNG");
+    }
     cairo_t *cairo = cairo_create(surface);
     sah_canvas canvas = {rectangle, text, text_upwards, part, cairo};
     cairo_scale(cairo, ZOOM, ZOOM);

@@ -44,9 +44,9 @@ static void redirect(int fd, const char *name)
     close(file);
 }
 
-/* Runs a command, words apart by blanks, "@" standing for the scratch directory, and lets its chance number n go
- * wrong (n < 0: none). Returns the exit status. */
-static int run(const char *command, long n)
+/* Starts a command, words apart by blanks, "@" standing for the scratch directory, and lets its chance number n go
+ * wrong (n < 0: none). */
+static pid_t start(const char *command, long n)
 {
     char text[2048] = "", *argv[MOST_ARGUMENTS] = {"sahara"}, *rest;
     int argc = 1, status;
@@ -72,6 +72,14 @@ static int run(const char *command, long n)
         if (__lsan_do_recoverable_leak_check() != 0) status = LEAKED;
         _exit(status);
     }
+    return child;
+}
+
+/* The same, to its end. Returns the exit status. */
+static int run(const char *command, long n)
+{
+    int status;
+    const pid_t child = start(command, n);
     assert_int_equal(waitpid(child, &status, 0), child);
     if (!WIFEXITED(status)) fail_msg("%s: signal %d at fault %ld", command, WTERMSIG(status), n);
     return WEXITSTATUS(status);
@@ -100,7 +108,9 @@ static void prepare_by(const char *command)
     fail_msg("%s: %s", command, text);
 }
 
-#define TINY "tests/golden/utility/pieces"
+#define TINY   "tests/golden/utility/pieces"
+#define AUDIT  "audit " TINY " @/eight.csv @/others.csv --quick --max-new-tokens 2 -q "
+#define SCREEN "ships " TINY " @/eight.csv --screen --top 1 --opening 0 -q --together @/together "
 
 static const char *const commands[] = {
     "inspect " TINY " --json",
@@ -116,15 +126,29 @@ static const char *const commands[] = {
     "ships " TINY " @/bad.csv --screen --top 1 --opening 0 -q -o @/made/out.jsonl",
     "find " TINY " @/bad.csv --steps 2 --rank 1 --heads 0:2 -q -o @/made/out.jsonl",
     "direction " TINY " @/bad.csv @/good.csv -q -o @/made/out.jsonl --save-directions @/made/directions.npy",
+    "ships " TINY
+    " @/bad.csv --op swap --part v --partners @/good.csv --match length --opening 0 --heads 0:1 -q -o "
+    "@/made/out.jsonl",
+    "ships " TINY
+    " @/bad.csv --op mean-data --reference @/good.csv --positions all --opening 0 -q -o @/made/out.jsonl",
+    "ships " TINY " @/bad.csv --part q,v --apart --opening 0 --heads 0:2 -q -o @/made/out.jsonl",
+    "ships " TINY " @/bad.csv --opening 0 --heads 0:2 --device cuda -q -o @/made/out.jsonl",
+    SCREEN "--shard 1/2 -o @/made/out.jsonl",
     "rank @/ships.jsonl --top 3",
+    "rank @/effects.jsonl --sort effect --top 3",
     "rank @/ships.jsonl --concentration",
     "rank @/ships.jsonl --by-query --format reference",
     "compare @/ships.jsonl @/other.jsonl",
     "report @/ships.jsonl @/find.jsonl -o @/made/page.html",
     "report @/ships.jsonl -o @/made/map.svg",
+    "report @/effects.jsonl --sort effect -o @/made/map.png",
+    "report @/effects.jsonl -o @/made/map.tsv",
     "generate " TINY " @/bad.csv --max-new-tokens 3 --temperature 1 -q -o @/made/out.jsonl",
     "generate " TINY
     " @/bad.csv --max-new-tokens 2 --sweep-heads 2 --from @/ships.jsonl --random-heads 1 -q -o "
+    "@/made/out.jsonl",
+    "generate " TINY
+    " @/bad.csv --max-new-tokens 2 --op swap --partners @/good.csv --match words --ablate 0-1 -q -o "
     "@/made/out.jsonl",
     "judge @/responses.jsonl -q -o @/made/out.jsonl",
     "judge @/responses.jsonl --rule reference --label label -q -o @/made/out.jsonl",
@@ -137,18 +161,27 @@ static const char *const commands[] = {
     "graft tests/golden/models/llama-gqa tests/golden/models/llama-gqa --attention A --mlp B -q -o "
     "@/made/mixed",
     "merge @/shard-0.jsonl @/shard-1.jsonl -o @/made/out.jsonl",
+    AUDIT "-o @/made/audit",
+    "merge @/audit-0 @/audit-1 -o @/made/audit",
 };
 
 static int prepare(void **state)
 {
     (void)state;
     setenv("OMP_WAIT_POLICY", "passive", 1); /* else the program would start itself anew (cli/machine.c) */
+    const char *program = getenv("SAHARA") != NULL ? getenv("SAHARA") : "build/sahara";
+    snprintf(root, sizeof root, "%.*s/tests/far", (int)(strrchr(program, '/') - program), program);
+    setenv("SAHARA_DEVICE_PATH", root, 1);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(shared != MAP_FAILED);
     snprintf(root, sizeof root, "%s", scratch("x"));
     root[strlen(root) - 2] = '\0';
     scratch_write_text(scratch("bad.csv"), "goal\nTake the bread\nTake it\n");
     scratch_write_text(scratch("good.csv"), "goal\nBake the bread\nBake it\nEat it now\n");
+    scratch_write_text(scratch("eight.csv"),
+                       "goal\nTake 1\nTake 2\nTake 3\nTake 4\nTake 5\nTake 6\nTake 7\nTake 8\n");
+    scratch_write_text(scratch("others.csv"),
+                       "goal\nEat 1\nEat 2\nEat 3\nEat 4\nEat 5\nEat 6\nEat 7\nEat 8\n");
     scratch_write_text(scratch("items.jsonl"),
                        "{\"context\":\"A\",\"choices\":[\"b\",\"c d\"],\"label\":1}\n");
     scratch_write_text(scratch("responses.jsonl"),
@@ -162,7 +195,19 @@ static int prepare(void **state)
         snprintf(command, sizeof command,
                  "ships " TINY " @/bad.csv --opening 0 --shard %d/2 -q -o @/shard-%d.jsonl", i, i);
         prepare_by(command);
+        snprintf(command, sizeof command, AUDIT "--shard %d/2 -o @/audit-%d", i, i);
+        prepare_by(command);
     }
+    /* Shards that wait for one another; one alone finds the other's result. */
+    const pid_t other = start(SCREEN "--shard 0/2 -o @/together/0.jsonl", -1);
+    int status;
+    prepare_by(SCREEN "--shard 1/2 -o @/together/1.jsonl");
+    assert_int_equal(waitpid(other, &status, 0), other);
+    assert_int_equal(status, 0);
+    remove(scratch("together/1.jsonl"));
+    /* A model that refuses: without refusals there are no effects. */
+    prepare_by("ships models/organism data/harmful.csv --template chat --limit 2 --opening 2 --heads 2:4 -q "
+               "-o @/effects.jsonl");
     return 0;
 }
 

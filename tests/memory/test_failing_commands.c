@@ -39,7 +39,8 @@ static void try_command(const char *command)
         const bool told = status == 1 && strncmp(message, "sahara: ", 8) == 0 && end != NULL &&
                           end[1] == '\0' &&
                           (strstr(message, "not enough memory") != NULL ||
-                           strstr(message, "Cannot allocate memory") != NULL);
+                           strstr(message, "Cannot allocate memory") != NULL ||
+                           strstr(message, "far has too little for ") != NULL /* a device's memory */);
         const bool good = (now.failed && told) || (status == 0 && same_made(&usual));
         if (status != 0 && left_anything()) {
             again = run(command, -1);
