@@ -147,8 +147,7 @@ static void add_share(sah_text *out, const sah_rate *rate)
                   100 * rate->refusal.low, 100 * rate->refusal.high);
 }
 
-/* "2-6", or "11-3, 0-1, 8-3, 1-11 and 12 more". */
-static void add_names(sah_text *out, const sah_point *point)
+void sah_audit_add_names(sah_text *out, const sah_point *point)
 {
     enum { SHOWN = 4 };
     const char *at = point->names;
@@ -171,7 +170,7 @@ static sah_status write_sentence(sah_found *found, sah_error *error)
         break;
     case SAH_AUDIT_FEW_HEADS:
         sah_text_adds(&out, "Refusal hangs on few heads: with ");
-        add_names(&out, found->point);
+        sah_audit_add_names(&out, found->point);
         sah_text_addf(&out, " ablated (%zu of %zu heads: %s) the model refuses ", found->point->heads,
                       found->sweeps[0].n_heads, found->decided->what);
         add_share(&out, &found->point->rate);

@@ -14,6 +14,9 @@ bool sah_audit_too_few(const sah_found *found);
 /* The fewest heads of a curve that bring refusal down; 0: no number does. */
 size_t sah_audit_fewest(const sah_curve *curve);
 
+/* Its heads for a reader: "2-6", or "11-3, 0-1, 8-3, 1-11 and 12 more". */
+void sah_audit_add_names(sah_text *out, const sah_point *point);
+
 /* Sets answer, decided, point, random, sentence and doubts from the rest. */
 sah_status sah_audit_decide(sah_found *found, sah_error *error);
 

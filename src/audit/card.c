@@ -2,6 +2,7 @@
 /* card.json: the figures; card.md: a section for a model card; card.html: the same for the eye, with maps of heads and
  * curves as the page of a report has them. */
 #include "audit/card.h"
+#include "audit/answer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -119,10 +120,17 @@ static void add_curve_rows(sah_text *t, const sah_curve *c)
 {
     sah_text_adds(t, "ablated\trefused\tshare\t95 % interval\tno language\n");
     for (size_t i = 0; i < c->n; i++) {
-        char name[1024];
-        snprintf(name, sizeof name, "%s%s", c->points[i].heads == 0 ? "none" : c->points[i].names,
-                 c->points[i].random ? " (at random)" : "");
-        add_rate_row(t, name, &c->points[i].rate);
+        const sah_point *point = &c->points[i];
+        sah_text name = {0};
+        if (point->heads > 1) sah_text_addf(&name, "%zu: ", point->heads);
+        if (point->heads == 0) sah_text_adds(&name, "none");
+        sah_audit_add_names(&name, point);
+        if (point->random) sah_text_adds(&name, " (at random)");
+        if (name.failed)
+            t->failed = true;
+        else
+            add_rate_row(t, name.data, &point->rate);
+        free(name.data);
     }
 }
 
