@@ -965,7 +965,7 @@ typedef enum sah_order {
     SAH_ORDER_MEAN,
     SAH_ORDER_COUNT, /* by top_ten, then mean */
     SAH_ORDER_DIFFERENCE,
-    SAH_ORDER_EFFECT, /* how much refusals weaken (0 for heads SAH_GENERAL by it), less twice what answers change */
+    SAH_ORDER_EFFECT, /* how much refusals weaken (0 for heads SAH_GENERAL by it), less twice what answers weaken */
     SAH_ORDER_TOWARD /* what makes refusing likeliest, on answered queries, first */
 } sah_order;
 

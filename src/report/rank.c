@@ -251,9 +251,9 @@ double sah_score_of(sah_order order, const sah_ranked *r)
         return (double)r->top_ten;
     case SAH_ORDER_DIFFERENCE:
         return r->difference;
-    case SAH_ORDER_EFFECT: /* twice: above 0, what weakens is mostly refusals, as the verdict asks */
-        return (r->effect_verdict == SAH_GENERAL ? 0 : -r->effect) -
-               (isnan(r->effect_answered) ? 0 : 2 * fabs(r->effect_answered));
+    case SAH_ORDER_EFFECT: /* twice: above 0, what weakens is mostly refusals. Answers that gain cost nothing: a
+                              head that holds them back is what is looked for */
+        return (r->effect_verdict == SAH_GENERAL ? 0 : -r->effect) - 2 * fmax(-r->effect_answered, 0);
     case SAH_ORDER_TOWARD:
         return r->toward;
     case SAH_ORDER_DEFAULT:
@@ -350,7 +350,7 @@ const char *sah_score_name(const sah_result *result, sah_order order)
     case SAH_ORDER_DIFFERENCE:
         return ships ? "mean KL less mean contrast KL, nats" : "shift less contrast shift, degrees";
     case SAH_ORDER_EFFECT:
-        return "how much refusals weaken less twice what answers change, nats a token";
+        return "how much refusals weaken less twice what answers weaken, nats a token";
     case SAH_ORDER_TOWARD:
         return "how much likelier a refusal becomes, nats a token";
     case SAH_ORDER_DEFAULT:
