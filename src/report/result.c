@@ -38,6 +38,19 @@ static sah_status check_same(const sah_result_file *first, const sah_result_file
     return SAH_OK;
 }
 
+/* The same queries with the same settings are the same scores: taken twice they would count as more evidence. */
+static sah_status check_other_queries(const sah_result_file *first, const sah_result_file *f,
+                                      sah_error *error)
+{
+    static const char *const keys[] = {"queries", "contrast_queries", "partners", "contrast_partners"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *a = json_object_get(first->header, keys[i]), *b = json_object_get(f->header, keys[i]);
+        if (a != b && !json_equal(a, b)) return SAH_OK;
+    }
+    return sah_fail(error, SAH_FAILED, "%s and %s have the same queries, which would count twice",
+                    first->path, f->path);
+}
+
 static sah_status add_strings(const json_t *array, sah_strings *out, sah_error *error)
 {
     for (size_t i = 0; i < json_array_size(array); i++) {
@@ -355,6 +368,8 @@ sah_status sah_result_open(const char *const *paths, size_t n, sah_result **out,
         r->n_files++;
         status = sah_result_file_open(paths[i], &r->files[i], error);
         if (status == SAH_OK && i > 0) status = check_same(&r->files[0], &r->files[i], error);
+        for (size_t j = 0; j < i && status == SAH_OK; j++)
+            status = check_other_queries(&r->files[j], &r->files[i], error);
     }
     if (status == SAH_OK) status = fill(r, error);
     if (status == SAH_OK)

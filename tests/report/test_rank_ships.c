@@ -181,6 +181,34 @@ static void test_thinking_counts_as_neither(void **state)
     sah_result_close(result);
 }
 
+/* A result given twice, by one name or by two, would look like more evidence than there is. */
+static void test_no_query_counts_twice(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_result *result = NULL;
+    size_t size;
+    sah_result_close(open_three());
+    char first[512], copy[512];
+    snprintf(first, sizeof first, "%s", scratch("ships.jsonl"));
+    snprintf(copy, sizeof copy, "%s", scratch("copy.jsonl"));
+    char *text = (char *)scratch_read(first, &size);
+    scratch_write_text(copy, text);
+    const char *const pairs[][2] = {{first, first}, {first, copy}};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(sah_result_open(pairs[i], 2, &result, &error), SAH_FAILED);
+        assert_non_null(strstr(error.message, "would count twice"));
+    }
+    char *query = strstr(text, "\"q0\"");
+    assert_non_null(query);
+    query[1] = 'p';
+    scratch_write_text(copy, text);
+    free(text);
+    expect_ok(sah_result_open(pairs[1], 2, &result, &error), &error);
+    assert_int_equal(sah_result_describe(result)->n_queries, 6);
+    sah_result_close(result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_by_query),
         cmocka_unit_test(test_sets_are_drawn_apart),
         cmocka_unit_test(test_thinking_counts_as_neither),
+        cmocka_unit_test(test_no_query_counts_twice),
     };
     return cmocka_run_group_tests_name("rankings of ships", tests, NULL, NULL);
 }
