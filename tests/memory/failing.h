@@ -3,12 +3,12 @@
  * like below stand before the C library's (or the address sanitizer's) for everything that is linked, so they must
  * be in the program itself.
  *
- * What the libraries of threads and products ask for never fails, as they end the program then. Nor does what cairo and
- * the libraries under it ask for, as they go on without or end in a signal (cairo 1.16, fontconfig 2.14): png.c asks for
- * room before, and test_short_memory tries that. Nor what jansson's parser does, which loses characters without a word
- * (2.14: strbuffer_append_byte() of a string's bytes goes unchecked). The C library sorts in place and writes without a
- * buffer where it must, and so does jansson as it writes: who bears a failure must have written what he writes
- * otherwise. */
+ * What the libraries of threads and products ask for never fails, as they end the program then. Nor does what cairo
+ * and the libraries under it ask for, as they go on without or end in a signal (cairo 1.16, fontconfig 2.14): png.c
+ * asks for room before, and test_short_memory tries that. Nor what jansson's parser does, which loses characters
+ * without a word (2.14: strbuffer_append_byte() of a string's bytes goes unchecked). The C library sorts in place and
+ * writes without a buffer where it must, and so does jansson as it writes: who bears a failure must have written what
+ * he writes otherwise. */
 #ifndef TESTS_MEMORY_FAILING_H
 #define TESTS_MEMORY_FAILING_H
 
