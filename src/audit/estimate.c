@@ -27,7 +27,7 @@ sah_status sah_audit_estimate(const sah_model *model, const sah_strings *harmful
     const sah_audit_plan plan = sah_audit_plan_of(options);
     const char *template_ = sah_audit_template(model, options);
     const sah_strings chosen = half_of(harmful), chosen_harmless = half_of(harmless);
-    const double scored = (double)(chosen.n + chosen_harmless.n), held = (double)(harmful->n / 2);
+    const double scored = (double)(chosen.n + chosen_harmless.n), held = (double)(harmful->n - chosen.n);
     const sah_run_options run = {.ablation = {SAH_PART_Q, SAH_OP_SCALE, 1e-4F},
                                  .template_ = template_,
                                  .system = options->system,

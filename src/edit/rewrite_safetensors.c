@@ -79,8 +79,9 @@ static bool move_entries(const sah_rewrite *rewrite, const entry *entries, size_
     for (size_t i = 0; i < n && good; i++) {
         const entry *e = &entries[i];
         size_t bytes = e->index != SIZE_MAX ? sah_rewrite_bytes(rewrite, e->index) : e->end - e->begin;
-        good = json_object_set_new(e->json, "data_offsets",
-                                   json_pack("[I, I]", (json_int_t)at, (json_int_t)(at + bytes))) == 0;
+        good =
+            json_object_set_new(e->json, "data_offsets",
+                                json_pack("[I, I]", (json_int_t)at, (json_int_t)at + (json_int_t)bytes)) == 0;
         if (good && e->index != SIZE_MAX && rewrite->changes[e->index].changed) {
             good = json_object_set_new(e->json, "dtype",
                                        json_string(sah_dtype_name(rewrite->changes[e->index].type))) == 0;

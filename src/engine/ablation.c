@@ -29,7 +29,7 @@ static void plan_add(sah_plan *plan, const sah_edit *edit)
 /* `n` empty plans; their arrays lie behind them in one allocation. */
 static sah_plan *plans_alloc(const sah_config *config, size_t n)
 {
-    size_t each = (size_t)(2 * config->n_heads + config->n_kv_heads);
+    size_t each = 2 * (size_t)config->n_heads + (size_t)config->n_kv_heads;
     sah_plan *plans = sah_alloc(1, n * sizeof *plans + n * each * sizeof(const sah_edit *));
     if (plans == NULL) return NULL;
     const sah_edit **places = (const sah_edit **)(void *)(plans + n);

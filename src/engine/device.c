@@ -44,7 +44,7 @@ sah_status sah_device_lend_segments(const sah_device *device, const sah_segment 
     *out = segments;
     if (device->host) return SAH_OK;
     /* One array: the segments, then all their paths, which these point to. */
-    for (size_t i = 0; i < count; i++) nodes += (size_t)(segments[i].depth + segments[i].n);
+    for (size_t i = 0; i < count; i++) nodes += (size_t)segments[i].depth + (size_t)segments[i].n;
     bytes += nodes * sizeof(int32_t);
     sah_segment *copy = sah_alloc(1, bytes);
     char *there = sah_device_alloc(device, 1, bytes);
@@ -52,7 +52,7 @@ sah_status sah_device_lend_segments(const sah_device *device, const sah_segment 
     if (status == SAH_OK) {
         int32_t *path = (int32_t *)(void *)(copy + count);
         for (size_t i = 0; i < count; i++) {
-            size_t length = (size_t)(segments[i].depth + segments[i].n);
+            size_t length = (size_t)segments[i].depth + (size_t)segments[i].n;
             copy[i] = segments[i];
             copy[i].path = (const int32_t *)(const void *)(there + ((char *)path - (char *)copy));
             memcpy(path, segments[i].path, length * sizeof *path);

@@ -101,7 +101,7 @@ static sah_snapshot *snapshot_alloc(const sah_base *base, int layer)
     const sah_device *device = base->pass.model->device;
     const sah_view *view = sah_pass_view(&base->pass, layer);
     const sah_layer *weights = &base->pass.model->layers[layer];
-    size_t z_width = (size_t)(weights->kind.n_heads * weights->kind.head_dim), rows = (size_t)view->n,
+    size_t z_width = (size_t)weights->kind.n_heads * (size_t)weights->kind.head_dim, rows = (size_t)view->n,
            size = sizeof(float);
     bool apart = weights->apart, branches = sah_block_branches(&base->pass, layer);
     sah_snapshot *s = sah_alloc(1, sizeof *s);

@@ -65,19 +65,19 @@ static sah_status read_granite(const json_t *json, const char *where, sah_config
 static sah_status read_multipliers(const sah_gguf *gguf, const char *family, const char *where, sah_config *c,
                                    sah_error *error)
 {
-    double embedding, residual, attention, logits;
+    double embedding = 1, residual = 1, attention = 0, logits = 1;
     const struct {
         const char *suffix;
-        double otherwise, *out;
-    } KEYS[] = {{"embedding_scale", 1, &embedding},
-                {"residual_scale", 1, &residual},
-                {"attention.scale", 0, &attention},
-                {"logit_scale", 1, &logits}};
+        double *out;
+    } KEYS[] = {{"embedding_scale", &embedding},
+                {"residual_scale", &residual},
+                {"attention.scale", &attention},
+                {"logit_scale", &logits}};
     char key[96];
     bool rotates;
     for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
         snprintf(key, sizeof key, "%s.%s", family, KEYS[i].suffix);
-        sah_status status = sah_gguf_number(gguf, key, KEYS[i].otherwise, KEYS[i].out, error);
+        sah_status status = sah_gguf_number(gguf, key, *KEYS[i].out, KEYS[i].out, error);
         if (status != SAH_OK) return status;
     }
     /* llama.cpp takes this key for whether there is a rotation. */

@@ -374,7 +374,7 @@ static sah_status step(machine *m, int opcode)
     case TUPLE1:
     case TUPLE2:
     case TUPLE3:
-        return gather(m, (size_t)(opcode - TUPLE1 + 1), SAH_PICKLE_TUPLE);
+        return gather(m, (size_t)(opcode - TUPLE1) + 1, SAH_PICKLE_TUPLE);
     case EMPTY_LIST:
         return gather(m, 0, SAH_PICKLE_LIST);
     case EMPTY_DICT:
