@@ -87,6 +87,17 @@ static bool same_made(const sah_text *usual)
     return same;
 }
 
+/* Whether "made" holds what it usually does, whatever was said. */
+static inline bool made_whole(const sah_text *usual)
+{
+    sah_text now = {0};
+    add_tree(scratch("made"), &now);
+    const bool same = now.size > 0 && now.size <= usual->size &&
+                      memcmp(now.data, usual->data + usual->size - now.size, now.size) == 0;
+    free(now.data);
+    return same;
+}
+
 static inline bool left_anything(void)
 {
     sah_text now = {0};

@@ -165,9 +165,12 @@ static bool try_call(const char *command, long n, const sah_text *usual, int *wr
     if (!now.failed) return false;
     char *message = read_stderr();
     const bool told = status == 1 && tells(message);
-    int again = run(command, -1);
+    /* ablate and graft refuse to write over a checkpoint, which is whole where only what they say of it failed. */
+    const bool kept =
+        (strncmp(command, "ablate", 6) == 0 || strncmp(command, "graft", 5) == 0) && made_whole(usual);
+    int again = kept ? 0 : run(command, -1);
     say_output();
-    if (again == 0 && !same_made(usual)) again = -1;
+    if (again == 0 && !kept && !same_made(usual)) again = -1;
     if ((!told || again != 0) && (*wrong)++ < 12)
         print_error("%s: call %ld%s: status %d, \"%s\"%s\n", command, n, full ? " and all behind it" : "",
                     status, message, again != 0 ? "; and the command does not carry on" : "");
