@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#undef SAH_ANALYSED /* its macros */
 #include "util/error.h"
 
 #include <errno.h>

@@ -24,4 +24,13 @@ sah_status sah_fail_in(sah_error *error, const char *prefix);
 
 void sah_error_clear(sah_error *error);
 
+/* For scripts/check-static: an analyser sees one file at a time, and is told here that a failure is no success. */
+#ifdef SAH_ANALYSED
+#define sah_fail(error, status, ...) (sah_fail((error), (status), __VA_ARGS__), (status))
+#define sah_fail_field(error, status, field, ...)                                                            \
+    (sah_fail_field((error), (status), (field), __VA_ARGS__), (status))
+#define sah_fail_memory(error, what)      (sah_fail_memory((error), (what)), SAH_OUT_OF_MEMORY)
+#define sah_fail_errno(error, what, path) (sah_fail_errno((error), (what), (path)), SAH_IO_ERROR)
+#endif
+
 #endif
