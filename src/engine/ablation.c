@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/cpu/elementwise.h"
 #include "engine/projection.h"
 #include "util/alloc.h"
 #include "util/error.h"
@@ -87,16 +86,14 @@ static bool takes_donor(const sah_edit *edit)
 /* Rows of `out` [rows, width] that have a donor become its states, `from`, of the same head; `turned`: they are
  * behind RoPE. */
 static void stand_in(const sah_pass *pass, int layer, const sah_view *rows, const sah_donor *donor,
-                     const float *from, int64_t stride, const sah_head_states *s, bool turned, float *out)
+                     const float *from, int64_t stride, const sah_head_states *own, bool turned, float *out)
 {
-    for (int64_t r = 0; r < s->rows && rows->source != NULL; r++, out += s->width) {
-        int32_t source = rows->source[r];
-        if (source < 0) continue;
-        memcpy(out, from + source * stride + s->head * s->width, (size_t)s->width * sizeof *out);
-        if (turned)
-            sah_turn_head(pass, layer, out, donor->position != NULL ? donor->position[source] : 0,
-                          rows->position[r]);
-    }
+    sah_workspace *ws = pass->workspace;
+    sah_stand_in in = {.states = *own, .source = rows->source, .from = donor->position, .to = rows->position};
+    in.states.x = from;
+    in.states.stride = stride;
+    if (turned) sah_turn_to(pass, layer, &in);
+    if (rows->source != NULL) ws->device->stand_in(ws, &in, out);
 }
 
 sah_status sah_edited_head(const sah_pass *pass, int layer, const sah_plan *plan, const sah_donor *donor,

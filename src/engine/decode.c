@@ -140,6 +140,7 @@ void sah_decoding_free(sah_decoding *s)
     sah_donor_set_free(&s->set);
     sah_forest_free(s->forest);
     s->pass.ends = (sah_view){0}; /* the same as its nodes */
+    sah_view_forget(s->model, &s->pass.kept);
     sah_pass_end(&s->pass);
     free(s->kept_position);
     free(s->kept_source);
@@ -351,11 +352,13 @@ sah_status sah_decoding_step(sah_decoding *s, const int32_t *tokens, sah_error *
 {
     sah_status status = append(s, tokens, error);
     if (status != SAH_OK || s->n_live == 0) return status;
-    const sah_view rows = live_rows(s);
+    const sah_view rows = live_rows(s),
+                   kept = {.n = s->used, .position = s->kept_position, .source = s->kept_source};
     sah_view_forget(s->model, &s->pass.nodes);
     status = sah_view_lend(s->model, &rows, &s->pass.nodes, error);
     s->pass.ends = s->pass.nodes;
-    s->pass.kept = (sah_view){.n = s->used, .position = s->kept_position, .source = s->kept_source};
+    sah_view_forget(s->model, &s->pass.kept);
+    if (status == SAH_OK) status = sah_view_lend(s->model, &kept, &s->pass.kept, error);
     s->pass.donors = s->set.layers;
     if (status == SAH_OK) status = sah_embed(s->model, s->tokens, s->positions, s->n_live, s->x, error);
     if (status == SAH_OK && s->pass.given != NULL)

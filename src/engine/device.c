@@ -42,7 +42,7 @@ sah_status sah_device_lend_segments(const sah_device *device, const sah_segment 
 {
     size_t nodes = 0, count = (size_t)n, bytes = count * sizeof *segments;
     *out = segments;
-    if (device->host) return SAH_OK;
+    if (device->host || segments == NULL) return SAH_OK;
     /* One array: the segments, then all their paths, which these point to. */
     for (size_t i = 0; i < count; i++) nodes += (size_t)segments[i].depth + (size_t)segments[i].n;
     bytes += nodes * sizeof(int32_t);

@@ -173,6 +173,16 @@ typedef struct sah_head_states {
     int head, n, width;
 } sah_head_states;
 
+/* States of a head in other prompts (donors.h) that take the place of its own: row r becomes row source[r] of `states`,
+ * turned from that row's position to its own where they are behind RoPE. */
+typedef struct sah_stand_in {
+    sah_head_states states; /* the donors'; `rows` are those that they come to */
+    const int32_t *source; /* [rows] -1: the row stays as it is */
+    const sah_rope *rope; /* NULL: nothing is turned */
+    sah_angles angles;
+    const int32_t *from, *to; /* positions of the donors' rows, and of the rows; NULL: all at 0 */
+} sah_stand_in;
+
 /* Rows that lie `stride` apart, 0: one for all; row r is row[r] of them, or r where `row` is NULL. */
 typedef struct sah_rows {
     const float *x;
@@ -270,6 +280,8 @@ struct sah_device {
     /* out [rows, width] = the head's columns under an edit, or their mean over the n heads; where a donor stands
      * in, or there is no edit, its own as they are. */
     void (*edit)(sah_workspace *workspace, const sah_head_states *states, const sah_edit *edit, float *out);
+    /* Rows of out [rows, width] become the states that stand in for them. */
+    void (*stand_in)(sah_workspace *workspace, const sah_stand_in *stand_in, float *out);
     /* out [rows, n] = act(gate) * up of rows [gate | up], or act(up) of rows [up], biases added before, or NULL. */
     void (*activate)(sah_workspace *workspace, const sah_config *config, int64_t n, const float *gate_bias,
                      const float *up_bias, int64_t rows, float *states, float *out);

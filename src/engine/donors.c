@@ -36,9 +36,9 @@ sah_status sah_donors_new(sah_donor_kind kind, const sah_prompt *prompts, size_t
         *out = NULL;
         return status;
     }
-    for (size_t i = 0, at = 0; i < n; at += prompts[i++].n) {
+    for (size_t i = 0; i < n; d->n_positions += (int64_t)prompts[i++].n) {
         d->lengths[i] = prompts[i].n;
-        d->first[i] = at;
+        d->first[i] = (size_t)d->n_positions;
     }
     d->n_rows = kind == SAH_DONOR_PARTNERS ? d->forest->n_nodes
                 : kind == SAH_DONOR_MEANS  ? d->forest->longest
@@ -72,16 +72,11 @@ void sah_donors_sources(const sah_donors *d, size_t donor, size_t length, size_t
     }
 }
 
-sah_status sah_donors_check(const sah_model *model, const sah_donors *donors, const sah_edit *edits, size_t n,
-                            sah_error *error)
+sah_status sah_donors_check(const sah_donors *donors, const sah_edit *edits, size_t n, sah_error *error)
 {
     for (size_t i = 0; i < n; i++) {
         const bool swap = edits[i].op == SAH_OP_SWAP;
         if (!sah_op_takes_donors(edits[i].op)) continue;
-        if (!model->device->host)
-            return sah_fail(error, SAH_NOT_SUPPORTED,
-                            "%s needs states of other prompts, which only the CPU takes, not %s",
-                            swap ? "swap" : "mean-data", model->device->name);
         if (donors != NULL && (donors->kind == SAH_DONOR_PARTNERS) == swap) continue;
         return sah_fail(error, SAH_BAD_ARGUMENT,
                         swap ? "swap needs partners: prompts whose states stand in for the head's"
@@ -105,7 +100,7 @@ struct sah_donor_walk {
     sah_base *base;
     int32_t *left; /* [n_layers] */
     sah_donor **layers; /* [n_layers] those that were taken and not let go */
-    float **means; /* [n_layers] memory of theirs */
+    float **means; /* [n_layers] memory of theirs, the device's */
     pthread_mutex_t lock; /* guards the last three */
 };
 
@@ -141,7 +136,7 @@ sah_status sah_donor_walk_new(const sah_model *model, const sah_donors *donors, 
 static void let_go(sah_donor_walk *w, int layer)
 {
     free(w->layers[layer]);
-    free(w->means[layer]);
+    sah_device_free(w->pass.model->device, w->means[layer]);
     w->layers[layer] = NULL;
     w->means[layer] = NULL;
 }
@@ -172,59 +167,126 @@ static sah_donor donor_of(const sah_donor_walk *w, const sah_snapshot *s, int la
                        .q_stride = at.q_stride,
                        .k_stride = at.k_stride,
                        .z_stride = (int64_t)at.n_heads * at.head_dim,
-                       .position = w->donors->forest->depth};
+                       .position = w->pass.nodes.position};
+}
+
+/* Where a layer's means are made: one head's states at all positions of the donors, and sums over them. */
+typedef struct averaging {
+    sah_workspace *workspace;
+    const int32_t *source; /* [positions] the nodes, for the device */
+    float *there, *states; /* [positions, D] on the device, and for the host */
+    double *sum; /* [rows, D] */
+    double *count; /* [rows] */
+} averaging;
+
+/* Sums of a head's states, the donors' `x` [nodes, n heads * D], and their number, row by row. */
+static sah_status add_up(const sah_donor_walk *w, averaging *a, const sah_stand_in *states, sah_error *error)
+{
+    const sah_donors *d = w->donors;
+    const sah_device *device = a->workspace->device;
+    const size_t D = (size_t)states->states.width, rows = (size_t)d->n_rows,
+                 all = (size_t)states->states.rows;
+    device->stand_in(a->workspace, states, a->there);
+    sah_status status = device->download(a->there, all * D * sizeof *a->states, a->states, error);
+    if (status != SAH_OK) return status;
+    memset(a->sum, 0, rows * D * sizeof *a->sum);
+    memset(a->count, 0, rows * sizeof *a->count);
+    for (size_t i = 0; i < d->n; i++)
+        for (size_t p = 0; p < d->lengths[i]; p++) {
+            const size_t row = d->kind == SAH_DONOR_MEAN ? 0 : d->lengths[i] - 1 - p;
+            const float *one = a->states + (d->first[i] + p) * D;
+            for (size_t j = 0; j < D; j++) a->sum[row * D + j] += (double)one[j];
+            a->count[row] += 1;
+        }
+    return SAH_OK;
 }
 
 /* out [rows, heads * D] = means of states [nodes, heads * D] over the donors' positions of each row, turned to
- * position 0 where they are behind RoPE; `one` [D]. False: no memory. */
-static bool take_means(const sah_donor_walk *w, int layer, const float *states, int64_t stride, int heads,
-                       bool turned, float *out)
+ * position 0 where they are behind RoPE. */
+static sah_status take_means(const sah_donor_walk *w, averaging *a, int layer, const float *states,
+                             int64_t stride, int heads, bool turned, float *out, sah_error *error)
 {
-    const sah_donors *d = w->donors;
     const int D = w->pass.model->layers[layer].kind.head_dim;
-    const size_t width = (size_t)heads * (size_t)D, rows = (size_t)d->n_rows;
-    double *sum = sah_alloc(rows * width, sizeof *sum);
-    double *count = sah_alloc(rows, sizeof *count);
-    float *one = sah_alloc(width, sizeof *one);
-    bool good = sum != NULL && count != NULL && one != NULL;
-    for (size_t i = 0; i < d->n && good; i++) {
-        for (size_t p = 0; p < d->lengths[i]; p++) {
-            const size_t row = d->kind == SAH_DONOR_MEAN ? 0 : d->lengths[i] - 1 - p;
-            memcpy(one, states + d->forest->last[d->first[i] + p] * stride, width * sizeof *one);
-            for (int h = 0; h < heads && turned; h++)
-                sah_turn_head(&w->pass, layer, one + h * D, (int32_t)p, 0);
-            for (size_t j = 0; j < width; j++) sum[row * width + j] += (double)one[j];
-            count[row] += 1;
+    const size_t rows = (size_t)w->donors->n_rows, width = (size_t)heads * (size_t)D;
+    sah_status status = SAH_OK;
+    for (int h = 0; h < heads && status == SAH_OK; h++) {
+        sah_stand_in in = {.states = {states, stride, w->donors->n_positions, h, heads, D},
+                           .source = a->source,
+                           .from = w->pass.nodes.position};
+        if (turned) sah_turn_to(&w->pass, layer, &in);
+        status = add_up(w, a, &in, error);
+        for (size_t i = 0; i < rows * (size_t)D && status == SAH_OK; i++) {
+            const size_t row = i / (size_t)D, column = (size_t)h * (size_t)D + i % (size_t)D;
+            out[row * width + column] = (float)(a->sum[i] / a->count[row]);
         }
     }
-    for (size_t i = 0; i < rows * width && good; i++) out[i] = (float)(sum[i] / count[i / width]);
-    free(sum);
-    free(count);
-    free(one);
-    return good;
+    return status;
+}
+
+static void averaging_free(const sah_device *device, averaging *a)
+{
+    if (a->states != a->there) free(a->states);
+    sah_device_free(device, a->there);
+    sah_device_forget(device, a->source);
+    free(a->sum);
+    free(a->count);
+}
+
+static sah_status averaging_new(const sah_donor_walk *w, sah_workspace *workspace, size_t D, averaging *a,
+                                sah_error *error)
+{
+    const sah_donors *d = w->donors;
+    const sah_device *device = workspace->device;
+    const size_t rows = (size_t)d->n_rows, all = (size_t)d->n_positions;
+    const void *source = NULL;
+    *a = (averaging){.workspace = workspace};
+    sah_status status =
+        sah_device_lend(device, d->forest->last, all, sizeof *d->forest->last, &source, error);
+    a->source = source;
+    a->there = sah_device_alloc(device, all * D, sizeof *a->there);
+    a->states = device->host ? a->there : sah_alloc(all * D, sizeof *a->states);
+    a->sum = sah_alloc(rows * D, sizeof *a->sum);
+    a->count = sah_alloc(rows, sizeof *a->count);
+    if (status == SAH_OK && (a->there == NULL || a->states == NULL || a->sum == NULL || a->count == NULL))
+        status = sah_fail_memory(error, "means of states");
+    return status;
 }
 
 /* The layer's means, in memory of their own. */
-static sah_status make_means(sah_donor_walk *w, const sah_snapshot *s, int layer, sah_donor *out,
-                             sah_error *error)
+static sah_status make_means(sah_donor_walk *w, sah_workspace *workspace, const sah_snapshot *s, int layer,
+                             sah_donor *out, sah_error *error)
 {
     const sah_layer_kind *kind = &w->pass.model->layers[layer].kind;
+    const sah_device *device = w->pass.model->device;
     const sah_donor all = donor_of(w, s, layer);
     const size_t rows = (size_t)w->donors->n_rows, D = (size_t)kind->head_dim,
-                 heads = (size_t)kind->n_heads * D, keys = (size_t)kind->n_kv_heads * D;
-    float *q = sah_alloc(rows * (2 * heads + keys), sizeof *q), *k = q + rows * heads, *z = k + rows * keys;
-    w->means[layer] = q;
-    bool good = q != NULL && take_means(w, layer, all.z, all.z_stride, kind->n_heads, false, z);
-    if (good && kind->mixer == SAH_MIXER_ATTENTION)
-        good = take_means(w, layer, all.q, all.q_stride, kind->n_heads, true, q) &&
-               take_means(w, layer, all.k, all.k_stride, kind->n_kv_heads, true, k);
-    *out = (sah_donor){.q = q,
-                       .k = k,
-                       .z = z,
-                       .q_stride = (int64_t)heads,
-                       .k_stride = (int64_t)keys,
-                       .z_stride = (int64_t)heads};
-    return good ? SAH_OK : sah_fail_memory(error, "means of states");
+                 heads = (size_t)kind->n_heads * D, keys = (size_t)kind->n_kv_heads * D,
+                 each = 2 * heads + keys;
+    averaging a;
+    float *q = w->means[layer] = sah_device_alloc(device, rows * each, sizeof *q);
+    float *host = device->host ? q : sah_alloc(rows * each, sizeof *host);
+    sah_status status = averaging_new(w, workspace, D, &a, error);
+    if (status == SAH_OK && (q == NULL || host == NULL)) status = sah_fail_memory(error, "means of states");
+    if (status == SAH_OK)
+        status = take_means(w, &a, layer, all.z, all.z_stride, kind->n_heads, false,
+                            host + rows * (heads + keys), error);
+    if (status == SAH_OK && kind->mixer == SAH_MIXER_ATTENTION) {
+        status = take_means(w, &a, layer, all.q, all.q_stride, kind->n_heads, true, host, error);
+        if (status == SAH_OK)
+            status = take_means(w, &a, layer, all.k, all.k_stride, kind->n_kv_heads, true,
+                                host + rows * heads, error);
+    }
+    if (status == SAH_OK) status = device->upload(host, rows * each * sizeof *q, q, error);
+    if (status == SAH_OK)
+        *out = (sah_donor){.q = q,
+                           .k = q + rows * heads,
+                           .z = q + rows * (heads + keys),
+                           .q_stride = (int64_t)heads,
+                           .k_stride = (int64_t)keys,
+                           .z_stride = (int64_t)heads};
+    averaging_free(device, &a);
+    if (host != q) free(host);
+    return status;
 }
 
 sah_status sah_donor_walk_take(sah_donor_walk *w, sah_workspace *workspace, int layer, const sah_donor **out,
@@ -241,7 +303,7 @@ sah_status sah_donor_walk_take(sah_donor_walk *w, sah_workspace *workspace, int 
         else if (w->donors->kind == SAH_DONOR_PARTNERS)
             *made = donor_of(w, s, layer);
         else
-            status = make_means(w, s, layer, made, error);
+            status = make_means(w, workspace, s, layer, made, error);
         w->layers[layer] = made;
         if (status != SAH_OK) let_go(w, layer);
     }
@@ -272,7 +334,7 @@ sah_status sah_donor_set_new(const sah_model *model, const sah_donors *donors, c
     size_t layers = (size_t)model->config.n_layers;
     bool any = false;
     *out = (sah_donor_set){0};
-    sah_status status = sah_donors_check(model, donors, edits, n_edits, error);
+    sah_status status = sah_donors_check(donors, edits, n_edits, error);
     for (size_t i = 0; i < n_edits; i++) any = any || sah_op_takes_donors(edits[i].op);
     if (status != SAH_OK || !any) return status;
     out->needed = sah_alloc(layers, sizeof *out->needed);

@@ -21,6 +21,7 @@ typedef struct sah_donors {
     sah_forest *forest; /* of the donors, every position an end */
     size_t n;
     size_t *lengths, *first; /* [n] tokens of a donor; where its positions begin in forest->last */
+    int64_t n_positions; /* of all donors */
     int32_t n_rows;
 } sah_donors;
 
@@ -34,12 +35,11 @@ void sah_donors_sources(const sah_donors *donors, size_t donor, size_t length, s
 /* That of a new token. */
 int32_t sah_donors_beyond(const sah_donors *donors);
 
-/* Fails where an edit asks for donors of another kind than there are (NULL: none), or the model is on a device with
- * memory of its own: states stand in on the CPU alone. */
-sah_status sah_donors_check(const sah_model *model, const sah_donors *donors, const sah_edit *edits, size_t n,
-                            sah_error *error);
+/* Fails where an edit asks for donors of another kind than there are (NULL: none). */
+sah_status sah_donors_check(const sah_donors *donors, const sah_edit *edits, size_t n, sah_error *error);
 
-/* A layer's rows of all heads side by side; q and k behind RoPE, at these positions (NULL: all at 0). */
+/* A layer's rows of all heads side by side, in the device's memory; q and k behind RoPE, at these positions (NULL: all
+ * at 0). */
 typedef struct sah_donor {
     const float *q, *k, *z;
     int64_t q_stride, k_stride, z_stride;

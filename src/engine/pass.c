@@ -148,14 +148,14 @@ sah_status sah_pass_over(const sah_model *model, const sah_forest *f, const int3
     sah_view nodes = {
         .n = f->n_nodes,
         .position = f->depth,
-        .source = f->source,
+        .source = f->donors != NULL ? f->source : NULL,
         .segments = f->segments,
         .n_segments = f->n_segments,
     };
     const sah_view ends = {
         .n = f->n_ends,
         .position = f->end_depth,
-        .source = f->end_source,
+        .source = f->donors != NULL ? f->end_source : NULL,
         .node = f->ends,
         .given = f->ends,
         .sequence = end_sequence,
@@ -167,7 +167,7 @@ sah_status sah_pass_over(const sah_model *model, const sah_forest *f, const int3
     nodes.branch = branch;
     if (status == SAH_OK) status = sah_view_lend(model, &nodes, &out->nodes, error);
     if (status == SAH_OK) status = sah_view_lend(model, &ends, &out->ends, error);
-    out->kept = nodes;
+    out->kept = out->nodes;
     if (model->device->host)
         out->branch = branch;
     else
@@ -179,10 +179,12 @@ sah_status sah_view_lend(const sah_model *model, const sah_view *rows, sah_view 
 {
     const sah_device *device = model->device;
     const size_t n = (size_t)rows->n, size = sizeof *rows->position;
-    const void *position = NULL, *node = NULL, *given = NULL, *sequence = NULL, *branch = NULL;
+    const void *position = NULL, *source = NULL, *node = NULL, *given = NULL, *sequence = NULL,
+               *branch = NULL;
     *out = *rows;
     out->segments = NULL;
     sah_status status = sah_device_lend(device, rows->position, n, size, &position, error);
+    if (status == SAH_OK) status = sah_device_lend(device, rows->source, n, size, &source, error);
     if (status == SAH_OK) status = sah_device_lend(device, rows->node, n, size, &node, error);
     if (status == SAH_OK) status = sah_device_lend(device, rows->given, n, size, &given, error);
     if (status == SAH_OK) status = sah_device_lend(device, rows->sequence, n, size, &sequence, error);
@@ -190,6 +192,7 @@ sah_status sah_view_lend(const sah_model *model, const sah_view *rows, sah_view 
     if (status == SAH_OK)
         status = sah_device_lend_segments(device, rows->segments, rows->n_segments, &out->segments, error);
     out->position = position;
+    out->source = source;
     out->node = node;
     out->given = given;
     out->sequence = sequence;
@@ -200,6 +203,7 @@ sah_status sah_view_lend(const sah_model *model, const sah_view *rows, sah_view 
 void sah_view_forget(const sah_model *model, sah_view *view)
 {
     sah_device_forget(model->device, view->position);
+    sah_device_forget(model->device, view->source);
     sah_device_forget(model->device, view->node);
     sah_device_forget(model->device, view->given);
     sah_device_forget(model->device, view->sequence);

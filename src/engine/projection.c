@@ -49,22 +49,12 @@ typedef struct projection {
     sah_rotation rotation;
 } projection;
 
-void sah_turn_head(const sah_pass *pass, int layer, float *states, int32_t from, int32_t to)
+void sah_turn_to(const sah_pass *pass, int layer, sah_stand_in *out)
 {
     const sah_layer_kind *kind = &pass->model->layers[layer].kind;
-    if (kind->rope < 0 || from == to) return;
-    const sah_rope *rope = &pass->model->config.ropes[kind->rope];
-    const sah_angles *angles = &pass->angles[kind->rope];
-    int half = rope->dims / 2, next = rope->neighbours ? 1 : half, step = rope->neighbours ? 2 : 1;
-    int64_t at = (int64_t)(to > from ? to - from : from - to) * half;
-    /* both positions' states carry the factor already */
-    float length = 1.0f / rope->attention_factor, sign = to > from ? length : -length;
-    for (int i = 0; i < half; i++) {
-        float c = length * angles->cosine[at + i], s = sign * angles->sine[at + i], *x = states + i * step;
-        float a = x[0], b = x[next];
-        x[0] = a * c - b * s;
-        x[next] = b * c + a * s;
-    }
+    if (kind->rope < 0) return;
+    out->rope = &pass->model->config.ropes[kind->rope];
+    out->angles = pass->angles[kind->rope];
 }
 
 static sah_status project_rows(const sah_pass *pass, const sah_norm *norm, const projection *p,

@@ -12,8 +12,8 @@ int64_t sah_layer_qkv_width(const sah_config *config, const sah_layer_kind *kind
 int64_t sah_q_width(const sah_config *config);
 int64_t sah_qkv_width(const sah_config *config);
 
-/* A head's query or key states [D] of position `from`, behind RoPE, as they are at position `to`. */
-void sah_turn_head(const sah_pass *pass, int layer, float *states, int32_t from, int32_t to);
+/* How queries or keys of the layer, which are behind RoPE, are turned where they stand in. */
+void sah_turn_to(const sah_pass *pass, int layer, sah_stand_in *out);
 
 /* Behind norms of heads and RoPE, of `copies` copies: qkv [copies * nodes, qkv width], q then its gates, k and v, of x
  * [copies * nodes, d], by one product. The last layer packs q apart: there qkv is [copies * nodes, 2 Hkv D], k

@@ -512,8 +512,8 @@ static sah_status check_candidates(const sah_model *model, const sah_forest *for
         sah_status status =
             sah_edits_check(&model->config, candidates[i].edits, (size_t)candidates[i].n_edits, error);
         if (status == SAH_OK)
-            status = sah_donors_check(model, forest->donors, candidates[i].edits,
-                                      (size_t)candidates[i].n_edits, error);
+            status =
+                sah_donors_check(forest->donors, candidates[i].edits, (size_t)candidates[i].n_edits, error);
         if (status != SAH_OK) return status;
         for (int e = 0; e < candidates[i].n_edits; e++) {
             if (candidates[i].edits[e].layer != candidates[i].layer)

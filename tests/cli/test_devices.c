@@ -154,6 +154,17 @@ static void test_same_results(void **state)
         "generate models/organism data/harmful.csv --template chat --ablate 2-6 --limit 6 --max-new-tokens "
         "12 -q",
         "utility models/organism data/utility-organism.jsonl --template chat --ablate 3-3 --limit 8 -q",
+        SHIPS " --op swap --partners data/harmless.csv --match --part q,v",
+        SHIPS
+        " --op swap --partners data/harmless.csv --match words --direction sufficiency --part k --heads "
+        "0:4",
+        "find models/organism data/harmful.csv --limit 6 --layers 1:3 --steps 2 --op mean-data --reference "
+        "data/harmless.csv --part k --heads 0:4 -q",
+        "generate models/organism data/harmful.csv --template chat --ablate 2-6,1-3 --limit 6 "
+        "--max-new-tokens "
+        "12 --op swap --partners data/harmless.csv --match --part v -q",
+        "generate models/organism data/harmful.csv --template chat --ablate 2-3 --limit 6 --max-new-tokens "
+        "12 --op mean-data --reference data/harmless.csv --positions all --part k -q",
     };
     (void)state;
     for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++) {
@@ -164,12 +175,19 @@ static void test_same_results(void **state)
         run("", with(COMMANDS[i], "--device cuda", far));
         same_results(near, far);
     }
-    static const char LOGITS[] = "logits models/organism --text Hello --ablate 2-6";
-    run("", with(LOGITS, "--device cpu", "near"));
-    run("", with(LOGITS, "--device cuda", "far"));
-    char *near = read_text(scratch("near"));
-    expect_in("far", near);
-    free(near);
+    static const char *const LOGITS[] = {
+        "logits models/organism --text Hello --ablate 2-6",
+        "logits models/organism --text Hello --ablate 2-6 --op swap --partners data/harmless.csv --part q,v",
+        "logits models/organism --text Hello --ablate 2-3 --op mean-data --reference data/harmless.csv "
+        "--part "
+        "k"};
+    for (size_t i = 0; i < sizeof LOGITS / sizeof *LOGITS; i++) {
+        run("", with(LOGITS[i], "--device cpu", "near"));
+        run("", with(LOGITS[i], "--device cuda", "far"));
+        char *near = read_text(scratch("near"));
+        expect_in("far", near);
+        free(near);
+    }
     run("", with("inspect models/organism --check", "--device cuda", "checks"));
     expect_in("checks", "cuda: far");
 }
@@ -219,7 +237,7 @@ static void test_wrong_plugins(void **state)
     (void)state;
     expect("FAR_IS=absent", command, "sahara: --device cuda: there is no card\n");
     expect("FAR_IS=abi", command,
-           "/tests/far/" PLUGIN " belongs to another version (its interface is 8, not 2); install");
+           "/tests/far/" PLUGIN " belongs to another version (its interface is 9, not 3); install");
     expect("FAR_IS=version", command, "/tests/far/" PLUGIN " belongs to version 9.9.9; install the one of ");
     expect("FAR_IS=bytes", command, "/tests/far/" PLUGIN " was built from other sources of ");
     expect("FAR_IS=name", command, "/tests/far/" PLUGIN " is the plugin of abacus\n");

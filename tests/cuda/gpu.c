@@ -483,21 +483,11 @@ int main(int argc, char **argv)
     printf("%s\n", description);
     fflush(stdout);
     if (strcmp(argv[2], "test") == 0) {
-        void (*const tests[])(void **) = {test_copy_add_scale,
-                                          test_convolve,
-                                          test_recur,
-                                          test_give,
-                                          test_scatter_weigh_clear,
-                                          test_norm_join,
-                                          test_rotate,
-                                          test_attend,
-                                          test_edit,
-                                          test_activate,
-                                          test_product,
-                                          test_scores,
-                                          test_products_alone,
-                                          test_rounded_products,
-                                          test_attention_alone};
+        void (*const tests[])(void **) = {
+            test_copy_add_scale, test_convolve, test_recur,  test_give,           test_scatter_weigh_clear,
+            test_norm_join,      test_rotate,   test_attend, test_edit,           test_stand_in,
+            test_activate,       test_product,  test_scores, test_products_alone, test_rounded_products,
+            test_attention_alone};
         for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tests[i](&given);
         printf("every operation: as plain loops have it\n");
         test_sweep();

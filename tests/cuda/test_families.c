@@ -36,19 +36,6 @@ static const char *const FAMILIES[] = {
 };
 enum { N_FAMILIES = sizeof FAMILIES / sizeof *FAMILIES };
 
-static sah_model *model_on(const char *folder, const sah_device *device, const sah_model_options *options)
-{
-    char path[512];
-    sah_error error = {0};
-    sah_checkpoint *checkpoint = NULL;
-    sah_model *model = NULL;
-    snprintf(path, sizeof path, "%s/%s", golden_root(), folder);
-    if (sah_checkpoint_load(path, NULL, false, NULL, &checkpoint, &error) != SAH_OK ||
-        sah_model_of(checkpoint, device, options, &model, &error) != SAH_OK)
-        fail_msg("%s: %s", folder, error.message);
-    return model;
-}
-
 /* ---- A sweep --------------------------------------------------------------------------------------------- */
 
 typedef struct swept {
@@ -103,7 +90,7 @@ static void check_sweep(const golden *g, const char *folder, const sah_device *d
     sah_model *model = NULL;
     for (int way = 0; way < 2; way++) {
         if (model != NULL) sah_model_close(model);
-        model = model_on(folder, device, &(sah_model_options){.threads = way == 0 ? 3 : 1});
+        model = golden_model_on(folder, device, &(sah_model_options){.threads = way == 0 ? 3 : 1});
         const size_t d = (size_t)model->config.d_model;
         if (forest == NULL)
             assert_int_equal(sah_forest_new(g->prompts, g->n_prompts, model->config.n_vocab, &forest, &error),
@@ -145,7 +132,7 @@ static void test_family(void **state)
     golden g;
     golden_open(folder, &g);
     for (int way = 0; way < 2; way++) {
-        sah_model *model = model_on(folder, ways[way](), &(sah_model_options){.threads = 1});
+        sah_model *model = golden_model_on(folder, ways[way](), &(sah_model_options){.threads = 1});
         golden_check(&g, model, folder);
         sah_model_close(model);
     }
@@ -167,7 +154,7 @@ static void test_size(void **state)
     const sah_device *device = emulated_by_pieces();
     (void)state;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        sah_model *model = model_on(kinds[i].folder, device, &(sah_model_options){.threads = 1});
+        sah_model *model = golden_model_on(kinds[i].folder, device, &(sah_model_options){.threads = 1});
         uint64_t all = sah_ends_size(model);
         assert_true(all >= model->lm_head->bytes);
         for (int l = 0; l < model->config.n_layers; l++) {
@@ -182,7 +169,7 @@ static void test_size(void **state)
         for (int less = 0; less < 2; less++) { /* five eighths of what may stay */
             const sah_model_options options = {.threads = 1,
                                                .memory = (all + 4) / 5 * 8 + 8 - (uint64_t)less * 64};
-            model = model_on(kinds[i].folder, device, &options);
+            model = golden_model_on(kinds[i].folder, device, &options);
             assert_int_equal(model->stream != NULL, less);
             sah_model_close(model);
         }

@@ -172,3 +172,16 @@ sah_model *golden_model(const char *directory, const char *file, const sah_model
     if (sah_model_open(path, options, &model, &error) != SAH_OK) fail_msg("%s: %s", path, error.message);
     return model;
 }
+
+sah_model *golden_model_on(const char *directory, const sah_device *device, const sah_model_options *options)
+{
+    char path[512];
+    sah_error error = {0};
+    sah_checkpoint *checkpoint = NULL;
+    sah_model *model = NULL;
+    snprintf(path, sizeof path, "%s/%s", golden_root(), directory);
+    if (sah_checkpoint_load(path, NULL, false, NULL, &checkpoint, &error) != SAH_OK ||
+        sah_model_of(checkpoint, device, options, &model, &error) != SAH_OK)
+        fail_msg("%s: %s", directory, error.message);
+    return model;
+}

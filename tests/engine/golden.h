@@ -41,5 +41,7 @@ void golden_check(const golden *g, const sah_model *model, const char *what);
 
 /* A model of tests/golden/models, `file` NULL for the directory; fails the test. */
 sah_model *golden_model(const char *directory, const char *file, const sah_model_options *options);
+/* The same on a device. */
+sah_model *golden_model_on(const char *directory, const sah_device *device, const sah_model_options *options);
 
 #endif

@@ -585,6 +585,61 @@ void test_edit(void **state)
     end(&b);
 }
 
+/* States that RoPE, with a factor, has turned to their positions: at a row's own position as if they had been turned
+ * there at once. Rows without a source stay. */
+void test_stand_in(void **state)
+{
+    enum { N = 6, DONORS = 5, HEADS = 3, D = 10, HEAD = 2, STRIDE = HEADS * D + 3, POSITIONS = 40 };
+    static const int32_t source[N] = {4, -1, 0, 0, 3, 2}, from[DONORS] = {0, 7, 39, 2, 11},
+                         to[N] = {39, 5, 0, 12, 2, 3};
+    bench b = begin(state);
+    for (int turn = 0; turn < 8; turn++) {
+        const sah_rope rope = {.theta = 100,
+                               .dims = turn % 2 ? 6 : 10,
+                               .neighbours = turn >= 4,
+                               .attention_factor = turn % 4 >= 2 ? 1.3f : 1.0f};
+        const int half = rope.dims / 2;
+        const bool turned = turn != 7, at_0 = turn == 3 || turn == 4, to_0 = turn == 2 || turn == 4;
+        float *plain, *own, x[DONORS * STRIDE], angles[2 * POSITIONS * (D / 2)];
+        double row[D], want[N * D];
+        numbers(&b, DONORS * STRIDE, &plain);
+        for (int i = 0; i < POSITIONS * half; i++) {
+            double angle = i / half / pow((double)rope.theta, 2.0 * (i % half) / rope.dims);
+            angles[i] = (float)((double)rope.attention_factor * cos(angle));
+            angles[POSITIONS * half + i] = (float)((double)rope.attention_factor * sin(angle));
+        }
+        float *out = numbers(&b, N * D, &own),
+              *cosine = there(&b, angles, (size_t)(2 * POSITIONS * half) * sizeof *angles);
+        for (int i = 0; i < N * D; i++) want[i] = (double)own[i];
+        memcpy(x, plain, sizeof x);
+        for (int i = 0; i < DONORS; i++) {
+            for (int j = 0; j < D; j++) row[j] = (double)plain[i * STRIDE + HEAD * D + j];
+            if (turned) plain_rope(&rope, at_0 ? 0 : from[i], row);
+            for (int j = 0; j < D; j++)
+                x[i * STRIDE + HEAD * D + j] =
+                    (float)(row[j] * (j < rope.dims && turned ? (double)rope.attention_factor : 1.0));
+        }
+        for (int r = 0; r < N; r++) {
+            if (source[r] < 0) continue;
+            for (int j = 0; j < D; j++) row[j] = (double)plain[source[r] * STRIDE + HEAD * D + j];
+            if (turned) plain_rope(&rope, to_0 ? 0 : to[r], row);
+            for (int j = 0; j < D; j++)
+                want[r * D + j] = row[j] * (j < rope.dims && turned ? (double)rope.attention_factor : 1.0);
+        }
+        const sah_stand_in in = {.states = {there(&b, x, sizeof x), STRIDE, N, HEAD, HEADS, D},
+                                 .source = there(&b, source, sizeof source),
+                                 .rope = turned ? &rope : NULL,
+                                 .angles = {cosine, cosine + POSITIONS * half},
+                                 .from = at_0 ? NULL : there(&b, from, sizeof from),
+                                 .to = to_0 ? NULL : there(&b, to, sizeof to)};
+        b.device->stand_in(b.ws, &in, out);
+        compare(&b, out, want, N * D, 2 * CLOSE, "stand in");
+        free(plain);
+        free(own);
+    }
+    end(&b);
+}
+
 static double plain_activation(const sah_config *c, double g, double u)
 {
     double limit = (double)c->activation_limit;

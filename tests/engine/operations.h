@@ -17,6 +17,7 @@ void test_attend(void **state);
 void test_convolve(void **state);
 void test_recur(void **state);
 void test_edit(void **state);
+void test_stand_in(void **state);
 void test_activate(void **state);
 void test_give(void **state);
 void test_product(void **state);

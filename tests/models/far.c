@@ -267,6 +267,13 @@ static void edit(sah_workspace *ws, const sah_head_states *states, const sah_edi
     close_memory();
 }
 
+static void stand_in(sah_workspace *ws, const sah_stand_in *which, float *out)
+{
+    open_memory();
+    sah_cpu()->stand_in(ws, which, out);
+    close_memory();
+}
+
 static void activate(sah_workspace *ws, const sah_config *config, int64_t n, const float *gate_bias,
                      const float *up_bias, int64_t rows, float *states, float *out)
 {
@@ -341,6 +348,7 @@ static void make(void)
     device.convolve = convolve;
     device.recur = recur;
     device.edit = edit;
+    device.stand_in = stand_in;
     device.activate = activate;
     device.give = give;
     device.softcap = softcap;

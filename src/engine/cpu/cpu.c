@@ -62,6 +62,7 @@ const sah_device *sah_cpu(void)
         .convolve = sah_cpu_convolve,
         .recur = sah_cpu_recur,
         .edit = sah_cpu_edit,
+        .stand_in = sah_cpu_stand_in,
         .activate = sah_cpu_activate,
         .give = sah_cpu_give,
         .softcap = sah_cpu_softcap,

@@ -151,6 +151,35 @@ void sah_cpu_edit(sah_workspace *workspace, const sah_head_states *s, const sah_
     }
 }
 
+/* A head's state, behind RoPE, as it is `by` positions further on. */
+static void turn(const sah_rope *rope, const sah_angles *angles, int32_t by, float *state)
+{
+    const int half = rope->dims / 2, next = rope->neighbours ? 1 : half, step = rope->neighbours ? 2 : 1;
+    const int64_t at = (int64_t)(by > 0 ? by : -by) * half;
+    /* both positions' states carry the factor already */
+    const float length = 1.0f / rope->attention_factor, sign = by > 0 ? length : -length;
+    for (int i = 0; i < half && by != 0; i++) {
+        float c = length * angles->cosine[at + i], s = sign * angles->sine[at + i], *x = state + i * step;
+        float a = x[0], b = x[next];
+        x[0] = a * c - b * s;
+        x[next] = b * c + a * s;
+    }
+}
+
+void sah_cpu_stand_in(sah_workspace *workspace, const sah_stand_in *in, float *out)
+{
+    const sah_head_states *s = &in->states;
+    (void)workspace; /* as above */
+    for (int64_t r = 0; r < s->rows; r++, out += s->width) {
+        const int32_t row = in->source[r];
+        if (row < 0) continue;
+        memcpy(out, s->x + row * s->stride + s->head * s->width, (size_t)s->width * sizeof *out);
+        if (in->rope == NULL) continue;
+        const int32_t from = in->from != NULL ? in->from[row] : 0, to = in->to != NULL ? in->to[r] : 0;
+        turn(in->rope, &in->angles, to - from, out);
+    }
+}
+
 void sah_cpu_activate(sah_workspace *workspace, const sah_config *config, int64_t n, const float *gate_bias,
                       const float *up_bias, int64_t rows, float *states, float *out)
 {

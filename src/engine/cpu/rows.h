@@ -23,6 +23,7 @@ void sah_cpu_join(sah_workspace *workspace, const sah_config *config, const sah_
 void sah_cpu_rotate(sah_workspace *workspace, const sah_config *config, const sah_rotation *rotation,
                     const sah_view *view, int64_t from, int64_t n, int64_t width, float *x);
 void sah_cpu_edit(sah_workspace *workspace, const sah_head_states *states, const sah_edit *edit, float *out);
+void sah_cpu_stand_in(sah_workspace *workspace, const sah_stand_in *stand_in, float *out);
 void sah_cpu_activate(sah_workspace *workspace, const sah_config *config, int64_t n, const float *gate_bias,
                       const float *up_bias, int64_t rows, float *states, float *out);
 void sah_cpu_give(sah_workspace *workspace, const sah_config *config, const sah_view *view, int64_t from,

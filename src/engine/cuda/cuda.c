@@ -135,6 +135,12 @@ static void edit(sah_workspace *workspace, const sah_head_states *states, const 
     sah_cuda_edit(stream(), states, how, out);
 }
 
+static void stand_in(sah_workspace *workspace, const sah_stand_in *which, float *out)
+{
+    (void)workspace;
+    sah_cuda_stand_in(stream(), which, out);
+}
+
 static void activate(sah_workspace *workspace, const sah_config *config, int64_t n, const float *gate_bias,
                      const float *up_bias, int64_t rows, float *states, float *out)
 {
@@ -254,6 +260,7 @@ const sah_device *sah_cuda(void)
         .convolve = convolve,
         .recur = recur,
         .edit = edit,
+        .stand_in = stand_in,
         .activate = activate,
         .give = give,
         .softcap = softcap,

@@ -324,6 +324,54 @@ void sah_cuda_edit(cudaStream_t stream, const sah_head_states *states, const sah
            out);
 }
 
+/* What a column becomes with its pair's other one, where RoPE has pairs. */
+typedef struct pairing {
+    int dims; /* that are rotated, 0: none */
+    bool neighbours;
+    float length; /* of what is turned, since both positions' states carry the rope's factor */
+    const float *cosine, *sine;
+} pairing;
+
+static __device__ float turned(const pairing *p, const float *x, int column, int32_t by)
+{
+    const int half = p->dims / 2;
+    const bool second = p->neighbours ? column % 2 : column >= half;
+    const int other = column + (p->neighbours ? 1 : half) * (second ? -1 : 1);
+    const int64_t at = (int64_t)(by > 0 ? by : -by) * half + (p->neighbours ? column / 2
+                                                              : second      ? other
+                                                                            : column);
+    const float c = p->length * p->cosine[at], s = (by > 0 ? p->length : -p->length) * p->sine[at];
+    return second ? x[column] * c + x[other] * s : x[column] * c - x[other] * s;
+}
+
+static __global__ void stand_in_rows(sah_head_states s, const int32_t *source, pairing p, const int32_t *from,
+                                     const int32_t *to, float *out)
+{
+    for (int64_t i = first_item(); i < s.rows * s.width; i += all_threads()) {
+        const int64_t r = i / s.width;
+        const int column = (int)(i % s.width);
+        const int32_t row = source[r];
+        if (row < 0) continue;
+        const float *x = s.x + row * s.stride + (int64_t)s.head * s.width;
+        const int32_t by = (to ? to[r] : 0) - (from ? from[row] : 0);
+        out[i] = column < p.dims && by != 0 ? turned(&p, x, column, by) : x[column];
+    }
+}
+
+void sah_cuda_stand_in(cudaStream_t stream, const sah_stand_in *in, float *out)
+{
+    pairing p = {};
+    if (in->rope) {
+        p.dims = in->rope->dims;
+        p.neighbours = in->rope->neighbours;
+        p.length = 1.0f / in->rope->attention_factor;
+        p.cosine = in->angles.cosine;
+        p.sine = in->angles.sine;
+    }
+    LAUNCH(stand_in_rows, blocks_of(in->states.rows * in->states.width), 0, stream, in->states, in->source, p,
+           in->from, in->to, out);
+}
+
 static __device__ float logistic(float x)
 {
     return 1.0f / (1.0f + expf(-x));

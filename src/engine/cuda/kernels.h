@@ -31,6 +31,7 @@ void sah_cuda_norm(cudaStream_t stream, const sah_config *config, const sah_norm
 void sah_cuda_rotate(cudaStream_t stream, const sah_config *config, const sah_rotation *rotation,
                      const sah_view *view, int64_t from, int64_t n, int64_t width, float *x);
 void sah_cuda_edit(cudaStream_t stream, const sah_head_states *states, const sah_edit *edit, float *out);
+void sah_cuda_stand_in(cudaStream_t stream, const sah_stand_in *stand_in, float *out);
 void sah_cuda_activate(cudaStream_t stream, const sah_config *config, int64_t n, const float *gate_bias,
                        const float *up_bias, int64_t rows, const float *states, float *out);
 void sah_cuda_give(cudaStream_t stream, const sah_config *config, const sah_view *view, int64_t from,
