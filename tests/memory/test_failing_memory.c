@@ -15,6 +15,8 @@
 #include "model/writers.h"
 #include "models/chain.h"
 #include "program.h"
+#include "util/alloc.h"
+#include "util/error.h"
 
 /* ---- What is tried --------------------------------------------------------------------------------------- */
 
@@ -30,6 +32,7 @@ static const char *made(const char *name)
 
 static sah_model *model;
 static char paths[12][512];
+static char *ships_text; /* that of a result */
 
 static sah_status try_queries(sah_error *error)
 {
@@ -101,6 +104,58 @@ static sah_status try_text(sah_error *error)
     free(ids);
     free(heads);
     free(edits);
+    return status;
+}
+
+/* Ids as prompts, and what the model makes of them. */
+static sah_status try_prompts(sah_error *error)
+{
+    static const int32_t first[] = {5, 6, 7}, second[] = {5, 6, 9, 4};
+    const sah_tokens both[] = {{first, 3}, {second, 4}};
+    const sah_edit edit = {1, 2, SAH_PART_Q, SAH_OP_SCALE, 0};
+    const sah_model_info *info = sah_model_describe(model);
+    const size_t vocabulary = (size_t)info->n_vocab, width = (size_t)info->d_model;
+    sah_strings list = {0};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    char *text = NULL;
+    float *logits = sah_alloc(2, vocabulary * sizeof *logits), *states = sah_alloc(2, width * sizeof *states);
+    sah_status status = logits != NULL && states != NULL ? SAH_OK : sah_fail_memory(error, "the test");
+    for (size_t i = 0; i < 2 && status == SAH_OK; i++)
+        status = sah_strings_add_tokens(&list, both[i].ids, both[i].n, error);
+    if (status == SAH_OK) status = sah_prompt_encode(model, "tokens", list.items[1], &ids, &n, error);
+    if (status == SAH_OK) status = sah_decode_response(model, ids, n, &text, error);
+    if (status == SAH_OK) status = sah_logits_batch(model, both, 2, &edit, 1, logits, error);
+    if (status == SAH_OK) status = sah_hidden_states(model, both, 2, &edit, 1, NULL, states, error);
+    if (status == SAH_OK) {
+        say(text, strlen(text));
+        say(logits, 2 * vocabulary * sizeof *logits);
+        say(states, 2 * width * sizeof *states);
+    }
+    sah_strings_free(&list);
+    free(ids);
+    free(text);
+    free(logits);
+    free(states);
+    return status;
+}
+
+/* A head's states from other prompts. */
+static sah_status try_interchanged(sah_error *error)
+{
+    static const int32_t tokens[] = {5, 6, 7, 8}, others[] = {9, 6, 4};
+    const sah_tokens donors[] = {{others, 3}, {tokens, 3}};
+    sah_edit edit = {1, 2, SAH_PART_V, SAH_OP_SWAP, 0};
+    const size_t vocabulary = (size_t)sah_model_describe(model)->n_vocab;
+    float *logits = sah_alloc(vocabulary, sizeof *logits);
+    sah_status status = logits != NULL ? SAH_OK : sah_fail_memory(error, "the test");
+    for (size_t n = 1; n <= 2 && status == SAH_OK; n++) {
+        const sah_donor_prompts from = {donors, n, false};
+        edit.op = n == 1 ? SAH_OP_SWAP : SAH_OP_MEAN_DATA;
+        status = sah_logits_interchanged(model, tokens, 4, &edit, 1, &from, logits, error);
+        if (status == SAH_OK) say(logits, vocabulary * sizeof *logits);
+    }
+    free(logits);
     return status;
 }
 
@@ -383,6 +438,90 @@ static sah_status try_matching(sah_error *error)
     return status;
 }
 
+static void say_list(const sah_strings *list)
+{
+    for (size_t q = 0; q < list->n; q++) say(list->items[q], strlen(list->items[q]) + 1);
+}
+
+static sah_status try_partners(sah_error *error)
+{
+    sah_strings list = {0}, partners = {0}, from = {0};
+    sah_status status = sah_pairs_read(scratch("pairs.csv"), NULL, 0, &list, &partners, error);
+    if (status == SAH_OK) status = sah_partners_read(scratch("pairs.csv"), NULL, 0, &from, error);
+    if (status == SAH_OK) {
+        say_list(&list);
+        say_list(&partners);
+    }
+    for (int i = 0; i < 2 && status == SAH_OK; i++) {
+        sah_strings chosen = {0};
+        status = sah_partners_match(model, &queries, &from, "chat", NULL,
+                                    i == 0 ? SAH_PAIRING_LENGTH : SAH_PAIRING_WORDS, &chosen, error);
+        if (status == SAH_OK) say_list(&chosen);
+        sah_strings_free(&chosen);
+    }
+    sah_strings_free(&list);
+    sah_strings_free(&partners);
+    sah_strings_free(&from);
+    return status;
+}
+
+static sah_status try_apart(sah_error *error)
+{
+    char q[512], v[512];
+    const char *const results[] = {q, v};
+    sah_run_options options = run_options;
+    options.ablation.parts = SAH_PART_Q | SAH_PART_V;
+    snprintf(q, sizeof q, "%s", made("out.q.jsonl"));
+    snprintf(v, sizeof v, "%s", made("out.v.jsonl"));
+    return sah_ships_apart(model, &queries, NULL, &options, results, 2, error);
+}
+
+static sah_status try_swap(sah_error *error)
+{
+    const sah_strings partners = {many, 2, 2};
+    const sah_interchange interchange = {.partners = &partners};
+    sah_run_options options = run_options;
+    options.ablation.op = SAH_OP_SWAP;
+    options.interchange = interchange;
+    return sah_ships(model, &queries, NULL, &options, made("out.jsonl"), error);
+}
+
+/* What rankings are made of, and the queries of the project's own. */
+static sah_status try_numbers(sah_error *error)
+{
+    sah_result *result = NULL, *parsed = NULL;
+    const char *path = paths[5];
+    sah_head *heads = NULL;
+    double *scores = NULL;
+    sah_ranked *ranked = NULL;
+    size_t n;
+    sah_concentration concentration;
+    sah_comparison comparison;
+    sah_strings harmful = {0}, harmless = {0};
+    sah_status status = sah_result_open(&path, 1, &result, error);
+    if (status == SAH_OK) status = sah_result_parse(ships_text, strlen(ships_text), &parsed, error);
+    if (status == SAH_OK) status = sah_result_scores(result, SAH_SCORE_KL, &heads, &scores, error);
+    if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n, error);
+    if (status == SAH_OK) status = sah_concentrate(result, SAH_ORDER_MEAN, &concentration, error);
+    if (status == SAH_OK) status = sah_compare(result, parsed, SAH_ORDER_MEAN, &comparison, error);
+    if (status == SAH_OK) status = sah_audit_queries(8, &harmful, &harmless, error);
+    if (status == SAH_OK) {
+        say(heads, n * sizeof *heads);
+        say(&ranked->mean, sizeof ranked->mean);
+        say(&concentration.total, sizeof concentration.total);
+        say(&comparison.spearman, sizeof comparison.spearman);
+        say_list(&harmful);
+    }
+    free(heads);
+    free(scores);
+    free(ranked);
+    sah_result_close(result);
+    sah_result_close(parsed);
+    sah_strings_free(&harmful);
+    sah_strings_free(&harmless);
+    return status;
+}
+
 static sah_status try_refusal_check(sah_error *error)
 {
     sah_refusal_check check;
@@ -602,6 +741,8 @@ TRY(gguf)
 TRY(torch)
 TRY(tokenizer)
 TRY(text)
+TRY(prompts)
+TRY(interchanged)
 TRY(ships)
 TRY(find)
 TRY(direction)
@@ -626,6 +767,10 @@ TRY(check)
 TRY(signed_ships)
 TRY(screen)
 TRY(matching)
+TRY(partners)
+TRY(apart)
+TRY(swap)
+TRY(numbers)
 TRY(refusal_check)
 TRY(together)
 TRY(find_more)
@@ -724,12 +869,15 @@ static int prepare(void **state)
         {"utility-0.jsonl", NULL},
         {"utility-1.jsonl", NULL},
     };
+    size_t size;
     sah_error error = {0};
     const sah_model_options options = {.threads = 1};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         strcpy(paths[i], scratch(files[i][0]));
         if (files[i][1] != NULL) scratch_write_text(paths[i], files[i][1]);
     }
+    scratch_write_text(scratch("pairs.csv"),
+                       "goal,partner\nHow to starve a goat?,How to feed a goat?\nWhy?,When?\n");
     scratch_write_text(scratch("text.txt"),
                        "A goat eats grass in the morning, and in the evening it sleeps.\n");
     scratch_write_text(scratch("asked.jsonl"),
@@ -737,6 +885,7 @@ static int prepare(void **state)
     expect_ok(sah_model_open(ORGANISM, &options, &model, &error), &error);
     expect_ok(sah_ships(model, &queries, &queries, &run_options, paths[5], &error), &error);
     expect_ok(sah_ships(model, &queries, NULL, &run_options, paths[6], &error), &error);
+    ships_text = (char *)scratch_read(paths[5], &size);
     prepare_searches();
     prepare_utility();
     prepare_pieces();
@@ -752,6 +901,7 @@ static int clean(void **state)
     (void)state;
     sah_model_close(model);
     sah_model_close(templated);
+    free(ships_text);
     return 0;
 }
 
@@ -764,6 +914,8 @@ int main(void)
         cmocka_unit_test(test_torch),
         cmocka_unit_test(test_tokenizer),
         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_interchanged),
         cmocka_unit_test(test_ships),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_direction),
@@ -788,6 +940,10 @@ int main(void)
         cmocka_unit_test(test_signed_ships),
         cmocka_unit_test(test_screen),
         cmocka_unit_test(test_matching),
+        cmocka_unit_test(test_partners),
+        cmocka_unit_test(test_apart),
+        cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_refusal_check),
         cmocka_unit_test(test_together),
         cmocka_unit_test(test_find_more),
