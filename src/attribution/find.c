@@ -9,6 +9,7 @@
 
 #include "attribution/find_journal.h"
 #include "attribution/subspace.h"
+#include "engine/beside.h"
 #include "engine/forward.h"
 #include "engine/sweep.h"
 #include "run/shard.h"
@@ -121,6 +122,12 @@ static sah_status take_candidates(void *ctx, int thread, sah_workspace *workspac
     return status;
 }
 
+/* What the progress line says of whole states that are rounded. */
+static const char *rounding_of(const sah_find_run *f)
+{
+    return f->model->precision == SAH_PRECISION_BF16 && !f->differs ? ", bf16 without differences" : "";
+}
+
 /* Sweeps `cells` beside the group; base_only: no candidate, but base states computed as for all. */
 static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, const size_t *cells, size_t n,
                         bool base_only, sah_error *error)
@@ -132,7 +139,7 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
     for (size_t i = 0; i < n; i++)
         candidates[i] =
             sah_candidate_of(&f->model->config, sah_find_head(f, cells[i]), &f->options->ablation);
-    snprintf(what, sizeof what, "find, step %zu: heads", f->step);
+    snprintf(what, sizeof what, "find%s, step %zu: heads", rounding_of(f), f->step);
     sah_sweep_options options = {
         .memory = f->options->memory,
         .progress = f->options->progress,
@@ -140,12 +147,28 @@ static sah_status sweep(sah_find_run *f, const sah_edit *edits, size_t n_edits, 
         .what = what,
         .done = f->n_there,
         .total = f->n_there + n,
+        .differences = f->differs,
         .base_only = base_only,
     };
     sah_sink sink = {&s, take_base, take_candidates};
     sah_status status = sah_sweep(f->model, f->forest, edits, n_edits, candidates, n, &options, &sink, error);
     pthread_mutex_destroy(&s.writing);
     free(candidates);
+    return status;
+}
+
+/* ---- Single passes ------------------------------------------------------------------------------------- */
+
+/* Final-norm states of all queries, [n, queries, d], under each of n ablations, as the sweeps have them. */
+static sah_status states_under(const sah_find_run *f, const sah_edit_list *ablations, size_t n, float *hidden,
+                               sah_error *error)
+{
+    const size_t each = (f->n_queries + f->n_contrast) * (size_t)f->model->config.d_model;
+    sah_status status = SAH_OK;
+    if (f->differs) return sah_forward_beside(f->model, f->forest, ablations, n, hidden, error);
+    for (size_t i = 0; i < n && status == SAH_OK; i++)
+        status =
+            sah_forward(f->model, f->forest, ablations[i].edits, ablations[i].n, hidden + i * each, error);
     return status;
 }
 
@@ -272,7 +295,8 @@ static sah_status sample_heads(sah_find_run *f, const size_t *cells, size_t n, s
     sah_sweep_options options = {.memory = f->options->memory,
                                  .progress = f->options->progress,
                                  .user = f->options->user,
-                                 .what = "find, sample: heads"};
+                                 .what = "find, sample: heads",
+                                 .differences = f->differs};
     sah_sink sink = {&s, sample_base, sample_take};
     if (status == SAH_OK)
         status = sah_sweep(f->model, forest, NULL, 0, candidates, n, &options, &sink, error);
@@ -350,36 +374,65 @@ static bool draw_own_group(const sah_find_run *f, size_t k, sah_head *heads, sah
     return sah_shard_has(&f->options->shard, first);
 }
 
+/* Groups that are measured together: all at once where that shares a base pass, else one by one, so that a run that
+ * is interrupted has them. */
+typedef struct drawn {
+    sah_head *heads; /* [most, n_group + 1], and room for one more */
+    sah_edit *edits; /* [most, 3 (n_group + 1)] */
+    sah_edit_list *ablations; /* [most] */
+    float *hidden; /* [most, queries, d] */
+    size_t n, most;
+} drawn;
+
+static sah_status measure_drawn(sah_find_run *f, drawn *g, double *angles, sah_error *error)
+{
+    const size_t each = (f->n_queries + f->n_contrast) * (size_t)f->model->config.d_model, n = f->n_group + 1;
+    sah_status status = states_under(f, g->ablations, g->n, g->hidden, error);
+    for (size_t i = 0; i < g->n && status == SAH_OK; i++) {
+        sah_turn turn;
+        status = sah_turn_measure(f->turning, g->hidden + i * each, "a random group, query", &turn, angles,
+                                  NULL, error);
+        if (status == SAH_OK) status = sah_find_write_random(f, g->heads + i * n, n, &turn, error);
+    }
+    g->n = 0;
+    return status;
+}
+
 static sah_status measure_random(sah_find_run *f, sah_error *error)
 {
-    size_t n = f->n_group + 1, d = (size_t)f->model->config.d_model, total = f->n_queries + f->n_contrast;
-    sah_head *heads = sah_alloc(2 * n, sizeof *heads);
-    sah_edit *edits = sah_alloc(3 * n, sizeof *edits);
-    float *hidden = sah_alloc_aligned(total * d, sizeof *hidden);
+    const size_t n = f->n_group + 1, total = f->n_queries + f->n_contrast, all = f->find->random_groups;
+    drawn g = {.most = f->differs && all > 0 ? all : 1};
+    g.heads = sah_alloc((g.most + 1) * n, sizeof *g.heads);
+    g.edits = sah_alloc(g.most * 3 * n, sizeof *g.edits);
+    g.ablations = sah_alloc(g.most, sizeof *g.ablations);
+    g.hidden = sah_alloc_aligned(g.most * total * (size_t)f->model->config.d_model, sizeof *g.hidden);
     double *angles = sah_alloc(f->find->rank, sizeof *angles);
     size_t there = f->n_random_own; /* lines of earlier runs, in this order */
-    sah_status status = heads != NULL && edits != NULL && hidden != NULL && angles != NULL
-                            ? SAH_OK
-                            : sah_fail_memory(error, "random groups");
-    for (size_t k = 0; k < f->find->random_groups && status == SAH_OK; k++) {
-        sah_turn turn;
-        if (!draw_own_group(f, k, heads, heads + n)) continue;
-        if (there > 0) {
-            there--;
-            continue;
+    sah_status status =
+        g.heads != NULL && g.edits != NULL && g.ablations != NULL && g.hidden != NULL && angles != NULL
+            ? SAH_OK
+            : sah_fail_memory(error, "random groups");
+    for (size_t k = 0; k < all && status == SAH_OK; k++) {
+        sah_head *heads = g.heads + g.n * n;
+        sah_edit *edits = g.edits + g.n * 3 * n;
+        if (draw_own_group(f, k, heads, g.heads + g.most * n)) {
+            if (there > 0) {
+                there--;
+                continue;
+            }
+            g.ablations[g.n++] = (sah_edit_list){edits, edits_of(f, heads, n, edits)};
         }
-        status = sah_forward(f->model, f->forest, edits, edits_of(f, heads, n, edits), hidden, error);
-        if (status == SAH_OK)
-            status =
-                sah_turn_measure(f->turning, hidden, "a random group, query", &turn, angles, NULL, error);
-        if (status == SAH_OK) status = sah_find_write_random(f, heads, n, &turn, error);
+        if (g.n == 0 || (g.n < g.most && k + 1 < all)) continue;
+        status = measure_drawn(f, &g, angles, error);
         if (status == SAH_OK && f->options->progress != NULL &&
-            !f->options->progress(f->options->user, "find: random groups", k + 1, f->find->random_groups))
+            !f->options->progress(f->options->user, "find: random groups", k + 1, all))
             status = sah_fail(error, SAH_INTERRUPTED, "interrupted");
     }
-    free(heads);
-    free(edits);
-    free(hidden);
+    if (status == SAH_OK && g.n > 0) status = measure_drawn(f, &g, angles, error);
+    free(g.heads);
+    free(g.edits);
+    free(g.ablations);
+    free(g.hidden);
     free(angles);
     return status;
 }
@@ -430,16 +483,18 @@ static sah_status save_states(const sah_find_run *f, sah_error *error)
     size_t d = (size_t)f->model->config.d_model, total = f->n_queries + f->n_contrast;
     size_t n_sets = 1 + f->n_group - f->n_start, numbers;
     sah_edit *edits = sah_alloc(3 * f->n_group + 1, sizeof *edits);
+    sah_edit_list *ablations = sah_alloc(n_sets, sizeof *ablations);
     float *hidden = sah_mul(n_sets, total * d, &numbers) ? sah_alloc_aligned(numbers, sizeof *hidden) : NULL;
-    sah_status status =
-        edits != NULL && hidden != NULL ? SAH_OK : sah_fail_memory(error, "the hidden states");
-    for (size_t i = 0; i < n_sets && status == SAH_OK; i++) {
-        size_t n = i == 0 ? 0 : edits_of(f, f->group, f->n_start + i, edits);
-        status = sah_forward(f->model, f->forest, edits, n, hidden + i * total * d, error);
-    }
+    sah_status status = edits != NULL && ablations != NULL && hidden != NULL
+                            ? SAH_OK
+                            : sah_fail_memory(error, "the hidden states");
+    for (size_t i = 0; i < n_sets && status == SAH_OK; i++) /* a group's edits begin with those of the last */
+        ablations[i] = (sah_edit_list){edits, i == 0 ? 0 : edits_of(f, f->group, f->n_start + i, edits)};
+    if (status == SAH_OK) status = states_under(f, ablations, n_sets, hidden, error);
     if (status == SAH_OK)
         status = sah_npy_write_floats(f->find->save_states, hidden, n_sets * total, d, error);
     free(edits);
+    free(ablations);
     free(hidden);
     return status;
 }
@@ -522,7 +577,10 @@ sah_status sah_find(const sah_model *model, const sah_strings *queries, const sa
     if (status == SAH_OK)
         status =
             sah_run_forest(model, lists, 2, options, SAH_FIND_TEMPLATE, NULL, &f.donors, &f.forest, error);
-    if (status == SAH_OK) status = sah_find_open(&f, queries, contrast, path, error);
+    if (status == SAH_OK) {
+        f.differs = sah_sweep_differs(model, f.forest, options->memory);
+        status = sah_find_open(&f, queries, contrast, path, error);
+    }
     if (status == SAH_OK && find->screen > 0 && queries->n > SAMPLE) status = screen_heads(&f, error);
     if (status == SAH_OK && works_alone(&f) && f.step == 0) status = run_step(&f, error);
     while (status == SAH_OK && !works_alone(&f) && f.step < find->steps) status = run_step(&f, error);

@@ -260,6 +260,7 @@ static json_t *make_settings(const sah_find_run *f)
                             find->shortlist > 0 ? json_integer((json_int_t)find->shortlist) : json_null(),
                             "random_groups", (json_int_t)find->random_groups, "seed", (json_int_t)find->seed);
     bool good = settings != NULL && own != NULL && json_object_update(settings, own) == 0 &&
+                sah_run_note_products(f->differs, settings) &&
                 sah_run_add_heads(settings, f->model, f->options);
     if (good && find->screen > 0)
         good = json_object_set_new(settings, "screen", json_integer((json_int_t)find->screen)) == 0;

@@ -31,6 +31,7 @@ typedef struct sah_find_run {
     const sah_find_options *find;
     const sah_strings *lists[2]; /* queries, contrast queries or NULL */
     sah_forest *forest;
+    bool differs; /* sweeps work by differences (engine/difference.h) */
     sah_donors *donors; /* of the run's ablation, or NULL */
     sah_journal *journal;
     size_t n_queries, n_contrast;
