@@ -109,7 +109,8 @@ static void draw_numbers(const sah_canvas *c, const colour_bar *b)
     double last = INFINITY;
     draw_number(c, b, 0);
     if (!(b->most > 0) || !isfinite(b->most)) return;
-    for (double ten = pow(10, floor(log10(b->most))), i = 0; i < 6; i++, ten /= 10) {
+    double ten = pow(10, floor(log10(b->most)));
+    for (int i = 0; i < 6; i++, ten /= 10) {
         for (size_t r = 0; r < 3; r++) {
             double value = rounds[r] * ten, x = place_on(b, value);
             if (value > b->most || last - x < room || x - place_on(b, 0) < room) continue;

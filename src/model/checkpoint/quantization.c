@@ -141,10 +141,10 @@ static sah_status refuse_kinds(const sah_tensors *tensors, sah_error *error)
 static sah_tensor *sibling(sah_tensors *tensors, const char *name, const char *suffix, const char *ending)
 {
     char other[NAME_BYTES];
-    const size_t n = strlen(name) - strlen(suffix);
-    if (n + strlen(ending) >= sizeof other) return NULL;
+    const size_t n = strlen(name) - strlen(suffix), rest = strlen(ending) + 1;
+    if (n + rest > sizeof other) return NULL;
     memcpy(other, name, n);
-    strcpy(other + n, ending);
+    memcpy(other + n, ending, rest);
     const sah_tensor *found = sah_tensors_find(tensors, other);
     return found != NULL ? &tensors->items[found - tensors->items] : NULL;
 }

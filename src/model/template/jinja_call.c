@@ -38,7 +38,7 @@ enum { MOST_PARAMETERS = 6 };
 static bool bind(sah_jrun *run, const sah_jbuiltin *builtin, const char *what, const sah_jargs *args,
                  sah_jv *a)
 {
-    size_t n, given = args->n;
+    size_t n, given;
     parameter_place(builtin->parameters, sah_jtext_c(""), &n);
     if (args->n > n) {
         sah_jr_fail(run, "%s %s takes at most %zu arguments (%zu given)", what, builtin->name, n, args->n);

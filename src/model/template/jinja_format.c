@@ -42,9 +42,9 @@ static bool add_integer(sah_jrun *run, sah_jbuffer *buffer, const field *f, int6
     const uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     size_t n = 0;
     if (value < 0)
-        strcpy(sign, "-");
+        sign[0] = '-';
     else if (f->plus || f->blank)
-        strcpy(sign, f->plus ? "+" : " ");
+        sign[0] = f->plus ? '+' : ' ';
     const unsigned base = f->type == 'x' || f->type == 'X' ? 16
                           : f->type == 'o'                 ? 8
                           : f->type == 'b'                 ? 2
@@ -75,9 +75,9 @@ static bool add_real(sah_jrun *run, sah_jbuffer *buffer, const field *f, double 
     char text[400], format[8], sign[2] = "";
     size_t n;
     if (signbit(value) && !isnan(value))
-        strcpy(sign, "-");
+        sign[0] = '-';
     else if (f->plus || f->blank)
-        strcpy(sign, f->plus ? "+" : " ");
+        sign[0] = f->plus ? '+' : ' ';
     if (f->precision > 50) {
         sah_jr_fail(run, "a number with more than 50 decimals is not supported");
         return false;
