@@ -23,8 +23,7 @@ sah_status check_refusal(const cli_options *o, const sah_model *model, const sah
     if (out->thinking > 0)
         fprintf(stderr,
                 "warning: %zu of %zu sampled responses are still thinking after a few tokens: whether they "
-                "refuse is "
-                "not known. Turn the thinking off where the template can (--template-var "
+                "refuse is not known. Turn thinking off where the template allows it (--template-var "
                 "enable_thinking=false)\n",
                 out->thinking, out->sampled);
     else if (2 * out->refused < out->sampled)

@@ -10,9 +10,9 @@ int interchange_usage(const cli_options *o, const char *command)
     static const char *const names[] = {"--partners", "--contrast-partners", "--match", "--direction"};
     const bool swap = o->ablation.op == SAH_OP_SWAP, mean_data = o->ablation.op == SAH_OP_MEAN_DATA;
     for (int i = 0; i < 4 && !swap; i++)
-        if (o->given[of_swap[i]]) return usage_error("%s: %s belongs to --op swap", command, names[i]);
+        if (o->given[of_swap[i]]) return usage_error("%s: %s needs --op swap", command, names[i]);
     if (!mean_data && (o->reference != NULL || o->given[OPT_POSITIONS]))
-        return usage_error("%s: --reference and --positions belong to --op mean-data", command);
+        return usage_error("%s: --reference and --positions need --op mean-data", command);
     if (mean_data && o->reference == NULL)
         return usage_error("%s: --op mean-data needs --reference FILE", command);
     if (o->given[OPT_MATCH] && o->partners == NULL)

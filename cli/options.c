@@ -22,25 +22,25 @@ const option_spec options_table[N_OPTIONS] = {
     [OPT_PART] = {"part", 0, "q|k|v|q,v...", PARTS, PLACE(ablation.parts), 0, 0,
                   "what of a head is ablated (default: q)"},
     [OPT_OP] = {"op", 0, "scale|mean|swap|mean-data", CHOICE, PLACE(ablation.op), 0, 0,
-                "how (default: scale); swap: by the states of each query's partner;\n"
-                "mean-data: by means over --reference"},
+                "how (default: scale); swap: with the states of each query's partner;\n"
+                "mean-data: with means over --reference"},
     [OPT_SCALE] = {"scale", 0, "F", FACTOR, PLACE(ablation.factor), 0, 0,
                    "factor of scale (default: 1e-4; 0 is exact)"},
     [OPT_PARTNERS] = {"partners", 0, "FILE", NAME, PLACE(partners), 0, 0,
-                      "of swap: line i is the partner of query i (default: the column partner\nof QUERIES)"},
+                      "for swap: line i is the partner of query i (default: the column partner\nof QUERIES)"},
     [OPT_MATCH] = {"match", 0, "length|words", MAYBE_CHOICE, PLACE(match), 0, 0,
                    "choose partners from --partners: of nearest length (default), or with\n"
                    "most words in common"},
     [OPT_DIRECTION] = {"direction", 0, "necessity|sufficiency", CHOICE, PLACE(direction), 0, 0,
-                       "of swap: queries with their partners' states (default), or partners with\n"
+                       "for swap: queries with their partners' states (default), or partners with\n"
                        "the queries'"},
     [OPT_CONTRAST_PARTNERS] = {"contrast-partners", 0, "FILE", NAME, PLACE(contrast_partners), 0, 0,
-                               "of swap: the partners of the contrast queries (default: chosen from\n"
+                               "for swap: the partners of the contrast queries (default: chosen from\n"
                                "--partners, by --match)"},
     [OPT_REFERENCE] = {"reference", 0, "FILE", NAME, PLACE(reference), 0, 0,
-                       "of mean-data: the queries whose mean it is"},
+                       "for mean-data: the queries whose mean it is"},
     [OPT_POSITIONS] = {"positions", 0, "end|all", CHOICE, PLACE(positions), 0, 0,
-                       "of mean-data: a mean for each position counted from the end (default),\n"
+                       "for mean-data: a mean for each position counted from the end (default),\n"
                        "or one over all"},
     [OPT_LAYERS] = {"layers", 0, "A:B", RANGE, PLACE(layer_from), 0, 0, "only layers A to B-1"},
     [OPT_HEADS] = {"heads", 0, "A:B", RANGE, PLACE(head_from), 0, 0, "only heads A to B-1 of each layer"},
@@ -51,7 +51,7 @@ const option_spec options_table[N_OPTIONS] = {
                     "system prompt, where the template has a place for one"},
     [OPT_TEMPLATE_VAR] = {"template-var", 0, "NAME=VALUE", LIST, PLACE(template_vars), 0, 0,
                           "a variable of the chat template (enable_thinking=false); VALUE is JSON,\n"
-                          "or else a text; may be given several times"},
+                          "or else plain text; may be given several times"},
     [OPT_TEMPLATE_DATE] = {"template-date", 0, "YYYY-MM-DD|today", NAME, PLACE(template_date), 0, 0,
                            "the day that a chat template takes for today (default: 2024-07-26,\n"
                            "so that prompts do not change from day to day)"},
@@ -64,11 +64,11 @@ const option_spec options_table[N_OPTIONS] = {
                     "column or key of the queries (default: input, goal, query or prompt),\n"
                     "in judge of the responses (response, generation or output)"},
     [OPT_PRECISION] = {"precision", 0, "f32|bf16|auto", CHOICE, PLACE(precision), 0, 0,
-                       "of weights and products (default: f32)"},
+                       "type of weights and products (default: f32)"},
     [OPT_DEVICE] = {"device", 0, "cpu|cuda|auto", CHOICE, PLACE(device), 0, 0,
-                    "what computes (default: cpu); auto: an NVIDIA card where one will do"},
+                    "what to compute on (default: cpu); auto: an NVIDIA card where one will do"},
     [OPT_MEMORY] = {"memory", 0, "SIZE", BYTES, PLACE(memory), 0, 0,
-                    "memory for weights and all else, as 512M or 24G: weights that do not fit\n"
+                    "memory for weights and everything else, as 512M or 24G: weights that do not fit\n"
                     "are read again each time they are needed"},
     [OPT_CONTRAST] = {"contrast", 0, "FILE", NAME, PLACE(contrast), 0, 0,
                       "harmless queries, scored in the same run; in compare, their result"},
@@ -84,7 +84,7 @@ const option_spec options_table[N_OPTIONS] = {
     [OPT_JSON] = {"json", 0, NULL, FLAG, PLACE(json), 0, 0, "print JSON"},
     [OPT_TOP] = {"top", 0, "N", COUNT, PLACE(top), 1, INT_MAX, "only the first N heads"},
     [OPT_BY_QUERY] = {"by-query", 0, NULL, FLAG, PLACE(by_query), 0, 0,
-                      "rank the heads of every query apart (ten unless --top)"},
+                      "rank the heads of every query separately (ten unless --top)"},
     [OPT_FORMAT] = {"format", 0, "tsv|json|reference", WORD, PLACE(format), 0, 0,
                     "how to write it (default: tsv); reference: one line\n"
                     "{\"query\": {\"layer-head\": score, ... ten}} per query"},
@@ -95,10 +95,10 @@ const option_spec options_table[N_OPTIONS] = {
     [OPT_STEP] = {"step", 0, "N", COUNT, PLACE(step), 0, INT_MAX,
                   "which step of a find result (default: 0, every head alone)"},
     [OPT_WIDTH] = {"width", 0, "MM", NUMBER, PLACE(width), 20, 2000,
-                   "of a picture, in millimetres, at most (default: 89; 183 where there are\n"
+                   "greatest width of a picture in millimetres (default: 89; 183 where there are\n"
                    "more than 20 heads a layer)"},
     [OPT_MATCH_LENGTH] = {"match-length", 0, NULL, FLAG, PLACE(match_length), 0, 0,
-                          "of the harmless queries take one for each harmful one, of like length"},
+                          "take one harmless query of like length for each harmful one"},
     [OPT_OPENING] = {"opening", 0, "M", COUNT, PLACE(opening), 0, 256,
                      "tokens of the model's own answer whose probability is followed, for the\n"
                      "signed effect (default: 8; 0 leaves it out)"},
@@ -119,7 +119,7 @@ const option_spec options_table[N_OPTIONS] = {
     [OPT_SHORTLIST] = {"shortlist", 0, "K", COUNT, PLACE(shortlist), 1, INT_MAX,
                        "later steps try only the first step's K best heads"},
     [OPT_RANDOM_GROUPS] = {"random-groups", 0, "N", COUNT, PLACE(random_groups), 0, 100000,
-                           "random groups each later step is held against (default: 19)"},
+                           "random groups that each later step is compared with (default: 19)"},
     [OPT_SAVE_STATES] = {"save-states", 0, "FILE.npy", NAME, PLACE(save_states), 0, 0,
                          "hidden states of the unablated model and of each step's group"},
     [OPT_CONCENTRATION] = {"concentration", 0, NULL, FLAG, PLACE(concentration), 0, 0,
@@ -136,30 +136,30 @@ const option_spec options_table[N_OPTIONS] = {
     [OPT_LABEL] = {"label", 0, "KEY", NAME, PLACE(label), 0, 0,
                    "key of a verdict given by hand, to report precision and recall"},
     [OPT_MAX_NEW_TOKENS] = {"max-new-tokens", 0, "N", INT_COUNT, PLACE(max_new_tokens), 1, INT_MAX,
-                            "tokens of a response at most (default: 128)"},
+                            "greatest length of a response in tokens (default: 128)"},
     [OPT_TEMPERATURE] = {"temperature", 0, "T", NUMBER, PLACE(temperature), 0, DBL_MAX,
                          "draw tokens, logits divided by T (default: greedy, T = 0)"},
     [OPT_TOP_K] = {"top-k", 0, "K", INT_COUNT, PLACE(top_k), 1, INT_MAX, "draw from the K likeliest tokens"},
     [OPT_TOP_P] = {"top-p", 0, "P", NUMBER, PLACE(top_p), DBL_MIN, 1,
-                   "draw from the likeliest tokens that have probability P together"},
+                   "draw from the likeliest tokens that together have probability P"},
     [OPT_SEED] = {"seed", 0, "N", SEED, PLACE(seed), 0, 0,
-                  "of the draws (default: 0); the same seed gives the same text"},
+                  "seed of the draws (default: 0); the same seed gives the same text"},
     [OPT_SWEEP_HEADS] = {"sweep-heads", 0, "N|N,N...", COUNTS, PLACE(sweep_heads), 1, INT_MAX,
                          "answer N + 1 times: no head ablated, the first of --from, ...\nthe first N; with "
                          "1,2,4,8 those numbers of heads alone"},
     [OPT_FROM] = {"from", 0, "RESULT", NAME, PLACE(from), 0, 0,
                   "a result whose order of heads --sweep-heads follows (see rank)"},
     [OPT_RANDOM_HEADS] = {"random-heads", 0, "SEED", SEED, PLACE(random_seed), 0, 0,
-                          "with --sweep-heads: beside each number of heads as many random ones"},
+                          "with --sweep-heads: beside each number of heads, as many random ones"},
     [OPT_PERPLEXITY] = {"perplexity", 0, "FILE", NAME, PLACE(perplexity), 0, 0,
                         "a text whose perplexity to report"},
     [OPT_WINDOW] = {"window", 0, "N", COUNT, PLACE(window), 1, INT_MAX,
-                    "tokens of a window of that text (default: the longest the model takes)"},
+                    "tokens in a window of that text (default: the longest the model takes)"},
     [OPT_DELIMITER] = {"delimiter", 0, "TEXT", TEXT, PLACE(delimiter), 0, 0,
-                       "put between context and choice (default: nothing; \" \" where the choices\n"
+                       "text to put between context and choice (default: nothing; \" \" where the choices\n"
                        "do not begin with a blank)"},
     [OPT_LAYER] = {"layer", 0, "L", INT_COUNT, PLACE(layer), 0, INT_MAX,
-                   "project every head on the direction behind layer L\n(default: each head behind its own)"},
+                   "project every head on the direction after layer L\n(default: each head after its own)"},
     [OPT_CHECK_REFUSAL] = {"check-refusal", 0, "off|on", CHOICE, PLACE(check_refusal), 0, 0,
                            "warn when the model hardly refuses a sample of the queries\n"
                            "(default: on with a chat template)"},
@@ -382,7 +382,8 @@ static void describe_value(const option_spec *spec, char out[96])
         snprintf(out, 96, "%s, a number", spec->argument);
         return;
     case COUNTS:
-        snprintf(out, 96, "%s, a whole number from %.0f on, or growing ones", spec->argument, spec->low);
+        snprintf(out, 96, "%s, a whole number from %.0f on, or several in ascending order", spec->argument,
+                 spec->low);
         return;
     case RANGE:
         snprintf(out, 96, "%s, whole numbers with A below B, B left out, as in 0:4", spec->argument);

@@ -13,7 +13,7 @@ int report_error(const sah_error *error)
         /* A run says no more than that; what came to nothing says what it was. */
         const bool run = strcmp(error->message, "interrupted") == 0;
         fprintf(stderr, "sahara: %s%s\n", error->message,
-                run ? "; what was finished is kept, the same command carries on" : "");
+                run ? "; what was finished is kept, and the same command carries on" : "");
         return EXIT_INTERRUPTED;
     }
     char option[64];

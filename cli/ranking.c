@@ -108,8 +108,8 @@ sah_status tell_heads(const char *path, sah_error *error)
                     counts[SAH_UNDECIDED] == 1 ? "is" : "are");
         } else {
             fprintf(stderr,
-                    "%d-%d has the highest mean, %.3g nats; which heads are general only harmless queries "
-                    "(--contrast) tell.",
+                    "%d-%d has the highest mean, %.3g nats; only harmless queries (--contrast) can tell "
+                    "which heads are general.",
                     ranked[0].head.layer, ranked[0].head.head, ranked[0].mean);
         }
         fprintf(stderr, " All of them: sahara rank %s\n", path);

@@ -22,8 +22,9 @@ sah_status match_length(const cli_options *o, const sah_model *model, const sah_
     if (!o->match_length || contrast->n == 0) return SAH_OK;
     sah_status status = sah_match_lengths(model, queries, template_, o->system, contrast, out, error);
     if (status == SAH_OK && !o->quiet)
-        fprintf(stderr, "%zu of %zu harmless queries, %.1f tokens a prompt beside %.1f\n", contrast->n,
-                out->from, out->contrast_tokens, out->tokens);
+        fprintf(stderr,
+                "%zu of %zu harmless queries taken: %.1f tokens a prompt, beside %.1f for the harmful ones\n",
+                contrast->n, out->from, out->contrast_tokens, out->tokens);
     return status;
 }
 
@@ -98,10 +99,11 @@ sah_status scoring_openings(const cli_options *o, const char *default_template, 
         fprintf(stderr, ", %zu of %zu contrast queries", count(all->refused, n, all->n), all->n - n);
     fprintf(stderr, "\n");
     if (thinking > 0)
-        fprintf(stderr,
-                "warning: %zu of %zu responses are still thinking then: they count neither as refused nor as "
-                "answered\n",
-                thinking, all->n);
+        fprintf(
+            stderr,
+            "warning: %zu of %zu responses are still thinking by then: they count neither as refused nor as "
+            "answered\n",
+            thinking, all->n);
     return SAH_OK;
 }
 

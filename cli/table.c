@@ -146,8 +146,6 @@ int table_write(const cli_options *o, const char *text, const char *const *spare
     const int code = write_result(NULL, aligned);
     free(aligned);
     if (left_out > 0 && !o->quiet)
-        fprintf(stderr,
-                "%d columns left out, which are in a file's table (-o FILE), or all in a wider terminal\n",
-                left_out);
+        fprintf(stderr, "%d columns left out; a file (-o FILE) or a wider terminal has them all\n", left_out);
     return code;
 }

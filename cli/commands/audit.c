@@ -64,7 +64,8 @@ static int run(const cli_options *o)
         if (status == SAH_OK && result.is_part) {
             if (!o->quiet)
                 fprintf(stderr,
-                        "%s\nWhen all have, sahara merge DIR... -o OUT unites what they wrote; this command "
+                        "%s\nWhen all shards are done, sahara merge DIR... -o OUT unites what they wrote; "
+                        "this command "
                         "without --shard, with -o OUT,\nthen does what is left.\n",
                         result.sentence);
         } else if (status == SAH_OK) {
@@ -82,7 +83,7 @@ const cli_command command_audit = {
     .arguments = "MODEL [HARMFUL HARMLESS] -o DIR",
     .summary = "the whole question in one run: does refusal hang on few heads?",
     .details =
-        "Asks harmful and harmless queries (80 of each of its own where no files are given). Every second\n"
+        "Asks harmful and harmless queries (80 of each of its own unless files are given). Every second\n"
         "query serves to look for the heads that refusal hangs on (Ships with signed effect by q and by v,\n"
         "the refusal direction, a search for a group); those heads are ablated on the other queries, beside\n"
         "random heads. DIR gets card.html, card.md, card.json and the results behind them. An interrupted\n"

@@ -30,7 +30,7 @@ static int run(const cli_options *o)
     char *text = NULL;
     bool given = o->n_arguments > 1;
     if (!given && (o->given[OPT_COLUMN] || o->given[OPT_LIMIT]))
-        return usage_error("bench: --column and --limit belong to QUERIES");
+        return usage_error("bench: --column and --limit need QUERIES");
     sah_status status = SAH_OK;
     if (given) status = sah_queries_read(o->arguments[1], o->column, o->limit, &queries, &error);
     if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &model, &error);
@@ -49,7 +49,7 @@ const cli_command command_bench = {
     .details =
         "Runs Ships of two heads of every layer (or of --layers and --heads) on QUERIES, or on a dozen that "
         "are\n"
-        "built in, and tells the useful operations a second as a share of what the matrix products alone "
+        "built in, and reports the useful operations a second as a share of what the matrix products alone "
         "reach\n"
         "here, where the rest of the time goes, what sharing saves, and memory.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, QUERY_OPTIONS, SWEEP_OPTIONS, OPT_OUTPUT, OPT_JSON},

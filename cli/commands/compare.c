@@ -56,7 +56,8 @@ static int run(const cli_options *o)
     sah_error error = {0};
     char *text = NULL;
     if (o->contrast == NULL && o->n_arguments < 2)
-        return usage_error("compare: give two results or more, or --contrast RESULT with the harmless one");
+        return usage_error(
+            "compare: give two results or more, or one and --contrast RESULT, the harmless one");
     if (o->format != NULL && strcmp(o->format, "reference") == 0)
         return usage_error("compare: --format is tsv or json");
     sah_status status =
@@ -74,7 +75,7 @@ const cli_command command_compare = {
         "For every pair of results of ships, find or direction: Spearman's correlation over the heads that "
         "both\n"
         "have, and how many of the highest 5, 10 and 20 they share, beside what two random choices would.\n"
-        "With --contrast the ranking of one result of ships against one of the same model and settings on "
+        "With --contrast it ranks one result of ships against one of the same model and settings on "
         "harmless\n"
         "queries, with verdicts, as if both had been scored in one run.\n",
     .options = {OPT_CONTRAST, OPT_FORMAT, OPT_SORT, OPT_STEP, OPT_TOP, OPT_OUTPUT},

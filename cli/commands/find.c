@@ -38,7 +38,7 @@ static int run(const cli_options *o)
     sah_error error = {0};
     cli_scoring s;
     sah_find_options find = find_options(o);
-    if (o->top > 0 && !o->screen) return usage_error("find: --top belongs to --screen");
+    if (o->top > 0 && !o->screen) return usage_error("find: --top needs --screen");
     if (o->screen && find.screen < find.steps)
         return usage_error("find: --top %zu: fewer heads than the %zu of --steps", find.screen, find.steps);
     if ((o->screen || find.steps > 1) && o->shard.count > 1 && o->together == NULL)
@@ -68,7 +68,8 @@ const cli_command command_find = {
         "(Sahara):\n"
         "each step adds the head that turns it most beside those already found. With --contrast the shift "
         "on\n"
-        "harmless queries is taken off. Says of each step whether it is better than chance. OUT is a journal "
+        "harmless queries is subtracted. Says for each step whether it is better than chance. OUT is a "
+        "journal "
         "of\n"
         "JSON lines; an interrupted run carries on where it stopped, and one with more --steps where it "
         "ended.\n",

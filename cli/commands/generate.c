@@ -28,8 +28,9 @@ static sah_status heads_of_result(const cli_options *o, const sah_model_info *mo
     }
     if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n_ranked, error);
     if (status == SAH_OK && n_ranked < o->sweep_heads.most) {
-        snprintf(error->message, sizeof error->message, "--sweep-heads %zu: %.200s has scores of %zu heads",
-                 o->sweep_heads.most, o->from, n_ranked);
+        snprintf(error->message, sizeof error->message,
+                 "--sweep-heads %zu: %.200s has scores of only %zu heads", o->sweep_heads.most, o->from,
+                 n_ranked);
         status = error->status = SAH_BAD_ARGUMENT;
     }
     if (status == SAH_OK && (*heads = calloc(o->sweep_heads.most, sizeof **heads)) == NULL) {

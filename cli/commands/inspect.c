@@ -91,7 +91,7 @@ const cli_command command_inspect = {
         "weights. --tokens prints the ids of a text on one line (special tokens recognised, BOS only if the\n"
         "model asks for one), --prompt a text wrapped in the model's chat template. --check loads the "
         "model,\n"
-        "runs a prompt, and says of each part whether it is supported: yes, partly, no or none, with "
+        "runs a prompt, and says for each part whether it is supported: yes, partly, no or none, with "
         "reasons;\n"
         "the exit status is 1 where one is not.\n",
     .options = {OPT_CHECK, OPT_TOKENS, OPT_PROMPT, TEMPLATE_OPTIONS, OPT_JSON, MODEL_OPTIONS, OPT_OUTPUT},

@@ -65,7 +65,7 @@ static int run(const cli_options *o)
     cli_progress progress;
     bool guarded = o->judge_model != NULL;
     if (!guarded && (o->given[OPT_JUDGE_TEMPLATE] || o->given[OPT_JUDGE_THRESHOLD]))
-        return usage_error("judge: --judge-template and --judge-threshold belong to --judge-model");
+        return usage_error("judge: --judge-template and --judge-threshold need --judge-model");
     sah_model_options model_options = options_model(o);
     sah_status status = sah_judge_new(o->judge_rule, o->phrases, &judge, &error);
     if (status == SAH_OK && guarded) {

@@ -20,7 +20,7 @@ static int run(const cli_options *o)
         const sah_result_info *info = sah_result_describe(result);
         bool colour = isatty(STDOUT_FILENO) && o->output == NULL && getenv("NO_COLOR") == NULL;
         if (info->n_screened > 0 && !o->quiet)
-            fprintf(stderr, "screened: %zu of %zu heads are scored exactly, the others stand below\n",
+            fprintf(stderr, "screened: %zu of %zu heads are scored exactly; the others come after them\n",
                     info->n_scored, info->n_expected);
         else if (info->n_scored < info->n_expected && !o->quiet)
             fprintf(stderr, "the run is not finished: %zu of %zu heads\n", info->n_scored, info->n_expected);
@@ -45,7 +45,7 @@ const cli_command command_rank = {
     .details =
         "Reads results of ships, find and direction. Heads in order of mean KL (ships) or shift (find), "
         "or of harmful\n"
-        "minus harmless where the result has contrast queries; then with a verdict: safety, general, "
+        "minus harmless where the result has contrast queries; then each with a verdict: safety, general, "
         "undecided, or\n"
         "negligible. Intervals are 95 % bootstrap intervals over queries. Several results of ships, of one "
         "model and\n"

@@ -27,8 +27,8 @@ const cli_command command_report = {
                "and after; how far results agree; settings, and the commands to repeat it all.\n"
                "OUT.svg and OUT.png are the heat map of one result (of several of ships that belong "
                "together: as rank\n"
-               "takes them), of step --step, for a paper: sizes in millimetres, at most --width. OUT.tsv are "
-               "its numbers.\n",
+               "takes them), of step --step, for a paper: sizes in millimetres, at most --width. OUT.tsv "
+               "holds its numbers.\n",
     .options = {OPT_OUTPUT, OPT_TOP, OPT_STEP, OPT_SORT, OPT_WIDTH},
     .least = 1,
     .most = -1,

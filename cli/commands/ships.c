@@ -49,7 +49,7 @@ static int run(const cli_options *o)
 {
     sah_error error = {0};
     cli_scoring s;
-    if (o->top > 0 && !o->screen) return usage_error("ships: --top belongs to --screen");
+    if (o->top > 0 && !o->screen) return usage_error("ships: --top needs --screen");
     if (o->screen && o->shard.count > 1 && o->together == NULL)
         return usage_error("ships: --screen with --shard needs --together DIR");
     if (o->apart && (o->screen || o->together != NULL))
@@ -88,12 +88,12 @@ const cli_command command_ships = {
         "head is ablated. OUT is a journal of JSON lines; an interrupted run carries on where it stopped.\n"
         "--contrast scores a harmless set in the same run: a head that is high on both is general, not "
         "safety.\n"
-        "Beside it stands the signed effect: how much less likely the beginning of the model's own answer\n"
+        "Beside it comes the signed effect: how much less likely the beginning of the model's own answer\n"
         "becomes, in nats a token. A head that refusals rest on weakens them and leaves other answers "
         "alone.\n"
-        "--screen finds the highest heads alone, exactly and many times faster. --part q,v ablates both of "
+        "--screen finds only the highest heads, exactly and many times faster. --part q,v ablates both of "
         "a\n"
-        "head at once; with --apart each alone, a result each, with one loading and one sweep.\n"
+        "head at once; with --apart each alone, with a result of its own, in one load and one sweep.\n"
         "See `sahara rank` for reading the result.\n",
     .options = {MODEL_OPTIONS, ABLATION_OPTIONS, PARTNER_OPTIONS, OPT_CONTRAST_PARTNERS, QUERY_OPTIONS,
                 SWEEP_OPTIONS, OPT_OUTPUT, OPT_CONTRAST, OPT_MATCH_LENGTH, OPT_CHECK_REFUSAL, OPT_OPENING,

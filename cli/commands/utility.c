@@ -106,7 +106,7 @@ const cli_command command_utility = {
     .details =
         "ITEMS is JSON lines {\"context\":\"...\",\"choices\":[\"...\",\"...\"],\"label\":0}, or an array of "
         "them. A choice's\n"
-        "score is the sum of its tokens' log-likelihoods behind the context, as in the LM Evaluation "
+        "score is the sum of its tokens' log-likelihoods after the context, as in the LM Evaluation "
         "Harness: acc\n"
         "takes the highest, acc_norm the highest per byte of the choice. --perplexity scores a text in "
         "windows.\n"

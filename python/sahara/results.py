@@ -287,7 +287,7 @@ def from_lines(lines: Sequence[str]) -> Result:
     try:
         command = json.loads(lines[0])["sahara"]
     except (IndexError, ValueError, KeyError, TypeError):
-        raise Error("not a result: its first line is no header") from None
+        raise Error("not a result: its first line is not a header") from None
     return _KINDS.get(command, Result)(lines)
 
 

@@ -89,10 +89,10 @@ static sah_status unit_behind(const direction *a, size_t layer, double *unit, do
     double size = length_of(a->residual[HARMFUL] + (layer + 1) * a->d, a->d);
     if (!isfinite(*length) || !isfinite(size))
         return sah_fail(error, SAH_FAILED,
-                        "the residual behind layer %zu is not finite; the checkpoint may be damaged", layer);
+                        "the residual after layer %zu is not finite; the checkpoint may be damaged", layer);
     if (*length <= SAME * size)
         return sah_fail(error, SAH_FAILED,
-                        "the harmful and the harmless queries have the same mean residual behind layer %zu: "
+                        "the harmful and the harmless queries have the same mean residual after layer %zu: "
                         "there is no direction between them",
                         layer);
     for (size_t j = 0; j < a->d; j++) unit[j] /= *length;

@@ -519,7 +519,7 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
     for (size_t i = 0; i < f->n_heads; i++) free_heads += !sah_find_in_group(f, f->heads[i]);
     if (find->steps > free_heads)
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "steps",
-                              " %zu: only %zu heads are there to choose from", find->steps, free_heads);
+                              " %zu: there are only %zu heads to choose from", find->steps, free_heads);
     if (find->screen > 0 && f->n_start > 0)
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "screen",
                               ": cannot be combined with a starting group: it tries each head alone");
@@ -528,10 +528,9 @@ static sah_status check_options(const sah_find_run *f, sah_error *error)
                               find->screen, find->steps);
     if (sah_shard_is_part(&f->options->shard) && f->options->together == NULL &&
         (find->steps > 1 || find->screen > 0 || find->save_states != NULL))
-        return sah_fail(
-            error, SAH_BAD_ARGUMENT,
-            "a shard of several steps or of screening needs the other shards' journals: say in which "
-            "folder all of them lie");
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "a shard of several steps or of screening needs the other shards' journals: give the "
+                        "folder that holds them all");
     if (find->shortlist > 0 && find->shortlist < find->steps)
         return sah_fail_field(error, SAH_BAD_ARGUMENT, "shortlist", " %zu: fewer heads than the %zu steps",
                               find->shortlist, find->steps);

@@ -34,9 +34,10 @@ static sah_status add_path(const sah_model *model, const sah_donors *donors, pat
 {
     size_t more = n > 0 ? n - 1 : 0, limit = (size_t)model->config.max_positions;
     if (limit > 0 && query->n + more > limit)
-        return sah_fail(error, SAH_FAILED,
-                        "a query of %zu tokens and its opening are more than the model's %zu", query->n,
-                        limit);
+        return sah_fail(
+            error, SAH_FAILED,
+            "a query of %zu tokens and its opening are together longer than the %zu tokens the model takes",
+            query->n, limit);
     int32_t *path = sah_alloc(query->n + more, sizeof *path),
             *source = query->source != NULL ? sah_alloc(query->n + more, sizeof *source) : NULL;
     if (path == NULL || (query->source != NULL && source == NULL)) {

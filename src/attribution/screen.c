@@ -516,7 +516,7 @@ sah_status sah_ships_screen(const sah_model *model, const sah_strings *queries, 
     if (part && options->together == NULL) {
         return sah_fail(
             error, SAH_BAD_ARGUMENT,
-            "a shard of screening needs the other shards' journals: say in which folder all of them lie");
+            "a shard of screening needs the other shards' journals: give the folder that holds them all");
     }
     sah_status status = sah_shard_check(&options->shard, error);
     if (status == SAH_OK)

@@ -23,9 +23,10 @@ static sah_status compare_rope(const sah_checkpoint *a, const sah_checkpoint *b,
     if (status == SAH_OK) sah_rope_frequencies(&b->config.ropes[0], y);
     for (size_t i = 0; i < n && status == SAH_OK; i++) {
         if (x[i] < y[i] || x[i] > y[i])
-            status = sah_fail(error, SAH_FAILED,
-                              "%s and %s cannot be mixed: RoPE frequency %zu is %.9g there, %.9g here",
-                              a->path, b->path, i, x[i], y[i]);
+            status = sah_fail(
+                error, SAH_FAILED,
+                "%s and %s cannot be mixed: RoPE frequency %zu is %.9g in the first, %.9g in the second",
+                a->path, b->path, i, x[i], y[i]);
     }
     free(x);
     free(y);
@@ -74,28 +75,32 @@ static sah_status compare(const sah_checkpoint *a, const sah_checkpoint *b, sah_
                               {"RoPE scaling", i->rope_scaling, j->rope_scaling}};
     for (size_t t = 0; t < sizeof texts / sizeof *texts; t++) {
         if (strcmp(texts[t][1], texts[t][2]) != 0)
-            return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: %s %s there, %s here", a->path,
+            return sah_fail(error, SAH_FAILED,
+                            "%s and %s cannot be mixed: %s %s in the first, %s in the second", a->path,
                             b->path, texts[t][0], texts[t][1], texts[t][2]);
     }
     for (size_t t = 0; t < sizeof numbers / sizeof *numbers; t++) {
         if (numbers[t].a < numbers[t].b || numbers[t].a > numbers[t].b)
-            return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: %s %.15g there, %.15g here",
-                            a->path, b->path, numbers[t].what, numbers[t].a, numbers[t].b);
+            return sah_fail(error, SAH_FAILED,
+                            "%s and %s cannot be mixed: %s %.15g in the first, %.15g in the second", a->path,
+                            b->path, numbers[t].what, numbers[t].a, numbers[t].b);
     }
     for (int l = 0; l < x->n_layers; l++) {
         const sah_layer_kind p = sah_config_layer(x, l), q = sah_config_layer(y, l);
         if (p.experts != q.experts)
-            return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: layer %d has experts in one alone",
-                            a->path, b->path, l);
+            return sah_fail(error, SAH_FAILED,
+                            "%s and %s cannot be mixed: layer %d has experts in only one of them", a->path,
+                            b->path, l);
         if (p.mixer != q.mixer || p.n_heads != q.n_heads || p.head_dim != q.head_dim ||
             p.n_kv_heads != q.n_kv_heads)
-            return sah_fail(error, SAH_FAILED, "%s and %s cannot be mixed: layer %d has other heads in one",
+            return sah_fail(error, SAH_FAILED,
+                            "%s and %s cannot be mixed: layer %d does not have the same heads in both",
                             a->path, b->path, l);
         if (p.d_ff != q.d_ff || p.borrows != q.borrows || p.v_is_k != q.v_is_k || p.window != q.window ||
             p.rope != q.rope)
             return sah_fail(error, SAH_FAILED,
-                            "%s and %s cannot be mixed: layer %d is of another kind in one", a->path, b->path,
-                            l);
+                            "%s and %s cannot be mixed: layer %d is not of the same kind in both", a->path,
+                            b->path, l);
     }
     return compare_rope(a, b, error);
 }

@@ -21,9 +21,9 @@ static sah_status refuse_existing(const char *path, const char *const *inputs, s
     const bool readable = stat(path, &there) == 0;
     for (size_t i = 0; i < n && readable; i++) {
         if (stat(inputs[i], &input) == 0 && input.st_dev == there.st_dev && input.st_ino == there.st_ino)
-            return sah_fail(error, SAH_BAD_ARGUMENT, "%s is the input; write to another place", path);
+            return sah_fail(error, SAH_BAD_ARGUMENT, "%s is the input; write somewhere else", path);
     }
-    return sah_fail(error, SAH_FAILED, "%s is there already; name a new place, or remove it first", path);
+    return sah_fail(error, SAH_FAILED, "%s already exists; choose another name, or remove it first", path);
 }
 
 /* PATH.NUMBER.part, where nothing is yet: a run that was killed leaves its own, and the number of a process
@@ -45,7 +45,7 @@ sah_status sah_output_begin(const char *path, bool is_directory, const char *con
     size_t length = strlen(path);
     *out = (sah_output){.is_directory = is_directory};
     while (length > 1 && path[length - 1] == '/') length--;
-    if (length == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "an empty name for the output");
+    if (length == 0) return sah_fail(error, SAH_BAD_ARGUMENT, "the name of the output is empty");
     char *plain = strndup(path, length);
     if (plain == NULL) return sah_fail_memory(error, "a path");
     sah_status status = refuse_existing(plain, inputs, n, error);

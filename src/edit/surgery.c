@@ -218,11 +218,10 @@ static sah_status check_mean(const sah_config *config, int layer, sah_error *err
 {
     const sah_layer_kind kind = sah_config_layer(config, layer);
     if (kind.mixer != SAH_MIXER_ATTENTION || config->attention_gate) {
-        return sah_fail(
-            error, SAH_BAD_ARGUMENT,
-            "the mean of v: in layer %d of a %s model gates stand behind the heads, so no weights "
-            "give the mean of their outputs; a scale is exact",
-            layer, config->family);
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "the mean of v: in layer %d of a %s model gates follow the heads, so no weights "
+                        "give the mean of their outputs; a scale is exact",
+                        layer, config->family);
     }
     if (kind.n_kv_heads == kind.n_heads) return SAH_OK;
     return sah_fail(error, SAH_BAD_ARGUMENT,
@@ -334,7 +333,8 @@ sah_status sah_surgery(const char *path, const sah_surgery_options *options, con
     const char *text = options->heads != NULL ? options->heads : "";
     status = sah_heads_parse(text, &checkpoint->info, options->ablation.parts, &heads, &n, error);
     if (status == SAH_OK && n == 0 && options->adapter == NULL)
-        status = sah_fail(error, SAH_BAD_ARGUMENT, "neither heads to ablate nor an adapter to merge");
+        status = sah_fail(error, SAH_BAD_ARGUMENT,
+                          "nothing to do: give heads to ablate, an adapter to merge, or both");
     if (status == SAH_OK)
         status = sah_edits_new(&checkpoint->info, heads, n, &options->ablation, &s.edits, &s.n_edits, error);
     if (status == SAH_OK && n > 0) status = check(&s, &checkpoint->config, &options->ablation, notes, error);

@@ -31,11 +31,11 @@ static sah_status too_large(const sah_model *model, sah_error *error)
 {
     uint64_t all, least;
     sah_stream_measure(model, &all, &least);
-    return sah_fail_field(
-        error, SAH_OUT_OF_MEMORY, "memory",
-        ": %s has too little for the weights of %s, which take up to %.0f MB, and rows come on "
-        "top; say how much there is (at least %.0f MB), and layers come and go",
-        model->device->name, model->info.name, (double)all / 1e6 + 1, (double)least / 1e6 + 1);
+    return sah_fail_field(error, SAH_OUT_OF_MEMORY, "memory",
+                          ": %s has too little for the weights of %s, which take up to %.0f MB, with rows on "
+                          "top; give a bound (at least %.0f MB), and layers are loaded as they are needed",
+                          model->device->name, model->info.name, (double)all / 1e6 + 1,
+                          (double)least / 1e6 + 1);
 }
 
 sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,

@@ -84,7 +84,7 @@ static sah_status check(const sah_plugin *plugin, const char *name, const char *
                         plugin->version);
     if (!sah_plugin_fits(plugin))
         return sah_fail(error, SAH_NOT_SUPPORTED,
-                        "%s was built from other sources of " SAH_VERSION "; build both anew", path);
+                        "%s was built from other sources of " SAH_VERSION "; rebuild both", path);
     if (strcmp(plugin->name, name) != 0)
         return sah_fail(error, SAH_NOT_SUPPORTED, "%s is the plugin of %.40s", path, plugin->name);
     return SAH_OK;
@@ -117,7 +117,8 @@ sah_status sah_device_find(sah_device_choice choice, const sah_device **out, cha
     description[0] = note[0] = '\0';
     if (choice == SAH_DEVICE_CPU) return SAH_OK;
     if (choice != SAH_DEVICE_CUDA && choice != SAH_DEVICE_AUTO)
-        return sah_fail_field(error, SAH_BAD_ARGUMENT, "device", ": there is none of number %d", (int)choice);
+        return sah_fail_field(error, SAH_BAD_ARGUMENT, "device", ": there is no device number %d",
+                              (int)choice);
     sah_status status = open_plugin(CUDA, out, description, size, &why);
     if (status == SAH_OK) {
         if (choice == SAH_DEVICE_AUTO) snprintf(note, note_size, "%s", description);

@@ -90,8 +90,8 @@ static sah_status read_ids(const char *text, int32_t **ids, size_t *n, sah_error
         return SAH_OK;
     }
     free(out);
-    return sah_fail(error, SAH_BAD_ARGUMENT, "the prompt \"%.60s\" is no list of token ids, as in 1 17 42",
-                    text);
+    return sah_fail(error, SAH_BAD_ARGUMENT,
+                    "the prompt \"%.60s\" is not a list of token ids, such as 1 17 42", text);
 }
 
 sah_status sah_prompt_encode(const sah_model *model, const char *template_, const char *prompt, int32_t **ids,
@@ -227,7 +227,7 @@ static sah_status kind_of(const sah_edit *edits, size_t n_edits, const sah_donor
     for (size_t i = 0; i < n_edits; i++) swap = swap || edits[i].op == SAH_OP_SWAP;
     *kind = swap ? SAH_DONOR_PARTNERS : donors->all_positions ? SAH_DONOR_MEAN : SAH_DONOR_MEANS;
     if (swap && donors->n != 1)
-        return sah_fail(error, SAH_BAD_ARGUMENT, "%zu partners of one prompt", donors->n);
+        return sah_fail(error, SAH_BAD_ARGUMENT, "a prompt has one partner, not %zu", donors->n);
     return SAH_OK;
 }
 

@@ -146,7 +146,7 @@ static sah_status unit_new(const sweep *sw, unit *u, sah_error *error)
     u->x = sah_device_alloc(device, rows * d, sizeof *u->x);
     u->ends = sah_device_alloc(device, n * (size_t)sw->forest->n_ends * d, sizeof *u->ends);
     if (u->x == NULL || u->ends == NULL)
-        return sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
+        return sah_fail_memory(error, "the sweep; with a lower bound on memory it may need less");
     return sah_lent_new(device, c, rows, &u->lent, error);
 }
 
@@ -171,7 +171,7 @@ static sah_status worker_new(const sweep *sw, worker *w, sah_error *error)
     w->hidden = sah_alloc_aligned(n * (size_t)f->n_prompts * (size_t)c->d_model, size);
     return w->qkv != NULL && w->q != NULL && w->hidden != NULL
                ? SAH_OK
-               : sah_fail_memory(error, "the sweep; less may do with a lower bound on memory");
+               : sah_fail_memory(error, "the sweep; with a lower bound on memory it may need less");
 }
 
 static void note_failure(sweep *sw, sah_status status, const sah_error *error)
@@ -612,12 +612,11 @@ static uint64_t rows_bytes(const sweep *sw)
 /* Says of a device without memory for the rows how much they need. */
 static sah_status too_many(const sweep *sw, sah_error *error)
 {
-    return sah_fail_field(
-        error, SAH_OUT_OF_MEMORY, "memory",
-        ": %s has too little for the sweep, whose rows take %.0f MB beside %.0f MB of weights; say "
-        "how much there is, and fewer heads go together",
-        sw->model->device->name, (double)rows_bytes(sw) / 1e6 + 1,
-        (double)sah_model_weight_bytes(sw->model) / 1e6 + 1);
+    return sah_fail_field(error, SAH_OUT_OF_MEMORY, "memory",
+                          ": %s has too little for the sweep, whose rows take %.0f MB beside %.0f MB of "
+                          "weights; give a bound, and fewer heads are swept together",
+                          sw->model->device->name, (double)rows_bytes(sw) / 1e6 + 1,
+                          (double)sah_model_weight_bytes(sw->model) / 1e6 + 1);
 }
 
 /* What no workspace has counted is waiting: for the base pass at the start, for the last unit at the end. */

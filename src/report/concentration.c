@@ -96,7 +96,7 @@ sah_status sah_concentrate_ranked(const sah_result *result, sah_order order, sah
 static sah_status refuse_screened(const sah_result *result, sah_error *error)
 {
     return sah_fail(error, SAH_BAD_ARGUMENT,
-                    "%s: a screened result has scores of %zu heads only; concentration needs all",
+                    "%s: a screened result has scores of only %zu heads; concentration needs all",
                     result->files[0].path, result->info.n_scored);
 }
 

@@ -291,7 +291,8 @@ sah_status sah_rank(const sah_result *result, sah_order order, sah_ranked **rank
                         "the result has no contrast queries to take a difference from");
     }
     if (order == SAH_ORDER_COUNT && result->kind != SAH_KIND_SHIPS) {
-        return sah_fail(error, SAH_BAD_ARGUMENT, "a result of %s scores no single queries to count",
+        return sah_fail(error, SAH_BAD_ARGUMENT,
+                        "a result of %s does not score single queries, so there is nothing to count",
                         info->command);
     }
     if (order == SAH_ORDER_EFFECT && info->n_refused == 0) {

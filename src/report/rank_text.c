@@ -175,7 +175,7 @@ static sah_status write_queries(const sah_result *result, const sah_rank_options
 {
     if (result->kind != SAH_KIND_SHIPS)
         return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "a result of %s scores the whole data set, no single queries", result->info.command);
+                        "a result of %s scores the whole data set, not single queries", result->info.command);
     size_t n = options->top > 0 ? options->top : TEN;
     if (n > result->info.n_scored) n = result->info.n_scored;
     sah_status status = SAH_OK;

@@ -32,7 +32,7 @@ static sah_status check_same(const sah_result_file *first, const sah_result_file
     }
     if ((first->n_contrast == 0) != (f->n_contrast == 0)) {
         return sah_fail(error, SAH_FAILED,
-                        "%s and %s are not of one kind: one has contrast queries, the other none",
+                        "%s and %s cannot be taken together: one has contrast queries, the other has none",
                         first->path, f->path);
     }
     return SAH_OK;

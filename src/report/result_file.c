@@ -88,7 +88,7 @@ static sah_status read_openings(sah_result_file *f, sah_error *error)
                          *refused = json_object_get(opening, "refused");
             if (!json_is_boolean(refused))
                 return sah_fail(error, SAH_FAILED,
-                                "%s: the header does not say of every query whether it is refused", f->path);
+                                "%s: the header does not say for every query whether it is refused", f->path);
             f->openings[at++] = json_is_true(refused)                                ? SAH_OPENING_REFUSES
                                 : json_is_true(json_object_get(opening, "thinking")) ? SAH_OPENING_THINKS
                                                                                      : SAH_OPENING_ANSWERS;
@@ -102,7 +102,7 @@ static sah_status read_header(sah_result_file *f, const char *text, size_t size,
 {
     if (sah_json_parse(text, size, f->path, &f->header, NULL) != SAH_OK ||
         !json_is_string(json_object_get(f->header, "sahara"))) {
-        return sah_fail(error, SAH_FAILED, "%s: not a result file: its first line is no header", f->path);
+        return sah_fail(error, SAH_FAILED, "%s: not a result file: its first line is not a header", f->path);
     }
     sah_status status = read_kind(f, error);
     if (status != SAH_OK) return status;

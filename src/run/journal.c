@@ -236,7 +236,7 @@ static sah_status read_back(const sah_journal *journal, size_t size, char **data
 static sah_status not_a_result(const sah_journal *journal, sah_error *error)
 {
     return sah_fail(error, SAH_FAILED,
-                    "%s: there already, and not a result file of this program; choose another name",
+                    "%s: already exists and is not a result file of this program; choose another name",
                     journal->path);
 }
 

@@ -54,8 +54,8 @@ static sah_status take_header(merge *m, size_t file, const char *text, size_t si
         m->header_size = size;
         m->header_file = file;
     } else if (sah_json_difference(m->header, header, what, sizeof what)) {
-        status = sah_fail(error, SAH_FAILED, "%s and %s are of different runs: %s", m->paths[m->header_file],
-                          path, what);
+        status = sah_fail(error, SAH_FAILED, "%s and %s are from different runs: %s",
+                          m->paths[m->header_file], path, what);
     }
     json_decref(header);
     return status;
@@ -70,7 +70,7 @@ static sah_status take_line(merge *m, size_t file, size_t number, const char *te
                       sah_unit_of(m->header, line, &e.unit);
     json_decref(line);
     if (!good) {
-        return sah_fail(error, SAH_FAILED, "%s: line %zu is no line of %s", m->paths[file], number,
+        return sah_fail(error, SAH_FAILED, "%s: line %zu is not a line of %s", m->paths[file], number,
                         json_string_value(json_object_get(m->header, "sahara")));
     }
     if (!sah_grow(&m->entries, &m->capacity, m->n_entries + 1, sizeof *m->entries))

@@ -25,7 +25,7 @@ sah_status sah_run_prompt(const sah_model *model, const char *template_, const c
     sah_status status = sah_prompt_wrap(model, template_, system, query, prompt, error);
     if (status == SAH_OK) status = sah_prompt_encode(model, template_, *prompt, tokens, n, error);
     if (status == SAH_OK && limit > 0 && *n > (size_t)limit) {
-        status = sah_fail(error, SAH_FAILED, "the query \"%.60s\" makes %zu tokens, the model takes %d",
+        status = sah_fail(error, SAH_FAILED, "the query \"%.60s\" makes %zu tokens, but the model takes %d",
                           query, *n, limit);
     }
     return status;
@@ -160,7 +160,7 @@ sah_status sah_run_heads(const sah_model *model, const sah_run_options *options,
     *heads = NULL;
     return sah_fail(
         error, SAH_BAD_ARGUMENT,
-        "none of these heads has what is to be ablated: layers without attention have part v alone");
+        "none of these heads has what is to be ablated: layers without attention have only part v");
 }
 
 bool sah_run_note_products(bool differs, json_t *settings)

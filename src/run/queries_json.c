@@ -136,7 +136,7 @@ static sah_status add_record(const sah_query_source *s, const json_t *record, co
                         "%s: %s is %s: neither an object with the query nor the query's text", s->where,
                         place, kind_of(record));
     } else if (s->column != NULL) {
-        return sah_fail(error, SAH_FAILED, "%s: %s is a text, without a key \"%s\"", s->where, place,
+        return sah_fail(error, SAH_FAILED, "%s: %s is plain text, without a key \"%s\"", s->where, place,
                         s->column);
     }
     const size_t size = json_string_length(query);

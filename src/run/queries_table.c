@@ -104,8 +104,8 @@ static sah_status check_record(const table *t, size_t names, size_t column, sah_
     size_t n = t->fields.n;
     while (n > names && t->fields.items[n - 1][0] == '\0') n--;
     if (column < n && n <= names) return SAH_OK;
-    return sah_fail(error, SAH_FAILED, "%s: line %zu: %zu fields, the header has %zu%s", t->s->where,
-                    t->begin, n, names, n > names ? "; a field with a separator in it is quoted" : "");
+    return sah_fail(error, SAH_FAILED, "%s: line %zu: %zu fields, but the header has %zu%s", t->s->where,
+                    t->begin, n, names, n > names ? "; a field with a separator in it must be quoted" : "");
 }
 
 sah_status sah_query_read_table(const sah_query_source *s, const char *separators, sah_error *error)

@@ -43,8 +43,8 @@ static sah_status read_field(const char *text, size_t size, char separator, size
         if (status != SAH_OK) return status;
         if (!at_line_end(text, size, *at) && text[*at] != separator) {
             return sah_fail(error, SAH_FAILED,
-                            "%s: line %zu: text behind the closing quote of a field; a quote inside a quoted "
-                            "field is doubled",
+                            "%s: line %zu: text after the closing quote of a field; a quote inside a quoted "
+                            "field must be doubled",
                             where, *line);
         }
     } else {

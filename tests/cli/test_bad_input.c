@@ -204,7 +204,7 @@ static const bad_case checkpoints[] = {
     {1, "adapter_model.safetensors", "sahara ablate model --adapter . -o out"},
     {2, "is the input", "sahara ablate tiny.gguf 0-1 -o tiny.gguf"},
     {2, "is the input", "ln -s model same; sahara ablate model 2-1 -o same"},
-    {1, "there already", "ln -s nowhere made; sahara ablate model 2-1 -o made"},
+    {1, "already exists", "ln -s nowhere made; sahara ablate model 2-1 -o made"},
     {1, "/dev/full", "sahara ablate tiny.gguf 0-1 -o /dev/full"},
     {1, "q.csv/out", "sahara ablate model 2-1 -o q.csv/out"},
     {1, "sahara.json", "cp -r model bad; put bad/sahara.json '{'; sahara ablate bad 2-1 -o out"},
@@ -215,17 +215,18 @@ static const bad_case checkpoints[] = {
     {2, "--mlp", "sahara graft model model --attention A -o out"},
     {2, "--rest", "sahara graft model model --attention A --mlp B --rest model -o out"},
     {2, "too many arguments", "sahara graft model model model --attention A --mlp B -o out"},
-    {1, "format safetensors there, gguf here", "sahara graft model tiny.gguf --attention A --mlp B -o out"},
-    {1, "sliding window 0 there, 4 here",
+    {1, "format safetensors in the first, gguf in the second",
+     "sahara graft model tiny.gguf --attention A --mlp B -o out"},
+    {1, "sliding window 0 in the first, 4 in the second",
      "cp -r model bad; sed 's/LlamaFor/MistralFor/; s/\"model_type\": \"llama\"/\"model_type\": \"mistral\", "
      "\"sliding_window\": null/' model/config.json > bad/config.json; cp -r bad worse; "
      "sed 's/null/4/' bad/config.json > worse/config.json; sahara graft bad worse --attention A --mlp B -o "
      "out"},
-    {1, "RoPE theta 10000 there, 5000 here",
+    {1, "RoPE theta 10000 in the first, 5000 in the second",
      "swap config.json 'theta\": 10000' 'theta\": 5000'; sahara graft model bad --attention A --mlp B -o "
      "out"},
     {2, "is the input", "cp -r model b; sahara graft model b --attention A --mlp B -o b"},
-    {1, "there already", "cp -r model b; sahara graft model b --attention A --mlp B -o q.csv"},
+    {1, "already exists", "cp -r model b; sahara graft model b --attention A --mlp B -o q.csv"},
     {1, "nowhere/out", "sahara graft model model --attention A --mlp B -o nowhere/out"},
     {1, "model.safetensors",
      "cut model.safetensors 100000; sahara graft model bad --attention A --mlp B -o out"},

@@ -428,10 +428,10 @@ static void test_refused(void **state)
     run(SHIPS, more);
     snprintf(more, sizeof more, "%s %s -o %s", shard_path("refused", 0), shard_path("refused", 2),
              scratch("x.jsonl"));
-    expect("merge", more, 1, "are of different runs: settings.scale: 0.0001 there, 0.5 here");
+    expect("merge", more, 1, "are from different runs: settings.scale: 0.0001 there, 0.5 here");
     snprintf(more, sizeof more, "%s README.md -o %s", shard_path("refused", 0), scratch("x.jsonl"));
     expect("merge", more, 1, "README.md: not a result file of this program");
-    const char *says = "damaged.jsonl: line 2 is no line of ships";
+    const char *says = "damaged.jsonl: line 2 is not a line of ships";
     expect_damage("refused", "{\"head\":\"", "{\"head\":\"7", says); /* no such layer */
     expect_damage("refused", "\",\"kl\"", "9\",\"kl\"", says); /* no such head */
     expect_damage("refused", "\"kl\":[", "\"kl\":[1,", says); /* a value too many */

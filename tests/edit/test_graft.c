@@ -285,34 +285,40 @@ static void test_mismatch_is_refused(void **state)
 {
     (void)state;
     const char *out = fresh("");
-    refuse(MODELS "llama-mha", MODELS "llama-gqa", out, "heads 4 there, 8 here");
-    refuse(MODELS "llama-mha", MODELS "llama-mha/model-f32.gguf", out, "format safetensors there, gguf here");
-    refuse(MODELS "llama-gqa", MODELS "qwen2", out, "family llama there, qwen2 here");
-    refuse(MODELS "llama-f16", MODELS "llama-bias", out, "biases of q, k and v 0 there, 1 here");
-    refuse(MODELS "llama-mha", MODELS "llama-old-config", out, "layers 3 there, 2 here");
-    refuse(MODELS "llama-mha", MODELS "llama-tied", out, "key/value heads 4 there, 2 here");
-    refuse(MODELS "llama-tied", MODELS "llama-headdim", out, "head width 8 there, 12 here");
-    refuse(MODELS "llama-mha", make_smaller("intermediate_size", 48, 40), out, "MLP width 48 there, 40 here");
-    refuse(MODELS "llama-mha", make_smaller("vocab_size", 64, 60), out, "vocabulary 64 there, 60 here");
-    refuse(MODELS "mistral-swa", MODELS "mistral-full", out, "sliding window 4 there, 0 here");
-    refuse(MODELS "llama-mha", MODELS "llama-rope-linear", out, "RoPE scaling none there, linear 4 here");
+    refuse(MODELS "llama-mha", MODELS "llama-gqa", out, "heads 4 in the first, 8 in the second");
+    refuse(MODELS "llama-mha", MODELS "llama-mha/model-f32.gguf", out,
+           "format safetensors in the first, gguf in the second");
+    refuse(MODELS "llama-gqa", MODELS "qwen2", out, "family llama in the first, qwen2 in the second");
+    refuse(MODELS "llama-f16", MODELS "llama-bias", out,
+           "biases of q, k and v 0 in the first, 1 in the second");
+    refuse(MODELS "llama-mha", MODELS "llama-old-config", out, "layers 3 in the first, 2 in the second");
+    refuse(MODELS "llama-mha", MODELS "llama-tied", out, "key/value heads 4 in the first, 2 in the second");
+    refuse(MODELS "llama-tied", MODELS "llama-headdim", out, "head width 8 in the first, 12 in the second");
+    refuse(MODELS "llama-mha", make_smaller("intermediate_size", 48, 40), out,
+           "MLP width 48 in the first, 40 in the second");
+    refuse(MODELS "llama-mha", make_smaller("vocab_size", 64, 60), out,
+           "vocabulary 64 in the first, 60 in the second");
+    refuse(MODELS "mistral-swa", MODELS "mistral-full", out,
+           "sliding window 4 in the first, 0 in the second");
+    refuse(MODELS "llama-mha", MODELS "llama-rope-linear", out,
+           "RoPE scaling none in the first, linear 4 in the second");
     refuse(MODELS "llama3-rope",
            make_other(MODELS "llama3-rope", "\"low_freq_factor\": 1.0", "\"low_freq_factor\": 1.5"), out,
            "RoPE frequency 1 is ");
     const char *experts = MODELS "family-glm4-moe";
     refuse(experts, make_other(experts, "\"routed_scaling_factor\": 1.5", "\"routed_scaling_factor\": 2.5"),
-           out, "factor of experts 1.5 there, 2.5 here");
+           out, "factor of experts 1.5 in the first, 2.5 in the second");
     refuse(experts,
            make_other(experts, "\"norm_topk_prob\": true,\n  \"num", "\"norm_topk_prob\": false,\n \"num"),
            out, "weights of experts that add up to 1");
     refuse(experts, make_other(experts, "\"topk_group\": 2", "\"topk_group\": 3"), out,
-           "groups of a token 2 there, 3 here");
+           "groups of a token 2 in the first, 3 in the second");
     refuse(MODELS "llama-mha/model-f32.gguf", MODELS "llama-gqa/model-f32.gguf", out,
-           "heads 4 there, 8 here");
+           "heads 4 in the first, 8 in the second");
     refuse(MODELS "qwen2/model-f32.gguf", MODELS "qwen3/model-f32.gguf", out,
-           "family qwen2 there, qwen3 here");
+           "family qwen2 in the first, qwen3 in the second");
     refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-mha", "is the input");
-    refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-gqa", "is there already");
+    refuse(MODELS "llama-mha", MODELS "llama-mha", MODELS "llama-gqa", "already exists");
     refuse(MODELS "llama-mha", MODELS "none", out, "none");
 
     const char *model = MODELS "llama-gqa", *adapter = "tests/golden/adapters/plain";

@@ -414,7 +414,7 @@ static void test_inexact_is_refused(void **state)
     refuse(gqa, "1-1", (sah_ablation){SAH_PART_V, SAH_OP_MEAN, 0}, out, "grouped-query");
     refuse(gqa, "3-1", (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 0}, out, "outside the model");
     refuse(gqa, "1-2", (sah_ablation){SAH_PART_K, SAH_OP_SCALE, 0}, out, "outside the model");
-    refuse(gqa, "", (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 0}, out, "neither heads");
+    refuse(gqa, "", (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, 0}, out, "nothing to do");
     refuse(gqa, "1-1", (sah_ablation){SAH_PART_Q, SAH_OP_SCALE, INFINITY}, out, "finite");
 }
 
@@ -424,13 +424,13 @@ static void test_places(void **state)
     const sah_ablation ablation = {SAH_PART_Q, SAH_OP_SCALE, 0};
     const char *model = MODELS "llama-gqa", *gguf = MODELS "llama-gqa/model-f32.gguf";
     char *there = strdup(operate(model, "1-1", SAH_PART_Q, SAH_OP_SCALE, 0));
-    refuse(model, "1-1", ablation, there, "is there already");
+    refuse(model, "1-1", ablation, there, "already exists");
     refuse(there, "1-1", ablation, there, "is the input");
     refuse(gguf, "1-1", ablation, gguf, "is the input");
-    refuse(model, "1-1", ablation, "", "empty name");
+    refuse(model, "1-1", ablation, "", "name of the output is empty");
     refuse(model, "1-1", ablation, "/no/such/place", "cannot make /no/such/place: No such file");
     refuse(gguf, "1-1", ablation, "/no/such/place.gguf", "cannot write /no/such/place.gguf: No such file");
-    refuse(gguf, "1-1", ablation, "/dev/null", "is there already");
+    refuse(gguf, "1-1", ablation, "/dev/null", "already exists");
     free(there);
 }
 

@@ -210,7 +210,7 @@ static void test_bad_input(void **state)
     /* A key that is asked for must be of use. */
     scratch_write_text(in, "[\"a b\"]");
     expect_failure(sah_judge_file(judge, NULL, in, "answer", NULL, out, NULL, &error), &error,
-                   "record 1 is a text, without a key \"answer\"");
+                   "record 1 is plain text, without a key \"answer\"");
     expect_failure(sah_judge_file(judge, NULL, scratch("absent.jsonl"), NULL, NULL, out, NULL, &error),
                    &error, "absent.jsonl");
 }

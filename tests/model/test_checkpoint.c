@@ -286,7 +286,7 @@ static void test_refusals(void **state)
     json_object_set_new(c.config, "num_key_value_heads", json_integer(4));
     expect_failure(
         open_copy(&c, &opened_copy, &error), &error,
-        "tensor model.layers.0.self_attn.k_proj.weight is [8, 32], the configuration asks for [16, 32]");
+        "tensor model.layers.0.self_attn.k_proj.weight is [8, 32], but the configuration asks for [16, 32]");
     c = take("llama-gqa");
     json_object_set_new(c.config, "num_hidden_layers", json_integer(2));
     expect_failure(open_copy(&c, &opened_copy, &error), &error, "tensor model.layers.2.");
@@ -305,7 +305,7 @@ static void test_refusals(void **state)
     expect_failure(sah_checkpoint_open(MODELS, NULL, false, &opened_copy, &error), &error,
                    "no config.json in it");
     expect_failure(sah_checkpoint_open(MODELS "llama-gqa/config.json", NULL, false, &opened_copy, &error),
-                   &error, "name the directory it lies in");
+                   &error, "name the directory it is in");
     expect_failure(
         sah_checkpoint_open(MODELS "llama-gqa/model.safetensors", NULL, false, &opened_copy, &error), &error,
         "name the directory");

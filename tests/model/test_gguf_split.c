@@ -98,7 +98,7 @@ static void test_bad_counts(void **state)
     gguf_tensor(&v, "b", 40, 1, (const uint64_t[]){256}, 144); /* a type that is not supported counts too */
     gguf_write(&w, scratch("c-00001-of-00002.gguf"));
     gguf_write(&v, scratch("c-00002-of-00002.gguf"));
-    expect_refused("c-00002-of-00002.gguf", "its 2 parts have 2 tensors, 3 are due");
+    expect_refused("c-00002-of-00002.gguf", "its 2 parts hold 2 tensors instead of 3");
     w = part(0, 2, 2);
     gguf_tensor(&w, "a", 0, 1, ONE, 4);
     gguf_write(&w, scratch("c-00001-of-00002.gguf"));

@@ -144,12 +144,13 @@ static void test_refused_settings(void **state)
         {"{\"fan_in_fan_out\": true}", "\"fan_in_fan_out\" is not supported"},
         {"{\"init_lora_weights\": \"pissa\"}", "\"init_lora_weights\": \"pissa\" changes the base weights"},
         {"{\"layer_replication\": [[0, 2]]}", "\"layer_replication\" is not supported"},
-        {"{\"rank_pattern\": {\"q_.*\": 3}}", "is [4, 32], model and adapter_config.json ask for [3, 32]"},
+        {"{\"rank_pattern\": {\"q_.*\": 3}}",
+         "is [4, 32], but the model and adapter_config.json ask for [3, 32]"},
         {"{\"rank_pattern\": {\"(q\": 3}}", "\"rank_pattern\": the pattern (q: missing"},
         {"{\"rank_pattern\": [3]}", "\"rank_pattern\" must be an object"},
         {"{\"rank_pattern\": {\"q_proj\": 3.5}}", "a rank of 3.5"},
         {"{\"alpha_pattern\": {\"q_proj\": \"x\"}}", "q_proj is not a number"},
-        {"{\"r\": 5}", "is [4, 32], model and adapter_config.json ask for [5, 32]"},
+        {"{\"r\": 5}", "is [4, 32], but the model and adapter_config.json ask for [5, 32]"},
         {"{\"r\": 0}", "\"r\" is 0, outside 1"},
         {"{\"rank_pattern\": {\"v_proj\": 0}}", "a rank of 0"},
         {"{\"lora_alpha\": 1e300}", "no finite scaling"},
@@ -177,7 +178,7 @@ static void test_refused_tensors(void **state)
         "cannot be merged");
     expect_failure(sah_checkpoint_open("tests/golden/models/llama-mha", ADAPTERS "plain", true,
                                        &(sah_checkpoint *){NULL}, &error),
-                   &error, "lora_B.weight is [8, 4], model and adapter_config.json ask for [32, 4]");
+                   &error, "lora_B.weight is [8, 4], but the model and adapter_config.json ask for [32, 4]");
     expect_failure(sah_checkpoint_open("tests/golden/models/llama-gqa", ADAPTERS "none", true,
                                        &(sah_checkpoint *){NULL}, &error),
                    &error, "No such file");

@@ -111,9 +111,9 @@ static void test_downloads(void **state)
 static void test_places(void **state)
 {
     (void)state;
-    expect_refused(MODEL "/model.safetensors", NULL, "name the directory it lies in");
-    expect_refused(MODEL "/config.json", NULL, "name the directory it lies in");
-    expect_refused("tests/golden/formats/llama-bin/pytorch_model.bin", NULL, "name the directory it lies in");
+    expect_refused(MODEL "/model.safetensors", NULL, "name the directory it is in");
+    expect_refused(MODEL "/config.json", NULL, "name the directory it is in");
+    expect_refused("tests/golden/formats/llama-bin/pytorch_model.bin", NULL, "name the directory it is in");
     expect_refused(ADAPTER, NULL, "holds a LoRA adapter, not a model");
     expect_refused("tests/golden", NULL, "tests/golden: no config.json in it");
     expect_refused(MODEL, ADAPTER "/adapter_model.safetensors", "is a file: name the adapter's directory");

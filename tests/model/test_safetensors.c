@@ -81,7 +81,7 @@ static void test_bad_headers(void **state)
         {A("[2]", "8", "0"), "no valid data_offsets"},
         {A("[2]", "-8", "0"), "no valid data_offsets"},
         {A("[-2]", "0", "8"), "tensor a has no valid shape"},
-        {A("[64]", "0", "256"), "ends at byte 256 of the data, the file has 32: cut short?"},
+        {A("[64]", "0", "256"), "ends at byte 256 of the data, but the file has 32: cut short?"},
         {A("[4294967296, 4294967296]", "0", "0"), "but has 0 bytes"},
         {A("[9223372036854775807, 2]", "0", "0"), "but has 0 bytes"},
         {"{\"a\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 8]},"

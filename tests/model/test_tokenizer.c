@@ -350,8 +350,8 @@ static void refuses_by_name(void **state)
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"(\"}}"
          "," MODEL "}",
          "regular expression"},
-        {"{\"added_tokens\":[{\"content\":\"<x>\",\"id\":9}]," MODEL "}", "has id 9 where 3 is due"},
-        {"{\"added_tokens\":[{\"content\":\"a\",\"id\":3}]," MODEL "}", "has id 3 where 0 is due"},
+        {"{\"added_tokens\":[{\"content\":\"<x>\",\"id\":9}]," MODEL "}", "has id 9 where 3 is expected"},
+        {"{\"added_tokens\":[{\"content\":\"a\",\"id\":3}]," MODEL "}", "has id 3 where 0 is expected"},
         {"{\"added_tokens\":[{\"content\":\"\",\"id\":3}]," MODEL "}", "without content"},
         {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}," MODEL "}", "0 places"},
     };

@@ -134,7 +134,7 @@ static void test_refused(void **state)
     } CASES[] = {
         {"old.bin", "before 1.6"},
         {"call.bin", "asks for Python's posix.system: only tensors are read, and nothing in the file is run"},
-        {"bare.bin", "something else than a dictionary of tensors"},
+        {"bare.bin", "something other than a dictionary of tensors"},
         {"compressed.bin", "is compressed (method 8)"},
     };
     sah_error error;
@@ -218,7 +218,7 @@ static void test_bad_pickles(void **state)
     expect_changed(at, "\x80\2Nr\xFF\xFF\xFF\xFF", 8, "a place out of range");
     expect_changed(at, "\x80\2X\xFF\xFF\xFF\xFF", 7, "a string that is cut short");
     expect_changed(at, "\x80\2\x8A\x09", 4, "an integer of more than 64 bits");
-    expect_changed(at, "\x80\2]q\0h\0a.", 9, "something else than a dictionary");
+    expect_changed(at, "\x80\2]q\0h\0a.", 9, "something other than a dictionary");
     expect_changed(at, "\x80\2}K\1K\2s.", 9, "something without a valid name");
 }
 

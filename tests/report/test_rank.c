@@ -224,7 +224,7 @@ static void test_bad(void **state)
         const char *text, *message;
     } cases[] = {
         {"", "no whole line"},
-        {"[]\n", "no header"},
+        {"[]\n", "not a header"},
         {"{\"sahara\":\"judge\"," MODEL ",\"settings\":{},\"queries\":[\"a\"]}\n", "judge"},
         {"{\"sahara\":\"find\"," MODEL ",\"settings\":{},\"queries\":[]}\n", "lacks its model"},
         {"{\"sahara\":\"find\"," MODEL

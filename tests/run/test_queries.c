@@ -68,7 +68,7 @@ static void test_csv_errors(void **state)
         const char *text, *part;
     } CASES[] = {
         {"a\nb,\"c\nd\n", "t: line 2: a quoted field has no closing quote"},
-        {"\"a\"b,c\n", "t: line 1: text behind the closing quote"},
+        {"\"a\"b,c\n", "t: line 1: text after the closing quote"},
         {"a\n\xFF\n", "t: line 2: a field is not UTF-8"},
     };
     sah_error error;
@@ -237,9 +237,9 @@ static void test_errors(void **state)
         {"q.csv", "a,b\n1,2\n", NULL, "no column input, goal, query or prompt among \"a\", \"b\""},
         {"q.tsv", "a\tb c\n1\t2\n", NULL, "no column input, goal, query or prompt among \"a\", \"b c\""},
         {"q.csv", "goal\nx\n", "text", "no column \"text\" among \"goal\""},
-        {"q.csv", "a,goal\nx\n", NULL, "line 2: 1 fields, the header has 2"},
+        {"q.csv", "a,goal\nx\n", NULL, "line 2: 1 fields, but the header has 2"},
         {"q.csv", "goal\n\"x\"\nhello, world\n", NULL,
-         "line 3: 2 fields, the header has 1; a field with a sep"},
+         "line 3: 2 fields, but the header has 1; a field with a sep"},
         {"q.csv", "goal,goal\nx,y\n", NULL, "line 1: two columns are named \"goal\""},
         {"q.csv", "Goal,GOAL\nx,y\n", NULL, "line 1: two columns are named \"Goal\""},
         {"q.csv", "Goal\nx\n", "goal",
@@ -247,7 +247,7 @@ static void test_errors(void **state)
         {"q.jsonl", "{\"Goal\": \"b\"}\n", "goal", "line 1: no key \"goal\" among \"Goal\""},
         {"q.csv", "goal\r\"a\rb\"\r\"open\r", NULL, "line 4: a quoted field has no closing quote"},
         {"q.txt", "a\nb\n", "goal", "no column \"goal\": it is read as plain text"},
-        {"q.json", "[\"a\"]", "goal", "record 1 is a text, without a key \"goal\""},
+        {"q.json", "[\"a\"]", "goal", "record 1 is plain text, without a key \"goal\""},
         {"q.jsonl", "{\"a\": \"b\", \"c\": 1}\n", NULL,
          "line 1: no key input, goal, query or prompt among \"a\", \"c\""},
         {"q.jsonl", "{\"goal\": \"b\"}\n", "a", "line 1: no key \"a\" among \"goal\""},

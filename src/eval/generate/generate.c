@@ -444,7 +444,8 @@ static sah_status check_options(const sah_generate_options *o, sah_error *error)
             return sah_fail_field(error, SAH_BAD_ARGUMENT, "counts", ": only a curve has numbers of heads");
         if (o->counts[i] <= before || o->counts[i] > o->n_heads)
             return sah_fail_field(error, SAH_BAD_ARGUMENT, "counts",
-                                  " %zu: numbers of heads grow, from 1 to all %zu", o->counts[i], o->n_heads);
+                                  " %zu: numbers of heads must ascend, from 1 to at most %zu", o->counts[i],
+                                  o->n_heads);
     }
     return sah_shard_check(&o->shard, error);
 }

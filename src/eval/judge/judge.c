@@ -70,7 +70,7 @@ static sah_status read_literal(const char *text, size_t size, const char *where,
         i += length + 1;
     }
     if (status == SAH_OK && out->n == 0)
-        status = sah_fail(error, SAH_FAILED, "%s: no phrase in it; write one a line", where);
+        status = sah_fail(error, SAH_FAILED, "%s: no phrase in it; write one per line", where);
     return status;
 }
 

@@ -251,7 +251,7 @@ sah_status sah_phrases_new(const char *text, size_t size, const char *where, sah
         i += length + 1;
     }
     if (status == SAH_OK && p->n_patterns == 0)
-        status = sah_fail(error, SAH_FAILED, "%s: no phrase in it; write one a line", where);
+        status = sah_fail(error, SAH_FAILED, "%s: no phrase in it; write one per line", where);
     if (status != SAH_OK) {
         sah_phrases_free(p);
         return status;

@@ -210,7 +210,7 @@ sah_status sah_responses_next(sah_responses *r, sah_record *out, sah_error *erro
         r->document != NULL ? next_from_document(r, out, error) : next_from_lines(r, out, error);
     if (status != SAH_OK || r->record == NULL) return status;
     if (json_is_string(r->record))
-        return sah_fail(error, SAH_FAILED, "%s: %s is a text, without a key \"%s\"", r->name, out->where,
+        return sah_fail(error, SAH_FAILED, "%s: %s is plain text, without a key \"%s\"", r->name, out->where,
                         r->key);
     if (!json_is_object(r->record))
         return sah_fail(error, SAH_FAILED, "%s: %s: not a JSON object", r->name, out->where);

@@ -127,8 +127,8 @@ sah_status sah_choice_tokens(const sah_model *model, const char *template_, cons
         return sah_fail(error, SAH_FAILED, "the choice \"%.60s\" adds no token to its context", choice);
     size_t scored = n - from;
     if (scored > longest)
-        return sah_fail(error, SAH_FAILED, "the choice \"%.60s\" has %zu tokens, the model takes %zu", choice,
-                        scored, longest);
+        return sah_fail(error, SAH_FAILED, "the choice \"%.60s\" has %zu tokens, but the model takes %zu",
+                        choice, scored, longest);
     /* The last token is not an input, so one more than the longest input fits. */
     size_t cut = n > longest + 1 ? n - (longest + 1) : 0;
     *out = (sah_continuation){*tokens + cut, n - cut, from - cut};

@@ -330,7 +330,7 @@ static sah_status open_files(sah_checkpoint *c, const char *path, sah_error *err
     if (stat(path, &status) != 0) return sah_fail_errno(error, "cannot open model", path);
     if (S_ISDIR(status.st_mode)) return open_directory(c, error);
     if (is_part_of_directory(path, n)) {
-        return sah_fail(error, SAH_FAILED, "%s: name the directory it lies in, which holds config.json too",
+        return sah_fail(error, SAH_FAILED, "%s: name the directory it is in, which also holds config.json",
                         path);
     }
     return open_gguf(c, error);

@@ -323,9 +323,10 @@ static sah_status check_attention(const sah_config *c, int layer, const char *wh
         kind.n_kv_heads > c->n_kv_heads || kind.n_heads % kind.n_kv_heads != 0 || kind.head_dim < 2 ||
         kind.head_dim > c->head_dim || kind.head_dim % 2 != 0 ||
         (kind.rope >= 0 && c->ropes[kind.rope].dims > kind.head_dim))
-        return sah_fail(error, SAH_FAILED,
-                        "%s: layer %d: %d heads of width %d and %d key/value heads are no layer of attention",
-                        where, layer, kind.n_heads, kind.head_dim, kind.n_kv_heads);
+        return sah_fail(
+            error, SAH_FAILED,
+            "%s: layer %d: %d heads of width %d and %d key/value heads do not make an attention layer", where,
+            layer, kind.n_heads, kind.head_dim, kind.n_kv_heads);
     if (kind.borrows == 0) return SAH_OK;
     const int from = layer - kind.borrows;
     const sah_layer_kind lender = sah_config_layer(c, from >= 0 && from < layer ? from : layer);

@@ -132,8 +132,9 @@ static sah_status read_factor(const settings *s, const sah_tensors *adapter, con
         char have[SAH_SHAPE_TEXT], want[SAH_SHAPE_TEXT];
         sah_tensor_shape(tensor, have);
         sah_tensor_shape(&wanted, want);
-        return sah_fail(error, SAH_FAILED, "%s: tensor %s is %s, model and adapter_config.json ask for %s",
-                        file, name, have, want);
+        return sah_fail(error, SAH_FAILED,
+                        "%s: tensor %s is %s, but the model and adapter_config.json ask for %s", file, name,
+                        have, want);
     }
     size_t values;
     *out = sah_mul(rows, columns, &values) ? sah_alloc_aligned(values, sizeof **out) : NULL;
@@ -303,8 +304,8 @@ static sah_status attach_parameter(sah_checkpoint *c, const settings *s, const s
     const bool down = tensor->n_dims == 2 && tensor->dims[1] == width && width != d;
     if (c->config.experts.bias || d == width || d == 2 * width)
         return sah_fail(error, SAH_NOT_SUPPORTED,
-                        "%s: an adapter of %s is not supported in this model: which way its experts' "
-                        "parameters are turned cannot be told",
+                        "%s: an adapter of %s is not supported in this model: it cannot be told which way "
+                        "round its experts' parameters are",
                         s->where, path);
     if ((down ? f->expert_down.lora : f->expert_gate.lora) != NULL)
         return sah_fail(error, SAH_FAILED, "%s: two adapters of the same experts in layer %d", s->where,

@@ -36,7 +36,7 @@ static sah_status expect_shape(const search *s, const sah_tensor *tensor, int n_
     char have[SAH_SHAPE_TEXT], want[SAH_SHAPE_TEXT];
     sah_tensor_shape(tensor, have);
     sah_tensor_shape(&wanted, want);
-    return sah_fail(error, SAH_FAILED, "%s: tensor %s is %s, the configuration asks for %s", s->c->path,
+    return sah_fail(error, SAH_FAILED, "%s: tensor %s is %s, but the configuration asks for %s", s->c->path,
                     tensor->name, have, want);
 }
 

@@ -107,7 +107,7 @@ static sah_status open_parts(const char *path, size_t prefix, int64_t n, sah_ggu
     const int64_t have = (int64_t)(out->tensors.n + out->tensors.unsupported.n / 2);
     status = sah_gguf_int(out, "split.tensors.count", have, 0, INT64_MAX, &wanted, error);
     if (status == SAH_OK && wanted != have) {
-        status = sah_fail(error, SAH_FAILED, "%s: its %d parts have %lld tensors, %lld are due",
+        status = sah_fail(error, SAH_FAILED, "%s: its %d parts hold %lld tensors instead of %lld",
                           out->tensors.files[0].path, (int)n, (long long)have, (long long)wanted);
     }
     return status == SAH_OK ? sah_tensors_finish(&out->tensors, error) : status;

@@ -44,7 +44,7 @@ static sah_status read_offsets(const json_t *entry, size_t room, size_t *begin, 
     }
     if (*end > room) {
         return sah_fail(error, SAH_FAILED,
-                        "%s: tensor %s ends at byte %zu of the data, the file has %zu: cut short?", path,
+                        "%s: tensor %s ends at byte %zu of the data, but the file has %zu: cut short?", path,
                         name, *end, room);
     }
     return SAH_OK;
@@ -94,7 +94,7 @@ sah_status sah_safetensors_read(sah_tensors *out, size_t file, sah_error *error)
     const char *name;
     json_t *entry;
     if (map->size < LENGTH_BYTES) {
-        return sah_fail(error, SAH_FAILED, "%s: not a safetensors file: %zu bytes only", map->path,
+        return sah_fail(error, SAH_FAILED, "%s: not a safetensors file: only %zu bytes", map->path,
                         map->size);
     }
     for (int i = LENGTH_BYTES - 1; i >= 0; i--) length = length << 8 | map->data[i];

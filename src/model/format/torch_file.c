@@ -308,7 +308,7 @@ static sah_status read_dictionary(reader *r, const sah_pickle_value *root)
     const bool is_dictionary = root->kind == SAH_PICKLE_DICT ||
                                (root->kind == SAH_PICKLE_CALL && root->group->callee == ORDERED_DICT);
     if (!is_dictionary) {
-        return sah_fail(r->error, SAH_FAILED, "%s: holds something else than a dictionary of tensors",
+        return sah_fail(r->error, SAH_FAILED, "%s: holds something other than a dictionary of tensors",
                         r->map->path);
     }
     sah_status status = SAH_OK;
@@ -378,11 +378,10 @@ sah_status sah_torch_read(sah_tensors *out, size_t file, sah_error *error)
 {
     reader r = {.out = out, .file = file, .map = &out->files[file], .error = error};
     if (is_old(r.map)) {
-        return sah_fail(
-            error, SAH_NOT_SUPPORTED,
-            "%s: in the form of PyTorch before 1.6, which is not supported: load and save it again, "
-            "best as safetensors",
-            r.map->path);
+        return sah_fail(error, SAH_NOT_SUPPORTED,
+                        "%s: in the form of PyTorch before 1.6, which is not supported: load it and save "
+                        "it again, preferably as safetensors",
+                        r.map->path);
     }
     out->is_torch = true;
     sah_status status = sah_zip_open(r.map, &r.zip, error);

@@ -45,7 +45,7 @@ static sah_status fill_own(const sah_template *own, const char *query, const cha
     sah_status status = sah_template_converse(own, sample, 2, true, &policy, error);
     if (status == SAH_OK && strstr(policy, "unsafe") == NULL)
         status = sah_fail(error, SAH_FAILED,
-                          "the judge's own template is no guard's: it does not ask for \"unsafe\"");
+                          "the judge's own template is not a guard's: it does not ask for \"unsafe\"");
     free(policy);
     return status == SAH_OK ? sah_template_converse(own, exchange, 2, true, prompt, error) : status;
 }

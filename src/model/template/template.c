@@ -39,7 +39,7 @@ static sah_status set_date(const char *date, sah_template_settings *out, sah_err
     if (strcmp(date, "today") == 0) {
         const time_t now = time(NULL);
         if (localtime_r(&now, &day) == NULL || strftime(out->date, sizeof out->date, "%Y-%m-%d", &day) == 0)
-            return sah_fail(error, SAH_FAILED, "the system does not tell today's date");
+            return sah_fail(error, SAH_FAILED, "the system cannot tell today's date");
         return SAH_OK;
     }
     if (!read_date(date, &day))
@@ -131,10 +131,11 @@ static sah_status wrap_string(const char *string, bool escapes, const char *quer
 {
     const char *place = strstr(string, "{}");
     if (place == NULL) {
-        return sah_fail(error, SAH_BAD_ARGUMENT,
-                        "template \"%s\" is no name (ships, sahara, none, tokens, chat, %s) and holds no {} "
-                        "for the query",
-                        string, sah_family_names());
+        return sah_fail(
+            error, SAH_BAD_ARGUMENT,
+            "template \"%s\" is not a known name (ships, sahara, none, tokens, chat, %s) and holds no {} "
+            "for the query",
+            string, sah_family_names());
     }
     if (strstr(place + 2, "{}") != NULL)
         return sah_fail(error, SAH_BAD_ARGUMENT, "template \"%s\" holds more than one {}", string);

@@ -113,7 +113,7 @@ static sah_status put_own(const json_t *own, added_list *list, sah_vocab *vocab,
         if (id < 0) return sah_fail(error, SAH_FAILED, "%s: an added token without id", where);
         const int32_t expected = id_of(list, vocab, &added.token);
         if (expected != id)
-            return sah_fail(error, SAH_FAILED, "%s: added token \"%s\" has id %d where %d is due", where,
+            return sah_fail(error, SAH_FAILED, "%s: added token \"%s\" has id %d where %d is expected", where,
                             added.token.text, (int)id, expected);
         if (put(list, vocab, added, error) != SAH_OK) return sah_fail_in(error, where);
     }
