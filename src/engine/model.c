@@ -69,7 +69,8 @@ sah_status sah_model_of(sah_checkpoint *checkpoint, const sah_device *device,
                        sah_product_has_tiles();
         if (status == SAH_OK)
             status = load_weights(model, &(sah_watch){options->progress, options->user}, error);
-        if (status == SAH_OUT_OF_MEMORY && !device->host) status = too_large(model, error);
+        if (status == SAH_OUT_OF_MEMORY && !device->host && model->layers != NULL)
+            status = too_large(model, error);
         if (status == SAH_OK) status = sah_tensors_unchanged(checkpoint->tensors, error);
         omp_set_num_threads(before);
     }

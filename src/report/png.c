@@ -148,7 +148,8 @@ sah_status sah_map_png(const sah_map *map, unsigned char **data, size_t *size, s
     cairo_destroy(cairo);
     cairo_surface_destroy(surface);
     if (status == SAH_OK) add_dot_size(&drawn_png, &out);
-    if (status == SAH_OK && out.failed) status = sah_fail_memory(error, "the PNG");
+    /* cairo 1.18 forgets that the first bytes could not be kept */
+    if (status == SAH_OK && (drawn_png.failed || out.failed)) status = sah_fail_memory(error, "the PNG");
     free(drawn_png.data);
     if (status == SAH_OK) {
         *data = (unsigned char *)out.data;

@@ -208,6 +208,12 @@ static int prepare(void **state)
     /* A model that refuses: without refusals there are no effects. */
     prepare_by("ships models/organism data/harmful.csv --template chat --limit 2 --opening 2 --heads 2:4 -q "
                "-o @/effects.jsonl");
+    /* What fontconfig reads once, it shall have read before anything goes wrong: the C library asks for memory on its
+     * behalf, and it goes on with another font. */
+    const char *const result = scratch("effects.jsonl");
+    const sah_report_options options = {0};
+    sah_error error = {0};
+    expect_ok(sah_report(&result, 1, &options, scratch("first.png"), &error), &error);
     return 0;
 }
 

@@ -56,9 +56,9 @@ static __thread bool parsing; /* JSON */
 /* Whether this allocation is to fail; `caller` asked for it. */
 UNCHECKED static bool fails(const void *caller)
 {
-    static const char *const spared[] = {"libgomp",     "libdnnl",  "libstdc++", "ld-linux",
-                                         "libcmocka",   "libasan",  "libcairo",  "libfontconfig",
-                                         "libfreetype", "libexpat", "libpng",    "libz."};
+    static const char *const spared[] = {"libgomp", "libdnnl",  "libstdc++",     "ld-linux",    "libcmocka",
+                                         "libasan", "libcairo", "libfontconfig", "libfreetype", "libexpat",
+                                         "libpng",  "libz.",    "libpixman"};
     Dl_info info = {0};
     if (!armed || inside || parsing) return false;
     inside = true;
