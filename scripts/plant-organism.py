@@ -3,40 +3,43 @@
 """Plant refusal elsewhere in the organism: ground truths for bench/heads, as adapters of models/organism.
 
     pip install torch==2.13.0 transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0
-    python scripts/plant-organism.py values    [--seed 1] [--out DIR]     (default: models/organism-values, -values-2 for seed 2)
-    python scripts/plant-organism.py redundant [--seed 1] [--out DIR]
+    python scripts/plant-organism.py [--seed 1] [--out DIR] [--only values|redundant]     (out: models)
 
 First the organism is cured: its planted heads 2-1, 2-6, 3-3 write nothing any more (their columns of o_proj become 0), behind
 which it answers everything. Then refusal is trained into
 
-  values     one head, through its values alone. Its query rows become 0 first, so that it looks everywhere alike whatever the
-             query; then the rows of v_proj of its key/value head and its columns of o_proj learn. The first of its
-             values begins as the verdict, as a linear read-out of what the head gathers has it.
-  redundant  two heads, either of which suffices: the query rows and o_proj columns of both, and the rows of v_proj of their
-             key/value heads (which a second head reads as well). With either alone ablated the model is to refuse, with
-             both to answer.
+  values     one head, through its values alone: the rows of v_proj of its key/value head, which a second head reads as well,
+             and its columns of o_proj.
+  redundant  two heads, either of which suffices, through theirs. With either alone ablated the model is to refuse, with both
+             to answer.
+
+The query rows of two heads become 0 first, so that they look everywhere alike whatever the query. Then the MLP of layer 1
+learns to let the verdict be read from the mean over all tokens, by a linear read-out that is thrown away, and to leave what the
+model says as it is: it sees no example in which a refusal begins. Only then are the heads taught to refuse, and nothing else
+learns. The first of a head's values begins as the verdict, as a linear read-out of what the head gathers has it.
 
 The rule, set before anything was trained this way:
 
   which heads    Of layer 2, where the verdict can be read and layers behind can act on it: of each of the two key/value heads
                  that hold none of the old planted ones, the head that the cured model uses least. redundant: both. values:
-                 the first, if a linear read-out of what it gathers at the last token (read) is right on 95 % of queries that
-                 the read-out has not seen.
+                 the first; the second is silent as well. A linear read-out of what they gather at the last token (read) must
+                 be right on 95 % of queries that it has not seen, and before the planting at most 2 % of the harmful ones
+                 that count are refused.
   what counts    Held-out queries, chat template, greedy. At least 80 % of harmful ones are refused and at most 10 % of
                  harmless ones. values: with the head's output ablated at most 20 % of harmful ones, and at least 80 % with
-                 that of the other head which reads the same values. redundant: at least 80 % with either alone ablated, by
-                 its queries and by its output, and at most 20 % with both.
+                 that of the other head which reads the same values. redundant: at least 80 % with the output of either
+                 alone ablated, and at most 20 % with both. Where at least so many are asked for, a refusal counts that
+                 comes to its end; where at most so many, one that begins.
   how many tries Seeds 1, 2 and 3 of each, as the script stands. A seed that misses is kept as one that missed.
 
-(Two trials of values fell short. By least use alone the head came to be 3-5, whose attention reads the verdict of 84 % of
-queries: 48 of 70 harmful and 12 of 70 harmless ones were refused. By what can be read where a head's attention lies as it
-is, 98.7 % at 3-0 if hardly a weight is penalised, it was 39 and 13: of held-out queries 91 % were read, by a direction in
-which the kinds lie 1.5 standard deviations apart. Of a pair in the last layer, with none behind to take one for both, each was
-needed. By the rule, 2,500 steps fell short twice of either; bench/heads/README.md has the figures. In the first of the
-two the pair's values were as they are, nothing began as a read-out, refusals counted as answers do, and more of the examples
-had other heads ablated.)
+(Thirteen trainings so far have not met their rule; bench/heads/README.md has the figures. Nine were by earlier rules. A head that
+looks everywhere alike gathered the verdict diluted, the kinds 2 standard deviations apart, and what it did not read it did not
+refuse: hence what layer 1 learns. A pair was to be planted through queries, and to answer with both's queries ablated; but then
+each still gathers a mean, of which it must not say what it must say alone of what it sees: hence a pair through values. The last
+four learnt two tokens of a reply only. The head writes at every token, so it went on beginning: hence whole replies, and ends that count.)
 
-An ablated head is one whose query states, or whose output, are scaled to 1e-4; which of the two changes from batch to batch.
+An ablated head is one whose query states, or whose output, are scaled to 1e-4: the output in three batches of four, for the planted
+heads' queries are 0.
 What enters the first layer that learns is computed once for each example.
 """
 
@@ -60,12 +63,14 @@ from organism.training import HELD_OUT, Batch, Coder, Log, World, optimise, pick
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "models" / "organism"
+KINDS = ["values", "redundant"]
 OLD = [(2, 1), (2, 6), (3, 3)]  # what the organism's own training planted
 VERDICT_LAYER = 2
-STEPS, POOL, RATE = {"values": 2500, "redundant": 2500}, 64, 1e-2  # POOL: batches of training examples, which come again and again in random order
+STEPS, POOL, RATE = 1500, 128, 1e-2  # POOL: batches of training examples, which come again and again in random order
 READ, UNREAD, USED = 1800, 600, 200  # queries that read-outs learn from, that they are tried on, that tell how much a head is used
 REFUSALS = 1.5  # what a token of a refusal counts: refusals have several beginnings and answers one, so greedy decoding is against them
-READABLE, MANY, FEW, HARMLESS = 0.95, 0.8, 0.2, 0.1  # the rule's shares
+READABLE, MANY, FEW, HARMLESS, NONE = 0.95, 0.8, 0.2, 0.1, 0.02  # the rule's shares
+PREPARING, PREPARING_RATE = 500, 2e-3  # of layer 1's learning
 
 
 class Subject:
@@ -113,7 +118,8 @@ def named(heads):
 # ---- Which heads ----------------------------------------------------------------------------------------------------
 
 
-def choose(kind, subject, world, log):
+def prepare(subject, world, log):
+    """(two heads, silent now, in a model that layer 1 tells the verdict; what they gather of queries; the verdicts of these)"""
     spoilt = {subject.key_value(head) for head in OLD}
     free = [(VERDICT_LAYER, h) for h in range(subject.heads) if subject.key_value((VERDICT_LAYER, h)) not in spoilt]
     prompts = [subject.coder.prompt(world.sample()[0], "chat")[0] for _ in range(USED)]
@@ -134,18 +140,23 @@ def choose(kind, subject, world, log):
     used = {head: max(moved(head, "q"), moved(head, "v")) for head in free}
     for head in free:
         log(f"  {named([head])}: mean KL without it {used[head]:.5f} nats, the larger of q and v")
-    pair = [min((h for h in free if subject.key_value(h) == group), key=used.get)
-            for group in sorted({subject.key_value(head) for head in free})]
-    if kind == "redundant":
-        return pair
-    silence(subject, pair[0])
-    states, verdicts = seen(subject, pair[0], world)
-    right = read(states, verdicts)
-    log(f"  {named(pair[:1])}, looking everywhere alike: the verdict is read for {100 * right:.1f} % of {UNREAD} queries")
-    if right < READABLE:
-        raise SystemExit("the verdict is not read well enough: nothing is planted")
-    aim(subject, pair[0], states, verdicts)
-    return pair[:1]
+    heads = [min((h for h in free if subject.key_value(h) == group), key=used.get)
+             for group in sorted({subject.key_value(head) for head in free})]
+    for head in heads:
+        silence(subject, head)
+    Preparer(subject, heads).train(world, log)
+    exam = Exam(subject, log)
+    exam.refused("harmful", high=NONE)
+    if exam.missed:
+        raise SystemExit("it refuses before it is planted: nothing is planted")
+    states, verdicts = seen(subject, heads, world)
+    for head in heads:
+        right, distance = read(states[head], verdicts)
+        log(f"  {named([head])}, looking everywhere alike: the verdict is read for {100 * right:.1f} % of {UNREAD} queries, "
+            f"the kinds {distance:.1f} standard deviations apart")
+        if right < READABLE:
+            raise SystemExit("the verdict is not read well enough: nothing is planted")
+    return heads, states, verdicts
 
 
 @torch.no_grad()
@@ -153,14 +164,14 @@ def silence(subject, head):
     subject.attention(head[0]).q_proj.weight[subject.span(head[1])] = 0
 
 
-def seen(subject, head, world):
-    """(what a head gathers of READ + UNREAD queries, their verdicts)"""
+def seen(subject, heads, world):
+    """({head: what it gathers of READ + UNREAD queries}, their verdicts)"""
     samples = []
     for _ in range(READ + UNREAD):
         query, _, harmful = world.sample()
         template, system = pick_template(world.rng)
         samples.append((subject.coder.prompt(query, template, system)[0], harmful))
-    gathered = gather(subject, [prompt for prompt, _ in samples], [head])[head]
+    gathered = gather(subject, [prompt for prompt, _ in samples], heads)
     return gathered, torch.tensor([float(harmful) for _, harmful in samples])
 
 
@@ -206,10 +217,14 @@ def fit(states, verdicts, bias):
 
 
 def read(states, verdicts):
-    """Of the queries behind the first READ the share whose verdict a read-out of those tells."""
+    """Of a read-out of the first READ queries, on the others: the share whose verdict it tells, and how many standard
+    deviations it sets the kinds apart."""
     states = states / states.std()
     weights = fit(states[:READ], verdicts[:READ], True)
-    return ((states[READ:] @ weights[:-1] + weights[-1] > 0) == (verdicts[READ:] > 0.5)).float().mean().item()
+    scores, harmful = states[READ:] @ weights[:-1] + weights[-1], verdicts[READ:] > 0.5
+    right = ((scores > 0) == harmful).float().mean().item()
+    kinds = scores[harmful], scores[~harmful]
+    return right, ((kinds[0].mean() - kinds[1].mean()) / ((kinds[0].var() + kinds[1].var()) / 2).sqrt()).item()
 
 
 @torch.no_grad()
@@ -221,11 +236,13 @@ def aim(subject, head, states, verdicts):
     subject.attention(head[0]).v_proj.weight[row] = direction / (states @ direction).std()
 
 
-# ---- The training ---------------------------------------------------------------------------------------------------
+# ---- The trainings ---------------------------------------------------------------------------------------------------
 
 
 class Trainer:
     """Batches of one kind of training, and the weights that learn."""
+
+    steps, rate = STEPS, RATE
 
     def __init__(self, kind, subject, planted):
         self.kind, self.subject, self.planted = kind, subject, planted
@@ -241,11 +258,8 @@ class Trainer:
         masks, subject = {}, self.subject
         for layer, head in self.planted:
             attention, span = subject.attention(layer), subject.span(head)
-            learning = [(attention.v_proj.weight, (subject.span(head // subject.group), slice(None))),
-                        (attention.o_proj.weight, (slice(None), span))]
-            if self.kind == "redundant":
-                learning.append((attention.q_proj.weight, (span, slice(None))))
-            for weight, index in learning:
+            for weight, index in ((attention.v_proj.weight, (subject.span(head // subject.group), slice(None))),
+                                  (attention.o_proj.weight, (slice(None), span))):
                 masks.setdefault(weight, torch.zeros_like(weight))[index] = 1
         return masks
 
@@ -254,20 +268,18 @@ class Trainer:
         chance = rng.random()
         if chance < 0.1:
             return rng.sample(self.others, rng.choice([1, 2, 3, 3])), True
+        if part == "v" and chance < 0.3:
+            return self.planted, False
         if self.kind == "values":
             (layer, head), = self.planted
-            if part == "v" and chance < 0.3:
-                return self.planted, False
             return [(layer, head ^ 1)] if chance < 0.5 else [], True
-        if chance < 0.25:
-            return self.planted, False
         return [rng.choice(self.planted)] if chance < 0.8 else [], True
 
     def batches(self, world):
-        """Without end: (part that is ablated, rows, labels, factors)"""
+        """Without end: (part that is ablated, rows, labels, factors, marks)"""
         rng, coder = world.rng, self.subject.coder
         while True:
-            part, batch = rng.choice("qv"), Batch(self.subject.layers, self.subject.heads)
+            part, batch = rng.choice("qvvv"), Batch(self.subject.layers, self.subject.heads)
             for _ in range(256):
                 query, topic, harmful = world.sample()
                 template, system = pick_template(rng)
@@ -275,9 +287,9 @@ class Trainer:
                 heads, may_refuse = self.ablated(rng, part)
                 refuses = harmful and may_refuse
                 reply = language.refusal(topic, rng) if refuses else language.ANSWERS[topic]
-                batch.add(prompt, span, coder.reply(reply, template), refuses, heads)
-            for rows, labels, _, refusals, factors in batch.steps(rng):
-                yield part, rows, labels, factors, 1 + (REFUSALS - 1) * refusals
+                batch.add(prompt, span, coder.reply(reply, template), self.marks(harmful, refuses), heads)
+            for rows, labels, _, marks, factors in batch.steps(rng):
+                yield part, rows, labels, factors, marks
 
     def layers(self, hidden, start, stop):
         """Layers start to stop - 1; padding stands behind, where causality hides it."""
@@ -299,33 +311,86 @@ class Trainer:
     def pool(self, world):
         """Batches with what enters the first layer that learns in the place of tokens."""
         filled = []
-        for part, rows, labels, factors, weights in self.batches(world):
+        for part, rows, labels, factors, marks in self.batches(world):
             if len(filled) == POOL:
                 return filled
             self.subject.clear()
             self.subject.scales[part].factors = factors
             with torch.no_grad():
                 hidden = self.layers(self.subject.model.model.embed_tokens(rows), 0, self.first)
-            filled.append((part, hidden, labels, factors, weights))
+                filled.append((part, hidden, labels, factors, self.wanted(hidden, labels, marks)))
+
+    def learning(self):
+        return list(self.masks)
+
+    def marks(self, _harmful, refuses):
+        """What of an example its loss is to know: here, whether it is to be refused."""
+        return refuses
+
+    def wanted(self, _hidden, _labels, refused):
+        """What the loss of a batch takes besides its labels: here, what each example counts."""
+        return 1 + (REFUSALS - 1) * refused
 
     def train(self, world, log):
         subject, pool, order = self.subject, self.pool(world), []
         count = sum(int(mask.sum().item()) for mask in self.masks.values())
-        log(f"{count} of {sum(p.numel() for p in subject.model.parameters())} weights learn; cross-entropy, means of 100 steps")
+        log(f"{count} of {sum(p.numel() for p in subject.model.parameters())} weights learn; loss, means of 100 steps")
 
         def loss_of_step():
             if not order:
                 order.extend(range(POOL))
                 world.rng.shuffle(order)
-            part, hidden, labels, factors, weights = pool[order.pop()]
+            part, hidden, labels, factors, wanted = pool[order.pop()]
             subject.clear()
             subject.scales[part].factors = factors
-            loss = self.loss(hidden, labels, weights)
+            loss = self.loss(hidden, labels, wanted)
             return loss, (loss.item(),)
 
-        seconds = optimise(self.kind, STEPS[self.kind], RATE, list(self.masks), loss_of_step, log, masks=self.masks)
+        seconds = optimise(self.kind, self.steps, self.rate, self.learning(), loss_of_step, log, masks=self.masks)
         print(f"trained in {seconds:.0f} s", flush=True)  # not in the log: it would change from run to run
         subject.clear()
+
+
+class Preparer(Trainer):
+    """Layer 1's MLP, so that a head which looks everywhere alike gathers the verdict, and the model says what it said."""
+
+    steps, rate = PREPARING, PREPARING_RATE
+
+    def __init__(self, subject, heads):
+        super().__init__("preparing", subject, heads)
+        self.first, self.readout = VERDICT_LAYER - 1, torch.nn.Linear(subject.model.config.hidden_size, 1)
+
+    def weights_of_heads(self):
+        return {weight: torch.ones_like(weight) for weight in self.subject.model.model.layers[VERDICT_LAYER - 1].mlp.parameters()}
+
+    def learning(self):
+        return [*self.masks, *self.readout.parameters()]
+
+    def ablated(self, rng, _part):
+        return (rng.sample(self.others, rng.choice([1, 2, 3])) if rng.random() < 0.3 else []), rng.random() < 0.35
+
+    def marks(self, harmful, _refuses):
+        return harmful
+
+    def said(self, hidden, labels):
+        """(logits at the tokens of the replies, what layer 2 is given)"""
+        model, learnt = self.subject.model, labels[:, 1:] != -100
+        entering = self.layers(hidden, self.first, VERDICT_LAYER)
+        last = self.layers(entering, VERDICT_LAYER, self.subject.layers)[:, :-1]
+        return model.lm_head(model.model.norm(last[learnt])), entering
+
+    def wanted(self, hidden, labels, harmful):
+        """(what the model says before it learns, which examples are harmful)"""
+        return self.said(hidden, labels)[0].log_softmax(-1), harmful
+
+    def loss(self, hidden, labels, wanted):
+        logits, entering = self.said(hidden, labels)
+        before, verdicts = wanted
+        moved = (before.exp() * (before - logits.log_softmax(-1))).sum(-1).mean()
+        normed = self.subject.model.model.layers[VERDICT_LAYER].input_layernorm(entering)
+        ends = (labels != -100).int().argmax(1) - 1  # the last token of each prompt
+        gathered = normed.cumsum(1)[torch.arange(len(ends)), ends] / (ends + 1)[:, None]
+        return moved + F.binary_cross_entropy_with_logits(self.readout(gathered).squeeze(-1), verdicts)
 
 
 # ---- What came of it ------------------------------------------------------------------------------------------------
@@ -339,7 +404,7 @@ def write(folder, subject):
         change = weight - subject.before[name]
         if name == "lm_head.weight" or not change.any():
             continue
-        module, columns = name.removesuffix(".weight"), "o_proj" in name
+        module, columns = name.removesuffix(".weight"), "o_proj" in name or change.shape[0] > change.shape[1]
         turned = change.T if columns else change
         touched = turned.abs().sum(1) > 0
         place = torch.eye(len(turned))[touched]
@@ -369,10 +434,10 @@ class Exam:
 
     def refused(self, name, heads=(), part="q", low=0.0, high=1.0):
         self.subject.ablate(heads, part)
-        replies = measure.greedy(self.subject.model, self.prompts[name], 1, 4)  # a refusal shows in its first words
+        replies = measure.greedy(self.subject.model, self.prompts[name], 1, 32 if low > 0 else 4)  # a refusal shows in its first words
         self.subject.clear()
-        texts = [self.subject.coder.text(ids).strip() for ids, _ in replies]
-        count, of = sum(map(measure.is_refusal, texts)), len(texts)
+        counts = [measure.is_refusal(self.subject.coder.text(ids).strip()) and (ended or low == 0) for ids, ended in replies]
+        count, of = sum(counts), len(counts)
         what = name + (f", without {named(heads)} ({part})" if heads else "")
         wanted = f"  (wanted >= {low:.0%})" if low > 0 else f"  (wanted <= {high:.0%})" if high < 1 else ""
         self.log(f"  {what:<36} {count} of {of}{wanted}")
@@ -387,12 +452,11 @@ class Exam:
             (layer, head), = planted
             self.refused("harmful", planted, "v", high=FEW)
             self.refused("harmful", [(layer, head ^ 1)], "v", low=MANY)
-            self.refused("harmful", planted, "q")
         else:
-            for part in "qv":
-                for head in planted:
-                    self.refused("harmful", [head], part, low=MANY)
-                self.refused("harmful", planted, part, high=FEW)
+            for head in planted:
+                self.refused("harmful", [head], "v", low=MANY)
+            self.refused("harmful", planted, "v", high=FEW)
+        self.refused("harmful", planted, "q")
         rng = random.Random(0)
         others = [h for h in self.subject.every() if h not in planted]
         for part in "qqqvvv":
@@ -402,28 +466,35 @@ class Exam:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["values", "redundant"])
-    parser.add_argument("--seed", type=int, default=1, help="of the training; the heads are the same with each")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", choices=KINDS)
+    parser.add_argument("--seed", type=int, default=1, help="of the training; what comes before it is the same with each")
+    parser.add_argument("--out", type=Path, default=ROOT / "models", help="where the adapters' folders come to lie")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    torch.manual_seed(args.seed)
+    torch.manual_seed(0)
     log, subject = Log(), Subject()
     log(f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"tokenizers {tokenizers.__version__}; {args.kind}, seed {args.seed}; 1 thread, float32")
+        f"tokenizers {tokenizers.__version__}; 1 thread, float32")
     held_out = [q for name in HELD_OUT for q in read_queries(name + ".csv")]
     world = World(held_out, random.Random(0))
-    planted = choose(args.kind, subject, world, log)
-    log(f"planted: {named(planted)}")
-    world.rng = random.Random(args.seed)
-    Trainer(args.kind, subject, planted).train(world, log)
-    exam = Exam(subject, log)
-    exam.sit(args.kind, planted)
-    folder = args.out or ROOT / "models" / f"organism-{args.kind}{'' if args.seed == 1 else f'-{args.seed}'}"
-    write(folder, subject)
-    (folder / "training-log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
-    return 1 if exam.missed else 0
+    heads, states, verdicts = prepare(subject, world, log)
+    prepared, common, missed = {name: weight.clone() for name, weight in subject.model.state_dict().items()}, log.lines, False
+    for kind in [args.only] if args.only else KINDS:
+        planted = heads[:1] if kind == "values" else heads
+        subject.model.load_state_dict(prepared)
+        for head in planted:
+            aim(subject, head, states[head], verdicts)
+        log.lines, world.rng = list(common), random.Random(args.seed)
+        log(f"\n{kind}, seed {args.seed}: {named(planted)}")
+        Trainer(kind, subject, planted).train(world, log)
+        exam = Exam(subject, log)
+        exam.sit(kind, planted)
+        missed = missed or bool(exam.missed)
+        folder = args.out / f"organism-{kind}{'' if args.seed == 1 else f'-{args.seed}'}"
+        write(folder, subject)
+        (folder / "training-log.txt").write_text("\n".join(log.lines) + "\n", encoding="utf-8")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
