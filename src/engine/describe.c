@@ -11,11 +11,13 @@
 
 static char *as_json(const sah_model_info *i, json_t *provenance)
 {
+    /* Weights alone have one. (json_pack() would leave a text out for which memory is short.) */
+    json_t *checksum = i->checksum[0] != '\0' ? json_string(i->checksum) : NULL;
+    if (checksum == NULL && i->checksum[0] != '\0') return NULL;
     json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s*, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:f, s:s, s:I, "
+        "{s:s, s:s, s:s, s:s, s:o*, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:f, s:s, s:I, "
         "s:I, s:s}",
-        "name", i->name, "family", i->family, "format", i->format, "types", i->types, "xxh3",
-        i->checksum[0] != '\0' ? i->checksum : NULL, /* weights alone have one */
+        "name", i->name, "family", i->family, "format", i->format, "types", i->types, "xxh3", checksum,
         "layers", i->n_layers, "heads", i->n_heads, "kv_heads", i->n_kv_heads, "head_dim", i->head_dim,
         "d_model", i->d_model, "d_ff", i->d_ff, "vocab", i->n_vocab, "max_positions", i->max_positions,
         "sliding_window", i->sliding_window, "tied_embeddings", i->tied_embeddings, "qk_norm", i->qk_norm,

@@ -393,6 +393,13 @@ static sah_status try_template_opened(sah_error *error)
     return status;
 }
 
+static sah_status try_description(sah_error *error)
+{
+    char *text = NULL;
+    sah_status status = say_text(sah_model_text(templated, true, &text, error), &text);
+    return status == SAH_OK ? say_text(sah_model_text(templated, false, &text, error), &text) : status;
+}
+
 static sah_status try_check(sah_error *error)
 {
     const sah_model_options options = {.threads = 1};
@@ -763,6 +770,7 @@ TRY(normaliser)
 TRY(gguf_tokenizer)
 TRY(template)
 TRY(template_opened)
+TRY(description)
 TRY(check)
 TRY(signed_ships)
 TRY(screen)
@@ -908,57 +916,32 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_queries),
-        cmocka_unit_test(test_directory),
-        cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_torch),
-        cmocka_unit_test(test_tokenizer),
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_prompts),
-        cmocka_unit_test(test_interchanged),
-        cmocka_unit_test(test_ships),
-        cmocka_unit_test(test_find),
-        cmocka_unit_test(test_direction),
-        cmocka_unit_test(test_generate),
-        cmocka_unit_test(test_judge),
-        cmocka_unit_test(test_result),
-        cmocka_unit_test(test_search_result),
-        cmocka_unit_test(test_report),
-        cmocka_unit_test(test_picture),
-        cmocka_unit_test(test_split_gguf),
-        cmocka_unit_test(test_torch_adapter),
-        cmocka_unit_test(test_experts),
-        cmocka_unit_test(test_fp8),
-        cmocka_unit_test(test_byte_pairs),
-        cmocka_unit_test(test_unigram),
-        cmocka_unit_test(test_added_tokens),
-        cmocka_unit_test(test_normaliser),
-        cmocka_unit_test(test_gguf_tokenizer),
-        cmocka_unit_test(test_template),
-        cmocka_unit_test(test_template_opened),
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_signed_ships),
-        cmocka_unit_test(test_screen),
-        cmocka_unit_test(test_matching),
-        cmocka_unit_test(test_partners),
-        cmocka_unit_test(test_apart),
-        cmocka_unit_test(test_swap),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_refusal_check),
-        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_find_more),
-        cmocka_unit_test(test_sweep),
-        cmocka_unit_test(test_guard),
-        cmocka_unit_test(test_utility),
-        cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_merge_utility),
-        cmocka_unit_test(test_merge_part),
-        cmocka_unit_test(test_surgery),
-        cmocka_unit_test(test_surgery_adapter),
-        cmocka_unit_test(test_surgery_gguf),
-        cmocka_unit_test(test_surgery_torch),
-        cmocka_unit_test(test_graft),
-        cmocka_unit_test(test_graft_gguf),
+        cmocka_unit_test(test_queries),       cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_gguf),          cmocka_unit_test(test_torch),
+        cmocka_unit_test(test_tokenizer),     cmocka_unit_test(test_text),
+        cmocka_unit_test(test_prompts),       cmocka_unit_test(test_interchanged),
+        cmocka_unit_test(test_ships),         cmocka_unit_test(test_find),
+        cmocka_unit_test(test_direction),     cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_judge),         cmocka_unit_test(test_result),
+        cmocka_unit_test(test_search_result), cmocka_unit_test(test_report),
+        cmocka_unit_test(test_picture),       cmocka_unit_test(test_split_gguf),
+        cmocka_unit_test(test_torch_adapter), cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_fp8),           cmocka_unit_test(test_byte_pairs),
+        cmocka_unit_test(test_unigram),       cmocka_unit_test(test_added_tokens),
+        cmocka_unit_test(test_normaliser),    cmocka_unit_test(test_gguf_tokenizer),
+        cmocka_unit_test(test_template),      cmocka_unit_test(test_template_opened),
+        cmocka_unit_test(test_description),   cmocka_unit_test(test_check),
+        cmocka_unit_test(test_signed_ships),  cmocka_unit_test(test_screen),
+        cmocka_unit_test(test_matching),      cmocka_unit_test(test_partners),
+        cmocka_unit_test(test_apart),         cmocka_unit_test(test_swap),
+        cmocka_unit_test(test_numbers),       cmocka_unit_test(test_refusal_check),
+        cmocka_unit_test(test_together),      cmocka_unit_test(test_find_more),
+        cmocka_unit_test(test_sweep),         cmocka_unit_test(test_guard),
+        cmocka_unit_test(test_utility),       cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_merge_utility), cmocka_unit_test(test_merge_part),
+        cmocka_unit_test(test_surgery),       cmocka_unit_test(test_surgery_adapter),
+        cmocka_unit_test(test_surgery_gguf),  cmocka_unit_test(test_surgery_torch),
+        cmocka_unit_test(test_graft),         cmocka_unit_test(test_graft_gguf),
     };
     return cmocka_run_group_tests(tests, prepare, clean);
 }
