@@ -35,17 +35,17 @@ sah_status sah_sweep_estimate(const sah_model *model, const sah_strings *queries
                               const char *default_template, const sah_run_options *options, sah_estimate *out,
                               sah_error *error);
 
-/* The result as text for a person, or as one JSON object; `*text` is for free(). */
+/* The result as text for a person, or as one JSON object; free `*text` with free(). */
 sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
 
-/* The answer as lines for the eye, or as one JSON object; `*text` is for free(). */
+/* The answer as lines for the eye, or as one JSON object; free `*text` with free(). */
 sah_status sah_checks_text(const sah_checks *checks, bool json, char **text, sah_error *error);
 
-/* sah_model_describe() as text for a person, or as one JSON object; `*text` is for free(). */
+/* sah_model_describe() as text for a person, or as one JSON object; free `*text` with free(). */
 sah_status sah_model_text(const sah_model *model, bool json, char **text, sah_error *error);
 
-/* {"tokens":[...],"logits":[...]} and a line end; numbers read back as the same floats. `*text` is for
- * free(). */
+/* {"tokens":[...],"logits":[...]} and a line end; numbers read back as the same floats. Free
+ * `*text` with free(). */
 sah_status sah_logits_text(const int32_t *tokens, size_t n, const float *logits, size_t n_vocab, char **text,
                            sah_error *error);
 
