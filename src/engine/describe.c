@@ -24,10 +24,7 @@ static char *as_json(const sah_model_info *i, json_t *provenance)
         "rope_theta", i->rope_theta, "rope_scaling", i->rope_scaling, "parameters",
         (json_int_t)i->n_parameters, "file_bytes", (json_int_t)i->file_bytes, "chat_template",
         i->chat_template);
-    /* "s*" leaves a text out where there is none, and where there is no memory for it. */
-    const bool lost = i->checksum[0] != '\0' && json_object_get(object, "xxh3") == NULL;
-    if (object != NULL &&
-        (lost || (provenance != NULL && json_object_set(object, "provenance", provenance) != 0))) {
+    if (object != NULL && provenance != NULL && json_object_set(object, "provenance", provenance) != 0) {
         json_decref(object);
         object = NULL;
     }
