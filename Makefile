@@ -285,7 +285,8 @@ $(BUILD)/man/%: man/%.scd
 # ---- Jobs -------------------------------------------------------------------------------------------------------
 
 test: all $(TESTS)
-	@SAHARA=$(BUILD)/sahara BUILD=$(BUILD) scripts/run-tests $(BUILD)/test-counts $(TESTS)
+	@# Those of memory first: under the sanitizers they take minutes, and one processor would wait for the last of them.
+	@SAHARA=$(BUILD)/sahara BUILD=$(BUILD) scripts/run-tests $(BUILD)/test-counts $(filter $(BUILD)/tests/memory/%,$(TESTS)) $(filter-out $(BUILD)/tests/memory/%,$(TESTS))
 
 mutate: all
 	@BUILD=$(BUILD) CC="$(CC)" WERROR=$(WERROR) scripts/mutate
