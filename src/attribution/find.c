@@ -374,8 +374,8 @@ static bool draw_own_group(const sah_find_run *f, size_t k, sah_head *heads, sah
     return sah_shard_has(&f->options->shard, first);
 }
 
-/* Groups that are measured together: all at once where that shares a base pass, else one by one, so that a run that
- * is interrupted has them. */
+/* Groups that are measured together: as many as share a base pass, else one by one, so that a run that is
+ * interrupted has them. */
 typedef struct drawn {
     sah_head *heads; /* [most, n_group + 1], and room for one more */
     sah_edit *edits; /* [most, 3 (n_group + 1)] */
@@ -401,7 +401,7 @@ static sah_status measure_drawn(sah_find_run *f, drawn *g, double *angles, sah_e
 static sah_status measure_random(sah_find_run *f, sah_error *error)
 {
     const size_t n = f->n_group + 1, total = f->n_queries + f->n_contrast, all = f->find->random_groups;
-    drawn g = {.most = f->differs && all > 0 ? all : 1};
+    drawn g = {.most = !f->differs || all == 0 ? 1 : all < SAH_MOST_BESIDE ? all : SAH_MOST_BESIDE};
     g.heads = sah_alloc((g.most + 1) * n, sizeof *g.heads);
     g.edits = sah_alloc(g.most * 3 * n, sizeof *g.edits);
     g.ablations = sah_alloc(g.most, sizeof *g.ablations);

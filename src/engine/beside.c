@@ -11,9 +11,8 @@
 #include "util/alloc.h"
 #include "util/error.h"
 
-/* Passes that go up together, at most: sah_sweep_differs() has found room for the rows of as many candidates. Without
- * a bound on memory their rows take as much as the weights, or this. */
-enum { TOGETHER = 32, ROWS_BYTES = 256 << 20 };
+/* The rows of the passes that go up together take as much as the weights, or this. */
+enum { ROWS_BYTES = 256 << 20 };
 
 /* One ablation on its way up. */
 typedef struct lane {
@@ -180,7 +179,7 @@ sah_status sah_forward_beside(const sah_model *model, const sah_forest *forest,
     sah_status status = SAH_OK;
     if (most < ROWS_BYTES) most = ROWS_BYTES;
     fit = each < most ? most / each : 1;
-    if (fit > TOGETHER) fit = TOGETHER;
+    if (fit > SAH_MOST_BESIDE) fit = SAH_MOST_BESIDE;
     for (size_t from = 0; from < n && status == SAH_OK; from += fit) {
         const size_t now = n - from < fit ? n - from : (size_t)fit;
         status =

@@ -12,6 +12,9 @@ typedef struct sah_edit_list {
     size_t n;
 } sah_edit_list;
 
+/* Passes that go up together, at most: sah_sweep_differs() has found room for the rows of as many candidates. */
+enum { SAH_MOST_BESIDE = 32 };
+
 /* Final-norm hidden states [n, n_prompts, d], in the host's memory, of every prompt's last token under each of n
  * ablations; no edits: float32's. Only where sah_sweep_differs(), whose memory is enough. */
 sah_status sah_forward_beside(const sah_model *model, const sah_forest *forest,
