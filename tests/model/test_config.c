@@ -354,6 +354,8 @@ static void test_refusals(void **state)
         {"{\"partial_rotary_factor\": 0.5}", "\"partial_rotary_factor\" 0.5 is not supported"},
         {"{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}",
          "\"partial_rotary_factor\" 0.5 is not supported"},
+        {"{\"partial_rotary_factor\": 1e66}", "\"partial_rotary_factor\" 1e+66 is not supported"},
+        {"{\"partial_rotary_factor\": -1e66}", "\"partial_rotary_factor\" -1e+66 is not supported"},
         {"{\"rope_scaling\": {\"type\": \"ntk\", \"factor\": 4}}", "rope type ntk is not supported"},
         {"{\"rope_scaling\": {\"rope_type\": \"dynamic\"}}", "rope type dynamic needs a factor"},
         {"{\"rope_parameters\": {\"rope_type\": \"longrope\", \"factor\": 1}}",

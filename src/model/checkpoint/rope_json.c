@@ -186,8 +186,9 @@ static sah_status read_one(const reader *r, const json_t *rope, double theta, sa
     if (status == SAH_OK) status = sah_json_string(rope, "type", "default", &type, r->where, error);
     if (status == SAH_OK) status = sah_json_string(rope, "rope_type", type, &type, r->where, error);
     if (status != SAH_OK) return status;
-    out->dims = (int)(r->c->head_dim * partial);
-    if (strcmp(type, "proportional") == 0 && partial > 0 && partial <= 1) { /* by pairs of the whole head */
+    const bool share = partial > 0 && partial <= 1;
+    out->dims = share ? (int)(r->c->head_dim * partial) : 0;
+    if (strcmp(type, "proportional") == 0 && share) { /* by pairs of the whole head */
         out->share = partial;
         partial = 1;
         out->dims = r->c->head_dim;
