@@ -340,8 +340,23 @@ static double round_to(double value, int64_t precision)
         return strtod(digits, NULL);
     }
     if (precision >= 60 || isnan(value) || isinf(value)) return value;
-    const double unit = pow(10, (double)-precision);
+    if (precision < -308) return copysign(0, value);
+    const double unit = pow(10, -(double)precision);
     return rint(value / unit) * unit;
+}
+
+/* To a multiple of 10^-precision, halves to the even one. */
+static sah_jv round_integer(sah_jrun *run, int64_t value, int64_t precision)
+{
+    if (precision >= 0) return sah_jv_int(value);
+    if (precision < -19) return sah_jv_int(0); /* less than half of it */
+    uint64_t unit = 1, size = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    for (; precision < 0; precision++) unit *= 10;
+    const uint64_t rest = size % unit, up = unit - rest;
+    size -= rest;
+    if (rest > up || (rest == up && size / unit % 2 == 1)) size += unit;
+    if (size > INT64_MAX) return sah_jr_fail(run, "an integer that needs more than 64 bits");
+    return sah_jv_int(value < 0 ? -(int64_t)size : (int64_t)size);
 }
 
 FILTER(f_round)
@@ -353,8 +368,7 @@ FILTER(f_round)
     const sah_jtext method = a[1].kind == SAH_J_TEXT ? *a[1].text : sah_jtext_c("common");
     if (sah_jtext_is(method, "common")) {
         if (v.kind == SAH_J_FLOAT) return sah_jv_real(round_to(v.real, precision));
-        return precision >= 0 ? sah_jv_int(sah_jv_integer(v))
-                              : sah_jv_int((int64_t)round_to((double)sah_jv_integer(v), precision));
+        return round_integer(run, sah_jv_integer(v), precision);
     }
     if (!sah_jtext_is(method, "ceil") && !sah_jtext_is(method, "floor"))
         return sah_jr_fail(run, "method must be common, ceil or floor");
