@@ -34,7 +34,7 @@ LINKED   := -ldnnl -lm
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(if $(WERROR),-Werror)
 OPTIMISE := -O3
 ifdef SANITIZE
-OPTIMISE := -O1 -DSAH_NO_CLONES -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+OPTIMISE := -O1 -DSAH_NO_CLONES -fno-omit-frame-pointer -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all
 endif
 ifdef THREADS
 OPTIMISE := -O1 -DSAH_NO_CLONES -fno-omit-frame-pointer -fsanitize=thread -Wno-pass-failed
