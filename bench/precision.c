@@ -2,7 +2,7 @@
 /* How near Ships is to float64's on SmolLM2, and what it costs: in float32, in bfloat16 with whole states rounded, and
  * by differences. The truth is tests/golden/smollm2-ships-float64.json: 270 heads, 20 queries.
  *
- *     build/bench/precision [HEADS] [THREADS]     the first HEADS of each layer (1; 9 are all)
+ *     build/bench/precision [HEADS] [THREADS] [cuda]     the first HEADS of each layer (1; 9 are all)
  *
  * Times are of all threads' processors, of the sweep alone, the smaller of two: the ways take turns. */
 #include <math.h>
@@ -31,8 +31,10 @@ typedef struct way {
 
 static way ways[] = {{.name = "float32"},
                      {.name = "bfloat16", .precision = SAH_PRECISION_BF16},
-                     {.name = "differences", .precision = SAH_PRECISION_BF16, .differences = true}};
+                     {.name = "bfloat16, differences", .precision = SAH_PRECISION_BF16, .differences = true},
+                     {.name = "float32, differences", .differences = true}}; /* on cards alone */
 enum { N_WAYS = sizeof ways / sizeof *ways };
+static sah_device_choice device = SAH_DEVICE_CPU;
 
 static sah_status take(void *ctx, size_t target, const sah_head_scores *scores, sah_error *error)
 {
@@ -45,7 +47,7 @@ static sah_status take(void *ctx, size_t target, const sah_head_scores *scores, 
 static sah_status measure(way *w, const sah_strings *queries, const sah_target *targets, size_t n,
                           int threads, sah_error *error)
 {
-    const sah_model_options options = {.precision = w->precision, .threads = threads};
+    const sah_model_options options = {.precision = w->precision, .threads = threads, .device = device};
     const sah_run_options run = {.ablation = *targets->ablation, .template_ = SAH_SHIPS_TEMPLATE};
     const sah_strings *lists[2] = {queries, NULL};
     const sah_sweep_options sweep = {.what = "heads", .differences = w->differences};
@@ -129,9 +131,10 @@ static sah_status run(int heads, int threads, sah_error *error)
             for (size_t q = 0; q < N_QUERIES; q++) truth[n][q] = json_number_value(json_array_get(row, q));
             targets[n] = (sah_target){{l, h}, &ablation};
         }
-    for (int i = 0; i < TIMES * N_WAYS && status == SAH_OK; i++)
-        status = measure(&ways[i % N_WAYS], &queries, targets, n, threads, error);
-    for (int i = 0; i < N_WAYS && status == SAH_OK; i++) status = print_way(&ways[i], truth, n, error);
+    const int n_ways = device == SAH_DEVICE_CPU ? N_WAYS - 1 : N_WAYS;
+    for (int i = 0; i < TIMES * n_ways && status == SAH_OK; i++)
+        status = measure(&ways[i % n_ways], &queries, targets, n, threads, error);
+    for (int i = 0; i < n_ways && status == SAH_OK; i++) status = print_way(&ways[i], truth, n, error);
     sah_strings_free(&queries);
     json_decref(exact);
     json_decref(reference);
@@ -142,6 +145,7 @@ int main(int argc, char **argv)
 {
     const int heads = argc > 1 ? atoi(argv[1]) : 1, threads = argc > 2 ? atoi(argv[2]) : 1;
     sah_error error = {0};
+    if (argc > 3 && strcmp(argv[3], "cuda") == 0) device = SAH_DEVICE_CUDA;
     FILE *file = fopen(MODEL, "rb");
     if (file == NULL) {
         printf("precision: not run, %s is not there (scripts/get-smollm2)\n", MODEL);

@@ -24,7 +24,7 @@ typedef struct lane {
 typedef struct climb {
     const sah_model *model;
     const sah_forest *forest;
-    sah_model *exact; /* of the base pass and the donors' */
+    sah_model *exact; /* of the base pass and the donors', where the model is not in float32; or NULL */
     sah_pass pass; /* of the ablations */
     sah_record record;
     sah_plan *none;
@@ -51,7 +51,7 @@ static void climb_free(climb *c)
     sah_donor_walk_free(c->walk);
     sah_base_free(c->base);
     sah_plans_free(c->none);
-    if (c->exact != NULL) sah_record_free(&c->record);
+    if (c->record.device != NULL) sah_record_free(&c->record);
     sah_model_exact_free(c->exact);
     sah_workspace_free(c->pass.workspace);
     sah_pass_end(&c->pass);
@@ -84,12 +84,12 @@ static sah_status base_new(climb *c, sah_error *error)
     bool any = false;
     for (int l = 0; l < c->model->config.n_layers; l++) any = any || c->needed[l] > 0;
     pass.workspace = NULL;
-    pass.model = c->exact;
+    if (c->exact != NULL) pass.model = c->exact;
     pass.record = &c->record;
     pass.records = true;
     sah_status status = sah_base_new(&pass, c->forest, c->none, c->nobody, c->no_slice, &c->base, error);
     if (status == SAH_OK && any)
-        status = sah_donor_walk_new(c->exact, c->forest->donors, c->needed, &c->walk, error);
+        status = sah_donor_walk_new(pass.model, c->forest->donors, c->needed, &c->walk, error);
     return status;
 }
 
@@ -178,6 +178,8 @@ sah_status sah_forward_beside(const sah_model *model, const sah_forest *forest,
     uint64_t most = sah_model_weight_bytes(model), fit;
     sah_status status = SAH_OK;
     if (most < ROWS_BYTES) most = ROWS_BYTES;
+    most =
+        sah_device_most(model->device, sah_record_bytes(config, forest) + sah_model_exact_bytes(model), most);
     fit = each < most ? most / each : 1;
     if (fit > SAH_MOST_BESIDE) fit = SAH_MOST_BESIDE;
     for (size_t from = 0; from < n && status == SAH_OK; from += fit) {

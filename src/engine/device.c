@@ -74,6 +74,12 @@ void sah_device_forget(const sah_device *device, const void *lent)
     if (!device->host) sah_device_free(device, (void *)(uintptr_t)lent);
 }
 
+uint64_t sah_device_most(const sah_device *device, uint64_t others, uint64_t wanted)
+{
+    const uint64_t room = device->room(), half = room > others ? (room - others) / 2 : 0;
+    return room > 0 && half < wanted ? half : wanted;
+}
+
 sah_status sah_device_move(const sah_device *device, float **array, size_t count, sah_error *error)
 {
     if (device->host || *array == NULL) return SAH_OK;
@@ -121,6 +127,11 @@ void sah_read_rows(int64_t outputs, int64_t inputs, sah_rows_fn read, const void
 void sah_weights_free(sah_weights *weights)
 {
     if (weights != NULL) weights->device->unpack(weights);
+}
+
+const sah_weights *sah_weights_difference(const sah_weights *weights)
+{
+    return weights->difference != NULL ? weights->difference : weights;
 }
 
 /* ---- Workspaces ---------------------------------------------------------------------------------------- */

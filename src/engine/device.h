@@ -24,6 +24,9 @@ typedef struct sah_weights {
     const sah_device *device;
     int64_t outputs, inputs;
     size_t bytes;
+    struct sah_weights
+        *difference; /* the same matrix for inputs that are differences (difference.h), of which less
+                                       must be multiplied; its owner's; NULL: itself */
 } sah_weights;
 
 /* Fills rows [row, row + n) of a matrix, out [n, inputs], in the host's memory. */
@@ -215,6 +218,8 @@ struct sah_device {
      * lies where it should is left alone. */
     void *(*alloc)(size_t bytes);
     void (*free)(void *memory);
+    /* Bytes that nobody has taken; 0: nobody knows. */
+    uint64_t (*room)(void);
     sah_status (*upload)(const void *from, size_t bytes, void *to, sah_error *error);
     sah_status (*download)(const void *from, size_t bytes, void *to, sah_error *error);
 
@@ -227,6 +232,8 @@ struct sah_device {
     sah_status (*pack)(int64_t outputs, const int64_t *ends, int n, sah_packing packing, sah_rows_fn read,
                        const void *source, sah_weights **out, sah_error *error);
     void (*unpack)(sah_weights *weights);
+    /* Whether matrices of float32 have a `difference`: where that makes sweeps faster, and no less exact. */
+    bool (*differs)(void);
     /* Bytes of a packed matrix at most, whose numbers are all of a type: bfloat16, float16, or float32 for any. */
     uint64_t (*packed)(int64_t outputs, int64_t inputs, sah_packing packing, sah_dtype type);
 
@@ -317,6 +324,10 @@ sah_status sah_device_lend_segments(const sah_device *device, const sah_segment 
                                     const sah_segment **out, sah_error *error);
 void sah_device_forget(const sah_device *device, const void *lent);
 
+/* `wanted` bytes, or half of what the device has, and others will not take, where that is less: scratch memory and
+ * logits, which nobody counts, need some. */
+uint64_t sah_device_most(const sah_device *device, uint64_t others, uint64_t wanted);
+
 /* An array of the host's, from sah_alloc(), becomes the device's, for sah_device_free(). On failure it is the
  * host's. */
 sah_status sah_device_move(const sah_device *device, float **array, size_t count, sah_error *error);
@@ -334,6 +345,9 @@ sah_status sah_weights_split(const sah_device *device, int64_t outputs, const in
                              sah_packing packing, sah_rows_fn read, const void *source, sah_weights **out,
                              sah_error *error);
 void sah_weights_free(sah_weights *weights);
+
+/* Those to multiply differences with. */
+const sah_weights *sah_weights_difference(const sah_weights *weights);
 
 /* For who packs: all of a matrix to values [outputs, stride], its rows shared among the threads; what a row lacks is
  * 0. */

@@ -9,7 +9,8 @@
 
 bool sah_model_differs(const sah_model *model)
 {
-    return model->precision == SAH_PRECISION_BF16 && model->config.experts.n == 0;
+    return (model->precision == SAH_PRECISION_BF16 || model->device->differs()) &&
+           model->config.experts.n == 0;
 }
 
 /* ---- The record ---------------------------------------------------------------------------------------- */
@@ -128,11 +129,16 @@ static void beside(const sah_pass *pass, beside_fn what, float *record, const sa
     sah_workspace_enter(pass->workspace, before);
 }
 
+const sah_weights *sah_site_weights(const sah_pass *pass, const sah_weights *weights)
+{
+    return pass->records ? weights : sah_weights_difference(weights);
+}
+
 const void *sah_site_input(const sah_pass *pass, sah_part part, sah_slot slot, const sah_weights *weights,
                            float *x, int64_t width)
 {
     beside(pass, pass->records ? put : subtract, pass->record->x[part.site], &part, width, x, width);
-    return sah_product_input(pass->workspace, slot, weights, part.rows, x);
+    return sah_product_input(pass->workspace, slot, sah_site_weights(pass, weights), part.rows, x);
 }
 
 void sah_site_outputs(const sah_pass *pass, sah_part part, int64_t width, float *y, int64_t stride)
@@ -165,7 +171,8 @@ sah_status sah_site_product(const sah_pass *pass, sah_site site, const sah_view 
         sah_site_add(pass, out, outputs, y);
     else
         beside(pass, take, pass->record->y[site], &out, outputs, y, outputs);
-    return pass->records ? SAH_OK : sah_product_of(ws, weights, rows, input, y, true, error);
+    return pass->records ? SAH_OK
+                         : sah_product_of(ws, sah_site_weights(pass, weights), rows, input, y, true, error);
 }
 
 /* ---- The model in float32 ------------------------------------------------------------------------------ */
@@ -173,8 +180,9 @@ sah_status sah_site_product(const sah_pass *pass, sah_site site, const sah_view 
 sah_status sah_model_exact(const sah_model *model, sah_model **out, sah_error *error)
 {
     const size_t n = (size_t)model->config.n_layers;
-    sah_model *exact = sah_alloc(1, sizeof *exact);
-    *out = exact;
+    *out = NULL;
+    if (model->precision == SAH_PRECISION_F32) return SAH_OK;
+    sah_model *exact = *out = sah_alloc(1, sizeof *exact);
     if (exact == NULL) return sah_fail_memory(error, "the base pass");
     *exact = *model;
     exact->precision = SAH_PRECISION_F32;
@@ -199,6 +207,7 @@ void sah_model_exact_free(sah_model *exact)
 uint64_t sah_model_exact_bytes(const sah_model *model)
 {
     sah_model exact = *model;
+    if (model->precision == SAH_PRECISION_F32) return 0;
     exact.precision = SAH_PRECISION_F32;
     return sah_stream_least(&exact);
 }

@@ -46,7 +46,9 @@ static sah_status slice_beside(const sah_pass *pass, sah_part part, const sah_ml
         part.column = half * inner_width + slice->from;
         sah_site_outputs(pass, part, n, gate_up + half * n, halves * n);
     }
-    if (!pass->records) status = sah_product_of(ws, slice->gate_up, rows, input, gate_up, true, error);
+    if (!pass->records)
+        status =
+            sah_product_of(ws, sah_site_weights(pass, slice->gate_up), rows, input, gate_up, true, error);
     if (status != SAH_OK) return status;
     sah_stage before = sah_workspace_enter(ws, SAH_STAGE_ELEMENTWISE);
     ws->device->activate(ws, &pass->model->config, n, gate_bias, up_bias, rows, gate_up, inner);
@@ -54,7 +56,7 @@ static sah_status slice_beside(const sah_pass *pass, sah_part part, const sah_ml
     part = (sah_part){SAH_SITE_DOWN, part.view, part.from, rows, slice->from, inner_width};
     const void *rest = sah_site_input(pass, part, SAH_SLOT_ROUNDED, slice->down, inner, n);
     if (rest == NULL) return sah_fail_memory(error, "a block of rows");
-    return sah_product_of(ws, slice->down, rows, rest, out, add, error);
+    return sah_product_of(ws, sah_site_weights(pass, slice->down), rows, rest, out, add, error);
 }
 
 /* out [rows, d] = the MLP of normed rows [from, from + rows) beside a record, or += with `add`. */

@@ -162,12 +162,12 @@ static sah_status bring(sah_workspace *workspace, const float *rows, int64_t n, 
 }
 
 /* logits [rows, V] = hidden [rows, d] Wᵀ, or += with `add`. */
-static sah_status multiply_head(const sah_model *model, sah_workspace *workspace, const float *hidden,
-                                int64_t rows, bool add, float *logits, sah_error *error)
+static sah_status multiply_head(const sah_model *model, sah_workspace *workspace, const sah_weights *weights,
+                                const float *hidden, int64_t rows, bool add, float *logits, sah_error *error)
 {
     const float *x;
     sah_status status = bring(workspace, hidden, rows, model->config.d_model, &x, error);
-    return status == SAH_OK ? sah_product(workspace, model->lm_head, rows, x, logits, add, error) : status;
+    return status == SAH_OK ? sah_product(workspace, weights, rows, x, logits, add, error) : status;
 }
 
 static void finish_logits(const sah_model *model, sah_workspace *workspace, int64_t rows, float *logits)
@@ -183,7 +183,7 @@ sah_status sah_lm_head(const sah_model *model, sah_workspace *workspace, const f
                        float *logits, sah_error *error)
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
-    sah_status status = multiply_head(model, workspace, hidden, rows, false, logits, error);
+    sah_status status = multiply_head(model, workspace, model->lm_head, hidden, rows, false, logits, error);
     if (status == SAH_OK) finish_logits(model, workspace, rows, logits);
     sah_workspace_enter(workspace, before);
     return status;
@@ -193,8 +193,10 @@ sah_status sah_lm_head_beside(const sah_model *model, sah_workspace *workspace, 
                               int64_t rows, float *logits, sah_error *error)
 {
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
-    sah_status status =
-        rest != NULL ? multiply_head(model, workspace, rest, rows, true, logits, error) : SAH_OK;
+    sah_status status = SAH_OK;
+    if (rest != NULL)
+        status = multiply_head(model, workspace, sah_weights_difference(model->lm_head), rest, rows, true,
+                               logits, error);
     if (status == SAH_OK) finish_logits(model, workspace, rows, logits);
     sah_workspace_enter(workspace, before);
     return status;
@@ -215,12 +217,18 @@ static void read_head(const void *source, size_t row, size_t n, float *out)
 sah_status sah_lm_head_exact(const sah_model *model, sah_workspace *workspace, const float *hidden,
                              int64_t rows, float *logits, sah_error *error)
 {
-    enum { OUTPUTS = 4096 }; /* of the head in memory at a time */
+    enum { OUTPUTS = 4096 }; /* of the head in memory at a time, where the model's is not in float32 */
     const sah_matrix *matrix = &model->checkpoint->lm_head;
     const int64_t V = model->config.n_vocab, d = model->config.d_model;
     const sah_packing packing = {.precision = SAH_PRECISION_F32};
     const float *x;
     sah_stage before = sah_workspace_enter(workspace, SAH_STAGE_LM_HEAD);
+    if (model->precision == SAH_PRECISION_F32) {
+        sah_status status =
+            multiply_head(model, workspace, model->lm_head, hidden, rows, false, logits, error);
+        sah_workspace_enter(workspace, before);
+        return status;
+    }
     float *some = sah_workspace_scratch(workspace, SAH_SLOT_BRANCH, (size_t)(rows * OUTPUTS));
     sah_status status = some != NULL ? SAH_OK : sah_fail_memory(error, "logits");
     if (status == SAH_OK) status = bring(workspace, hidden, rows, d, &x, error);

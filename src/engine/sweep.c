@@ -55,8 +55,9 @@ typedef struct sweep {
     sah_pass pass; /* without a workspace: each worker has its own */
     const sah_sink *sink;
     const sah_sweep_options *options;
-    const sah_model *base_model; /* of the base pass and the donors': by differences another, `exact` */
-    sah_model *exact; /* or NULL: all products are plain */
+    const sah_model *base_model; /* of the base pass and the donors': by differences in float32 */
+    sah_model *exact; /* that, where the model is not; or NULL */
+    bool differs;
     sah_record record; /* of the base pass in the layer */
     sah_workspace *base_workspace; /* with all threads */
     sah_base *base;
@@ -103,7 +104,7 @@ static sah_status climb(const sweep *sw, const worker *w, unit *u, int l, sah_er
     float *y = l < c->n_layers - 1 ? u->x : u->ends;
     sah_status status = SAH_OK;
     pass.workspace = w->workspace;
-    pass.record = sw->exact != NULL ? &sw->record : NULL;
+    pass.record = sw->differs ? &sw->record : NULL;
     int64_t d = c->d_model, each = sah_pass_view(&pass, l)->n;
     if (u->active > 0)
         status = sah_block_attend(&pass, l, &sw->plans[l], u->active, &states, u->x, y, NULL, error);
@@ -300,7 +301,7 @@ static sah_status climb_job(sweep *sw, int number, int32_t i, sah_error *error)
 {
     const worker *w = &sw->crew[number];
     if (i == 0) {
-        if (sw->exact == NULL && sw->layer <= layer_of(sw, sw->group_end - 1))
+        if (!sw->differs && sw->layer <= layer_of(sw, sw->group_end - 1))
             base_ahead(sw, w->workspace, sw->layer);
         return SAH_OK;
     }
@@ -336,7 +337,7 @@ static sah_status give_base(const sweep *sw, sah_workspace *workspace, const sah
 static sah_status lead(const sweep *sw, sah_error *error)
 {
     const sah_snapshot *unused;
-    if (sw->exact == NULL) return SAH_OK;
+    if (!sw->differs) return SAH_OK;
     if (sw->donors != NULL && sw->layer <= layer_of(sw, sw->group_end - 1))
         sah_donor_walk_ahead(sw->donors, sw->base_workspace, sw->layer);
     return sah_base_take(sw->base, sw->base_workspace, sw->layer, &unused, error);
@@ -358,7 +359,7 @@ static sah_status walk(sweep *sw, int32_t first, int32_t n, int from, int next_g
         sah_layer_release(sw->model, sw->layer);
     }
     sah_status status = SAH_OK;
-    if (sw->exact != NULL && first == 0 && !atomic_load(&sw->stop))
+    if (sw->differs && first == 0 && !atomic_load(&sw->stop))
         status = give_base(sw, sw->base_workspace, sw->base, error);
     if (status == SAH_OK) share(sw, n, deliver_job);
     return status;
@@ -380,9 +381,9 @@ static sah_status walk_groups(sweep *sw, sah_error *error)
         int32_t behind = (i + n) * sw->unit_size; /* the first candidate of the next group */
         int last = layer_of(sw, behind < sw->n ? behind - 1 : sw->n - 1), next = -1;
         if (behind < sw->n) next = layer_of(sw, behind) == last ? last : last + 1;
-        if (sw->exact != NULL && next >= 0) status = sah_base_mark(sw->base, next, error);
+        if (sw->differs && next >= 0) status = sah_base_mark(sw->base, next, error);
         if (status == SAH_OK) status = walk(sw, i, n, from, next, error);
-        if (status == SAH_OK && sw->exact != NULL && next >= 0) sah_base_return(sw->base, sw->base_workspace);
+        if (status == SAH_OK && sw->differs && next >= 0) sah_base_return(sw->base, sw->base_workspace);
         from = next;
     }
     if (sw->base_workspace != NULL) note_books(sw, sw->base_workspace);
@@ -434,7 +435,7 @@ bool sah_sweep_differs(const sah_model *model, const sah_forest *forest, uint64_
 {
     const sah_config *c = &model->config;
     const uint64_t threads = (uint64_t)sah_threads_here(model->threads);
-    if (!sah_model_differs(model) || !model->device->host) return false; /* no card has been measured */
+    if (!sah_model_differs(model)) return false;
     if (memory == 0) memory = sah_model_rows_memory(model);
     if (memory == 0) return true;
     const uint64_t shared = base_bytes(c, forest) + difference_bytes(model, forest);
@@ -442,7 +443,7 @@ bool sah_sweep_differs(const sah_model *model, const sah_forest *forest, uint64_
 }
 
 /* Units that go up together: as many as the memory holds. Without a bound those by differences may take as much as
- * the weights. */
+ * the weights, where the device has that. */
 static int32_t plan_group(const sweep *sw, uint64_t memory, uint64_t beside)
 {
     uint64_t of_unit = unit_bytes(&sw->model->config, sw->forest) * (uint64_t)sw->unit_size;
@@ -450,9 +451,11 @@ static int32_t plan_group(const sweep *sw, uint64_t memory, uint64_t beside)
         memory = sah_model_weight_bytes(sw->model);
         if (memory < GROUP_BYTES) memory = GROUP_BYTES;
         if (memory < of_unit * (uint64_t)sw->workers) memory = of_unit * (uint64_t)sw->workers;
+        memory = sah_device_most(sw->model->device, beside, memory);
     } else
         memory -= beside;
     uint64_t fit = memory / of_unit;
+    if (fit < 1) fit = 1;
     return fit < (uint64_t)sw->units ? (int32_t)fit : sw->units;
 }
 
@@ -465,8 +468,7 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     int threads = sah_threads_here(sw->model->threads);
     uint64_t of_unit = unit_bytes(c, sw->forest), of_worker = worker_bytes(c, sw->forest),
              each = of_unit + of_worker, shared = base_bytes(c, sw->forest), memory = sw->options->memory;
-    bool differs = sw->options->differences;
-    if (differs) shared += difference_bytes(sw->model, sw->forest);
+    if (sw->differs) shared += difference_bytes(sw->model, sw->forest);
     int64_t all = (int64_t)sw->n * sw->forest->n_nodes / ((int64_t)threads * UNITS_PER_THREAD);
     int64_t most = UNIT_BLOCKS * sw->model->device->block_rows, target = all < most ? all : most;
     int64_t size = target / sw->forest->n_nodes;
@@ -489,7 +491,7 @@ static sah_status plan_units(sweep *sw, sah_error *error)
     sw->threads_each = threads / sw->workers;
     sw->units = (sw->n + sw->unit_size - 1) / sw->unit_size;
     sw->group_size = sw->workers;
-    if (sw->model->stream != NULL || differs)
+    if (sw->model->stream != NULL || sw->differs)
         sw->group_size = plan_group(sw, memory, shared + of_worker * (uint64_t)(sw->workers * sw->unit_size));
     return SAH_OK;
 }
@@ -544,8 +546,8 @@ static sah_status base_new(const sweep *sw, const int32_t *needed, const bool *s
 {
     sah_pass pass = sw->pass;
     pass.model = sw->base_model;
-    pass.record = sw->exact != NULL ? &sw->record : NULL;
-    pass.records = sw->exact != NULL;
+    pass.record = sw->differs ? &sw->record : NULL;
+    pass.records = sw->differs;
     return sah_base_new(&pass, sw->forest, sw->plans, needed, slice, out, error);
 }
 
@@ -584,7 +586,7 @@ static sah_status prepare_differences(sweep *sw, sah_error *error)
     if (status == SAH_OK)
         status = sah_workspace_new(sw->model->device, sah_threads_here(sw->model->threads),
                                    &sw->base_workspace, error);
-    sw->base_model = sw->exact;
+    if (sw->exact != NULL) sw->base_model = sw->exact;
     return status;
 }
 
@@ -606,7 +608,7 @@ static uint64_t rows_bytes(const sweep *sw)
     const sah_config *c = &sw->model->config;
     return (uint64_t)(sw->workers * sw->unit_size) * worker_bytes(c, sw->forest) +
            (uint64_t)sw->group_size * (uint64_t)sw->unit_size * unit_bytes(c, sw->forest) +
-           base_bytes(c, sw->forest) + (sw->exact != NULL ? difference_bytes(sw->model, sw->forest) : 0);
+           base_bytes(c, sw->forest) + (sw->differs ? difference_bytes(sw->model, sw->forest) : 0);
 }
 
 /* Says of a device without memory for the rows how much they need. */
@@ -643,6 +645,7 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sah_plan *plans = NULL;
     double start = omp_get_wtime();
     sw.options = options != NULL ? options : &defaults;
+    sw.differs = sw.options->differences;
 
     bool donors;
     sah_status status = check_candidates(model, forest, candidates, n, &donors, error);
@@ -660,17 +663,17 @@ sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah
     sort_candidates(&sw, order, needed, slice);
     sw.order = order;
     sw.plans = plans;
-    if (sw.options->differences) status = prepare_differences(&sw, error);
+    if (sw.differs) status = prepare_differences(&sw, error);
     if (status == SAH_OK) status = lend(&sw, base, n_base, error);
     const bool alone = n == 0 || sw.options->base_only;
-    if (status == SAH_OK && (alone || sw.exact == NULL)) status = run_base(&sw, error);
+    if (status == SAH_OK && (alone || !sw.differs)) status = run_base(&sw, error);
     if (status != SAH_OK || alone) goto done;
     status = base_new(&sw, needed, slice, &sw.base, error);
     if (status == SAH_OK && donors)
         status = sah_donor_walk_new(sw.base_model, forest->donors, needed, &sw.donors, error);
     if (status != SAH_OK) goto done;
 
-    if (model->stream != NULL || sw.exact != NULL)
+    if (model->stream != NULL || sw.differs)
         status = walk_groups(&sw, error);
     else
         work_all(&sw);
@@ -686,7 +689,7 @@ done:
     sah_base_free(sw.base);
     sah_donor_walk_free(sw.donors);
     sah_donor_set_free(&sw.set);
-    if (sw.exact != NULL) sah_record_free(&sw.record);
+    if (sw.differs) sah_record_free(&sw.record);
     sah_workspace_free(sw.base_workspace);
     sah_model_exact_free(sw.exact);
     sah_plans_free(plans);

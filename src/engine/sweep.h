@@ -52,7 +52,7 @@ typedef struct sah_sweep_options {
 } sah_sweep_options;
 
 /* Whether a sweep can work by differences (difference.h) within so much memory (0: the model's, if that has a bound):
- * what that takes more is a layer's record and two layers in float32. On the CPU alone. */
+ * what that takes more is a layer's record, and two layers in float32 where the model's are not. */
 bool sah_sweep_differs(const sah_model *model, const sah_forest *forest, uint64_t memory);
 
 sah_status sah_sweep(const sah_model *model, const sah_forest *forest, const sah_edit *base, size_t n_base,

@@ -205,6 +205,34 @@ static void test_memory(void **state)
     same_results("near.jsonl", "far.jsonl");
 }
 
+/* In bfloat16 the sweeps of a device work by differences as the CPU's do. What else they hold in its memory is counted,
+ * and as many heads go up together as it then has room for. */
+static void test_differences(void **state)
+{
+    static const char *const COMMANDS[] = {
+        "ships models/organism data/harmful.csv --contrast data/harmless.csv --limit 40 --opening 0 "
+        "--check-refusal off -q --precision bf16",
+        "find models/organism data/harmful.csv --limit 6 --layers 2:4 --steps 2 -q --precision bf16"};
+    (void)state;
+    const bool there = run_in("", with(COMMANDS[0], "", "bf16-0.jsonl")) == 0;
+    if (!there) expect("", with(COMMANDS[0], "", "bf16-0.jsonl"), "has no bfloat16 products");
+    needs(there, "a processor with bfloat16 products");
+    run("", with(COMMANDS[1], "", "bf16-1.jsonl"));
+    for (int i = 0; i < 2; i++) {
+        char near[32], far[32];
+        snprintf(near, sizeof near, "bf16-%d.jsonl", i);
+        snprintf(far, sizeof far, "far-bf16-%d.jsonl", i);
+        run("", with(COMMANDS[i], "--device cuda", far));
+        expect_in(far, "\"products\":\"differences\"");
+        same_results(near, far);
+    }
+    run("FAR_MEMORY=40000000",
+        with(COMMANDS[0], "--device cuda", "room.jsonl")); /* all heads at once: 47 MB */
+    same_results("bf16-0.jsonl", "room.jsonl");
+    expect("FAR_MEMORY=20000000", with(COMMANDS[0], "--device cuda", "full.jsonl"),
+           "sahara: --memory: far has too little for the sweep, whose rows take ");
+}
+
 static void test_choice(void **state)
 {
     char environment[600];
@@ -237,7 +265,7 @@ static void test_wrong_plugins(void **state)
     (void)state;
     expect("FAR_IS=absent", command, "sahara: --device cuda: there is no card\n");
     expect("FAR_IS=abi", command,
-           "/tests/far/" PLUGIN " belongs to another version (its interface is 9, not 3); install");
+           "/tests/far/" PLUGIN " belongs to another version (its interface is 10, not 4); install");
     expect("FAR_IS=version", command, "/tests/far/" PLUGIN " belongs to version 9.9.9; install the one of ");
     expect("FAR_IS=bytes", command, "/tests/far/" PLUGIN " was built from other sources of ");
     expect("FAR_IS=name", command, "/tests/far/" PLUGIN " is the plugin of abacus\n");
@@ -330,10 +358,11 @@ static void test_shards(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_results), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_choice),       cmocka_unit_test(test_wrong_plugins),
-        cmocka_unit_test(test_own_folder),   cmocka_unit_test(test_no_plugin),
-        cmocka_unit_test(test_lost),         cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_same_results),  cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_differences),   cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_wrong_plugins), cmocka_unit_test(test_own_folder),
+        cmocka_unit_test(test_no_plugin),     cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_shards),
     };
     return cmocka_run_group_tests(tests, make_program, NULL);
 }

@@ -327,9 +327,19 @@ static void wait_for(const float *x)
     must(device->download(x, sizeof first, &first, &error));
 }
 
-/* Seconds of a product, the best of three; weights as a checkpoint of a type has them. */
+/* Rows that are all alike. */
+static float *alike(sah_workspace *ws, const float *row, int64_t rows, int64_t width)
+{
+    float *out = there(NULL, (size_t)(rows * width)), *one = there(row, (size_t)width);
+    device->copy(ws, (sah_rows){one, 0, NULL}, rows, width, out, width, NULL);
+    device->free(one);
+    return out;
+}
+
+/* Seconds of a product, the best of three; weights as a checkpoint of a type has them. `difference`: as sweeps do it by
+ * differences, inputs and outputs of the base beside it. */
 static double time_product(int64_t rows, int64_t outputs, int64_t inputs, sah_precision precision,
-                           unsigned mask)
+                           unsigned mask, bool difference)
 {
     matrix m = {numbers((size_t)(outputs * inputs), 0.02f), inputs, NULL};
     for (int64_t i = 0; i < outputs * inputs; i++) {
@@ -339,16 +349,23 @@ static double time_product(int64_t rows, int64_t outputs, int64_t inputs, sah_pr
         memcpy(&m.values[i], &bits, sizeof bits);
     }
     pack(&m, outputs, precision);
-    float *row = numbers((size_t)inputs, 1.0f), *x = there(NULL, (size_t)(rows * inputs)),
-          *y = there(NULL, (size_t)(rows * outputs));
     sah_workspace *ws = NULL;
     double best = 1e9;
     must(sah_workspace_new(device, 1, &ws, &error));
-    must(device->upload(row, (size_t)inputs * sizeof *row, y, &error));
-    device->copy(ws, (sah_rows){y, 0, NULL}, rows, inputs, x, inputs, NULL);
+    const sah_weights *weights = difference ? sah_weights_difference(m.packed) : m.packed;
+    float *row = numbers((size_t)(inputs + outputs), 1.0f), *x = alike(ws, row, rows, inputs),
+          *y = there(NULL, (size_t)(rows * outputs)),
+          *x_base = difference ? alike(ws, row, rows, inputs) : NULL,
+          *y_base = difference ? alike(ws, row, rows, outputs) : NULL;
     for (int i = 0; i < 4; i++) {
         const double start = now();
-        for (int k = 0; k < 4; k++) must(sah_product(ws, m.packed, rows, x, y, false, &error));
+        for (int k = 0; k < 4; k++) {
+            if (difference) {
+                device->add(ws, (sah_rows){x_base, inputs, NULL}, rows, inputs, -1.0f, x);
+                device->copy(ws, (sah_rows){y_base, outputs, NULL}, rows, outputs, y, outputs, NULL);
+            }
+            must(sah_product(ws, weights, rows, x, y, difference, &error));
+        }
         wait_for(y);
         const double spent = (now() - start) / 4;
         if (i > 0 && spent < best) best = spent;
@@ -357,6 +374,8 @@ static double time_product(int64_t rows, int64_t outputs, int64_t inputs, sah_pr
     sah_weights_free(m.packed);
     device->free(x);
     device->free(y);
+    if (difference) device->free(x_base);
+    if (difference) device->free(y_base);
     free(row);
     free(m.values);
     return best;
@@ -441,24 +460,28 @@ static void bench(int64_t shrink)
     } kinds[] = {{"bfloat16", 0xffff0000u}, {"float16", 0xffffe000u}, {"float32", 0xffffffffu}};
     const int64_t shapes[][2] = {{3 * d, d}, {d, d}, {2 * inner, d}, {d, inner}};
     const double peak = 2.0 * (double)square * (double)square * (double)square /
-                        time_product(square, square, square, SAH_PRECISION_BF16, 0xffff0000u);
+                        time_product(square, square, square, SAH_PRECISION_BF16, 0xffff0000u, false);
     printf("bfloat16 products of %lld: %.1f TFLOP/s, taken for the peak\n", (long long)square, peak / 1e12);
     const double rest = time_rest(rows, d, inner);
     for (int kind = 0; kind < 3; kind++) {
-        double seconds = 0, operations = 0;
+        double seconds = 0, operations = 0, differences = 0;
         for (int i = 0; i < 4; i++) {
-            seconds += time_product(rows, shapes[i][0], shapes[i][1], SAH_PRECISION_F32, kinds[kind].mask);
+            seconds +=
+                time_product(rows, shapes[i][0], shapes[i][1], SAH_PRECISION_F32, kinds[kind].mask, false);
+            differences +=
+                time_product(rows, shapes[i][0], shapes[i][1], SAH_PRECISION_F32, kinds[kind].mask, true);
             operations += 2.0 * (double)rows * (double)shapes[i][0] * (double)shapes[i][1];
         }
-        const double head = time_product(100, vocabulary, d, SAH_PRECISION_F32, kinds[kind].mask);
+        const double head = time_product(100, vocabulary, d, SAH_PRECISION_F32, kinds[kind].mask, false);
         printf("weights of %s, %lld rows: a layer's products %.3f ms (%.1f TFLOP/s of float32, %.1f %% of "
-               "the peak), "
-               "all else %.3f ms, 100 rows of logits %.3f ms\n",
+               "the peak), by differences %.3f ms, all else %.3f ms, 100 rows of logits %.3f ms\n",
                kinds[kind].name, (long long)rows, 1e3 * seconds, operations / seconds / 1e12,
-               100.0 * operations / seconds / peak, 1e3 * rest, 1e3 * head);
+               100.0 * operations / seconds / peak, 1e3 * differences, 1e3 * rest, 1e3 * head);
         if (shrink > 1) continue;
         /* 1024 heads of 32 layers, each with half of them above it, on 100 queries that are a tree of 1000 nodes */
-        const double all = 1024.0 * (1000.0 / (double)rows * 16.5 * (seconds + rest) + head);
+        const double all =
+            1024.0 *
+            (1000.0 / (double)rows * 16.5 * ((device->differs() ? differences : seconds) + rest) + head);
         printf("    by that, 100 queries and all 1024 heads: %.0f s\n", all);
     }
 }
@@ -484,10 +507,10 @@ int main(int argc, char **argv)
     fflush(stdout);
     if (strcmp(argv[2], "test") == 0) {
         void (*const tests[])(void **) = {
-            test_copy_add_scale, test_convolve, test_recur,  test_give,           test_scatter_weigh_clear,
-            test_norm_join,      test_rotate,   test_attend, test_edit,           test_stand_in,
-            test_activate,       test_product,  test_scores, test_products_alone, test_rounded_products,
-            test_attention_alone};
+            test_copy_add_scale,   test_convolve,       test_recur,   test_give,   test_scatter_weigh_clear,
+            test_norm_join,        test_rotate,         test_attend,  test_edit,   test_stand_in,
+            test_activate,         test_memory,         test_product, test_scores, test_products_alone,
+            test_rounded_products, test_attention_alone};
         for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tests[i](&given);
         printf("every operation: as plain loops have it\n");
         test_sweep();

@@ -734,9 +734,30 @@ static void read_rows(const void *source, size_t row, size_t n, float *out)
     memcpy(out, values + row * 33, n * 33 * sizeof *out);
 }
 
+void test_memory(void **state)
+{
+    bench b = begin(state);
+    const uint64_t before = b.device->room();
+    void *some = b.device->alloc(1 << 20);
+    const uint64_t between = b.device->room();
+    assert_non_null(some);
+    if (before == 0) assert_true(between == 0); /* nobody knows */
+    if (before > 0) assert_true(between <= before - (1 << 20));
+    assert_true(sah_device_most(b.device, 0, 1000) == 1000);
+    if (before > 0) {
+        const uint64_t most = sah_device_most(b.device, between / 4, UINT64_MAX);
+        assert_true(most > between / 4 && most <= between / 8 * 3 + 8);
+        assert_true(sah_device_most(b.device, 2 * between, 1000) == 0);
+    }
+    b.device->free(some);
+    end(&b);
+}
+
 void test_product(void **state)
 {
     enum { OUTPUTS = 21, INPUTS = 33, ROWS = 9 };
+    const double CLOSE_DIFFERENCE =
+        1e-5 * INPUTS; /* of inputs that are differences 16 bits count, and more */
     bench b = begin(state);
     sah_error error = {0};
     sah_weights *weights = NULL;
@@ -757,6 +778,11 @@ void test_product(void **state)
         }
         compare(&b, y_there, want, ROWS * OUTPUTS, CLOSE, "product");
     }
+    const sah_weights *other = sah_weights_difference(weights);
+    assert_true((other != weights) == b.device->differs());
+    assert_int_equal(other->outputs, OUTPUTS);
+    assert_int_equal(sah_product(b.ws, other, ROWS, x_there, y_there, false, &error), SAH_OK);
+    compare(&b, y_there, want, ROWS * OUTPUTS, CLOSE_DIFFERENCE, "product of differences");
     sah_weights_free(weights);
     free(w);
     free(x);

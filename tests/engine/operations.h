@@ -20,6 +20,7 @@ void test_edit(void **state);
 void test_stand_in(void **state);
 void test_activate(void **state);
 void test_give(void **state);
+void test_memory(void **state);
 void test_product(void **state);
 void test_scores(void **state);
 

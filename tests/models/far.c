@@ -316,6 +316,14 @@ static sah_status score(sah_workspace *ws, const float *logits, int64_t rows, in
     return status;
 }
 
+static uint64_t room(void)
+{
+    pthread_mutex_lock(&lock);
+    const uint64_t left = limit < SIZE_MAX ? limit - taken : 0;
+    pthread_mutex_unlock(&lock);
+    return left;
+}
+
 static sah_device device; /* the CPU's operations, each between open_memory() and close_memory() */
 
 static void make(void)
@@ -330,6 +338,7 @@ static void make(void)
     device.host = false;
     device.alloc = far_alloc;
     device.free = far_free;
+    device.room = room;
     device.upload = device.download = copy;
     device.pack = pack;
     device.unpack = unpack;

@@ -118,6 +118,13 @@ void sah_card_free(void *memory)
     if (memory != nothing) cudaFree(memory);
 }
 
+uint64_t sah_card_room(void)
+{
+    size_t available = 0, all = 0;
+    return cudaMemGetInfo(&available, &all) == cudaSuccess ? available
+                                                           : 0; /* what comes next says what it is */
+}
+
 static sah_status move(const void *from, size_t bytes, void *to, enum cudaMemcpyKind kind, sah_error *error)
 {
     sah_status status = sah_card_launched(error);

@@ -38,6 +38,7 @@ sah_status sah_card_launched(sah_error *error);
 /* Operations of the table. */
 void *sah_card_alloc(size_t bytes);
 void sah_card_free(void *memory);
+uint64_t sah_card_room(void);
 sah_status sah_card_upload(const void *from, size_t bytes, void *to, sah_error *error);
 sah_status sah_card_download(const void *from, size_t bytes, void *to, sah_error *error);
 

@@ -170,6 +170,11 @@ static bool knows_not(const sah_weights *weights)
     return false;
 }
 
+static bool differs(void)
+{
+    return sah_card_here()->pieces;
+}
+
 static const void *gate(sah_workspace *workspace, sah_slot slot, const sah_weights *weights, int64_t rows,
                         const void *input, const float *gate_bias, const float *up_bias)
 {
@@ -234,12 +239,14 @@ const sah_device *sah_cuda(void)
         .block_rows = BLOCK_ROWS,
         .alloc = sah_card_alloc,
         .free = sah_card_free,
+        .room = sah_card_room,
         .upload = sah_card_upload,
         .download = sah_card_download,
         .start = start,
         .stop = stop,
         .pack = sah_cuda_pack,
         .unpack = sah_cuda_unpack,
+        .differs = differs,
         .packed = sah_cuda_packed,
         .input = sah_cuda_input,
         .product = sah_cuda_product,

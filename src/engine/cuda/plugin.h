@@ -12,7 +12,7 @@
 #include "engine/device.h"
 
 #define SAH_PLUGIN_SYMBOL "sah_plugin_get" /* of type sah_plugin_fn */
-#define SAH_PLUGIN_ABI    3 /* counts up when engine/device.h, or what it includes, changes */
+#define SAH_PLUGIN_ABI    4 /* counts up when engine/device.h, or what it includes, changes */
 
 typedef struct sah_plugin {
     uint32_t abi; /* SAH_PLUGIN_ABI; stays the first member for ever */
@@ -30,7 +30,7 @@ typedef const sah_plugin *(*sah_plugin_fn)(void);
 #define SAH_PLUGIN_BYTES                                                                                     \
     ((uint32_t)(sizeof(sah_device) + sizeof(sah_config) + sizeof(sah_workspace) + sizeof(sah_attention) +    \
                 sizeof(sah_rotation) + sizeof(sah_stand_in) + sizeof(sah_view) + sizeof(sah_row_score) +     \
-                sizeof(sah_packing)))
+                sizeof(sah_packing) + sizeof(sah_weights)))
 
 static inline bool sah_plugin_fits(const sah_plugin *plugin)
 {

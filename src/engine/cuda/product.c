@@ -16,6 +16,8 @@ enum {
     INPUT_BLOCK = 32, /* and inputs: whole vectors of the tensor cores */
     TYPICAL_ROWS = 2048, /* an algorithm is chosen for */
     X_PIECES = 3, /* hold the 24 bits of a float32 */
+    DIFFERENCE_PIECES =
+        2, /* of a difference, and of weights that one meets: 16 bits of what an edit changes */
     ALIGNED = 16 /* bytes that pointers of products are multiples of */
 };
 
@@ -197,6 +199,17 @@ static void set_operands(cuda_weights *w, sah_precision precision)
     }
 }
 
+/* The same matrix as differences meet it, beside the first. */
+static void set_difference(cuda_weights *w)
+{
+    cuda_weights *other = w + 1;
+    if (w->operand != CUDA_R_16BF || w->x_pieces < X_PIECES) return;
+    *other = *w;
+    other->x_pieces = DIFFERENCE_PIECES;
+    if (other->pieces > DIFFERENCE_PIECES) other->pieces = DIFFERENCE_PIECES;
+    w->shared.difference = &other->shared;
+}
+
 static sah_status choose_algorithms(cuda_weights *w, sah_error *error)
 {
     const int64_t last = w->shared.outputs % w->chunk;
@@ -257,7 +270,7 @@ static void count_matrices(int more)
 static sah_status make(int64_t outputs, int64_t inputs, sah_cuda_type type, sah_precision precision,
                        sah_weights **out, sah_error *error)
 {
-    cuda_weights *w = sah_alloc(1, sizeof *w);
+    cuda_weights *w = sah_alloc(2, sizeof *w);
     if (w == NULL) return sah_fail_memory(error, "weights");
     w->shared = (sah_weights){.device = sah_cuda(), .outputs = outputs, .inputs = inputs};
     w->padded = round_up(inputs, INPUT_BLOCK);
@@ -269,6 +282,7 @@ static sah_status make(int64_t outputs, int64_t inputs, sah_cuda_type type, sah_
     sah_status status = choose_algorithms(w, error);
     if (status != SAH_OK) return status;
     w->values = sah_card_alloc(w->shared.bytes);
+    set_difference(w);
     return w->values != NULL ? SAH_OK : sah_card_fail_memory(error, "the weights", w->shared.bytes);
 }
 

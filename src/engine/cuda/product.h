@@ -4,8 +4,9 @@
  *
  * Float32 products are made of bfloat16's where the card gains by it: x in three pieces, which hold all its bits, W
  * in as many as it needs (bfloat16 one, float16 two, float32 three), and of the products of pieces those above 2^-24
- * of the whole: 3, 5 or 6. Elsewhere they are float32 products of the widened numbers. At SAH_PRECISION_BF16 both
- * are rounded to bfloat16 once.
+ * of the whole: 3, 5 or 6. Differences (engine/difference.h) take two pieces of each side at most, and of their
+ * products those above 2^-16: 2, 3 or 3. Elsewhere they are float32 products of the widened numbers. At
+ * SAH_PRECISION_BF16 both are rounded to bfloat16 once.
  *
  * A row's bits depend on nothing but the row and the matrix. Each matrix has one algorithm, chosen when it is packed,
  * that adds along the inputs in one go (no split-K, no memory to add up in), and numbers of rows are rounded up to
