@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "fuzz_json_mutate.h"
 #include "model/checkpoint/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fuzz_input.h"
+#include "fuzz_json_mutate.h"
 #include "sahara.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
