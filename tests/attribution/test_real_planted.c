@@ -104,6 +104,14 @@ static void test_three_refuse(void **state)
     refuses(&three);
 }
 
+static void needs_plain(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    needs(false, "a build without sanitizers, with which many heads of a real model take minutes (test_find "
+                 "and test_ships have small ones)");
+#endif
+}
+
 /* Heads of some layers (all with SAHARA_TEST_ALL in the environment), the planted ones among them, by
  * contrast. */
 static size_t rank_heads(const grown *g, int layer_from, int layer_to, sah_ranked **ranked)
@@ -154,6 +162,7 @@ static void test_one_is_first(void **state)
 static void test_three_are_among_the_first(void **state)
 {
     (void)state;
+    needs_plain();
     sah_ranked *ranked = NULL;
     assert_true(rank_heads(&three, 15, 22, &ranked) >= 63);
     assert_int_equal(found(&three, ranked, 1), 1);
@@ -167,10 +176,7 @@ static void test_three_are_among_the_first(void **state)
  * else of some layers. */
 static void check_search(const grown *g, int layer_from, int layer_to)
 {
-#ifdef __SANITIZE_ADDRESS__
-    needs(false, "a build without sanitizers, with which searches of a real model take minutes (test_find "
-                 "has small ones)");
-#endif
+    needs_plain();
     char path[512];
     const char *paths[] = {path};
     sah_error error = {0};
