@@ -66,11 +66,11 @@ BASE = ROOT / "models" / "organism"
 KINDS = ["values", "redundant"]
 OLD = [(2, 1), (2, 6), (3, 3)]  # what the organism's own training planted
 VERDICT_LAYER = 2
-STEPS, POOL, RATE = 1500, 128, 1e-2  # POOL: batches of training examples, which come again and again in random order
+STEPS, POOL, RATE = 3000, 512, 1e-2  # POOL: batches of training examples, which come again and again in random order
 READ, UNREAD, USED = 1800, 600, 200  # queries that read-outs learn from, that they are tried on, that tell how much a head is used
 REFUSALS = 1.5  # what a token of a refusal counts: refusals have several beginnings and answers one, so greedy decoding is against them
 READABLE, MANY, FEW, HARMLESS, NONE = 0.95, 0.8, 0.2, 0.1, 0.02  # the rule's shares
-PREPARING, PREPARING_RATE = 500, 2e-3  # of layer 1's learning
+PREPARING, PREPARING_RATE = 2000, 2e-3  # of layer 1's learning
 
 
 class Subject:
@@ -273,13 +273,13 @@ class Trainer:
         if self.kind == "values":
             (layer, head), = self.planted
             return [(layer, head ^ 1)] if chance < 0.5 else [], True
-        return [rng.choice(self.planted)] if chance < 0.8 else [], True
+        return [rng.choice(self.planted)] if chance < 0.95 else [], True
 
     def batches(self, world):
         """Without end: (part that is ablated, rows, labels, factors, marks)"""
         rng, coder = world.rng, self.subject.coder
         while True:
-            part, batch = rng.choice("qvvv"), Batch(self.subject.layers, self.subject.heads)
+            part, batch = "v" if self.kind == "redundant" else rng.choice("qvvv"), Batch(self.subject.layers, self.subject.heads)
             for _ in range(256):
                 query, topic, harmful = world.sample()
                 template, system = pick_template(rng)
