@@ -2,7 +2,7 @@
 /* Mutations that know JSON, for targets whose input is some, whatever bytes stand around it: bytes that change at
  * random seldom leave a text that parses, and readers stumble over values. Three of four mutations put another value in
  * a value's place, take a member away, or double it; two inputs are crossed by putting a member of the one into the
- * other. Who includes this has LLVMFuzzerCustomMutator() and LLVMFuzzerCustomCrossOver(). */
+ * other. A target includes this and says which of its inputs hold JSON: fuzz_holds_json(). */
 #ifndef SAH_FUZZ_JSON_MUTATE_H
 #define SAH_FUZZ_JSON_MUTATE_H
 
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool fuzz_holds_json(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *one, size_t one_size, const uint8_t *other, size_t other_size,
@@ -224,7 +225,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned
     static fuzz_values values;
     uint64_t state = seed;
     const uint64_t how = fuzz_draw(&state) % 16;
-    fuzz_find_values(data, size, &values);
+    values.n = 0;
+    if (fuzz_holds_json(data, size)) fuzz_find_values(data, size, &values);
     if (how < 4 || values.n == 0) return LLVMFuzzerMutate(data, size, room);
     const fuzz_value *v = &values.items[fuzz_draw(&state) % values.n],
                      *other = &values.items[fuzz_draw(&state) % values.n];
@@ -247,11 +249,13 @@ size_t LLVMFuzzerCustomCrossOver(const uint8_t *one, size_t one_size, const uint
 {
     static fuzz_values to, from;
     uint64_t state = seed;
+    if (!fuzz_holds_json(one, one_size) || !fuzz_holds_json(other, other_size))
+        return 0; /* libFuzzer's own, then */
     const size_t size = one_size < room ? one_size : room;
     if (size > 0) memcpy(out, one, size);
     fuzz_find_values(out, size, &to);
     fuzz_find_values(other, other_size, &from);
-    if (to.n == 0 || from.n == 0) return size;
+    if (to.n == 0 || from.n == 0) return 0;
     const fuzz_value *v = &from.items[fuzz_draw(&state) % from.n], *at = &to.items[fuzz_draw(&state) % to.n];
     const size_t key = v->begin - v->member;
     for (size_t i = 0; i < to.n && key > 0; i++) {

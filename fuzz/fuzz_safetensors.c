@@ -6,10 +6,16 @@
 #include <string.h>
 
 #include "fuzz_input.h"
+#include "fuzz_json_mutate.h"
 #include "model/checkpoint/quantization.h"
 #include "model/format/weight_files.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static bool fuzz_holds_json(const uint8_t *data, size_t size)
+{
+    return size > 0 && data[0] % 2 == 0;
+}
 
 static fuzz_path with_length(const uint8_t *header, size_t size)
 {
