@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz_compute.h"
 #include "fuzz_input.h"
 #include "fuzz_json_mutate.h"
-#include "sahara.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -70,26 +70,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-static void compute(const char *path, const char *with)
-{
-    sah_error error = {0};
-    sah_model *model = NULL;
-    const sah_model_options options = {.threads = 1, .adapter = with, .memory = 64 << 20};
-    static const int32_t tokens[] = {1, 2, 3, 2};
-    if (sah_model_open(path, &options, &model, &error) == SAH_OK) {
-        const sah_model_info *info = sah_model_describe(model);
-        float *logits = calloc((size_t)info->n_vocab, sizeof *logits);
-        if (logits == NULL) abort();
-        if (sah_logits(model, tokens, sizeof tokens / sizeof *tokens, NULL, 0, logits, &error) != SAH_OK &&
-            error.message[0] == '\0')
-            abort();
-        free(logits);
-        sah_model_close(model);
-    } else if (error.message[0] == '\0' || strchr(error.message, '\n') != NULL) {
-        abort();
-    }
-}
-
 static void set_adapter(const uint8_t *data, size_t size)
 {
     static uint8_t file[8 + (1 << 16) + DATA];
@@ -110,10 +90,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const size_t i = data[0] % N_MODELS;
     if (data[0] < 128) {
         fuzz_set(configs[i], data + 1, size - 1);
-        compute(folders[i].path, NULL);
+        fuzz_compute(folders[i].path, NULL);
     } else {
         set_adapter(data + 1, size - 1);
-        compute(golden[i], adapter.path);
+        fuzz_compute(golden[i], adapter.path);
     }
     return 0;
 }
