@@ -205,13 +205,11 @@ static void test_memory(void **state)
     same_results("near.jsonl", "far.jsonl");
 }
 
-/* In bfloat16 the sweeps of a device work by differences as the CPU's do. What else they hold in its memory is counted,
- * and as many heads go up together as it then has room for. */
+/* In bfloat16 the sweeps of a device work by differences as the CPU's do. */
 static void test_differences(void **state)
 {
     static const char *const COMMANDS[] = {
-        "ships models/organism data/harmful.csv --contrast data/harmless.csv --limit 40 --opening 0 "
-        "--check-refusal off -q --precision bf16",
+        SHIPS " --layers 1:4 --precision bf16",
         "find models/organism data/harmful.csv --limit 6 --layers 2:4 --steps 2 -q --precision bf16"};
     (void)state;
     const bool there = run_in("", with(COMMANDS[0], "", "bf16-0.jsonl")) == 0;
@@ -226,11 +224,6 @@ static void test_differences(void **state)
         expect_in(far, "\"products\":\"differences\"");
         same_results(near, far);
     }
-    run("FAR_MEMORY=40000000",
-        with(COMMANDS[0], "--device cuda", "room.jsonl")); /* all heads at once: 47 MB */
-    same_results("bf16-0.jsonl", "room.jsonl");
-    expect("FAR_MEMORY=20000000", with(COMMANDS[0], "--device cuda", "full.jsonl"),
-           "sahara: --memory: far has too little for the sweep, whose rows take ");
 }
 
 static void test_choice(void **state)

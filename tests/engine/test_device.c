@@ -371,6 +371,59 @@ static void test_passes_on_cuda(void **state)
     }
 }
 
+/* ---- A device that has little left ------------------------------------------------------------------------ */
+
+static uint64_t hardly_any(void)
+{
+    return 1;
+}
+
+static bool gains(void)
+{
+    return true;
+}
+
+/* The sweep of all heads by differences on a device of the CPU's operations, and the bytes of its rows. */
+static uint64_t sweep_in(uint64_t (*room)(void), record *r)
+{
+    const random_shape shape = plain_shape();
+    const sah_model_options one = {.threads = 1};
+    sah_device device = *sah_cpu();
+    sah_candidate candidates[64];
+    sah_sweep_report report;
+    sah_error error = {0};
+    sah_model *model = NULL;
+    sah_forest *forest = NULL;
+    device.room = room;
+    device.differs = gains;
+    if (random_model_on(&shape, &device, &one, 11, &model, &error) != SAH_OK) fail_msg("%s", error.message);
+    assert_int_equal(sah_forest_new(PROMPTS, N_PROMPTS, model->config.n_vocab, &forest, &error), SAH_OK);
+    assert_true(sah_sweep_differs(model, forest, 0));
+    const int n = all_heads(&model->config, (sah_ablation){.op = SAH_OP_MEAN}, candidates);
+    taken t = {r, N_PROMPTS * (size_t)model->config.d_model};
+    const sah_sweep_options options = {.what = "heads", .differences = true, .report = &report};
+    if (sah_sweep(model, forest, NULL, 0, candidates, (size_t)n, &options, &(sah_sink){&t, take_base, take},
+                  &error) != SAH_OK)
+        fail_msg("%s", error.message);
+    sah_forest_free(forest);
+    sah_model_close(model);
+    return report.rows_bytes;
+}
+
+/* Fewer heads go up together there, in float32 as well, and come to the same bits. */
+static void test_little_room(void **state)
+{
+    record all = {.room = 1 << 16}, few = {.room = 1 << 16};
+    all.numbers = calloc(all.room, sizeof *all.numbers);
+    few.numbers = calloc(few.room, sizeof *few.numbers);
+    (void)state;
+    assert_true(sweep_in(hardly_any, &few) < sweep_in(sah_cpu()->room, &all));
+    assert_int_equal(few.n, all.n);
+    assert_memory_equal(few.numbers, all.numbers, all.n * sizeof *all.numbers);
+    free(all.numbers);
+    free(few.numbers);
+}
+
 static int held(void)
 {
     return far_held() + emulated_held();
@@ -401,6 +454,7 @@ int main(void)
         ON_ALL(test_scores),
         cmocka_unit_test(test_passes),
         cmocka_unit_test(test_passes_on_cuda),
+        cmocka_unit_test(test_little_room),
     };
     operations_held = held;
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,8 +16,7 @@ enum {
     INPUT_BLOCK = 32, /* and inputs: whole vectors of the tensor cores */
     TYPICAL_ROWS = 2048, /* an algorithm is chosen for */
     X_PIECES = 3, /* hold the 24 bits of a float32 */
-    DIFFERENCE_PIECES =
-        2, /* of a difference, and of weights that one meets: 16 bits of what an edit changes */
+    DIFFERENCE_PIECES = 2, /* of a difference, and of weights that meet one */
     ALIGNED = 16 /* bytes that pointers of products are multiples of */
 };
 
