@@ -307,7 +307,7 @@ interop: $(BUILD)/sahara
 	@BUILD=$(BUILD) tests/interop/run
 
 # The library is built with coverage for libFuzzer; what a target has found stays in build-fuzz/corpus/ (scripts/fuzz). Where numbers are made, or the same words sought at every
-# place of a text, libFuzzer learns nothing from what is compared, and half the time would go into telling it.
+# place of a text, libFuzzer learns nothing from what is compared, and much of the time would go into telling it.
 COMPUTING  := src/engine/% src/stats/% src/eval/judge/%
 FUZZ_BUILD = --no-print-directory CC="$(FUZZ_CC)" BUILD=build-fuzz SANITIZE=1 EXTRA_FLAGS="-fsanitize=fuzzer-no-link -Wno-pass-failed" COMPUTING_FLAGS=-fno-sanitize-coverage=trace-cmp fuzzers
 fuzz:
