@@ -32,11 +32,12 @@ The rule, set before anything was trained this way:
                  comes to its end; where at most so many, one that begins.
   how many tries Seeds 1, 2 and 3 of each, as the script stands. A seed that misses is kept as one that missed.
 
-(Thirteen trainings so far have not met their rule; bench/heads/README.md has the figures. Nine were by earlier rules. A head that
+(Eighteen trainings did not meet their rule, one of *values* did; bench/heads/README.md has the figures. Nine were by earlier rules. A head that
 looks everywhere alike gathered the verdict diluted, the kinds 2 standard deviations apart, and what it did not read it did not
 refuse: hence what layer 1 learns. A pair was to be planted through queries, and to answer with both's queries ablated; but then
-each still gathers a mean, of which it must not say what it must say alone of what it sees: hence a pair through values. The last
-four learnt two tokens of a reply only. The head writes at every token, so it went on beginning: hence whole replies, and ends that count.)
+each still gathers a mean, of which it must not say what it must say alone of what it sees: hence a pair through values. Four
+more learnt two tokens of a reply only. The head writes at every token, so it went on beginning: hence whole replies, and ends that count.
+The steps grew until it was met, of layer 1 from 500 to 2,000, of the heads from 1,500 to 3,000.)
 
 An ablated head is one whose query states, or whose output, are scaled to 1e-4: the output in three batches of four, for the planted
 heads' queries are 0.
@@ -273,7 +274,7 @@ class Trainer:
         if self.kind == "values":
             (layer, head), = self.planted
             return [(layer, head ^ 1)] if chance < 0.5 else [], True
-        return [rng.choice(self.planted)] if chance < 0.95 else [], True
+        return [rng.choice(self.planted)] if chance < 0.75 else [], True
 
     def batches(self, world):
         """Without end: (part that is ablated, rows, labels, factors, marks)"""
