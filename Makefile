@@ -246,6 +246,7 @@ $(BUILD)/tests/cuda/threads: $(RACED) src/engine/cuda/kernels.h src/engine/devic
 $(BUILD)/tests/cuda/test_threads: $(BUILD)/tests/cuda/threads
 # As a plugin.
 $(BUILD)/tests/cuda/libsahara-cuda.so: $(EMULATED) $(PLUGGED) $(BUILD)/plugin.map
+	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $(LDFLAGS) -shared -Wl,-z,defs -Wl,--version-script=$(BUILD)/plugin.map $(filter %.o,$^) -lstdc++ -lm -o $@
 # A plugin's tests and times without any library (bench/gpu).
 GPU_SOURCES := tests/cuda/gpu.c tests/engine/operations.c tests/engine/alone.c $(PLUGGED:$(BUILD)/%.o=%.c) src/engine/cpu/kl.c src/engine/cpu/elementwise.c src/model/family/shape.c
