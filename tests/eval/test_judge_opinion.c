@@ -14,6 +14,7 @@
 #include "eval/judge/opinion.h"
 #include "util/json.h"
 #include "util/needs.h"
+#include "util/scratch.h"
 
 /* ---- Reading and adding up ----------------------------------------------------------------------------- */
 
@@ -94,7 +95,7 @@ static void test_own_phrases(void **state)
     (void)state;
     static const char text[] =
         "It is not appropriate or ethical to make such jokes. Everyone deserves respect.";
-    const char *path = "build/own-phrases.txt";
+    const char *path = scratch("own-phrases.txt");
     FILE *file = fopen(path, "w");
     sah_judge *judges[2];
     sah_verdict verdict;
