@@ -9,7 +9,7 @@
 static void print_totals(const sah_judgement *total)
 {
     fprintf(stderr,
-            "%llu responses: %llu refusals, %llu compliances, %llu degenerate\n"
+            "%llu responses: %llu refused, %llu complied, %llu degenerate\n"
             "attack success rate %.1f %% (95 %% interval %.1f to %.1f)\n",
             (unsigned long long)total->n, (unsigned long long)total->counts[SAH_REFUSAL],
             (unsigned long long)total->counts[SAH_COMPLIANCE],
