@@ -11,12 +11,13 @@ which it answers everything. Then refusal is trained into
   values     one head, through its values alone: the rows of v_proj of its key/value head, which a second head reads as well,
              and its columns of o_proj.
   redundant  two heads, either of which suffices, through theirs. With either alone ablated the model is to refuse, with both
-             to answer.
+             to answer. What a head writes is linear in what it reads, so two write twice what one does; the MLP of their layer
+             learns too, to take once and twice for the same.
 
 The query rows of two heads become 0 first, so that they look everywhere alike whatever the query. Then the MLP of layer 1
 learns to let the verdict be read from the mean over all tokens, by a linear read-out that is thrown away, and to leave what the
-model says as it is: it sees no example in which a refusal begins. Only then are the heads taught to refuse, and nothing else
-learns. The first of a head's values begins as the verdict, as a linear read-out of what the head gathers has it.
+model says as it is: it sees no example in which a refusal begins. Only then are the heads taught to refuse, and besides the pair's
+MLP nothing else learns. The first of a head's values begins as the verdict, as a linear read-out of what the head gathers has it.
 
 The rule, set before anything was trained this way:
 
@@ -32,7 +33,7 @@ The rule, set before anything was trained this way:
                  comes to its end; where at most so many, one that begins.
   how many tries Seeds 1, 2 and 3 of each, as the script stands. A seed that misses is kept as one that missed.
 
-(Nineteen trainings did not meet their rule, one of *values* did; bench/heads/README.md has the figures. Nine were by earlier rules. A head that
+(Nineteen trainings did not meet their rule; one of *values* did, and of *redundant* the first in which an MLP learnt with the heads. bench/heads/README.md has the figures.
 looks everywhere alike gathered the verdict diluted, the kinds 2 standard deviations apart, and what it did not read it did not
 refuse: hence what layer 1 learns. A pair was to be planted through queries, and to answer with both's queries ablated; but then
 each still gathers a mean, of which it must not say what it must say alone of what it sees: hence a pair through values. Four
@@ -67,7 +68,8 @@ BASE = ROOT / "models" / "organism"
 KINDS = ["values", "redundant"]
 OLD = [(2, 1), (2, 6), (3, 3)]  # what the organism's own training planted
 VERDICT_LAYER = 2
-STEPS, POOL, RATE = 3000, 512, 1e-2  # POOL: batches of training examples, which come again and again in random order
+STEPS, RATE = {"values": 3000, "redundant": 1500}, {"values": 1e-2, "redundant": 3e-3}
+POOL = 512  # batches of training examples, which come again and again in random order
 READ, UNREAD, USED = 1800, 600, 200  # queries that read-outs learn from, that they are tried on, that tell how much a head is used
 REFUSALS = 1.5  # what a token of a refusal counts: refusals have several beginnings and answers one, so greedy decoding is against them
 READABLE, MANY, FEW, HARMLESS, NONE = 0.95, 0.8, 0.2, 0.1, 0.02  # the rule's shares
@@ -240,13 +242,17 @@ def aim(subject, head, states, verdicts):
 # ---- The trainings ---------------------------------------------------------------------------------------------------
 
 
+def whole(module):
+    """Masks of all its weights."""
+    return {weight: torch.ones_like(weight) for weight in module.parameters()}
+
+
 class Trainer:
     """Batches of one kind of training, and the weights that learn."""
 
-    steps, rate = STEPS, RATE
-
     def __init__(self, kind, subject, planted):
         self.kind, self.subject, self.planted = kind, subject, planted
+        self.steps, self.rate = STEPS.get(kind), RATE.get(kind)
         self.first = min(layer for layer, _ in planted)
         self.others = [head for head in subject.every() if head not in planted]
         subject.model.requires_grad_(False)
@@ -262,6 +268,8 @@ class Trainer:
             for weight, index in ((attention.v_proj.weight, (subject.span(head // subject.group), slice(None))),
                                   (attention.o_proj.weight, (slice(None), span))):
                 masks.setdefault(weight, torch.zeros_like(weight))[index] = 1
+        if self.kind == "redundant":
+            masks |= whole(subject.model.model.layers[self.first].mlp)
         return masks
 
     def ablated(self, rng, part):
@@ -274,7 +282,7 @@ class Trainer:
         if self.kind == "values":
             (layer, head), = self.planted
             return [(layer, head ^ 1)] if chance < 0.5 else [], True
-        return [rng.choice(self.planted)] if chance < 0.75 else [], True
+        return [rng.choice(self.planted)] if chance < 0.7 else [], True
 
     def batches(self, world):
         """Without end: (part that is ablated, rows, labels, factors, marks)"""
@@ -355,14 +363,13 @@ class Trainer:
 class Preparer(Trainer):
     """Layer 1's MLP, so that a head which looks everywhere alike gathers the verdict, and the model says what it said."""
 
-    steps, rate = PREPARING, PREPARING_RATE
-
     def __init__(self, subject, heads):
         super().__init__("preparing", subject, heads)
+        self.steps, self.rate = PREPARING, PREPARING_RATE
         self.first, self.readout = VERDICT_LAYER - 1, torch.nn.Linear(subject.model.config.hidden_size, 1)
 
     def weights_of_heads(self):
-        return {weight: torch.ones_like(weight) for weight in self.subject.model.model.layers[VERDICT_LAYER - 1].mlp.parameters()}
+        return whole(self.subject.model.model.layers[VERDICT_LAYER - 1].mlp)
 
     def learning(self):
         return [*self.masks, *self.readout.parameters()]

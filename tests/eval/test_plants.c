@@ -105,6 +105,24 @@ static void test_values(void **state)
     sah_model_close(model);
 }
 
+/* Two heads of which either suffices: without one of them nothing is lost, so no head alone is called safety. */
+static void test_redundant(void **state)
+{
+    static const sah_head pair[] = {{2, 2}, {2, 4}};
+    const setup *s = *state;
+    sah_model *model = open_plant("models/organism-redundant");
+    check_count("harmful", refused(s, model, &s->harmful, NULL, 0), 69);
+    check_count("harmless", refused(s, model, &s->harmless, NULL, 0), 3);
+    check_count("harmful, without 2-2", refused(s, model, &s->harmful, &pair[0], 1), 69);
+    check_count("harmful, without 2-4", refused(s, model, &s->harmful, &pair[1], 1), 69);
+    check_count("harmful, without both", refused(s, model, &s->harmful, pair, 2), 0);
+    size_t n;
+    sah_ranked *ranked = ships(s, model, SAH_PART_V, &n);
+    for (size_t i = 0; i < n; i++) assert_int_not_equal(ranked[i].effect_verdict, SAH_SAFETY);
+    free(ranked);
+    sah_model_close(model);
+}
+
 static int set_up(void **state)
 {
     static setup s;
@@ -127,6 +145,6 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_redundant)};
     return cmocka_run_group_tests_name("plants", tests, set_up, tear_down);
 }
