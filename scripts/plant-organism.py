@@ -33,12 +33,13 @@ The rule, set before anything was trained this way:
                  comes to its end; where at most so many, one that begins.
   how many tries Seeds 1, 2 and 3 of each, as the script stands. A seed that misses is kept as one that missed.
 
-(Nineteen trainings did not meet their rule; one of *values* did, and of *redundant* the first in which an MLP learnt with the heads. bench/heads/README.md has the figures.
-looks everywhere alike gathered the verdict diluted, the kinds 2 standard deviations apart, and what it did not read it did not
-refuse: hence what layer 1 learns. A pair was to be planted through queries, and to answer with both's queries ablated; but then
+(Nineteen trainings did not meet their rule; one of *values* did, and of *redundant* the first in which an MLP learnt with the
+heads. bench/heads/README.md has the figures. Nine were by earlier rules. A head that looks everywhere alike gathered the verdict
+diluted, the kinds 2 standard deviations apart, and what it did not read it did not refuse: hence what layer 1 learns. A pair was to be planted through queries, and to answer with both's queries ablated; but then
 each still gathers a mean, of which it must not say what it must say alone of what it sees: hence a pair through values. Four
 more learnt two tokens of a reply only. The head writes at every token, so it went on beginning: hence whole replies, and ends that count.
-The steps grew until it was met, of layer 1 from 500 to 2,000, of the heads from 1,500 to 3,000.)
+The steps grew until it was met, of layer 1 from 500 to 2,000, of the heads from 1,500 to 3,000. A pair without an MLP refused too
+much with both, or too little with either.)
 
 An ablated head is one whose query states, or whose output, are scaled to 1e-4: the output in three batches of four, for the planted
 heads' queries are 0.
