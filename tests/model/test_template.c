@@ -260,6 +260,12 @@ static void system_prompts(void **state)
     sah_chat chat = chat_of(gemma, strlen(gemma), NULL);
     check_wrap(&(sah_template){"chat", &chat, NULL}, NULL, "Q\xff", "Q\xef\xbf\xbd");
     sah_chat_free(&chat);
+    /* An empty text that was joined, one that is repeated, characters of several bytes, the widest field. */
+    static const char joined[] = "[{{ (x ~ y)[:0] }}{{ (x ~ y).split('a') }}]{{ 'abc' * 5 }} "
+                                 "{{ ('a\u00e9\u20ac\U0001F600' * 5)|length }} {{ ('%10000d' % 7)|length }}";
+    chat = chat_of(joined, strlen(joined), NULL);
+    check_wrap(&(sah_template){"chat", &chat, NULL}, NULL, "Q", "[['']]abcabcabcabcabc 20 10000");
+    sah_chat_free(&chat);
     /* Changed is not left out. */
     static const char upper[] = "{{ messages[0].content | upper }}";
     chat = chat_of(upper, strlen(upper), NULL);
@@ -381,6 +387,8 @@ static void bounds(void **state)
          ""},
         {"{% set s = 'é ' * 99999 %}{% for i in range(999) %}{% if s.split() %}{% endif %}{% endfor %}", ""},
         {"{{ 'x'.center(99999999999) }}", ""},
+        {"{{ '%10001d' % 7 }}", "10000 characters"},
+        {"{{ '{:99999999999}'.format('a') }}", "10000 characters"},
         {"{{ range(999999) }}", "a range of more than"},
         {"{{ 2 ** 99 }}", "64 bits"},
         {"{{ 9223372036854775807|round(-3) }}", "64 bits"},

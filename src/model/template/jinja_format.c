@@ -19,7 +19,10 @@ typedef struct field {
     char type; /* '\0': none */
 } field;
 
-enum { WIDEST = 1 << 20 };
+enum {
+    WIDEST = 1 << 20, /* of a number in a format; a larger one counts as this */
+    WIDEST_FIELD = 10000 /* characters */
+};
 
 /* `body`, its sign and prefix apart, in the field's width. */
 static bool add_padded(sah_jrun *run, sah_jbuffer *buffer, const field *f, const char *sign, sah_jtext body,
@@ -29,6 +32,10 @@ static bool add_padded(sah_jrun *run, sah_jbuffer *buffer, const field *f, const
     const int64_t pad = f->width > (int64_t)taken ? f->width - (int64_t)taken : 0;
     const int64_t left = align == '>' ? pad : align == '^' ? pad / 2 : 0;
     const sah_jtext fill = {&f->fill, 1, 1};
+    if (f->width > WIDEST_FIELD) {
+        sah_jr_fail(run, "a field of more than %d characters is not supported", WIDEST_FIELD);
+        return false;
+    }
     sah_jr_add_repeated(run, buffer, fill, left);
     sah_jr_add_c(run, buffer, sign);
     if (align == '=') sah_jr_add_repeated(run, buffer, fill, pad);

@@ -9,6 +9,7 @@
 #include "model/template/jinja_exec.h"
 #include "model/template/jinja_iterate.h"
 #include "model/template/jinja_print.h"
+#include "util/alloc.h"
 #include "util/error.h"
 #include "util/utf8.h"
 
@@ -102,20 +103,27 @@ sah_jv sah_jr_text_c(sah_jrun *run, const char *string)
     return sah_jr_text(run, sah_jtext_c(string));
 }
 
+/* Room for n more bytes. */
+static bool make_room(sah_jrun *run, sah_jbuffer *buffer, size_t n)
+{
+    if (n <= buffer->capacity - buffer->n) return true;
+    size_t capacity = buffer->capacity < 64 ? 64 : 2 * buffer->capacity, need;
+    if (!sah_add(buffer->n, n, &need)) need = SIZE_MAX;
+    if (capacity < need) capacity = need;
+    char *grown = sah_arena_bytes(&run->arena, capacity);
+    if (grown == NULL) {
+        sah_jr_out_of_memory(run);
+        return false;
+    }
+    if (buffer->n > 0) memcpy(grown, buffer->data, buffer->n);
+    buffer->data = grown;
+    buffer->capacity = capacity;
+    return true;
+}
+
 bool sah_jr_add(sah_jrun *run, sah_jbuffer *buffer, const char *data, size_t n)
 {
-    if (n > buffer->capacity - buffer->n) {
-        size_t capacity = buffer->capacity < 64 ? 64 : 2 * buffer->capacity;
-        if (capacity - buffer->n < n) capacity = buffer->n + n;
-        char *grown = sah_arena_bytes(&run->arena, capacity);
-        if (grown == NULL) {
-            sah_jr_out_of_memory(run);
-            return false;
-        }
-        if (buffer->n > 0) memcpy(grown, buffer->data, buffer->n);
-        buffer->data = grown;
-        buffer->capacity = capacity;
-    }
+    if (!make_room(run, buffer, n)) return false;
     if (n > 0) memcpy(buffer->data + buffer->n, data, n);
     buffer->n += n;
     return sah_jr_step(run, n / BYTES_A_STEP);
@@ -139,9 +147,18 @@ bool sah_jr_add_c(sah_jrun *run, sah_jbuffer *buffer, const char *string)
 
 bool sah_jr_add_repeated(sah_jrun *run, sah_jbuffer *buffer, sah_jtext text, int64_t n)
 {
-    for (int64_t i = 0; i < n && text.size > 0; i++)
-        if (!sah_jr_add_text(run, buffer, text)) return false;
-    return !run->failed;
+    size_t all;
+    if (run->failed || n <= 0 || text.size == 0) return !run->failed;
+    if (!sah_mul((size_t)n, text.size, &all)) all = SIZE_MAX;
+    if (!make_room(run, buffer, all)) return false;
+    char *to = buffer->data + buffer->n;
+    memcpy(to, text.data, text.size);
+    for (size_t done = text.size, more; done < all; done += more) {
+        more = done < all - done ? done : all - done;
+        memcpy(to + done, to, more);
+    }
+    buffer->n += all;
+    return sah_jr_step(run, all / BYTES_A_STEP);
 }
 
 sah_jv sah_jr_buffer_text(sah_jrun *run, const sah_jbuffer *buffer)
