@@ -30,6 +30,7 @@ typedef struct item {
     item_kind kind;
     bool optional;
     size_t first, n; /* alternatives */
+    uint64_t begins; /* with which bytes: a bit for letter_of() of each */
 } item;
 
 typedef struct pattern {
@@ -128,6 +129,12 @@ static sah_status add_alternatives(sah_phrases *p, const char *text, size_t n, p
     return status;
 }
 
+/* One of 64 sets of words, by their first byte. */
+static uint64_t letter_of(const char *word)
+{
+    return UINT64_C(1) << ((unsigned char)word[0] & 63);
+}
+
 static sah_status add_item(sah_phrases *p, item added, sah_error *error)
 {
     if (!sah_grow(&p->items, &p->items_capacity, p->n_items + 1, sizeof added))
@@ -148,6 +155,8 @@ static sah_status add_token(sah_phrases *p, const char *token, size_t n, place a
     sah_status status = added.optional ? add_alternatives(p, token + 1, n - 2, at, error)
                                        : add_alternatives(p, token, n, at, error);
     added.n = p->n_alternatives - added.first;
+    for (size_t i = added.first; i < p->n_alternatives; i++)
+        added.begins |= letter_of(p->words.items[p->alternatives[i].first]);
     return status != SAH_OK || added.n == 0 ? status : add_item(p, added, error);
 }
 
@@ -317,7 +326,8 @@ static bool match_items(const matcher *m, size_t i, size_t last, size_t at, unsi
     case ITEM_WORDS:
         break;
     }
-    for (size_t k = t->first; k < t->first + t->n; k++) {
+    const bool may = at < m->end && (t->begins & letter_of(sah_normal_word(m->normal, at))) != 0;
+    for (size_t k = t->first; may && k < t->first + t->n; k++) {
         const alternative *a = &m->phrases->alternatives[k];
         if (match_alternative(m, a, at) && match_items(m, i + 1, last, at + a->n, steps, end)) return true;
     }

@@ -14,8 +14,9 @@ static bool is_quote(const char *text, size_t at, size_t n)
 static size_t find_mark(const char *text, size_t from, size_t n, const char *mark)
 {
     const size_t length = strlen(mark);
+    const char low = mark[0], high = low >= 'a' && low <= 'z' ? (char)(low - 'a' + 'A') : low;
     for (size_t i = from; i + length <= n; i++)
-        if (sah_mark_stands_at(text, i, n, mark) &&
+        if ((text[i] == low || text[i] == high) && sah_mark_stands_at(text, i, n, mark) &&
             !(i > 0 && is_quote(text, i - 1, n) && is_quote(text, i + length, n)))
             return i;
     return n;
