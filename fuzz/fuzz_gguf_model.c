@@ -108,6 +108,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(all + end, 0, begin - end);
     memcpy(all + begin, weights[i], weights_sizes[i]);
     fuzz_set(file, all, begin + weights_sizes[i]);
-    fuzz_compute(fuzz_path_in(&folder, "m.gguf").text, NULL);
+    fuzz_open(fuzz_path_in(&folder, "m.gguf").text, NULL, true);
     return 0;
 }

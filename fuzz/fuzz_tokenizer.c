@@ -22,6 +22,9 @@ static bool fuzz_holds_json(const uint8_t *data, size_t size)
     return size > 0 && data[0] % 6 == 0;
 }
 
+/* Of a text for a sound tokenizer: a longer one takes long and says nothing new. */
+enum { LONGEST_TEXT = 1024 };
+
 static sah_tokenizer *sound[3];
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -176,7 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_charsmap((const char *)data, size, second, second_size);
         break;
     default:
-        for (size_t i = 0; i < 3; i++) round_trip(sound[i], (const char *)data, size);
+        round_trip(sound[choice / 6 % 3], (const char *)data, size < LONGEST_TEXT ? size : LONGEST_TEXT);
     }
     free(first);
     free(second);
