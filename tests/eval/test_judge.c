@@ -355,6 +355,8 @@ static void test_patterns(void **state)
     assert_false(finds("^ no $", "no way"));
     assert_false(finds("^ no", "oh no"));
     assert_true(finds("@v = eat|drink\nto @v|@v tea", "to drink tea"));
+    /* A name of nothing adds nothing, also where nothing else is there yet. */
+    assert_true(finds("@v = ,\n@v go", "go"));
     assert_true(finds("# comment\r\n\r\n[early]\nhello\n[refusal]\nbye\r\n", "bye"));
     assert_false(finds("[early]\nhello\n[refusal]\nbye", "hello"));
     /* A pattern of many gaps ends, found or not. */

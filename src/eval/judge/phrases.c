@@ -104,8 +104,9 @@ static sah_status add_definition_copy(sah_phrases *p, const char *name, size_t n
         if (!sah_grow(&p->alternatives, &p->alternatives_capacity, p->n_alternatives + d->n,
                       sizeof *p->alternatives))
             return sah_fail_memory(error, "a phrase list");
-        memcpy(p->alternatives + p->n_alternatives, p->alternatives + d->first,
-               d->n * sizeof *p->alternatives);
+        if (d->n > 0)
+            memcpy(p->alternatives + p->n_alternatives, p->alternatives + d->first,
+                   d->n * sizeof *p->alternatives);
         p->n_alternatives += d->n;
         return SAH_OK;
     }
