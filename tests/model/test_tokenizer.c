@@ -813,6 +813,21 @@ static char *repeated(const char *unit, size_t n)
     return text;
 }
 
+/* Nothing but an added token: no text is left to be cut. */
+static void added_token_alone(void **state)
+{
+    (void)state;
+    sah_tokenizer *tokenizer = open_directory(GOLDEN "llama2");
+    sah_error error = {0};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    assert_int_equal(sah_tokenizer_encode(tokenizer, "</s>", 4, false, &ids, &n, &error), SAH_OK);
+    assert_int_equal(n, 1);
+    assert_string_equal(sah_tokenizer_token(tokenizer, ids[0]), "</s>");
+    free(ids);
+    sah_tokenizer_free(tokenizer);
+}
+
 /* Many bytes without a place to cut: time that grew with the square would take minutes. */
 static void long_words(void **state)
 {
@@ -869,6 +884,7 @@ int main(void)
         cmocka_unit_test(patterns_have_limits),
         cmocka_unit_test(byte_alphabet),
         cmocka_unit_test(invalid_utf8_is_replaced),
+        cmocka_unit_test(added_token_alone),
         cmocka_unit_test(long_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,10 +59,12 @@ static sah_status encode_pieces(const sah_tokenizer *tokenizer, const sah_pieces
     sah_status status = SAH_OK;
     for (size_t i = 0; i < pieces->n && status == SAH_OK; i++) {
         const sah_piece piece = pieces->items[i];
-        const char *text = pieces->text.data + piece.at;
-        if (piece.id >= 0)
+        if (piece.id >= 0) { /* where all are, there may be no text */
             status = sah_ids_add(ids, piece.id, error);
-        else if (unigram->scores != NULL)
+            continue;
+        }
+        const char *text = pieces->text.data + piece.at;
+        if (unigram->scores != NULL)
             status = sah_unigram_word(unigram, text, piece.size, &ways, ids, error);
         else
             status = sah_merge_word(&tokenizer->merger, text, piece.size, &scratch, ids, error);
