@@ -105,6 +105,33 @@ static void test_values(void **state)
     sah_model_close(model);
 }
 
+/* The search by right vectors takes one of the pair, which alone is no better than chance, and behind it the
+ * other, which is. */
+static void check_search(const setup *s, const sah_model *model)
+{
+    static const int order[] = {4, 2};
+    sah_error error = {0};
+    sah_result *result = NULL;
+    char path[512];
+    const char *paths = path;
+    const sah_run_options options = {.ablation = {SAH_PART_V, SAH_OP_SCALE, 1e-4f}, .template_ = "chat"};
+    sah_find_options find = sah_find_options_default();
+    find.steps = 2;
+    find.variant = SAH_VARIANT_RIGHT;
+    snprintf(path, sizeof path, "%s", scratch("find.jsonl"));
+    remove(path);
+    expect_ok(sah_find(model, &s->harmful, &s->harmless, &options, &find, path, &error), &error);
+    expect_ok(sah_result_open(&paths, 1, &result, &error), &error);
+    for (size_t step = 0; step < 2; step++) {
+        sah_chosen chosen;
+        assert_true(sah_result_chosen(result, step, &chosen));
+        assert_int_equal(chosen.head.layer, 2);
+        assert_int_equal(chosen.head.head, order[step]);
+        assert_int_equal(chosen.better_than_chance, step == 1);
+    }
+    sah_result_close(result);
+}
+
 /* Two heads of which either suffices: without one of them nothing is lost, so no head alone is called safety. */
 static void test_redundant(void **state)
 {
@@ -120,6 +147,7 @@ static void test_redundant(void **state)
     sah_ranked *ranked = ships(s, model, SAH_PART_V, &n);
     for (size_t i = 0; i < n; i++) assert_int_not_equal(ranked[i].effect_verdict, SAH_SAFETY);
     free(ranked);
+    check_search(s, model);
     sah_model_close(model);
 }
 
