@@ -54,8 +54,26 @@ static void remove_regular(const char *path)
     if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) (void)remove(path);
 }
 
+/* Whether a file begins as every run does: hours may lie in it. */
+static bool is_run(const char *path)
+{
+    static const char begins[] = "{\"sahara\":";
+    char head[sizeof begins - 1];
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return false;
+    FILE *file = fopen(path, "rb");
+    const bool is = file != NULL && fread(head, 1, sizeof head, file) == sizeof head &&
+                    memcmp(head, begins, sizeof head) == 0;
+    if (file != NULL) (void)fclose(file);
+    return is;
+}
+
 int write_result(const char *path, const char *text)
 {
+    if (path != NULL && is_run(path)) {
+        fprintf(stderr, "sahara: %s holds a run of sahara; write to another file, or remove it\n", path);
+        return EXIT_USAGE;
+    }
     FILE *file = path != NULL ? fopen(path, "wb") : stdout;
     bool opened = file != NULL, good = opened && fputs(text, file) != EOF && fflush(file) == 0;
     int code = errno;

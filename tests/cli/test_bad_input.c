@@ -387,6 +387,8 @@ static const bad_case outputs[] = {
 /* A file that is there already is another run's, and stays as it is. */
 static const bad_case others[] = {
     {1, "q.csv", "sahara ships model c.txt -q -o q.csv"},
+    {2, "holds a run", "sahara rank ships.jsonl -q -o ships.jsonl"},
+    {2, "holds a run", "sahara inspect model -o ships.jsonl"},
     {1, "template", "sahara ships model q.csv --contrast c.txt -q -o ships.jsonl --template none"},
     {1, "queries", "sahara ships model q.csv --limit 1 --contrast c.txt -q -o ships.jsonl"},
     {1, "contrast_queries", "sahara ships model q.csv --contrast q.csv -q -o ships.jsonl"},
