@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
 import cffi
 
@@ -132,9 +132,15 @@ class Texts:
     """A sah_strings over Python strings, which lives as long as this. Sequences of token ids become texts for the template "tokens"; `ids` says whether
     they all were that (None: there are none)."""
 
-    def __init__(self, texts: "Sequence[str | Sequence[int]]"):
-        if isinstance(texts, str):
+    def __init__(self, texts: "Iterable[str | Sequence[int]]"):
+        if isinstance(texts, (str, bytes)):
             raise TypeError("expected a list of strings, not one string")
+        if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # which would give their keys
+            raise TypeError("expected a list of strings; of a table give one column")
+        texts = list(texts)
+        for i, text in enumerate(texts):
+            if isinstance(text, bytes) or not hasattr(text, "__iter__"):
+                raise TypeError("text %d is %s, neither a string nor token ids" % (i, type(text).__name__))
         kinds = {not isinstance(text, str) for text in texts}
         if len(kinds) > 1:
             raise BadArgument("texts and token ids do not go together in one list")

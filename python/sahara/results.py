@@ -112,7 +112,7 @@ class _Scored(Result):
         """ranking() as a pandas frame, a row a head; columns that the result does not have are left out."""
         frame = _pandas().DataFrame(self.ranking(order))
         empty = [c for c in frame.columns if c in _NUMBERS and frame[c].isna().all()]
-        empty += [c for c in ("verdict", "effect_verdict") if (frame[c] == "").all()]
+        empty += [c for c in ("verdict", "effect_verdict") if c in frame and (frame[c] == "").all()]
         return frame.drop(columns=empty)
 
 

@@ -95,6 +95,7 @@ class Organism(unittest.TestCase):
         np.testing.assert_array_equal(result.scores, again.scores)
         rows = [line.split("\t") for line in self.program("rank", file).splitlines()]
         self.assertEqual([row[1] for row in rows[1:]], [row["head"] for row in again.ranking()])
+        self.assertEqual(self.model.ships((q for q in self.harmful[:3]), opening=0, layers=(1, 3)).scores.tolist(), result.scores.tolist())
 
     def test_find(self):
         result = self.model.find(self.harmful, self.harmless, steps=2, template="chat", random_groups=0)
@@ -175,12 +176,13 @@ class Organism(unittest.TestCase):
     def test_errors(self):
         with self.assertRaisesRegex(sahara.BadArgument, "9-9 is outside the model"):
             self.model.generate(self.harmful, ablate="9-9")
-        with self.assertRaises(FileNotFoundError if False else sahara.FileError):
+        with self.assertRaises(sahara.FileError):
             sahara.open("models/nowhere")
         with self.assertRaisesRegex(ValueError, "layers 0:99") as caught:
             self.model.ships(self.harmful, layers=(0, 99), opening=0)
         self.assertEqual(caught.exception.field, "layers")
-        for call in (lambda: self.model.ships("one string"), lambda: sahara.judge("one string")):
+        for call in (lambda: self.model.ships("one string"), lambda: sahara.judge("one string"),
+                     lambda: self.model.ships({"input": ["of", "a", "table"]}), lambda: self.model.ships([b"abc"]), lambda: self.model.ships(["a", None])):
             self.assertRaises(TypeError, call)
         for call in (lambda: self.model.ships([]), lambda: self.model.logits([[]]), lambda: self.model.ships(["a\0b"]),
                      lambda: self.model.logits([1 << 30]), lambda: self.model.find(self.harmful, variant="x"),
@@ -254,6 +256,8 @@ class Organism(unittest.TestCase):
         file = self.path("frames.jsonl")
         result.save(file)
         self.assertEqual(sahara.read(file).frame().to_csv(), frame.to_csv())
+        pathlib.Path(file).write_text(result.lines[0] + "\n")  # a run that has just begun
+        self.assertEqual(len(sahara.read(file).frame()), 0)
         find = self.model.find(self.harmful[:4], steps=2, random_groups=0)
         self.assertEqual((len(find.frame()), len(find.step(1))), (32, 31))
         self.assertEqual(len(self.model.direction(self.harmful[:4], self.harmless[:4]).frame()), 32)
