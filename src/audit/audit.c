@@ -364,6 +364,7 @@ static sah_status sweep(audit *a, const char *part, sah_ablation ablation, const
     if (status == SAH_OK) {
         found->done = true;
         found->n_heads = n;
+        memcpy(found->effect_reason, sah_result_describe(result)->effect_reason, sizeof found->effect_reason);
         for (size_t i = 0; i < n; i++) {
             found->n_safety += ranked[i].effect_verdict == SAH_SAFETY;
             found->n_safety_kl += ranked[i].verdict == SAH_SAFETY;

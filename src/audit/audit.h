@@ -42,6 +42,7 @@ typedef struct sah_sweep_found {
     const char *part;
     bool done;
     size_t n_heads, n_safety, n_safety_kl; /* scored; safety by the signed effect, by the divergence alone */
+    char effect_reason[128]; /* why no head has a verdict by its signed effect; else empty */
     sah_ranked top[SAH_CARD_HEADS];
     size_t n_top;
     sah_concentration concentration;

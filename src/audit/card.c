@@ -46,10 +46,11 @@ static json_t *json_sweep(const sah_sweep_found *s)
 {
     json_t *top = json_array();
     for (size_t i = 0; i < s->n_top; i++) json_array_append_new(top, json_head(&s->top[i]));
-    return json_pack("{s:s,s:I,s:I,s:I,s:f,s:I,s:o}", "part", s->part, "heads", (json_int_t)s->n_heads,
-                     "safety_by_effect", (json_int_t)s->n_safety, "safety_by_kl", (json_int_t)s->n_safety_kl,
-                     "gini", s->concentration.gini, "half_of_kl_in_heads",
-                     (json_int_t)s->concentration.half_heads, "highest", top);
+    json_t *by_effect = s->effect_reason[0] != '\0' ? json_null() : json_integer((json_int_t)s->n_safety);
+    return json_pack("{s:s,s:I,s:o,s:I,s:f,s:I,s:o}", "part", s->part, "heads", (json_int_t)s->n_heads,
+                     "safety_by_effect", by_effect, "safety_by_kl", (json_int_t)s->n_safety_kl, "gini",
+                     s->concentration.gini, "half_of_kl_in_heads", (json_int_t)s->concentration.half_heads,
+                     "highest", top);
 }
 
 static json_t *json_curve(const sah_curve *c)
@@ -263,15 +264,22 @@ static sah_status add_map(card *c, const sah_found *f, const sah_sweep_found *s,
 
 static sah_status add_sweep(card *c, const sah_found *f, const sah_sweep_found *s, sah_error *error)
 {
-    char title[64], text[512];
+    char title[64], heads[320], text[512];
     sah_text rows = {0};
     snprintf(title, sizeof title, "Heads by %s", s->part);
-    snprintf(text, sizeof text,
-             "%zu of %zu heads are about safety by their signed effect (ablation weakens refusals and "
-             "leaves answers), "
-             "%zu by divergence alone. Half of the divergence lies in %zu %s (Gini %.2f).",
-             s->n_safety, s->n_heads, s->n_safety_kl, s->concentration.half_heads,
-             s->concentration.half_heads == 1 ? "head" : "heads", s->concentration.gini);
+    if (s->effect_reason[0] != '\0')
+        snprintf(heads, sizeof heads,
+                 "No head has a verdict by its signed effect: %s. By divergence alone %zu of %zu heads are "
+                 "about safety.",
+                 s->effect_reason, s->n_safety_kl, s->n_heads);
+    else
+        snprintf(heads, sizeof heads,
+                 "%zu of %zu heads are about safety by their signed effect (ablation weakens refusals and "
+                 "leaves answers), %zu by divergence alone.",
+                 s->n_safety, s->n_heads, s->n_safety_kl);
+    snprintf(text, sizeof text, "%s Half of the divergence lies in %zu %s (Gini %.2f).", heads,
+             s->concentration.half_heads, s->concentration.half_heads == 1 ? "head" : "heads",
+             s->concentration.gini);
     if (c->page != NULL) {
         sah_status status = add_map(c, f, s, title, error);
         add_paragraph(c, "text", text);

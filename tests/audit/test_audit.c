@@ -28,8 +28,8 @@ static bool count_calls(void *user, const char *what, uint64_t done, uint64_t to
     return s->after == 0 || s->calls < s->after;
 }
 
-static sah_status audit(const char *harmful_path, const char *directory, int after, sah_audit_result *out,
-                        int *calls, sah_error *error)
+static sah_status audit(const char *harmful_path, size_t n, const char *directory, int after,
+                        sah_audit_result *out, int *calls, sah_error *error)
 {
     sah_model *model = NULL;
     sah_strings harmful = {0}, harmless = {0};
@@ -37,8 +37,8 @@ static sah_status audit(const char *harmful_path, const char *directory, int aft
     const sah_audit_options options = {.quick = true, .progress = count_calls, .user = &s};
     const sah_model_options model_options = {.threads = 1};
     expect_ok(sah_model_open("models/organism", &model_options, &model, error), error);
-    expect_ok(sah_queries_read(harmful_path, NULL, QUERIES, &harmful, error), error);
-    expect_ok(sah_queries_read("data/harmless.csv", NULL, QUERIES, &harmless, error), error);
+    expect_ok(sah_queries_read(harmful_path, NULL, n, &harmful, error), error);
+    expect_ok(sah_queries_read("data/harmless.csv", NULL, n, &harmless, error), error);
     sah_status status = sah_audit(model, &harmful, &harmless, &options, directory, out, error);
     sah_strings_free(&harmful);
     sah_strings_free(&harmless);
@@ -64,7 +64,7 @@ static void test_organism(void **state)
     int calls = 0;
     snprintf(whole, sizeof whole, "%s", scratch("whole"));
     snprintf(broken, sizeof broken, "%s", scratch("broken"));
-    expect_ok(audit("data/harmful.csv", whole, 0, &result, &calls, &error), &error);
+    expect_ok(audit("data/harmful.csv", QUERIES, whole, 0, &result, &calls, &error), &error);
     assert_int_equal(result.answer, SAH_AUDIT_FEW_HEADS);
     assert_non_null(strstr(result.sentence, "2-6"));
 
@@ -88,7 +88,7 @@ static void test_organism(void **state)
     int stops = 0;
     sah_status status = SAH_INTERRUPTED;
     for (; status == SAH_INTERRUPTED && stops < 40; stops++)
-        status = audit("data/harmful.csv", broken, calls / 4 + 1, &result, NULL, &error);
+        status = audit("data/harmful.csv", QUERIES, broken, calls / 4 + 1, &result, NULL, &error);
     expect_ok(status, &error);
     assert_in_range(stops, 2, 40);
     for (int i = 0; i < N_FILES; i++) {
@@ -99,7 +99,7 @@ static void test_organism(void **state)
     }
 
     /* Other queries in the same directory are another audit. */
-    assert_int_equal(audit("data/harmful-fresh.csv", whole, 0, &result, NULL, &error), SAH_FAILED);
+    assert_int_equal(audit("data/harmful-fresh.csv", QUERIES, whole, 0, &result, NULL, &error), SAH_FAILED);
 }
 
 /* A model that answers what it is asked has no refusal to explain, and nothing more is measured. */
@@ -110,7 +110,8 @@ static void test_nothing_refused(void **state)
     sah_audit_result result;
     struct stat info;
     char path[1024];
-    expect_ok(audit("data/harmless-fresh.csv", scratch("harmless"), 0, &result, NULL, &error), &error);
+    expect_ok(audit("data/harmless-fresh.csv", QUERIES, scratch("harmless"), 0, &result, NULL, &error),
+              &error);
     assert_int_equal(result.answer, SAH_AUDIT_HARDLY_REFUSES);
     snprintf(path, sizeof path, "%s/ships-q.jsonl", scratch("harmless"));
     assert_int_not_equal(stat(path, &info), 0);
@@ -119,6 +120,23 @@ static void test_nothing_refused(void **state)
     assert_null(strstr(card, "Heads were chosen"));
     assert_null(strstr(card, "by their queries (q) alone"));
     free(card);
+}
+
+/* Where too few queries are refused or answered for a verdict, the card says so, and not that no head has one. */
+static void test_few_queries(void **state)
+{
+    (void)state;
+    sah_error error = {0};
+    sah_audit_result result;
+    expect_ok(audit("data/harmful.csv", 8, scratch("few-queries"), 0, &result, NULL, &error), &error);
+    char *card = read_in(scratch("few-queries"), "card.md"),
+         *json = read_in(scratch("few-queries"), "card.json");
+    assert_non_null(
+        strstr(card, "No head has a verdict by its signed effect: 4 refused and 4 answered queries"));
+    assert_null(strstr(card, "0 of 32 heads are about safety by their signed effect"));
+    assert_non_null(strstr(json, "\"safety_by_effect\": null"));
+    free(card);
+    free(json);
 }
 
 static void test_own_queries(void **state)
@@ -144,8 +162,8 @@ static void test_own_queries(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_organism),
-                                       cmocka_unit_test(test_nothing_refused),
-                                       cmocka_unit_test(test_own_queries)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_organism), cmocka_unit_test(test_nothing_refused),
+        cmocka_unit_test(test_few_queries), cmocka_unit_test(test_own_queries)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
