@@ -870,6 +870,7 @@ typedef struct sah_result_info {
     char command[16]; /* ships, find or direction */
     char model_name[256];
     int n_layers, n_heads; /* heads of a layer: key heads when part k was ablated alone */
+    unsigned parts; /* that the run ablated (SAH_PART_Q, ...); 0 of direction, which ablates nothing */
     size_t n_scored; /* heads that every file has */
     size_t n_screened; /* heads that left the race of a screened run: among n_expected, not among n_scored */
     size_t n_expected; /* heads that the run is to score; more than n_scored while it is not finished */

@@ -26,6 +26,10 @@ static sah_status heads_of_result(const cli_options *o, const sah_model_info *mo
                  info->n_layers, info->n_heads, model->n_layers, per_layer);
         status = error->status = SAH_BAD_ARGUMENT;
     }
+    if (status == SAH_OK && info->parts != 0 && info->parts != o->ablation.parts && !o->quiet)
+        fprintf(stderr,
+                "warning: %s chose its heads by another part than is ablated here; is --part the same?\n",
+                o->from);
     if (status == SAH_OK) status = sah_rank(result, SAH_ORDER_DEFAULT, &ranked, &n_ranked, error);
     if (status == SAH_OK && n_ranked < o->sweep_heads.most) {
         snprintf(error->message, sizeof error->message,

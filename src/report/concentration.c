@@ -35,15 +35,6 @@ static sizes sizes_of(const sah_result *result)
                    .group = key_heads > 0 && heads % key_heads == 0 ? (int)(heads / key_heads) : 1};
 }
 
-/* The parts that the run ablated; 0 for direction, which ablates nothing. */
-static unsigned parts_of(const sah_result *result)
-{
-    const json_t *settings = json_object_get(result->files[0].header, "settings");
-    const char *text = json_string_value(json_object_get(settings, "part"));
-    unsigned parts = 0;
-    return text != NULL && sah_parts_parse(text, &parts, NULL) == SAH_OK ? parts : 0;
-}
-
 /* Key heads that serve the heads of ranked[0..n), each counted once. */
 static size_t count_groups(const sah_ranked *ranked, size_t n, int group)
 {
@@ -62,7 +53,7 @@ static void count_parameters(const sah_result *result, const sah_ranked *ranked,
                              sah_concentration *out)
 {
     sizes size = sizes_of(result);
-    unsigned parts = parts_of(result);
+    const unsigned parts = result->info.parts;
     bool key_heads = parts == SAH_PART_K;
     size_t groups = key_heads ? n : count_groups(ranked, n, size.group);
     size_t query_heads = key_heads ? n * (size_t)size.group : n;

@@ -322,6 +322,13 @@ bool sah_result_chosen(const sah_result *r, size_t step, sah_chosen *out)
 
 /* ---- Opening ------------------------------------------------------------------------------------------- */
 
+static unsigned parts_of(const json_t *header)
+{
+    const char *text = json_string_value(json_object_get(json_object_get(header, "settings"), "part"));
+    unsigned parts = 0;
+    return text != NULL && sah_parts_parse(text, &parts, NULL) == SAH_OK ? parts : 0;
+}
+
 static sah_status fill(sah_result *r, sah_error *error)
 {
     const sah_result_file *first = &r->files[0];
@@ -333,6 +340,7 @@ static sah_status fill(sah_result *r, sah_error *error)
     r->kind = first->kind;
     r->info.n_layers = first->n_layers;
     r->info.n_heads = first->n_heads;
+    r->info.parts = parts_of(first->header);
     r->info.n_expected = first->n_expected;
     r->info.n_steps = first->kind == SAH_KIND_FIND ? first->n_steps : 1;
     for (size_t i = 0; i < r->n_files && status == SAH_OK; i++) {
