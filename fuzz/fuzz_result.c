@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as a result file: resumed as a journal or merged with itself, by its size; or, for one size of 32 each,
+/* Any bytes as a result file: resumed as a journal or merged with itself, by its size; or, for one size of 64 each,
  * read, ranked and drawn, or reported, which takes ten times as long. Whatever a line may be, none of it ends in a
  * signal, and every failure says why in one line. */
 #include <stdlib.h>
@@ -105,9 +105,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const fuzz_path path = fuzz_path_in(&folder, "result.jsonl");
     fuzz_set(file, data, size);
-    if (size % 32 == 0)
+    if (size % 64 == 0)
         read_result(path.text);
-    else if (size % 32 == 16)
+    else if (size % 64 == 32)
         report(path.text);
     else if (size % 2 == 0)
         merge(path.text);
