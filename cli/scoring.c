@@ -42,7 +42,7 @@ static void choose_output(const cli_options *o, cli_scoring *s)
     s->output = s->own_output;
 }
 
-/* Whether the output can be written, before hours of work and not behind them. What it holds the run itself looks at. */
+/* Whether the output can be written, before hours of work and not behind them. What it holds the run looks at. */
 static sah_status try_output(const char *path, sah_error *error)
 {
     struct stat info;
