@@ -64,7 +64,8 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
     sah_model_options model_options = options_model(o);
     *s = (cli_scoring){.options = options_run(o)};
     choose_output(o, s);
-    sah_status status = try_output(s->output, error);
+    /* The folder of shards that work together is made by the run. */
+    sah_status status = o->together == NULL ? try_output(s->output, error) : SAH_OK;
     if (status == SAH_OK) status = interchange_read(o, o->arguments[1], &s->queries, &s->interchange, error);
     if (status == SAH_OK) status = read_contrast(o, o->contrast, &s->contrast_queries, error);
     if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &s->model, error);
