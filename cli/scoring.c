@@ -5,11 +5,7 @@
 #include "check_refusal.h"
 #include "loading.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 
 sah_status read_contrast(const cli_options *o, const char *path, sah_strings *contrast, sah_error *error)
 {
@@ -42,31 +38,12 @@ static void choose_output(const cli_options *o, cli_scoring *s)
     s->output = s->own_output;
 }
 
-/* Whether the output can be written, before hours of work and not behind them. What it holds the run looks at. */
-static sah_status try_output(const char *path, sah_error *error)
-{
-    struct stat info;
-    if (path == NULL || strcmp(path, "-") == 0) return SAH_OK;
-    const bool there = stat(path, &info) == 0;
-    if (there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return SAH_OK;
-    FILE *file = fopen(path, "ab");
-    if (file == NULL) {
-        snprintf(error->message, sizeof error->message, "cannot write %.300s: %s", path, strerror(errno));
-        return error->status = SAH_IO_ERROR;
-    }
-    (void)fclose(file);
-    if (!there) (void)remove(path);
-    return SAH_OK;
-}
-
 sah_status scoring_open(const cli_options *o, const char *default_template, cli_scoring *s, sah_error *error)
 {
     sah_model_options model_options = options_model(o);
     *s = (cli_scoring){.options = options_run(o)};
     choose_output(o, s);
-    /* The folder of shards that work together is made by the run. */
-    sah_status status = o->together == NULL ? try_output(s->output, error) : SAH_OK;
-    if (status == SAH_OK) status = interchange_read(o, o->arguments[1], &s->queries, &s->interchange, error);
+    sah_status status = interchange_read(o, o->arguments[1], &s->queries, &s->interchange, error);
     if (status == SAH_OK) status = read_contrast(o, o->contrast, &s->contrast_queries, error);
     if (status == SAH_OK) status = model_load(o, o->arguments[0], &model_options, &s->model, error);
     if (status != SAH_OK) return status;
