@@ -139,7 +139,7 @@ static void test_redundant(void **state)
     static const sah_head pair[] = {{2, 2}, {2, 4}};
     const setup *s = *state;
 #ifdef __SANITIZE_ADDRESS__
-    needs(false, "a build without sanitizers, in which the same calls for another plant are tested");
+    needs(false, "a build without sanitizers, under which test_values and test_find make the same calls");
 #endif
     sah_model *model = open_plant("models/organism-redundant");
     check_count("harmful", refused(s, model, &s->harmful, NULL, 0), 69);

@@ -67,6 +67,7 @@ static void test_find(void **state)
     expect_ok(open_text(find, &result, &error), &error);
     const sah_result_info *info = sah_result_describe(result);
     assert_int_equal(info->n_steps, 2);
+    assert_int_equal(info->parts, SAH_PART_Q);
     assert_int_equal(info->n_expected, info->n_scored);
     expect_ok(sah_result_select(result, 1, &error), &error);
     assert_true(info->n_expected > info->n_scored); /* no head was chosen yet */
