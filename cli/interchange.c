@@ -61,10 +61,10 @@ static sah_status append(sah_strings *to, const sah_strings *list, sah_error *er
     return SAH_OK;
 }
 
-/* Partners for `queries` behind those that are there: chosen from the list, or `given` line by line. */
+/* Partners for `queries` behind those that are there: chosen from the list, or `given` line by line, from `file`. */
 static sah_status add_partners(const cli_options *o, const sah_model *model, const char *template_,
-                               const sah_strings *queries, const sah_strings *given, cli_interchange *x,
-                               const char **pairing, sah_error *error)
+                               const sah_strings *queries, const sah_strings *given, const char *file,
+                               cli_interchange *x, const char **pairing, sah_error *error)
 {
     const sah_pairing how = o->given[OPT_MATCH] ? o->match : SAH_PAIRING_LENGTH;
     sah_strings chosen = {0};
@@ -79,8 +79,8 @@ static sah_status add_partners(const cli_options *o, const sah_model *model, con
     *pairing = "given";
     if (given->n == queries->n) return append(&x->partners, given, error);
     snprintf(error->message, sizeof error->message,
-             "%zu partners for %zu queries: line i is the partner of query i (--match chooses)", given->n,
-             queries->n);
+             "%s: %zu partners for %zu %squeries: line i is the partner of query i (--match chooses)", file,
+             given->n, queries->n, given == &x->contrast ? "contrast " : "");
     return error->status = SAH_BAD_ARGUMENT;
 }
 
@@ -92,8 +92,8 @@ sah_status interchange_pair(const cli_options *o, const sah_model *model, const 
     if (o->ablation.op != SAH_OP_SWAP) return SAH_OK;
     x->options.partners = &x->partners;
     x->options.direction = o->direction == 1 ? "sufficiency" : "necessity";
-    sah_status status = add_partners(o, model, template_, queries, o->given[OPT_MATCH] ? NULL : &x->from, x,
-                                     &x->options.pairing, error);
+    sah_status status = add_partners(o, model, template_, queries, o->given[OPT_MATCH] ? NULL : &x->from,
+                                     o->partners, x, &x->options.pairing, error);
     if (status == SAH_OK && o->direction == 1) {
         const sah_strings before = *queries;
         *queries = x->partners;
@@ -101,8 +101,8 @@ sah_status interchange_pair(const cli_options *o, const sah_model *model, const 
     }
     if (status == SAH_OK && contrast != NULL)
         status =
-            add_partners(o, model, template_, contrast, o->contrast_partners != NULL ? &x->contrast : NULL, x,
-                         &x->options.contrast_pairing, error);
+            add_partners(o, model, template_, contrast, o->contrast_partners != NULL ? &x->contrast : NULL,
+                         o->contrast_partners, x, &x->options.contrast_pairing, error);
     if (status == SAH_OK && !o->quiet)
         fprintf(stderr, "partners: %s%s%s\n", x->options.pairing,
                 contrast != NULL ? "; of contrast queries: " : "",

@@ -70,12 +70,12 @@ static int run_command(const cli_command *command, int argc, char **argv)
         status = out_of_memory();
     } else if (!parsed) {
         status = usage_error("%s: %s (see sahara %s --help)", command->name, message, command->name);
-    } else if (options.n_arguments < command->least ||
-               (command->most >= 0 && options.n_arguments > command->most)) {
-        status = usage_error("%s: %s; usage: sahara %s %s", command->name,
-                             options.n_arguments < command->least ? "an argument is missing"
-                                                                  : "too many arguments",
-                             command->name, command->arguments);
+    } else if (options.n_arguments < command->least) {
+        status = usage_error("%s: an argument is missing; usage: sahara %s %s", command->name, command->name,
+                             command->arguments);
+    } else if (command->most >= 0 && options.n_arguments > command->most) {
+        status = usage_error("%s: too many arguments: \"%s\"; usage: sahara %s %s", command->name,
+                             options.arguments[command->most], command->name, command->arguments);
     } else {
         status = command->run(&options);
     }
