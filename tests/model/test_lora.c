@@ -179,6 +179,9 @@ static void test_refused_tensors(void **state)
     expect_failure(sah_checkpoint_open("tests/golden/models/llama-mha", ADAPTERS "plain", true,
                                        &(sah_checkpoint *){NULL}, &error),
                    &error, "lora_B.weight is [8, 4], but the model and adapter_config.json ask for [32, 4]");
+    expect_failure(
+        sah_checkpoint_open("models/organism", "models/planted-one", true, &(sah_checkpoint *){NULL}, &error),
+        &error, "is of layer 15, but the model has 4: this adapter is of another model");
     expect_failure(sah_checkpoint_open("tests/golden/models/llama-gqa", ADAPTERS "none", true,
                                        &(sah_checkpoint *){NULL}, &error),
                    &error, "No such file");

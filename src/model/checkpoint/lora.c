@@ -335,8 +335,21 @@ static sah_status attach_experts(sah_checkpoint *c, const settings *s, const sah
     return status == SAH_OK ? attach_parameter(c, s, adapter, layer, false, error) : status;
 }
 
+/* The first number between dots in a tensor's name, which is its layer's; -1: none. */
+static long layer_in(const char *name)
+{
+    for (const char *at = strchr(name, '.'); at != NULL; at = strchr(at + 1, '.')) {
+        char *end;
+        if (at[1] < '0' || at[1] > '9') continue;
+        const long layer = strtol(at + 1, &end, 10);
+        if (*end == '.') return layer;
+    }
+    return -1;
+}
+
 /* A tensor that belongs to no pair: an adapted embedding or LM head, a saved module, a layer too many. */
-static sah_status refuse_unused(const settings *s, const sah_tensors *adapter, sah_error *error)
+static sah_status refuse_unused(const sah_checkpoint *c, const settings *s, const sah_tensors *adapter,
+                                sah_error *error)
 {
     const char *file = adapter->files[0].path;
     if (adapter->unsupported.n > 0) {
@@ -345,6 +358,12 @@ static sah_status refuse_unused(const settings *s, const sah_tensors *adapter, s
     }
     for (size_t i = 0; i < adapter->n; i++) {
         if (s->used[i]) continue;
+        const long layer = layer_in(adapter->items[i].name);
+        if (layer >= c->config.n_layers)
+            return sah_fail(error, SAH_FAILED,
+                            "%s: tensor %s is of layer %ld, but the model has %d: this adapter is of another "
+                            "model",
+                            file, adapter->items[i].name, layer, c->config.n_layers);
         return sah_fail(
             error, SAH_FAILED,
             "%s: tensor %s cannot be merged: pairs lora_A, lora_B of attention and MLP matrices can", file,
@@ -377,7 +396,7 @@ sah_status sah_lora_attach(sah_checkpoint *c, const char *directory, const sah_t
             status = attach(c, &s, adapter, l, n, error);
         if (status == SAH_OK) status = attach_experts(c, &s, adapter, l, error);
     }
-    if (status == SAH_OK) status = refuse_unused(&s, adapter, error);
+    if (status == SAH_OK) status = refuse_unused(c, &s, adapter, error);
 done:
     sah_lora_patterns_free(s.ranks);
     sah_lora_patterns_free(s.alphas);
