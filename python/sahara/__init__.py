@@ -13,11 +13,12 @@ Scores are nats, shifts degrees; heads are (layer, head), both from 0. The libra
 from ._library import VERSION as __version__
 from ._library import BadArgument, Error, FileError, Interrupted, NotSupported, OutOfMemory
 from . import bridge
+from .interchange import MeanData, Swap
 from .model import HiddenStates, Model, open
 from .results import Chosen, Direction, Find, Judgement, Responses, Result, Ships, head_name, judge, parse_head, read
 
 __all__ = [
-    "BadArgument", "Chosen", "Direction", "Error", "FileError", "Find", "HiddenStates", "Interrupted", "Judgement", "Model",
-    "NotSupported", "OutOfMemory", "Responses", "Result", "Ships", "__version__", "bridge", "head_name", "judge", "open", "parse_head",
+    "BadArgument", "Chosen", "Direction", "Error", "FileError", "Find", "HiddenStates", "Interrupted", "Judgement", "MeanData", "Model",
+    "NotSupported", "OutOfMemory", "Responses", "Result", "Ships", "Swap", "__version__", "bridge", "head_name", "judge", "open", "parse_head",
     "read",
 ]

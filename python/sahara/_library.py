@@ -147,6 +147,22 @@ class Texts:
         self.ids: Optional[bool] = kinds.pop() if kinds else None
         if self.ids:
             texts = [" ".join(str(operator.index(i)) for i in ids) for ids in texts]
+        self._take(texts)
+
+    @classmethod
+    def like(cls, other: "Texts", texts: "list[str]") -> "Texts":
+        """Texts that were made as those of `other` were: token ids as text, or texts."""
+        out = cls.__new__(cls)
+        out.ids = other.ids
+        out._take(texts)
+        return out
+
+    @classmethod
+    def joined(cls, first: "Texts", second: "Texts") -> "Texts":
+        return cls.like(first, first.texts + second.texts)
+
+    def _take(self, texts: "list[str]") -> None:
+        self.texts = texts
         encoded = [text.encode("utf-8") for text in texts]
         for i, text in enumerate(encoded):
             if b"\0" in text:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Optional, Sequence, Union
 import numpy as np
 
 from ._library import BadArgument, Keep, Progress, Run, Texts, call, ffi, free, lib, string, take_text, template_of
+from .interchange import Lists, MeanData, Operation, Swap, op_of
 from .results import Direction, Find, Head, Judgement, Responses, Result, Ships, head_name, parse_head
 
 Heads = Union[str, Sequence[Union[Head, str]]]
@@ -34,16 +35,20 @@ class HiddenStates(NamedTuple):
     final: np.ndarray
 
 
-def _ablation(part: str, op: str, scale: float) -> Any:
+def _at_least(least: int, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < least:
+            raise BadArgument("%s %d: at least %d" % (name, value, least))
+
+
+def _ablation(part: str, op: Operation, scale: float) -> Any:
     parts = 0
     for letter in part.split(","):
         if letter not in _PARTS or parts & _PARTS[letter]:
             raise BadArgument('part "%s": write q, k, v or several with commas between: q,v' % part)
         parts |= _PARTS[letter]
-    if op not in ("scale", "mean"):
-        raise BadArgument("op %r: scale or mean" % op)
     out = ffi.new("sah_ablation *")
-    out.parts, out.op, out.factor = parts, lib.SAH_OP_MEAN if op == "mean" else lib.SAH_OP_SCALE, scale
+    out.parts, out.op, out.factor = parts, op_of(op), scale
     return out
 
 
@@ -69,6 +74,7 @@ def open(path: Path, *, precision: str = "f32", threads: int = 0, adapter: Optio
     devices = ["cpu", "cuda", "auto"]
     if device not in devices:
         raise BadArgument("device %r: one of %s" % (device, ", ".join(devices)))
+    _at_least(0, threads=threads)
     keep, run = Keep(), Run(progress)
     options = ffi.new("sah_model_options *")
     options.precision, options.device = precisions.index(precision), devices.index(device)
@@ -86,7 +92,7 @@ def open(path: Path, *, precision: str = "f32", threads: int = 0, adapter: Optio
 
 class Model:
     """An open model; `info` says what it is. Read-only: several threads may use one. Where a method takes `ablate`, heads
-    are ablated as `part` (q, k, v, q,v ...), `op` (scale, mean) and `scale` say. Methods that run long take `path`, a result
+    are ablated as `part` (q, k, v, q,v ...), `op` (scale, mean, a Swap or a MeanData) and `scale` say. Methods that run long take `path`, a result
     file that an interrupted run carries on from; on Ctrl-C they raise Interrupted, which holds what was finished."""
 
     def __init__(self, handle: Any):
@@ -139,19 +145,38 @@ class Model:
 
     # ---- Passes
 
-    def logits(self, prompts: Prompts, *, ablate: Optional[Heads] = None, part: str = "q", op: str = "scale",
+    def logits(self, prompts: Prompts, *, ablate: Optional[Heads] = None, part: str = "q", op: Operation = "scale",
                scale: float = 1e-4) -> np.ndarray:
         """Next-token logits, float32 [prompts, n_vocab]; [n_vocab] of a single prompt. Beginnings that prompts share are
-        computed once."""
+        computed once (but not with a Swap or a MeanData). What these put in is prompts as they are, too."""
         keep, tokens, n, single = self._tokens(prompts)
         edits, n_edits = self._edits(keep, ablate, part, op, scale)
         out = np.empty((n, self.info["n_vocab"]), dtype=np.float32)
-        call(lib.sah_logits_batch, self._model, tokens, n, edits, n_edits, ffi.from_buffer("float[]", out))
+        if n_edits > 0 and isinstance(op, (Swap, MeanData)):
+            self._interchanged(tokens, n, edits, n_edits, op, out)
+        else:
+            call(lib.sah_logits_batch, self._model, tokens, n, edits, n_edits, ffi.from_buffer("float[]", out))
         return out[0] if single else out
+
+    def _interchanged(self, tokens: Any, n: int, edits: Any, n_edits: int, op: "Swap | MeanData", out: np.ndarray) -> None:
+        swap = isinstance(op, Swap)
+        if swap and (op.match is not None or op.contrast is not None or op.direction != "necessity"):
+            raise BadArgument("logits: a Swap of partners alone, one for each prompt")
+        keep, prompts, n_prompts, _ = self._tokens(op.partners if swap else op.reference)
+        if swap and n_prompts != n:
+            raise BadArgument("%d partners for %d prompts" % (n_prompts, n))
+        for i in range(n):
+            donors = ffi.new("sah_donor_prompts *")
+            donors.prompts, donors.n = (prompts + i, 1) if swap else (prompts, n_prompts)
+            donors.all_positions = not swap and op.positions == "all"
+            call(lib.sah_logits_interchanged, self._model, tokens[i].ids, tokens[i].n, edits, n_edits, donors,
+                 ffi.from_buffer("float[]", out[i]))
 
     def hidden_states(self, prompts: Prompts, *, ablate: Optional[Heads] = None, part: str = "q", op: str = "scale",
                       scale: float = 1e-4) -> HiddenStates:
-        """Hidden states of each prompt's last token (HiddenStates); of a single prompt without the first axis."""
+        """Hidden states of each prompt's last token (HiddenStates); of a single prompt without the first axis. `op`: scale or mean."""
+        if not isinstance(op, str):
+            raise BadArgument("hidden_states: op scale or mean")
         keep, tokens, n, single = self._tokens(prompts)
         edits, n_edits = self._edits(keep, ablate, part, op, scale)
         residual = np.empty((n, self.info["n_layers"] + 1, self.info["d_model"]), dtype=np.float32)
@@ -186,7 +211,7 @@ class Model:
         finally:
             free(out[0])
 
-    def _edits(self, keep: Keep, heads: Optional[Heads], part: str, op: str, scale: float) -> "tuple[Any, int]":
+    def _edits(self, keep: Keep, heads: Optional[Heads], part: str, op: Operation, scale: float) -> "tuple[Any, int]":
         listed = self._heads(heads, part)
         if not listed:
             return ffi.NULL, 0
@@ -197,22 +222,24 @@ class Model:
 
     # ---- Runs
 
-    def _run_options(self, keep: Keep, run: Run, template: Optional[str], system: Optional[str], layers: "tuple[int, int] | None",
-                     heads: "tuple[int, int] | None", part: str, op: str, scale: float, memory: int) -> Any:
+    def _run_options(self, keep: Keep, run: Run, lists: Lists, system: Optional[str], layers: "tuple[int, int] | None",
+                     heads: "tuple[int, int] | None", part: str, op: Operation, scale: float, memory: int) -> Any:
+        _at_least(0, memory=memory)
         options = ffi.new("sah_run_options *")
         options[0] = lib.sah_run_options_default()
         options.ablation = _ablation(part, op, scale)[0]
+        lists.fill(options)
         if layers is not None:
             options.layer_from, options.layer_to = layers
         if heads is not None:
             options.head_from, options.head_to = heads
-        options.template_, options.system, options.memory = keep.text(template), keep.text(system), memory
+        options.template_, options.system, options.memory = keep.text(lists.template), keep.text(system), memory
         options.progress, options.line = run.progress_fn, run.line_fn
         return options
 
     def ships(self, queries: Queries, contrast: Optional[Queries] = None, *, path: Optional[Path] = None,
               template: Optional[str] = None, system: Optional[str] = None, layers: "tuple[int, int] | None" = None,
-              heads: "tuple[int, int] | None" = None, part: str = "q", op: str = "scale", scale: float = 1e-4,
+              heads: "tuple[int, int] | None" = None, part: str = "q", op: Operation = "scale", scale: float = 1e-4,
               opening: int = 8, opening_kl: bool = False, screen: int = 0, memory: int = 0,
               progress: "bool | Progress | None" = None) -> Ships:
         """Ships of every head for every query: KL(p || p_h) in nats. `contrast`, harmless queries, gives verdicts: without
@@ -224,45 +251,49 @@ class Model:
         screen     only so many highest heads, exactly, by a race; 0: all heads
         memory     bytes for rows beside the weights; 0: a default
         """
+        _at_least(0, opening=opening, screen=screen)
         keep, run = Keep(), Run(progress)
-        texts, others = Texts(queries), Texts(contrast) if contrast is not None else None
-        other = others.struct if others is not None else ffi.NULL
-        options = self._run_options(keep, run, template_of(template, texts, others), system, layers, heads, part, op, scale, memory)
+        lists = Lists(self._model, op, Texts(queries), Texts(contrast) if contrast is not None else None, template, system, "ships")
+        texts, other = lists.queries.struct, lists.contrast.struct if lists.contrast is not None else ffi.NULL
+        options = self._run_options(keep, run, lists, system, layers, heads, part, op, scale, memory)
         openings = None
         if opening > 0:
             how = ffi.new("sah_openings_options *")
             how.template_, how.system, how.length = options.template_, options.system, opening
             how.progress = run.progress_fn
+            how.refusing = lists.refusing.struct if lists.refusing is not None else ffi.NULL
             openings = ffi.gc(ffi.new("sah_openings *"), lib.sah_openings_free)
-            run(lib.sah_openings_new, self._model, texts.struct, other, how, openings)
+            run(lib.sah_openings_new, self._model, texts, other, how, openings)
             options.openings, options.opening_kl = openings, opening_kl
         made = lambda: Ships(run.lines)  # noqa: E731
         if screen > 0:
-            run(lib.sah_ships_screen, self._model, texts.struct, other, options, screen, keep.path(path), result=made)
+            run(lib.sah_ships_screen, self._model, texts, other, options, screen, keep.path(path), result=made)
         else:
-            run(lib.sah_ships, self._model, texts.struct, other, options, keep.path(path), result=made)
+            run(lib.sah_ships, self._model, texts, other, options, keep.path(path), result=made)
         return made()
 
     def find(self, queries: Queries, contrast: Optional[Queries] = None, *, steps: int = 1, rank: int = 1,
              variant: str = "subspace", start: Optional[Heads] = None, shortlist: int = 0, random_groups: int = 19, seed: int = 0,
              path: Optional[Path] = None, template: Optional[str] = None, system: Optional[str] = None,
-             layers: "tuple[int, int] | None" = None, heads: "tuple[int, int] | None" = None, part: str = "q", op: str = "scale",
+             layers: "tuple[int, int] | None" = None, heads: "tuple[int, int] | None" = None, part: str = "q", op: Operation = "scale",
              scale: float = 1e-4, memory: int = 0, progress: "bool | Progress | None" = None) -> Find:
         """Generalized Ships (one step) and Sahara (more): the heads whose ablation turns the representation of the queries
         most, shifts in degrees. `variant`: subspace, spectral or right (docs/method.md)."""
         if variant not in _VARIANTS:
             raise BadArgument("variant %r: one of %s" % (variant, ", ".join(_VARIANTS)))
+        _at_least(1, steps=steps, rank=rank)
+        _at_least(0, shortlist=shortlist, random_groups=random_groups)
         keep, run = Keep(), Run(progress)
-        texts, others = Texts(queries), Texts(contrast) if contrast is not None else None
-        options = self._run_options(keep, run, template_of(template, texts, others), system, layers, heads, part, op, scale, memory)
+        lists = Lists(self._model, op, Texts(queries), Texts(contrast) if contrast is not None else None, template, system, "sahara")
+        options = self._run_options(keep, run, lists, system, layers, heads, part, op, scale, memory)
         how = ffi.new("sah_find_options *")
         how[0] = lib.sah_find_options_default()
         how.steps, how.rank, how.variant = steps, rank, _VARIANTS.index(variant)
         how.start = keep.text(",".join(map(head_name, self._heads(start, part))) or None)
         how.shortlist, how.random_groups, how.seed = shortlist, random_groups, seed
         made = lambda: Find(run.lines)  # noqa: E731
-        run(lib.sah_find, self._model, texts.struct, others.struct if others is not None else ffi.NULL, options, how,
-            keep.path(path), result=made)
+        run(lib.sah_find, self._model, lists.queries.struct, lists.contrast.struct if lists.contrast is not None else ffi.NULL, options,
+            how, keep.path(path), result=made)
         return made()
 
     def direction(self, harmful: Queries, harmless: Queries, *, layer: Optional[int] = None, path: Optional[Path] = None,
@@ -285,27 +316,31 @@ class Model:
     def generate(self, queries: Queries, *, ablate: Optional[Heads] = None, curve: bool = False,
                  random_seed: Optional[int] = None, max_new_tokens: int = 128, temperature: float = 0.0, top_k: int = 0,
                  top_p: float = 1.0, seed: int = 0, path: Optional[Path] = None, template: Optional[str] = None,
-                 system: Optional[str] = None, part: str = "q", op: str = "scale", scale: float = 1e-4, memory: int = 0,
+                 system: Optional[str] = None, part: str = "q", op: Operation = "scale", scale: float = 1e-4, memory: int = 0,
                  progress: "bool | Progress | None" = None) -> Responses:
         """Responses to all queries, decoded together; greedy unless `temperature` is above 0. `template`: the model's own
         where it has one, else none. `curve`: with none of the heads of `ablate`, the first, the first two, ...;
         `random_seed` adds as many random heads beside each."""
+        _at_least(1, max_new_tokens=max_new_tokens)
+        _at_least(0, top_k=top_k, memory=memory)
         keep, run = Keep(), Run(progress)
         options = ffi.new("sah_generate_options *")
         options[0] = lib.sah_generate_options_default()
         listed = self._heads(ablate, part)
-        texts = Texts(queries)
-        options.template_, options.system = keep.text(template_of(template, texts)), keep.text(system)
+        usual = "chat" if self.info["chat_template"] != "none" else "none"
+        lists = Lists(self._model, op, Texts(queries), None, template, system, usual)
+        options.template_, options.system = keep.text(lists.template), keep.text(system)
         options.max_new_tokens, options.temperature = max_new_tokens, temperature
         options.top_k, options.top_p, options.seed, options.memory = top_k, top_p, seed, memory
         options.ablation = _ablation(part, op, scale)[0]
+        lists.fill(options)
         options.heads = keep.keep(ffi.new("sah_head[]", listed)) if listed else ffi.NULL
         options.n_heads, options.curve = len(listed), curve
         if random_seed is not None:
             options.random, options.random_seed = True, random_seed
         options.progress, options.line = run.progress_fn, run.line_fn
         made = lambda: Responses(run.lines)  # noqa: E731
-        run(lib.sah_generate, self._model, texts.struct, options, keep.path(path), result=made)
+        run(lib.sah_generate, self._model, lists.queries.struct, options, keep.path(path), result=made)
         return made()
 
     def judge(self, queries: Queries, *, rule: str = "default", **how: Any) -> Judgement:

@@ -86,6 +86,58 @@ class Organism(unittest.TestCase):
         p, q = (np.exp(x - x.max()) / np.exp(x - x.max()).sum() for x in (p, q))
         self.assertAlmostEqual(result.scores[22, 0], float((p * np.log(p / q)).sum()), places=4)
 
+    def test_interchange(self):
+        """The program's lines, byte for byte."""
+        from sahara import MeanData, Swap
+        harmful, harmless = self.harmful[:6], self.harmless[:5]
+        partners, mine, short = self.path("partners.txt"), self.path("queries.txt"), self.path("contrast.txt")
+        for path, texts in ((partners, self.harmless), (mine, harmful), (short, harmless)):
+            pathlib.Path(path).write_text("\n".join(texts) + "\n", encoding="utf-8")
+        common = ["--template", "chat", "--part", "v", "-q"]
+        how = {"template": "chat", "part": "v"}
+        cases = [
+            ("ships", Swap(self.harmless, match="length"), ["--op", "swap", "--partners", partners, "--match", "length"]),
+            ("ships", Swap(self.harmless, match="words", direction="sufficiency"),
+             ["--op", "swap", "--partners", partners, "--match", "words", "--direction", "sufficiency"]),
+            ("ships", MeanData(self.harmless, positions="all"), ["--op", "mean-data", "--reference", partners, "--positions", "all"]),
+            ("find", Swap(self.harmless, match="length"), ["--op", "swap", "--partners", partners, "--match", "length"]),
+            ("find", MeanData(self.harmless), ["--op", "mean-data", "--reference", partners]),
+        ]
+        for i, (command, op, arguments) in enumerate(cases):
+            with self.subTest(command=command, arguments=arguments):
+                by_program, path = self.path("program-%d.jsonl" % i), self.path("python-%d.jsonl" % i)
+                self.program(command, ORGANISM, mine, "--contrast", short, "--layers", "2:4", "--check-refusal", "off", *common, *arguments, "-o", by_program)
+                getattr(self.model, command)(harmful, harmless, path=path, layers=(2, 4), op=op, **how)
+                written, read = (pathlib.Path(p).read_text().splitlines() for p in (by_program, path))
+                self.assertEqual(sorted(written[1:]), sorted(read[1:]))
+                headers = [json.loads(lines[0]) for lines in (written, read)]
+                for header in headers:  # the program says how many it refuses
+                    header.pop("refusal_check", None)
+                self.assertEqual(*headers)
+        path = self.path("program-generate.jsonl")
+        self.program("generate", ORGANISM, mine, "--ablate", "2-6,2-1", "--max-new-tokens", "8", "--template", "chat", "-q",
+                     "--op", "swap", "--partners", partners, "--match", "length", "-o", path)
+        said = self.model.generate(harmful, template="chat", ablate="2-6,2-1", max_new_tokens=8, op=Swap(self.harmless, match="length"))
+        self.assertEqual(said.texts, sahara.read(path).texts)
+        given = self.model.ships(harmful, op=Swap(self.harmless[:6]), layers=(2, 3), opening=0, **how)
+        ids = [[self.model.prompt_ids(text) for text in texts] for texts in (harmful, self.harmless[:6])]
+        by_ids = self.model.ships(ids[0], op=Swap(ids[1]), layers=(2, 3), opening=0, part="v")
+        np.testing.assert_array_equal(by_ids.scores, given.scores)
+
+    def test_interchanged_logits(self):
+        from sahara import MeanData, Swap
+        prompt, partner, other = [3, 1, 4, 1, 5], [9, 2, 6], [5, 3]
+        lines = self.path("partner.txt")
+        for op, arguments, texts in ((Swap([partner]), ["--op", "swap", "--partners", lines], [partner]),
+                                     (MeanData([partner, other]), ["--op", "mean-data", "--reference", lines], [partner, other])):
+            pathlib.Path(lines).write_text("".join(" ".join(map(str, ids)) + "\n" for ids in texts))
+            said = json.loads(self.program("logits", ORGANISM, "--tokens-in", " ".join(map(str, prompt)), "--ablate", "0-1,2-6", "--part", "v", *arguments))
+            got = self.model.logits(prompt, ablate="0-1,2-6", part="v", op=op)
+            np.testing.assert_allclose(got, said["logits"], rtol=0, atol=1e-6)
+            self.assertFalse(np.array_equal(got, self.model.logits(prompt)))
+        two = self.model.logits([prompt, other], ablate="2-6", part="q", op=Swap([partner, prompt]))
+        np.testing.assert_array_equal(two[1], self.model.logits(other, ablate="2-6", part="q", op=Swap([prompt])))
+
     def test_same_as_the_program(self):
         file = self.path("ships.jsonl")
         result = self.model.ships(self.harmful[:3], path=file, opening=0, layers=(1, 3))
@@ -187,7 +239,16 @@ class Organism(unittest.TestCase):
         for call in (lambda: self.model.ships([]), lambda: self.model.logits([[]]), lambda: self.model.ships(["a\0b"]),
                      lambda: self.model.logits([1 << 30]), lambda: self.model.find(self.harmful, variant="x"),
                      lambda: self.model.logits([1], ablate="0-0", part="x"), lambda: sahara.open(ORGANISM, precision="f8"),
-                     lambda: sahara.open(ORGANISM, device="abacus"), lambda: sahara.parse_head("six")):
+                     lambda: sahara.open(ORGANISM, device="abacus"), lambda: sahara.parse_head("six"),
+                     lambda: sahara.open(ORGANISM, threads=-1), lambda: self.model.generate(["a"], max_new_tokens=0),
+                     lambda: self.model.find(self.harmful, steps=0), lambda: self.model.find(self.harmful, steps=-1),
+                     lambda: self.model.ships(self.harmful, opening=-1), lambda: self.model.ships(self.harmful, memory=-1),
+                     lambda: sahara.Swap(["a"], match="colour"), lambda: sahara.Swap(["a"], direction="up"), lambda: sahara.MeanData(["a"], positions="middle"),
+                     lambda: self.model.ships(self.harmful, op="swap"), lambda: self.model.ships(self.harmful, op=sahara.Swap(["a", "b"])),
+                     lambda: self.model.ships(self.harmful[:1], op=sahara.Swap(["a"], contrast=["b"])),
+                     lambda: self.model.logits([1, 2], ablate="0-0", op=sahara.Swap([[1], [2]])),
+                     lambda: self.model.logits([1, 2], ablate="0-0", op=sahara.Swap([[1]], match="length")),
+                     lambda: self.model.hidden_states([1, 2], ablate="0-0", op=sahara.Swap([[1]]))):
             self.assertRaises(sahara.BadArgument, call)
         with self.assertRaises(sahara.Error):
             sahara.read("data/harmful.csv")
