@@ -114,6 +114,9 @@ EXAMPLES       := $(EXAMPLE_SOURCES:%.c=$(BUILD)/%)
 BENCHES        := $(BENCH_SOURCES:%.c=$(BUILD)/%)
 FUZZERS        := $(FUZZ_SOURCES:%.c=$(BUILD)/%)
 TESTS          := $(TEST_SOURCES:%.c=$(BUILD)/%)
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+ON_TILES       := $(patsubst %,$(BUILD)/tests/tiles/test_%,tiles decode $(if $(SANITIZE),,block))
+endif
 MAN_PAGES      := $(MAN_SOURCES:man/%.scd=$(BUILD)/man/%)
 
 STATIC := $(BUILD)/libsahara.a
@@ -221,6 +224,13 @@ $(BUILD)/tests/helpers.a: $(HELPER_OBJECTS) Makefile
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/helpers.a $(STATIC)
 	$(CC) $(FLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(TEST_LIBS) -lcmocka -o $@
 
+# What uses Intel's tiles, on emulated ones (tests/engine/emulated_tiles.h), whose objects stand before the library.
+$(BUILD)/tests/tiles/%.o: src/engine/cpu/%.c tests/engine/emulated_tiles.h $(BUILD)/command
+	@mkdir -p $(@D)
+	$(COMPILE) -Isrc -include tests/engine/emulated_tiles.h -c $< -o $@
+$(ON_TILES): $(BUILD)/tests/tiles/%: $(BUILD)/tests/engine/%.o $(BUILD)/tests/tiles/tiles.o $(BUILD)/tests/tiles/product.o $(BUILD)/tests/helpers.a $(STATIC)
+	$(CC) $(FLAGS) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka -o $@
+
 # src/engine/cuda/ on the processor (tests/cuda/emulator.h). Its blocks have few threads: each is a fiber.
 EMULATE = -DSAH_CUDA_BLOCK=16 -Itests/cuda/shim -Isrc -Itests
 CXX_COMPILE = $(subst $(CC) ,$(CXX) ,$(subst -std=c17,-std=c++17,$(COMPILE)))
@@ -285,9 +295,9 @@ $(BUILD)/man/%: man/%.scd
 
 # ---- Jobs -------------------------------------------------------------------------------------------------------
 
-test: all $(TESTS)
+test: all $(TESTS) $(ON_TILES)
 	@# Those of memory first: under the sanitizers they take minutes, and one processor would wait for the last of them.
-	@SAHARA=$(BUILD)/sahara BUILD=$(BUILD) scripts/run-tests $(BUILD)/test-counts $(filter $(BUILD)/tests/memory/%,$(TESTS)) $(filter-out $(BUILD)/tests/memory/%,$(TESTS))
+	@SAHARA=$(BUILD)/sahara BUILD=$(BUILD) scripts/run-tests $(BUILD)/test-counts $(filter $(BUILD)/tests/memory/%,$(TESTS)) $(filter-out $(BUILD)/tests/memory/%,$(TESTS)) $(ON_TILES)
 
 mutate: all
 	@BUILD=$(BUILD) CC="$(CC)" WERROR=$(WERROR) scripts/mutate

@@ -20,6 +20,9 @@
 
 /* Hidden states are of order 1 (they are normed): float32 rounding through four layers stays below this. */
 static const double BOUND = 2e-4;
+/* On tiles a float32 weight is two pieces, so off by up to 2^-17 of itself instead of 2^-24, which counts in models as
+ * small as these. (tests/engine/test_block.c has weights that two pieces hold.) */
+static const double TILES_BOUND = 1e-3;
 
 enum { STEPS = 9, MOST_PROMPTS = 16, MOST_TOKENS = 256 };
 
@@ -61,6 +64,7 @@ static bool leaves(int32_t sequence, int step)
 
 static void compare_with_plain(const sah_model *model, const golden *g, const sah_edit *some, size_t n_edits)
 {
+    const double bound = model->tiles ? TILES_BOUND : BOUND;
     sah_error error = {0};
     sah_decoding *decoding = NULL;
     grown texts[MOST_PROMPTS];
@@ -82,7 +86,7 @@ static void compare_with_plain(const sah_model *model, const golden *g, const sa
             double off = 0.0;
             for (size_t j = 0; j < d; j++)
                 off = fmax(off, fabs((double)sah_decoding_hidden(decoding)[(size_t)i * d + j] - hidden[j]));
-            if (!(off < BOUND)) fail_msg("prompt %d, step %d: off by %g", (int)live[i], step, off);
+            if (!(off < bound)) fail_msg("prompt %d, step %d: off by %g", (int)live[i], step, off);
             next[i] = leaves(live[i], step) ? -1 : next_token(text, model->config.n_vocab);
             text->tokens[text->n++] = next[i];
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* float32 products on bfloat16 tiles, against float64: within what the pieces leave out, whatever the shape,
- * the rows and the threads; gates; the top output. Skipped where the processor has no tiles. */
+ * the rows and the threads; gates; the top output. Skipped where the processor has no tiles; there emulated ones are
+ * tested (build/tests/tiles/test_tiles). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

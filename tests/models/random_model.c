@@ -18,9 +18,13 @@ typedef struct maker {
 } maker;
 
 /* In [from, to). */
+/* Of 16 significant bits, so that two pieces of bfloat16 (engine/cpu/tiles.h) are all of it. */
 static float draw(maker *m, double from, double to)
 {
-    return (float)(from + (to - from) * (double)(sah_splitmix(&m->state) >> 11) * 0x1p-53);
+    int exponent;
+    const double x = from + (to - from) * (double)(sah_splitmix(&m->state) >> 11) * 0x1p-53,
+                 fraction = frexp(x, &exponent);
+    return (float)ldexp(rint(fraction * 0x1p16), exponent - 16);
 }
 
 static sah_tensor *tensor_of(maker *m, size_t rows, size_t columns, double from, double to)
