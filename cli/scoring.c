@@ -5,7 +5,10 @@
 #include "check_refusal.h"
 #include "loading.h"
 
+#include <errno.h>
 #include <math.h>
+#include <string.h>
+#include <unistd.h>
 
 sah_status read_contrast(const cli_options *o, const char *path, sah_strings *contrast, sah_error *error)
 {
@@ -38,6 +41,30 @@ static void choose_output(const cli_options *o, cli_scoring *s)
     s->output = s->own_output;
 }
 
+/* Whether a file can be written, as far as its permissions say: nothing is opened. */
+static sah_status check_output(const char *path, sah_error *error)
+{
+    char folder[4096];
+    const char *end = strrchr(path, '/');
+    const size_t length = end == NULL ? 1 : end == path ? 1 : (size_t)(end - path);
+    if (strcmp(path, "-") == 0 || access(path, W_OK) == 0 || length >= sizeof folder) return SAH_OK;
+    snprintf(folder, sizeof folder, "%.*s", (int)length, end == NULL ? "." : path);
+    if (errno == ENOENT && access(folder, W_OK | X_OK) == 0) return SAH_OK;
+    snprintf(error->message, sizeof error->message, "cannot write %.400s: %s", path, strerror(errno));
+    return error->status = SAH_IO_ERROR;
+}
+
+/* What would stop the run is told before its responses, which may take long. (The folder of --together the run itself
+ * makes.) */
+static sah_status check_first(const cli_options *o, const char *default_template, const cli_scoring *s,
+                              sah_error *error)
+{
+    sah_status status = o->together == NULL ? check_output(s->output, error) : SAH_OK;
+    return status == SAH_OK
+               ? sah_sweep_check(s->model, &s->queries, s->contrast, default_template, &s->options, error)
+               : status;
+}
+
 sah_status scoring_open(const cli_options *o, const char *default_template, cli_scoring *s, sah_error *error)
 {
     sah_model_options model_options = options_model(o);
@@ -55,6 +82,7 @@ sah_status scoring_open(const cli_options *o, const char *default_template, cli_
         status =
             interchange_pair(o, s->model, default_template, &s->queries, s->contrast, &s->interchange, error);
     s->options.interchange = s->interchange.options;
+    if (status == SAH_OK) status = check_first(o, default_template, s, error);
     if (status == SAH_OK && o->direction == 0) /* of harmless queries it says nothing */
         status = check_refusal(o, s->model, &s->queries, default_template, &s->options.refusal, error);
     progress_init(&s->progress, o->quiet);

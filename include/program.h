@@ -35,6 +35,10 @@ sah_status sah_sweep_estimate(const sah_model *model, const sah_strings *queries
                               const char *default_template, const sah_run_options *options, sah_estimate *out,
                               sah_error *error);
 
+/* Whether such a run could begin: its ranges, its partners, and whether the model takes its prompts. */
+sah_status sah_sweep_check(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                           const char *default_template, const sah_run_options *options, sah_error *error);
+
 /* The result as text for a person, or as one JSON object; free `*text` with free(). */
 sah_status sah_bench_text(const sah_bench_result *result, bool json, char **text, sah_error *error);
 

@@ -9,6 +9,32 @@
 #include "run/prompts.h"
 #include "util/error.h"
 
+/* The forest of a run and its heads [*n]; the caller frees all, in either case. */
+static sah_status prepare(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                          const char *default_template, const sah_run_options *run, sah_donors **donors,
+                          sah_forest **forest, sah_head **heads, size_t *n, sah_error *error)
+{
+    const sah_strings *const lists[] = {queries, contrast};
+    sah_status status = sah_run_forest(model, lists, 2, run, default_template, NULL, donors, forest, error);
+    return status == SAH_OK ? sah_run_heads(model, run, heads, n, error) : status;
+}
+
+sah_status sah_sweep_check(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
+                           const char *default_template, const sah_run_options *options, sah_error *error)
+{
+    const sah_run_options run = sah_run_resolve(options);
+    sah_forest *forest = NULL;
+    sah_donors *donors = NULL;
+    sah_head *heads = NULL;
+    size_t n;
+    sah_status status =
+        prepare(model, queries, contrast, default_template, &run, &donors, &forest, &heads, &n, error);
+    free(heads);
+    sah_forest_free(forest);
+    sah_donors_free(donors);
+    return status;
+}
+
 sah_status sah_sweep_estimate(const sah_model *model, const sah_strings *queries, const sah_strings *contrast,
                               const char *default_template, const sah_run_options *options, sah_estimate *out,
                               sah_error *error)
@@ -16,7 +42,6 @@ sah_status sah_sweep_estimate(const sah_model *model, const sah_strings *queries
     enum { ROWS = 128 };
     /* Shares of products in a sweep, and what openings of 8 tokens add (docs/performance.md). */
     const double seconds_of_measuring = 0.01, share = 0.85, with_openings = 1.7;
-    const sah_strings *const lists[] = {queries, contrast};
     const sah_config *c = &model->config;
     const sah_run_options run = sah_run_resolve(options);
     sah_forest *forest = NULL;
@@ -26,9 +51,8 @@ sah_status sah_sweep_estimate(const sah_model *model, const sah_strings *queries
     sah_head *heads = NULL;
     double rate = 0;
     *out = (sah_estimate){.queries = queries->n + (contrast != NULL ? contrast->n : 0)};
-    sah_status status =
-        sah_run_forest(model, lists, 2, &run, default_template, NULL, &donors, &forest, error);
-    if (status == SAH_OK) status = sah_run_heads(model, &run, &heads, &out->heads, error);
+    sah_status status = prepare(model, queries, contrast, default_template, &run, &donors, &forest, &heads,
+                                &out->heads, error);
     if (status == SAH_OK)
         status = sah_product_rate(
             model->device, (c->gated ? 2 : 1) * (int64_t)(c->experts.n > 0 ? c->experts.width : c->d_ff),
