@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bfloat16 tiles of Intel AMX on processors without them: included before the sources of engine/cpu/ that ask for
- * tiles (Makefile, build/tests/tiles/), so that the same code runs on eight tiles of each thread's. What a product adds up
- * in which order is the processor's (Intel SDM, TDPBF16PS), subnormals too; what a tile was not configured for stops the
- * program. Needs AVX-512, as the code around the tiles does; without that there are no tiles. */
+/* The bfloat16 tiles of Intel AMX on processors without them: included before the sources of engine/cpu/ that ask
+ * for tiles (Makefile, build/tests/tiles/), so that the same code runs on eight tiles of each thread's. What a product
+ * adds up in which order is the processor's (Intel SDM, TDPBF16PS), subnormals too; what a tile was not configured for
+ * stops the program. Needs AVX-512, as the code around the tiles does; without that there are no tiles. */
 #ifndef TESTS_ENGINE_EMULATED_TILES_H
 #define TESTS_ENGINE_EMULATED_TILES_H
 
