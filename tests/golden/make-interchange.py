@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/interchange.json: logits of tiny models whose heads' states come from other prompts.
 
-    pip install torch==2.13.0 transformers==5.23.0 safetensors==0.8.0
+    pip install torch==2.13.0 transformers==5.24.0 safetensors==0.8.0
     python make-interchange.py
 
 The models are those of make-models.py and make-families.py; nothing is drawn at random here but the prompts (seed 14).
@@ -21,10 +21,11 @@ HERE = Path(__file__).resolve().parent
 SHOWN = 20  # logits of a case
 PARTS = ["q", "k", "v", "qv", "qkv"]
 # Multi-head, grouped, and norms of q and k, with every part; then what turns or gates differently: a norm over the row,
-# neighbouring dimensions of a part of the head, factors of longrope and yarn, windows with soft caps, biases.
+# neighbouring dimensions of a part of the head, factors of longrope and yarn, windows with soft caps, biases; attention
+# beside the MLP, layers without RoPE, windows with norms behind, multipliers, a part of the head that turns.
 FULL = ["llama-mha", "llama-gqa", "qwen3"]
 SHORT = ["family-olmo2", "family-glm", "family-phi3-longrope", "family-llama-yarn", "family-gemma2", "qwen2",
-         "mistral-swa"]
+         "mistral-swa", "family-cohere2", "family-smollm3", "family-olmo3", "family-granite", "family-stablelm"]
 
 
 class Places:
