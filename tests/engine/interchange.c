@@ -13,7 +13,7 @@
 #include "engine/forward.h"
 #include "engine/golden.h"
 
-enum { MOST_TOKENS = 40, MOST_EDITS = 8, MOST_DONORS = 4 };
+enum { MOST_TOKENS = 40, MOST_EDITS = 16, MOST_DONORS = 4 };
 
 static size_t read_tokens(const json_t *list, int32_t *out)
 {
