@@ -15,16 +15,16 @@
 typedef struct maker {
     sah_checkpoint *c;
     uint64_t state;
+    bool rounded; /* to 16 significant bits */
 } maker;
 
 /* In [from, to). */
-/* Of 16 significant bits, so that two pieces of bfloat16 (engine/cpu/tiles.h) are all of it. */
 static float draw(maker *m, double from, double to)
 {
     int exponent;
     const double x = from + (to - from) * (double)(sah_splitmix(&m->state) >> 11) * 0x1p-53,
                  fraction = frexp(x, &exponent);
-    return (float)ldexp(rint(fraction * 0x1p16), exponent - 16);
+    return (float)(m->rounded ? ldexp(rint(fraction * 0x1p16), exponent - 16) : x);
 }
 
 static sah_tensor *tensor_of(maker *m, size_t rows, size_t columns, double from, double to)
@@ -174,7 +174,7 @@ sah_config random_config(void)
 sah_status random_model_on(const random_shape *s, const sah_device *device, const sah_model_options *options,
                            uint64_t seed, sah_model **out, sah_error *error)
 {
-    maker m = {calloc(1, sizeof *m.c), seed};
+    maker m = {calloc(1, sizeof *m.c), seed, options != NULL && options->generates};
     sah_checkpoint *c = m.c;
     c->config = s->config;
     c->tensors = &c->owned;

@@ -21,7 +21,8 @@ typedef struct random_shape {
 /* RANDOM_LAYERS layers of 4 heads that share 2 key/value heads 12 wide, d 40, d_ff 56, 50 tokens. */
 sah_config random_config(void);
 
-/* The model of a shape on a device, for sah_model_close(). The seed decides all weights. */
+/* The model of a shape on a device, for sah_model_close(). The seed decides all weights; of a model that is opened to
+ * generate they have 16 significant bits, which two pieces of bfloat16 hold (engine/cpu/tiles.h). */
 sah_status random_model_on(const random_shape *shape, const sah_device *device,
                            const sah_model_options *options, uint64_t seed, sah_model **out,
                            sah_error *error);
