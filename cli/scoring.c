@@ -46,7 +46,7 @@ static sah_status check_output(const char *path, sah_error *error)
 {
     char folder[4096];
     const char *end = strrchr(path, '/');
-    const size_t length = end == NULL ? 1 : end == path ? 1 : (size_t)(end - path);
+    const size_t length = end == NULL || end == path ? 1 : (size_t)(end - path);
     if (strcmp(path, "-") == 0 || access(path, W_OK) == 0 || length >= sizeof folder) return SAH_OK;
     snprintf(folder, sizeof folder, "%.*s", (int)length, end == NULL ? "." : path);
     if (errno == ENOENT && access(folder, W_OK | X_OK) == 0) return SAH_OK;

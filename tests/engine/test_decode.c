@@ -20,9 +20,10 @@
 
 /* Hidden states are of order 1 (they are normed): float32 rounding through four layers stays below this. */
 static const double BOUND = 2e-4;
-/* On tiles a float32 weight is two pieces, so off by up to 2^-17 of itself instead of 2^-24, which counts in models as
- * small as these. (tests/engine/test_block.c has weights that two pieces hold.) */
-static const double TILES_BOUND = 1e-3;
+/* On tiles a float32 weight is two pieces: off by up to 2^-17 of itself, not 2^-24. A state that the delta rule
+ * carries from token to token adds that up: 3.0e-4 at the most here. (tests/engine/test_block.c has weights that two
+ * pieces hold, and the bound above.) */
+static const double TILES_DELTA_BOUND = 4e-4;
 
 enum { STEPS = 9, MOST_PROMPTS = 16, MOST_TOKENS = 256 };
 
@@ -62,9 +63,16 @@ static bool leaves(int32_t sequence, int step)
     return sequence == 1 && step == 3;
 }
 
+static bool has_delta(const sah_model *model)
+{
+    for (int l = 0; l < model->config.n_layers; l++)
+        if (sah_config_layer(&model->config, l).mixer == SAH_MIXER_DELTA) return true;
+    return false;
+}
+
 static void compare_with_plain(const sah_model *model, const golden *g, const sah_edit *some, size_t n_edits)
 {
-    const double bound = model->tiles ? TILES_BOUND : BOUND;
+    const double bound = model->tiles && has_delta(model) ? TILES_DELTA_BOUND : BOUND;
     sah_error error = {0};
     sah_decoding *decoding = NULL;
     grown texts[MOST_PROMPTS];
